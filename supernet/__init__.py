@@ -1,0 +1,70 @@
+"""One-shot neural architecture search that says how far its ranking can be trusted.
+
+The four steps are the files `space.py`, `train.py`, `search.py` and `retrain.py`. The names below are imported when
+they are first used, so that ``import supernet`` does no work.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from supernet import spaces
+    from supernet.cost import cost_table
+    from supernet.data import from_arrays
+    from supernet.layers import Choose
+    from supernet.model import build, extract
+    from supernet.search import finalists, score
+    from supernet.space import Architecture, ArchitectureError, Choice, Space
+    from supernet.steps import load
+    from supernet.train import fit
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "Architecture": "space",
+    "ArchitectureError": "space",
+    "Choice": "space",
+    "Choose": "layers",
+    "Space": "space",
+    "build": "model",
+    "cost_table": "cost",
+    "extract": "model",
+    "finalists": "search",
+    "fit": "train",
+    "from_arrays": "data",
+    "load": "steps",
+    "score": "search",
+    "spaces": "",
+}
+
+__all__ = [
+    "Architecture",
+    "ArchitectureError",
+    "Choice",
+    "Choose",
+    "Space",
+    "build",
+    "cost_table",
+    "extract",
+    "finalists",
+    "fit",
+    "from_arrays",
+    "load",
+    "score",
+    "spaces",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'supernet' has no attribute {name!r}")
+    home = _HOME[name]
+    value = (
+        getattr(importlib.import_module(f"supernet.{home}"), name)
+        if home
+        else importlib.import_module(f"supernet.{name}")
+    )
+    globals()[name] = value
+    return value

@@ -1,0 +1,405 @@
+"""Images in three splits by name, the per-channel normalisation and the batched augmentation.
+
+`load` returns the training and the validation split. The test split is opened once, by `open_test`.
+`feed` and `prepare` bring a split to the device, for training and for scoring.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import lru_cache
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from supernet.files import read_json, write_json
+from supernet.randomness import stream
+from supernet.sources import DataConfig, DataError, Source, check, join, read, write_cache, write_header
+
+__all__ = [
+    "Data",
+    "DataConfig",
+    "DataError",
+    "Split",
+    "augment",
+    "feed",
+    "from_arrays",
+    "load",
+    "normalise",
+    "open_test",
+    "prepare",
+]
+
+_IN_MEMORY = 4 * 2**30  # bytes; a larger split is written to the cache and mapped
+_CHUNK = 1024  # images handled at once, so that a mapped split never fills the memory
+_ON_DEVICE = 10**9  # bytes; the images of a smaller split live on the device
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """Images uint8 [N, C, H, W] (perhaps memory-mapped), labels int64 [N], and a hash of the choice.
+
+    The hash is the first 16 hex digits of SHA-256 over shape, source indices and labels.
+    """
+
+    images: Tensor
+    labels: Tensor
+    hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class Data:
+    """What a search may see: two splits, and of the test split no more than its hash.
+
+    `mean` and `std` are per channel, in units where white is 1, over the training split. `hashes`
+    has the keys 'train', 'validation' and 'test'.
+    """
+
+    train: Split
+    validation: Split
+    classes: tuple[str, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    hashes: dict[str, str]
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """Channels, height and width in pixels."""
+        _, channels, height, width = self.train.images.shape
+        return channels, height, width
+
+
+def load(config: DataConfig, *, seed: int) -> Data:
+    """Read the source and return its training and validation split, never the test images.
+
+    The test split is the source's own test part, or a stratified share. The validation split is a
+    stratified choice from the training images; the rest, in source order, is the training split.
+
+    Args:
+        config: The source and its options.
+        seed: Chooses the splits; the global random state is neither used nor changed.
+
+    Raises:
+        DataError: The configuration or the source cannot be used; the message says what to do.
+    """
+    source = read(config)
+    return _data(source, _split(source, config, seed))
+
+
+def open_test(config: DataConfig, *, seed: int, record: Path, networks: Sequence[str]) -> Split:
+    """Write `record`, then return the test split that belongs to `load(config, seed=seed)`.
+
+    The record is JSON: opened (ISO time, UTC), networks, split_hash, images. It is written before the images are
+    handed out. It opens the split for these networks only: a test that was killed continues, but nobody tests other
+    networks on the same split afterwards. Of several processes at the same time one writes the record.
+
+    Args:
+        config: As for `load`.
+        seed: As for `load`.
+        record: The file that says that the test split was opened.
+        networks: What is tested; the identity of each network.
+
+    Raises:
+        DataError: The split was opened for other networks before, or the source is unusable.
+        DiskFull: There is no space for the record; the test split stays closed.
+    """
+    if record.exists():
+        _same_test(record, networks)
+    source = read(config)
+    test = _take(source, _split(source, config, seed)["test"])
+    entry = {
+        "opened": datetime.now(UTC).isoformat(timespec="seconds"),
+        "networks": sorted(networks),
+        "split_hash": test.hash,
+        "images": len(test.labels),
+    }
+    if not record.exists():
+        whole = record.with_name(f".{record.name}.{uuid.uuid4().hex}")
+        write_json(whole, entry)
+        try:
+            os.link(whole, record)  # unlike a rename it fails if another process was first
+        except FileExistsError:
+            pass
+        finally:
+            whole.unlink()
+    _same_test(record, networks)
+    return test
+
+
+def _same_test(record: Path, networks: Sequence[str]) -> None:
+    entry = read_json(record)
+    if entry.get("networks") != sorted(networks):
+        raise DataError(
+            f"the test split of this run was opened on {entry.get('opened')} for other networks; it is opened once "
+            f"({record})"
+        )
+
+
+def from_arrays(
+    images: NDArray[Any] | Tensor,
+    labels: NDArray[Any] | Tensor,
+    *,
+    seed: int,
+    validation: int,
+    test_images: NDArray[Any] | Tensor | None = None,
+    test_labels: NDArray[Any] | Tensor | None = None,
+    test: float = 0.2,
+    classes: Sequence[str] | None = None,
+) -> tuple[Data, Split]:
+    """Split images that are already in memory; return the data and, apart from it, the test split.
+
+    Keep the second away from any ranking: it is for the one final evaluation.
+
+    Args:
+        images: uint8 [N, H, W], [N, C, H, W] or [N, H, W, C] with 1 or 3 channels; where both
+            readings fit, channels come first.
+        labels: Integers [N], 0..K-1.
+        seed: Chooses the splits.
+        validation: Images for the validation split, >= 1.
+        test_images: The test split, if it is fixed; needs `test_labels`.
+        test_labels: Its labels.
+        test: Share of the images for the test split otherwise, in (0, 1).
+        classes: Names of the K classes; None = the labels' numbers, which then have no gap.
+
+    Raises:
+        DataError: Shapes, types, labels or counts do not fit.
+    """
+    config = DataConfig(name="arrays", validation=validation, test=test)
+    check(config)
+    if (test_images is None) != (test_labels is None):
+        raise DataError("test_images and test_labels come together, one is missing: give both or none")
+    pairs = [(_numpy(images), _numpy(labels))]
+    if test_images is not None and test_labels is not None:
+        pairs.append((_numpy(test_images), _numpy(test_labels)))
+    source = join(pairs, classes, None)
+    parts = _split(source, config, seed)
+    return _data(source, parts), _take(source, parts["test"])
+
+
+def _numpy(values: NDArray[Any] | Tensor) -> NDArray[Any]:
+    return np.asarray(values.detach().cpu() if isinstance(values, Tensor) else values)
+
+
+def normalise(
+    images: Tensor, mean: Sequence[float], std: Sequence[float], dtype: torch.dtype = torch.float32
+) -> Tensor:
+    """Turn uint8 images [N, C, H, W] into floats of mean 0 and deviation 1, on the same device.
+
+    Args:
+        images: uint8, any device.
+        mean: Per channel, in [0, 1].
+        std: Per channel, > 0, in the same unit.
+        dtype: Of the result; half precisions are computed in float32 and rounded once.
+    """
+    wide = torch.promote_types(dtype, torch.float32)
+    centre = torch.tensor(mean, dtype=wide, device=images.device).view(1, -1, 1, 1)
+    scale = torch.tensor(std, dtype=wide, device=images.device).view(1, -1, 1, 1)
+    return images.to(wide).sub(255 * centre).div_(255 * scale).to(dtype)
+
+
+def augment(images: Tensor, config: DataConfig, *, generator: torch.Generator) -> Tensor:
+    """Random crop from the zero-padded image, mirror and cutout, drawn for each image by itself.
+
+    Args:
+        images: Normalised floats [N, C, H, W], any device; never changed. Zero is the mean colour.
+        config: `crop`, `flip` and `cutout`.
+        generator: On the CPU or on the images' device; equal states give equal results.
+
+    Returns:
+        The same shape, type and device (`images` itself when all three are off).
+    """
+    count, _, height, width = images.shape
+
+    def draw(columns: int, below: int) -> Tensor:
+        numbers = torch.randint(below, (count, columns), generator=generator, device=generator.device)
+        return numbers.to(images.device)
+
+    offsets = draw(2, 2 * config.crop + 1) if config.crop else None
+    flips = draw(1, 2).bool() if config.flip else None
+    centres = torch.cat([draw(1, height), draw(1, width)], dim=1) if config.cutout else None
+    return _apply(images, offsets, flips, centres, config)
+
+
+def _apply(
+    images: Tensor, offsets: Tensor | None, flips: Tensor | None, centres: Tensor | None, config: DataConfig
+) -> Tensor:
+    """Apply drawn offsets [N, 2] in 0..2*crop, flips [N, 1] and centres [N, 2] (row, column)."""
+    count, channels, height, width = images.shape
+    rows = torch.arange(height, device=images.device).expand(count, height)
+    columns = torch.arange(width, device=images.device).expand(count, width)
+    result = images
+    if offsets is not None or flips is not None:
+        top, left = (0, 0) if offsets is None else (offsets[:, :1], offsets[:, 1:])
+        source_columns = columns if flips is None else torch.where(flips, width - 1 - columns, columns)
+        padding = config.crop if offsets is not None else 0
+        # One gather over flat pixels does crop and mirror; it is faster than indexing rows and columns.
+        index = ((rows + top) * (width + 2 * padding))[:, :, None] + (source_columns + left)[:, None, :]
+        index = index.view(count, 1, height * width).expand(-1, channels, -1)
+        result = F.pad(images, (padding,) * 4).flatten(2).gather(2, index).view(images.shape)
+    if centres is not None:
+        start = centres - config.cutout // 2
+        in_rows = (rows >= start[:, :1]) & (rows < start[:, :1] + config.cutout)
+        in_columns = (columns >= start[:, 1:]) & (columns < start[:, 1:] + config.cutout)
+        result = result.masked_fill((in_rows[:, :, None] & in_columns[:, None, :])[:, None], 0)
+    return result
+
+
+def feed(
+    split: Split, data: Data, config: DataConfig, *, batch_size: int, seed: int, device: torch.device
+) -> Callable[[int], tuple[Tensor, Tensor]]:
+    """Batches for training, by number of the step.
+
+    The passes over the split, each in a new random order, form one endless stream: the last images
+    of a pass that do not fill a batch open the next pass. A batch is a function of the step alone,
+    so that a killed training continues with the same batches.
+
+    Args:
+        split: The images to train on.
+        data: Gives the normalisation.
+        config: `crop`, `flip` and `cutout`.
+        batch_size: Images in a batch, >= 1.
+        seed: Chooses the orders and the augmentation.
+        device: Of the batches; a split of less than 1 GB is kept there as a whole.
+
+    Returns:
+        For the step, from 0: images float32 [batch_size, C, H, W], normalised, augmented and
+        channels-last, and their labels int64 [batch_size].
+    """
+    count = len(split.labels)
+    images = split.images.to(device) if split.images.nbytes < _ON_DEVICE else split.images
+    labels = split.labels.to(device)
+
+    @lru_cache(maxsize=2)  # a batch may lie across the end of a pass
+    def order(epoch: int) -> Tensor:
+        return torch.randperm(count, generator=stream(seed, "order", epoch))
+
+    def batch(step: int) -> tuple[Tensor, Tensor]:
+        start = step * batch_size
+        stop = start + batch_size
+        epochs = range(start // count, (stop - 1) // count + 1)
+        index = torch.cat([order(e)[max(0, start - e * count) : stop - e * count] for e in epochs])
+        chosen = images[index.to(images.device)].to(device)
+        inputs = augment(normalise(chosen, data.mean, data.std), config, generator=stream(seed, "augment", step))
+        return inputs.contiguous(memory_format=torch.channels_last), labels[index.to(device)]
+
+    return batch
+
+
+def prepare(split: Split, data: Data, *, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Bring a whole split to the device, for scoring.
+
+    Args:
+        split: The images to score on.
+        data: Gives the normalisation.
+        device: Of the result.
+
+    Returns:
+        Images float32 [N, C, H, W], normalised and channels-last, and labels int64 [N].
+    """
+    images = normalise(split.images.to(device), data.mean, data.std)
+    return images.contiguous(memory_format=torch.channels_last), split.labels.to(device)
+
+
+def _split(source: Source, config: DataConfig, seed: int) -> dict[str, NDArray[np.int64]]:
+    """Indices into the source for 'train', 'validation' and 'test', each ascending."""
+    generator = torch.Generator().manual_seed(seed)
+    labels, total = source.labels, len(source.labels)
+
+    def choose(pool: NDArray[np.int64], count: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        chosen = _stratified(labels[pool], count, generator)
+        return pool[chosen], np.delete(pool, chosen)
+
+    train = np.arange(total - source.own_test)
+    test = np.arange(len(train), total)
+    if not source.own_test:
+        test, train = choose(train, max(1, round(config.test * total)))
+    if config.validation >= len(train):
+        raise DataError(
+            f"data.validation={config.validation} leaves none of the {len(train)} training images: "
+            f"set data.validation to less, for example data.validation={max(1, len(train) // 5)}"
+        )
+    validation, train = choose(train, config.validation)
+    if config.train_images is not None:
+        train, _ = choose(train, min(config.train_images, len(train)))
+    for part, index, setting in (
+        ("test", test, "raise data.test" if not source.own_test else "drop the class"),
+        ("validation", validation, "raise data.validation"),
+        ("train", train, "raise data.train_images" if config.train_images else "lower data.validation"),
+    ):
+        counts = np.bincount(labels[index], minlength=len(source.classes))
+        if not counts.all():
+            missing = int(counts.argmin())
+            raise DataError(
+                f"class {source.classes[missing]!r} has {(labels == missing).sum()} images, too few to "
+                f"appear in the {part} split: add images of it or {setting}"
+            )
+    return {"train": train, "validation": validation, "test": test}
+
+
+def _stratified(labels: NDArray[np.int64], count: int, generator: torch.Generator) -> NDArray[np.int64]:
+    """Choose `count` positions, ascending; each class in proportion, by the largest remainder."""
+    sizes = np.bincount(labels)
+    quota, rest = np.divmod(count * sizes, len(labels))
+    quota[np.argsort(-rest, kind="stable")[: count - quota.sum()]] += 1
+    order = torch.randperm(len(labels), generator=generator).numpy()
+    order = order[np.argsort(labels[order], kind="stable")]
+    rank = np.arange(len(labels)) - (np.cumsum(sizes) - sizes)[labels[order]]
+    return np.sort(order[rank < quota[labels[order]]])
+
+
+def _data(source: Source, parts: dict[str, NDArray[np.int64]]) -> Data:
+    train = _take(source, parts["train"])
+    mean, std = _statistics(train.images)
+    hashes = {name: _hash(source, index) for name, index in parts.items()}
+    return Data(train, _take(source, parts["validation"]), source.classes, mean, std, hashes)
+
+
+def _hash(source: Source, index: NDArray[np.int64]) -> str:
+    digest = hashlib.sha256(repr((len(index), *source.images.shape[1:])).encode())
+    digest.update(index.astype("<i8").tobytes())
+    digest.update(source.labels[index].astype("<i8").tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _take(source: Source, index: NDArray[np.int64]) -> Split:
+    split_hash, shape = _hash(source, index), (len(index), *source.images.shape[1:])
+
+    def write(file: IO[bytes]) -> None:
+        write_header(file, shape)
+        for start in range(0, len(index), _CHUNK):
+            file.write(source.images[index[start : start + _CHUNK]].tobytes())
+
+    if source.cache is None or math.prod(shape) < _IN_MEMORY:
+        images = np.ascontiguousarray(source.images[index])
+    else:
+        path = source.cache.with_name(f"{source.cache.stem}-{split_hash}.npy")
+        if not path.exists():
+            write_cache(path, write)
+        images = np.load(path, mmap_mode="c")
+    return Split(torch.from_numpy(images), torch.from_numpy(source.labels[index]), split_hash)
+
+
+def _statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation per channel in [0, 1], from exact integer histograms."""
+    counts = torch.zeros(images.shape[1], 256, dtype=torch.int64)
+    for start in range(0, len(images), _CHUNK):
+        chunk = images[start : start + _CHUNK].transpose(0, 1).flatten(1)
+        counts += torch.stack([torch.bincount(channel, minlength=256) for channel in chunk])
+    levels = torch.arange(256, dtype=torch.float64) / 255
+    share = counts / counts.sum(dim=1, keepdim=True, dtype=torch.float64)
+    mean = share @ levels
+    std = (share * (levels - mean[:, None]) ** 2).sum(dim=1).sqrt()
+    # A channel of one value has nothing to scale; dividing by its 0 would turn it into NaN.
+    std = torch.where((counts > 0).sum(dim=1) > 1, std, 1.0)
+    return tuple(mean.tolist()), tuple(std.tolist())

@@ -1,0 +1,99 @@
+"""What is live in training: path dropout, and two other ways to draw it.
+
+A path distribution is a function ``(space, ghosts, rate, strength, generator) -> live_GP``; add one to `PATHS` to use
+it by name.
+
+References:
+    Bender et al., ICML 2018, section 3.2 (path dropout).
+    Guo et al., "Single Path One-Shot NAS with Uniform Sampling", 2019 (uniform).
+    Chu et al., "FairNAS", 2019 (strict fairness).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from supernet.space import Space
+
+
+@dataclass(frozen=True, kw_only=True)
+class PathsConfig:
+    """How live options are drawn while the one-shot model trains."""
+
+    distribution: str = "dropout"
+    """'dropout' (the paper), 'uniform' (one architecture drawn uniformly) or 'fair' (every option equally often)."""
+
+    rate: float = 0.1
+    """The paper's r, from 0 to 1: the chance that all options of a choice are dropped. Used by 'dropout' only."""
+
+    schedule: Literal["linear", "constant"] = "linear"
+    """'linear': each option's chance to be dropped rises from 0 to its final value over training; or 'constant'."""
+
+    def __post_init__(self) -> None:
+        if self.distribution not in PATHS:
+            raise ValueError(f"distribution: expected one of {', '.join(PATHS)}; got {self.distribution!r}")
+        if not 0 <= self.rate < 1:
+            raise ValueError(f"rate: expected a number from 0 to below 1, got {self.rate}")
+
+
+def draw(space: Space, config: PathsConfig, ghosts: int, progress: float, *, generator: torch.Generator) -> Tensor:
+    """What is live in each ghost batch of a training step.
+
+    Args:
+        space: the space.
+        config: the distribution.
+        ghosts: number of ghost batches, G.
+        progress: share of the training that is over, from 0 to 1.
+        generator: the only source of randomness.
+
+    Returns:
+        live_GP: bool [G, P].
+    """
+    strength = progress if config.schedule == "linear" else 1.0
+    return PATHS[config.distribution](space, ghosts, config.rate, strength, generator)
+
+
+def drop_probabilities(space: Space, rate: float, strength: float = 1.0) -> Tensor:
+    """Chance of each option to be dropped, ``strength * rate ** (1 / k)`` for a choice of k options: float64 [P].
+
+    At full strength the chance that every option of a choice is dropped is `rate`, whatever its k (paper, 3.2).
+    """
+    fan_in = torch.tensor([len(c.options) for c in space.choices for _ in c.options], dtype=torch.float64)
+    return strength * rate ** (1 / fan_in) if rate > 0 else torch.zeros(len(fan_in), dtype=torch.float64)
+
+
+def dropout(space: Space, ghosts: int, rate: float, strength: float, generator: torch.Generator) -> Tensor:
+    """Path dropout: every option of every ghost batch is dropped on its own."""
+    drop = drop_probabilities(space, rate, strength)
+    return torch.rand(ghosts, len(drop), dtype=torch.float64, generator=generator) >= drop
+
+
+def uniform(space: Space, ghosts: int, rate: float, strength: float, generator: torch.Generator) -> Tensor:
+    """One architecture for each ghost batch, uniform over the space; `rate` and `strength` do not matter."""
+    return space.live([space.sample(generator=generator) for _ in range(ghosts)])
+
+
+def fair(space: Space, ghosts: int, rate: float, strength: float, generator: torch.Generator) -> Tensor:
+    """One option of each choice for each ghost batch, every option once before any comes again.
+
+    Strictly fair in a step when the number of ghost batches is a multiple of a choice's number of options; otherwise
+    as even as it can be, the remainder drawn at random. `rate` and `strength` do not matter.
+    """
+    columns = []
+    for choice in space.choices:
+        k = len(choice.options)
+        rounds = [torch.randperm(k, generator=generator) for _ in range(-(-ghosts // k))]
+        columns.append(torch.nn.functional.one_hot(torch.cat(rounds)[:ghosts], k).bool())
+    return torch.cat(columns, dim=1)
+
+
+PATHS: dict[str, Callable[[Space, int, float, float, torch.Generator], Tensor]] = {
+    "dropout": dropout,
+    "uniform": uniform,
+    "fair": fair,
+}

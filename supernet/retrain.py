@@ -1,0 +1,169 @@
+"""Step 4, retrain: the finalists from new weights, and then the test split, once.
+
+References:
+    Bender et al., ICML 2018, section 3.3 and Table 1.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from supernet.files import read_weights, write_json, write_weights
+from supernet.model import build
+from supernet.randomness import derive
+from supernet.runtime import Runtime
+from supernet.space import Architecture, Space
+from supernet.train import Batch, Progress, TrainConfig, fit
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetrainConfig:
+    """How finalists are trained from scratch."""
+
+    train: TrainConfig = field(default_factory=lambda: TrainConfig(epochs=300, batch_size=64, ghost_size=32))
+    """The training of one stand-alone network."""
+
+    repeats: int = 1
+    """Trainings of each finalist with different seeds."""
+
+    images: Literal["train", "train+validation"] = "train"
+    """What they are trained on; with the validation split no validation accuracy can be given."""
+
+    space: dict[str, Any] = field(default_factory=dict)
+    """Settings of the space that differ from the search's, for instance {filters: 32}."""
+
+    def __post_init__(self) -> None:
+        if self.repeats < 1:
+            raise ValueError(f"repeats: expected at least 1, got {self.repeats}")
+
+
+@torch.inference_mode()
+def evaluate(network: nn.Module, examples: Tensor, targets: Tensor, *, runtime: Runtime, batch: int = 250) -> float:
+    """Accuracy (0 to 1) of a stand-alone network with its running statistics."""
+    network.to(runtime.device).eval()
+    right = 0
+    for first in range(0, len(examples), batch):
+        part = slice(first, first + batch)
+        with runtime.autocast():
+            right += int((network(examples[part]).argmax(1) == targets[part]).sum())
+    return right / len(examples)
+
+
+def retrain(
+    space: Space,
+    architectures: Sequence[Architecture],
+    feed: Callable[[int], Callable[[int], Batch]],
+    steps: int,
+    validation: tuple[Tensor, Tensor] | None,
+    config: RetrainConfig,
+    *,
+    runtime: Runtime,
+    seed: int,
+    folder: Path,
+    progress: Progress | None = None,
+    stop: Callable[[], bool] = lambda: False,
+) -> None:
+    """Trains each architecture `repeats` times; what is there already is not trained again.
+
+    Each training leaves ``<architecture id>/<repeat>/`` with `result.json` and `weights.safetensors` in `folder`.
+
+    Args:
+        space: the space, perhaps at another size than in the search.
+        architectures: whom to train.
+        feed: gives the batches of the training with this seed.
+        steps: steps of the optimiser in each training.
+        validation: examples and targets of the validation split; None where it is trained on.
+        config: the training.
+        runtime: device and precision.
+        seed: of the run; each training derives its own.
+        folder: the results' place.
+        progress: called after each step.
+        stop: asked before each step.
+
+    Raises:
+        Interrupted: `stop` said so.
+        Diverged: a training's loss or gradient are no numbers any more.
+    """
+    trainings = [(a, repeat) for repeat in range(config.repeats) for a in dict.fromkeys(architectures)]
+    for number, (architecture, repeat) in enumerate(trainings):
+        place = folder / architecture.id / str(repeat)
+        if (place / "result.json").exists():
+            continue
+        own = derive(seed, "retrain", architecture.id, repeat)
+        network = build(space, architecture, seed=own)
+        done_before = number * steps
+
+        def show(done: int, total: int, *, before: int = done_before, at: int = number + 1, **figures: float) -> None:
+            if progress is not None:
+                figures.pop("step")
+                progress(before + done, len(trainings) * steps, network=at, networks=len(trainings), **figures)
+
+        history = fit(
+            network.to(memory_format=torch.channels_last),
+            feed(own),
+            steps,
+            config.train,
+            runtime=runtime,
+            folder=place,
+            progress=show,
+            stop=stop,
+        )
+        accuracy = None if validation is None else evaluate(network, *validation, runtime=runtime)
+        write_weights(place / "weights.safetensors", network)
+        result = {"architecture": str(architecture), "repeat": repeat, "seed": own, "validation": accuracy}
+        write_json(place / "result.json", {**result, "history": history})
+        (place / "checkpoint.pt").unlink(missing_ok=True)
+
+
+def read_network(space: Space, architecture: Architecture, folder: Path, repeat: int = 0) -> nn.Module:
+    """A retrained network with its weights, in evaluation mode.
+
+    Raises:
+        ValueError: it is not there, or its weights do not fit.
+    """
+    weights = folder / architecture.id / str(repeat) / "weights.safetensors"
+    if not weights.exists():
+        raise ValueError(f"{weights} is not there: run `supernet retrain` first")
+    network = build(space, architecture)
+    read_weights(weights, network)
+    return network.eval()
+
+
+def test_accuracies(
+    space: Space,
+    architectures: Sequence[Architecture],
+    examples: Tensor,
+    targets: Tensor,
+    repeats: int,
+    *,
+    runtime: Runtime,
+    folder: Path,
+) -> dict[str, list[float]]:
+    """Test accuracy of each repeat of each finalist, by architecture id: the last line of `retrain`."""
+    return {
+        architecture.id: [
+            evaluate(
+                read_network(space, architecture, folder, r).to(memory_format=torch.channels_last),
+                examples,
+                targets,
+                runtime=runtime,
+            )
+            for r in range(repeats)
+        ]
+        for architecture in dict.fromkeys(architectures)
+    }
+
+
+def mean_and_deviation(values: Sequence[float]) -> tuple[float, float]:
+    """Mean and sample standard deviation (0 for one value)."""
+    mean = sum(values) / len(values)
+    if len(values) == 1:
+        return mean, 0.0
+    return mean, math.sqrt(sum((v - mean) ** 2 for v in values) / (len(values) - 1))

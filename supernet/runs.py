@@ -1,0 +1,98 @@
+"""The run folder, the interface between the steps.
+
+| path | written by | content |
+|---|---|---|
+| `config.yaml` | the first step | every setting; `supernet run config.yaml` repeats the run |
+| `environment.json` | each step | versions, machine, command and time of the step |
+| `data.json` | the first step | sizes and hashes of the three splits, classes, mean and deviation |
+| `train/model.safetensors` | train | weights of the one-shot model; its presence says that the step is done |
+| `train/history.json` | train | training curve |
+| `train/paths.npy` | train | live_GP of every step, packed bits: uint8 [steps, G, ceil(P / 8)] |
+| `train/checkpoint.pt` | train | state of a training under way |
+| `candidates.sqlite` | search | every candidate with its score and its costs |
+| `finalists.json` | search | groups of finalists; its presence says that the step is done |
+| `retrain/ID/REPEAT/` | retrain | `result.json`, `weights.safetensors` of one training |
+| `retrain/test_opened.json` | retrain | when and for which networks the test split was opened |
+| `results.json` | retrain | groups and networks with score, validation and test accuracy; the run is done |
+
+Every file is written whole or not at all.
+"""
+
+from __future__ import annotations
+
+import platform
+import shlex
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import torch
+
+from supernet.config import Config, differences, read_yaml, to_yaml
+from supernet.files import read_json, write_atomically, write_json
+
+
+class RunError(ValueError):
+    """A run folder that is not there, of another configuration, or not ready for the step."""
+
+
+def create_run(folder: Path, config: Config) -> None:
+    """Makes a run folder, or accepts the one that is there if it has the same configuration.
+
+    Raises:
+        RunError: the folder has another configuration, or is a folder of something else.
+    """
+    path = folder / "config.yaml"
+    if path.exists():
+        changed = differences(read_yaml(path), config)
+        if changed:
+            raise RunError(
+                f"{folder} was made with another configuration ({'; '.join(changed)}): choose another folder with "
+                "--out, or delete this one"
+            )
+        return
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise RunError(f"{folder} is there and is no run folder: choose a new or empty folder")
+    write_atomically(path, lambda file: file.write(to_yaml(config).encode()))
+
+
+def open_run(folder: Path) -> Config:
+    """The configuration of a run folder.
+
+    Raises:
+        RunError: it is no run folder.
+    """
+    if not (folder / "config.yaml").is_file():
+        raise RunError(f"{folder} is no run folder (no config.yaml): `supernet run RECIPE --out {folder}` makes one")
+    return read_yaml(folder / "config.yaml")
+
+
+def record_environment(folder: Path, step: str) -> None:
+    """Adds versions, machine and command of a step to `environment.json`; the last one of each step is kept."""
+    from supernet import __version__
+
+    path = folder / "environment.json"
+    steps = read_json(path) if path.exists() else {}
+    steps[step] = {
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": shlex.join(["supernet", *sys.argv[1:]]),
+        "supernet": __version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "machine": platform.machine(),
+        "system": platform.platform(),
+        "threads": torch.get_num_threads(),
+        "cuda": torch.version.cuda if torch.cuda.is_available() else None,
+    }
+    write_json(path, steps)
+
+
+def require(path: Path, step: str) -> Path:
+    """The path, if it is there.
+
+    Raises:
+        RunError: says which step writes it.
+    """
+    if not path.exists():
+        raise RunError(f"{path} is not there: run `supernet {step} {path.parent}` first")
+    return path

@@ -1,0 +1,292 @@
+"""Step 3, search: scores of candidates with the shared weights, and the finalists.
+
+References:
+    Bender et al., ICML 2018, section 3.3.
+"""
+
+from __future__ import annotations
+
+import itertools
+import sqlite3
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from supernet.cost import CostTable
+from supernet.model import OneShot
+from supernet.randomness import stream
+from supernet.runtime import Runtime
+from supernet.space import Architecture, Space
+from supernet.train import Interrupted, Progress
+
+COMMIT_SECONDS = 2.0
+"""A killed search loses at most this much work."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchConfig:
+    """How candidates are drawn and scored, and who goes to the final."""
+
+    candidates: int = 20_000
+    """Distinct architectures drawn uniformly and scored; at most the size of the space."""
+
+    images: int | None = None
+    """Validation images for each score, the same for all candidates; None for the whole split."""
+
+    ghost_size: int = 32
+    """Images that share batch statistics (ours: the paper does not say; the training's ghost size)."""
+
+    ghosts_per_forward: int = 8
+    """Ghost batches in one forward pass: memory against launches; the scores do not depend on it."""
+
+    top: int = 10
+    """Finalists of the group Top, one from each of so many strata of the best `top_of`."""
+
+    top_of: int = 100
+    """Candidates with the best scores from which Top is drawn."""
+
+    small: int = 10
+    """Finalists of the group Small: the smallest whose score is above `small_quantile`."""
+
+    small_quantile: float = 0.9
+    """Share of the candidates that score worse than any in Small, from 0 to 1."""
+
+    random: int = 10
+    """Finalists of the group Random, drawn from all candidates."""
+
+    all_on: bool = True
+    """Whether the network with every option on is trained too."""
+
+    def __post_init__(self) -> None:
+        if self.candidates < 1 or self.ghost_size < 2 or self.ghosts_per_forward < 1:
+            raise ValueError("expected candidates and ghosts_per_forward of at least 1, ghost_size of 2")
+        if not 0 <= self.small_quantile < 1:
+            raise ValueError(f"small_quantile: expected from 0 to below 1, got {self.small_quantile}")
+        if min(self.top, self.small, self.random) < 0 or self.top_of < self.top:
+            raise ValueError("expected top, small and random of at least 0, and top_of of at least top")
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """An architecture with its score and its costs; a row of the table of candidates.
+
+    Attributes:
+        architecture: which.
+        accuracy: share of the validation images that the one-shot model classifies right, 0 to 1.
+        loss: mean cross-entropy on them, in nats.
+        images: number of validation images.
+        params, weights, macs: see `supernet.cost.Cost`.
+    """
+
+    architecture: Architecture
+    accuracy: float
+    loss: float
+    images: int
+    params: int
+    weights: int
+    macs: int
+
+
+@torch.inference_mode()
+def score(
+    model: OneShot,
+    architectures: Sequence[Architecture],
+    examples: Tensor,
+    targets: Tensor,
+    *,
+    runtime: Runtime,
+    ghost_size: int = 32,
+    ghosts_per_forward: int = 8,
+) -> Iterator[tuple[float, float]]:
+    """Scores architectures with the weights of the one-shot model, one after the other.
+
+    Every architecture sees the same examples in the same ghost batches, with the statistics of each ghost batch. The
+    examples that do not fill a last ghost batch are left out. Weights, buffers and the mode of the model stay as they
+    are, so no score depends on another.
+
+    Args:
+        model: the one-shot model.
+        architectures: what to score, in this order.
+        examples: [N, ...] on the model's device.
+        targets: classes, int64 [N].
+        runtime: device and precision.
+        ghost_size: examples that share batch statistics.
+        ghosts_per_forward: ghost batches in one forward pass.
+
+    Yields:
+        Accuracy (0 to 1) and mean cross-entropy in nats of each architecture.
+
+    Raises:
+        ValueError: fewer examples than one ghost batch.
+    """
+    ghosts = len(examples) // ghost_size
+    if ghosts == 0:
+        raise ValueError(f"expected at least {ghost_size} examples, one ghost batch; got {len(examples)}")
+    for architecture in architectures:
+        live = model.space.live([architecture])
+        training = model.training
+        model.eval()
+        try:
+            right, loss = torch.zeros(2, device=examples.device).unbind()
+            for first in range(0, ghosts, ghosts_per_forward):
+                last = min(first + ghosts_per_forward, ghosts)
+                part = slice(first * ghost_size, last * ghost_size)
+                with runtime.autocast():
+                    logits = model(examples[part], live.expand(last - first, -1)).float()
+                right = right + (logits.argmax(1) == targets[part]).sum()
+                loss = loss + F.cross_entropy(logits, targets[part], reduction="sum")
+        finally:
+            model.train(training)
+        yield float(right) / (ghosts * ghost_size), float(loss) / (ghosts * ghost_size)
+
+
+def search(
+    model: OneShot,
+    examples: Tensor,
+    targets: Tensor,
+    costs: CostTable,
+    config: SearchConfig,
+    *,
+    runtime: Runtime,
+    seed: int,
+    table: Path,
+    progress: Progress | None = None,
+    stop: Callable[[], bool] = lambda: False,
+) -> list[Candidate]:
+    """Draws distinct architectures uniformly and scores them; what the table holds already is not scored again.
+
+    Args:
+        model: the trained one-shot model.
+        examples: validation examples [N, ...], on the model's device.
+        targets: classes, int64 [N].
+        costs: of the space.
+        config: how many, on how many images.
+        runtime: device and precision.
+        seed: of the run.
+        table: SQLite file that every candidate is kept in.
+        progress: called after each candidate.
+        stop: asked before each candidate.
+
+    Returns:
+        All candidates in the order drawn.
+
+    Raises:
+        Interrupted: `stop` said so.
+        ValueError: more candidates than the space has.
+    """
+    drawn = model.space.sample_distinct(config.candidates, generator=stream(seed, "search"))
+    used = slice(0, config.images)
+    with closing(_open(table)) as connection:
+        known = {text for (text,) in connection.execute("SELECT architecture FROM candidates")}
+        waiting = [architecture for architecture in drawn if str(architecture) not in known]
+        scores = score(
+            model,
+            waiting,
+            examples[used],
+            targets[used],
+            runtime=runtime,
+            ghost_size=config.ghost_size,
+            ghosts_per_forward=config.ghosts_per_forward,
+        )
+        images = len(examples[used]) // config.ghost_size * config.ghost_size
+        best = max((a for (a,) in connection.execute("SELECT accuracy FROM candidates")), default=0.0)
+        committed = time.monotonic()
+        done = len(drawn) - len(waiting)
+        for architecture, sums in zip(waiting, costs.costs(waiting), strict=True):
+            if stop():
+                connection.commit()
+                raise Interrupted(f"stopped after {done} of {len(drawn)} candidates")
+            accuracy, loss = next(scores)
+            row = (str(architecture), accuracy, loss, images, *map(int, sums), "random", time.time())
+            connection.execute("INSERT INTO candidates VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
+            done, best = done + 1, max(best, accuracy)
+            if time.monotonic() - committed > COMMIT_SECONDS:
+                connection.commit()
+                committed = time.monotonic()
+            if progress is not None:
+                progress(done, len(drawn), best=best, accuracy=accuracy)
+        connection.commit()
+    by_text = {str(candidate.architecture): candidate for candidate in read_candidates(table, model.space)}
+    return [by_text[str(architecture)] for architecture in drawn]
+
+
+def _open(table: Path) -> sqlite3.Connection:
+    table.parent.mkdir(parents=True, exist_ok=True)
+    connection = sqlite3.connect(table)
+    connection.execute(
+        "CREATE TABLE IF NOT EXISTS candidates (number INTEGER PRIMARY KEY, architecture TEXT UNIQUE NOT NULL, "
+        "accuracy REAL NOT NULL, loss REAL NOT NULL, images INTEGER NOT NULL, params INTEGER NOT NULL, "
+        "weights INTEGER NOT NULL, macs INTEGER NOT NULL, strategy TEXT NOT NULL, time REAL NOT NULL)"
+    )
+    return connection
+
+
+def read_candidates(table: Path, space: Space) -> list[Candidate]:
+    """All candidates of a table, in the order in which they were scored.
+
+    Raises:
+        ArchitectureError: the table belongs to another space.
+        ValueError: the file is no table of candidates.
+    """
+    columns = "architecture, accuracy, loss, images, params, weights, macs"
+    try:
+        with closing(sqlite3.connect(f"file:{table}?mode=ro", uri=True)) as connection:
+            rows = connection.execute(f"SELECT {columns} FROM candidates ORDER BY number").fetchall()
+    except sqlite3.Error as error:
+        raise ValueError(f"{table} is no table of candidates ({error}): delete it and search again") from None
+    return [Candidate(space.parse(text), *figures) for text, *figures in rows]
+
+
+def finalists(
+    candidates: Sequence[Candidate], space: Space, config: SearchConfig, *, generator: torch.Generator
+) -> dict[str, list[Architecture]]:
+    """Who is trained from scratch (paper, section 3.3).
+
+    Top: the best `top_of` by accuracy (loss breaks ties) in `top` strata of equal size, one drawn from each; our
+    reading of "a stratified sample". Small: the smallest by `weights` among those above the quantile of accuracy.
+    Random: drawn from all candidates. All On: everything on, which is in general no member of the space.
+
+    Args:
+        candidates: scored candidates.
+        space: their space.
+        config: sizes of the groups.
+        generator: of the draws.
+
+    Returns:
+        For each group that is not empty its architectures, the best score first.
+    """
+    ranked = sorted(candidates, key=lambda c: (-c.accuracy, c.loss))
+    best = ranked[: config.top_of]
+    strata = min(config.top, len(best))
+    edges = [round(i * len(best) / strata) for i in range(strata + 1)] if strata else []
+    top = [
+        best[first + int(torch.randint(last - first, (1,), generator=generator))]
+        for first, last in itertools.pairwise(edges)
+    ]
+    # The share that scores worse is counted by rank, so that many equal scores do not empty the group.
+    good = ranked[: max(1, len(ranked) - int(config.small_quantile * len(ranked)))]
+    small = sorted(sorted(good, key=lambda c: c.weights)[: config.small], key=ranked.index)
+    chosen = torch.randperm(len(ranked), generator=generator)[: config.random].tolist()
+    groups = {
+        "Top": [c.architecture for c in top],
+        "Small": [c.architecture for c in small],
+        "Random": [ranked[i].architecture for i in sorted(chosen)],
+        "All On": [space.everything_on()] if config.all_on else [],
+    }
+    return {group: members for group, members in groups.items() if members}
+
+
+def to_json(groups: dict[str, list[Architecture]]) -> dict[str, list[str]]:
+    """Groups of finalists as texts."""
+    return {group: [str(architecture) for architecture in members] for group, members in groups.items()}
+
+
+def from_json(texts: dict[str, list[str]], space: Space) -> dict[str, list[Architecture]]:
+    """The inverse of `to_json`."""
+    return {group: [space.parse(text) for text in members] for group, members in texts.items()}

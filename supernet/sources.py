@@ -1,0 +1,531 @@
+"""Reading and decoding: everything between a `DataConfig` and the images and labels of its source.
+
+What is decoded is kept in a cache folder, and mapped from there.
+"""
+
+from __future__ import annotations
+
+import difflib
+import errno
+import gzip
+import hashlib
+import io
+import json
+import pickle
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from supernet.files import write_atomically
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+NAMES = ("fashion-mnist", "cifar10", "digits", "folder", "parquet", "arrays")
+"""Known values of `DataConfig.name`."""
+
+_CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+_FASHION = (
+    *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
+    *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
+)
+_FASHION_HOST = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/"
+_FASHION_PACKAGE = Path("/usr/share/datasets/fashion-mnist")
+# The files as the authors publish them; the Debian package holds the same contents, packed anew.
+_FASHION_FILES = (
+    ("train-images-idx3-ubyte.gz", "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84"),
+    ("train-labels-idx1-ubyte.gz", "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845"),
+    ("t10k-images-idx3-ubyte.gz", "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073"),
+    ("t10k-labels-idx1-ubyte.gz", "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5"),
+)
+_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp"})
+_CHUNK = 1024  # rows of a parquet file read at once
+
+
+class DataError(ValueError):
+    """Broken or unsuitable input: one line with what was expected, what came and what to do."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """Where the images come from, how they are split and how they are augmented."""
+
+    name: str = "fashion-mnist"
+    """Source: 'fashion-mnist', 'cifar10', 'digits', 'folder', 'parquet' or 'arrays'."""
+
+    path: str | None = None
+    """Folder or file of the source; 'fashion-mnist' and 'digits' work without."""
+
+    validation: int = 5000
+    """Images taken from the training images for the validation split, >= 1."""
+
+    test: float = 0.2
+    """Share of all images for the test split where the source has none, in (0, 1)."""
+
+    train_images: int | None = None
+    """Use at most so many training images (stratified), >= 1; None = all."""
+
+    image_size: int | None = None
+    """Pixels, >= 1: resize the shorter side, cut a centred square; None = sizes must already agree."""
+
+    crop: int = 0
+    """Pixels of zero padding on each side for the random crop, >= 0; 0 = off."""
+
+    flip: bool = False
+    """Mirror each image left to right with probability 1/2."""
+
+    cutout: int = 0
+    """Side in pixels of the square set to zero, >= 0; 0 = off."""
+
+    cache: str | None = None
+    """Folder for decoded images and downloads; None = the platform's cache folder."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """All images of a source, before they are split.
+
+    Attributes:
+        images: uint8 [N, C, H, W], perhaps memory-mapped; the source's own test images come last.
+        labels: int64 [N], 0..K-1.
+        classes: Names of the K classes.
+        own_test: Number of images in the source's own test part; 0 = it has none.
+        cache: The file that `images` maps, if any.
+    """
+
+    images: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+    classes: tuple[str, ...]
+    own_test: int
+    cache: Path | None = None
+
+
+def check(config: DataConfig) -> None:
+    """Raise `DataError` for a value out of its range."""
+    if config.name not in NAMES:
+        near = difflib.get_close_matches(config.name, NAMES, n=1, cutoff=0.4)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise DataError(f"unknown data.name={config.name!r}: known are {', '.join(NAMES)}{hint}")
+    for key, least in (("validation", 1), ("train_images", 1), ("image_size", 1), ("crop", 0), ("cutout", 0)):
+        value = getattr(config, key)
+        if value is not None and value < least:
+            raise DataError(f"data.{key}={value} is too small: set data.{key} to {least} or more")
+    if not 0 < config.test < 1:
+        raise DataError(f"data.test={config.test} is no share: set data.test between 0 and 1, like 0.2")
+
+
+def read(config: DataConfig) -> Source:
+    """Read the source; images that must be decoded are decoded once and then mapped from the cache.
+
+    Raises:
+        DataError: The configuration or the source cannot be used; the message says what to do.
+    """
+    check(config)
+    readers: dict[str, Callable[[DataConfig, Path], Source]] = {
+        "fashion-mnist": _read_fashion,
+        "cifar10": _read_cifar10,
+        "digits": _read_digits,
+        "folder": _read_folder,
+        "parquet": _read_parquet,
+        "arrays": _read_arrays,
+    }
+    if config.path is None and config.name not in ("fashion-mnist", "digits"):
+        raise DataError(f"data.name={config.name!r} needs a place: set data.path to its folder or file")
+    path = Path(config.path or ".").expanduser()
+    if not path.is_dir() and not (config.name == "parquet" and path.is_file()):
+        kind = "folder or file" if config.name == "parquet" else "folder"
+        raise DataError(f"no such {kind}: {path}; set data.path to the {kind} of the data")
+    return readers[config.name](config, path)
+
+
+def _check_labels(labels: NDArray[Any], classes: Sequence[str] | None) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+    if labels.ndim != 1 or labels.dtype.kind not in "iu":
+        got = f"{labels.dtype} {list(labels.shape)}"
+        raise DataError(f"labels must be integers of shape [N], got {got}: convert them")
+    if not labels.size:
+        raise DataError("empty data: no image and no label; give some images of each class")
+    present = np.unique(labels)
+    count = len(present) if classes is None else len(classes)
+    wrong = (labels < 0) | (labels >= count)
+    if wrong.any():
+        at = int(wrong.argmax())
+        raise DataError(
+            f"label {labels[at]} at index {at} is out of range: expected 0..{count - 1} for {count} classes, "
+            "without a gap; renumber the labels or name all classes"
+        )
+    return labels.astype(np.int64), tuple(classes or map(str, range(count)))
+
+
+def _check_images(array: NDArray[Any], image_size: int | None) -> NDArray[np.uint8]:
+    given = list(array.shape)
+    if array.dtype != np.uint8:
+        raise DataError(f"images must be uint8 (0..255), got {array.dtype}: convert them")
+    if array.ndim == 3:
+        array = array[:, None]
+    elif array.ndim == 4 and array.shape[1] not in (1, 3) and array.shape[3] in (1, 3):
+        array = array.transpose(0, 3, 1, 2)
+    if array.ndim != 4 or array.shape[1] not in (1, 3) or not all(array.shape[2:]):
+        raise DataError(
+            f"images must be [N, H, W], [N, C, H, W] or [N, H, W, C] with 1 or 3 channels, got {given}: reshape them"
+        )
+    if image_size is None or array.shape[2:] == (image_size, image_size) or not len(array):
+        return array
+    from PIL import Image
+
+    squares = [
+        _planes(_square(Image.fromarray(one[0] if len(one) == 1 else one.transpose(1, 2, 0)), image_size))
+        for one in np.ascontiguousarray(array)
+    ]
+    return np.stack(squares)
+
+
+def join(
+    parts: Sequence[tuple[NDArray[Any], NDArray[Any]]],
+    classes: Sequence[str] | None,
+    image_size: int | None,
+) -> Source:
+    """Make a source of the training and, if there is one, the test pair of images and labels.
+
+    Raises:
+        DataError: Shapes, types, labels or counts do not fit.
+    """
+    images = [_check_images(pair[0], image_size) for pair in parts]
+    labels = [pair[1] for pair in parts]
+    for x, y in zip(images, labels, strict=True):
+        if not len(x):
+            raise DataError("empty data: no image; give some images of each class")
+        if len(x) != len(y):
+            raise DataError(f"{len(x)} images but {len(y)} labels: give one label for each image")
+    shape, test_shape = images[0].shape[1:], images[-1].shape[1:]
+    if shape != test_shape:
+        raise DataError(
+            f"training images are {list(shape)} and test images {list(test_shape)} (C, H, W): "
+            "convert one of them, or for equal sizes set data.image_size, for example data.image_size=32"
+        )
+    numbers, names = _check_labels(np.concatenate(labels), classes)
+    # One part stays as it is: joining would copy it.
+    joined = np.concatenate(images) if len(images) > 1 else images[0]
+    return Source(joined, numbers, names, len(joined) - len(images[0]))
+
+
+def _read_arrays(config: DataConfig, path: Path) -> Source:
+    def pair(prefix: str) -> tuple[NDArray[Any], NDArray[Any]]:
+        return array(f"{prefix}images.npy"), array(f"{prefix}labels.npy")
+
+    def array(name: str) -> NDArray[Any]:
+        with _reading(path / name, "a NumPy array file"):
+            return np.asarray(np.load(path / name, allow_pickle=False))
+
+    own_test = any((path / f"test_{name}.npy").exists() for name in ("images", "labels"))
+    return join([pair(prefix) for prefix in ("", "test_")[: 1 + own_test]], None, config.image_size)
+
+
+def _read_digits(config: DataConfig, path: Path) -> Source:
+    from sklearn.datasets import load_digits  # type: ignore[import-untyped]
+
+    digits = load_digits()
+    images = np.rint(digits.images * (255 / 16)).astype(np.uint8)
+    return join([(images, digits.target)], None, config.image_size)
+
+
+def _read_fashion(config: DataConfig, path: Path) -> Source:
+    names = [name for name, _ in _FASHION_FILES]
+    if config.path is not None:
+        files = [path / name for name in names]
+    elif all((_FASHION_PACKAGE / name).exists() for name in names):
+        files = [_FASHION_PACKAGE / name for name in names]
+    else:
+        files = [_download(name, digest, _cache(config)) for name, digest in _FASHION_FILES]
+    images, labels, test_images, test_labels = map(_read_idx, files)
+    return join([(images, labels), (test_images, test_labels)], _FASHION, config.image_size)
+
+
+def _download(name: str, digest: str, folder: Path) -> Path:
+    import pooch  # type: ignore[import-untyped]
+
+    try:
+        return Path(pooch.retrieve(_FASHION_HOST + name, f"sha256:{digest}", name, folder / "fashion-mnist"))
+    except Exception as error:  # pooch passes on whatever its transport raises
+        raise DataError(
+            f"cannot download {name} ({line(error)}): install the Debian package dataset-fashion-mnist "
+            "or set data.path to a folder with the four .gz files"
+        ) from error
+
+
+def _read_idx(path: Path) -> NDArray[np.uint8]:
+    with _reading(path, "an idx file"):
+        with gzip.open(path) as file:
+            content = file.read()
+        if content[:3] != b"\0\0\x08":
+            raise ValueError("no idx header of unsigned bytes")
+        start = 4 + 4 * content[3]
+        shape = np.frombuffer(content[4:start], ">u4").tolist()
+        return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
+
+
+def _read_cifar10(config: DataConfig, path: Path) -> Source:
+    folder = path / "cifar-10-batches-py" if (path / "cifar-10-batches-py").is_dir() else path
+    if (folder / "data_batch_1").exists():
+        batches = [_read_batch(folder / f"data_batch_{number}") for number in range(1, 6)]
+        train_pair = np.concatenate([x for x, _ in batches]), np.concatenate([y for _, y in batches])
+        return join([train_pair, _read_batch(folder / "test_batch")], _CIFAR10, config.image_size)
+    train, test = sorted(folder.glob("train*.parquet")), sorted(folder.glob("test*.parquet"))
+    if not (train and test):
+        raise DataError(
+            f"no CIFAR-10 in {path}: set data.path to a folder with train*.parquet and test*.parquet, "
+            "or with data_batch_1 to 5 and test_batch"
+        )
+    return _from_parquet(config, train, test, _CIFAR10)
+
+
+class _BatchUnpickler(pickle.Unpickler):
+    """Builds NumPy arrays and plain values only: a pickle may otherwise run any code."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        # The official files name NumPy's former module, which warns when it is imported today.
+        module = module.replace("numpy.core", "numpy._core")
+        allowed = {
+            ("numpy", "ndarray"),
+            ("numpy", "dtype"),
+            ("numpy._core.multiarray", "_reconstruct"),
+            ("_codecs", "encode"),
+        }
+        if (module, name) not in allowed:
+            raise pickle.UnpicklingError(f"it asks for {module}.{name}, which is not allowed")
+        return super().find_class(module, name)
+
+
+def _read_batch(path: Path) -> tuple[NDArray[np.uint8], NDArray[Any]]:
+    with _reading(path, "a CIFAR-10 batch"):
+        with path.open("rb") as file:
+            batch = _BatchUnpickler(file, encoding="bytes").load()
+        pixels: NDArray[np.uint8] = batch[b"data"]
+        return pixels.reshape(-1, 3, 32, 32), np.array(batch[b"labels"])
+
+
+def _read_folder(config: DataConfig, path: Path) -> Source:
+    # A class may be called 'train' too, so the two-level form needs folders below it.
+    two_levels = (path / "train").is_dir() and bool(_folders(path / "train"))
+    root = path / "train" if two_levels else path
+    classes = [folder.name for folder in _folders(root)]
+    if not classes:
+        raise DataError(f"no class folder in {root}: put the images into {root}/CLASS/ or correct data.path")
+    parts = [_list_images(root)]
+    if two_levels and (path / "test").is_dir():
+        parts.append(_list_images(path / "test"))
+    files = [file for part in parts for file in part]
+    unknown = {file.parent.name for file in files}.difference(classes)
+    if unknown:
+        raise DataError(f"test class {min(unknown)!r} has no folder in {root}: add it or remove it from test")
+
+    def blobs() -> Iterator[tuple[str, bytes]]:
+        for file in files:
+            with _reading(file, "an image"):
+                content = file.read_bytes()
+            yield str(file), content
+
+    images, cache = _decode(blobs, len(files), files, config)
+    numbers = {name: number for number, name in enumerate(classes)}
+    labels = np.array([numbers[file.parent.name] for file in files])
+    return Source(images, labels, tuple(classes), len(parts[1]) if len(parts) > 1 else 0, cache)
+
+
+def _folders(path: Path) -> list[Path]:
+    return sorted(entry for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+
+
+def _list_images(root: Path) -> list[Path]:
+    files: list[Path] = []
+    for folder in _folders(root):
+        found = sorted(file for file in folder.iterdir() if file.suffix.lower() in _SUFFIXES)
+        if not found:
+            raise DataError(f"no image in class folder {folder}: add {', '.join(sorted(_SUFFIXES))} or remove it")
+        files += found
+    return files
+
+
+def _read_parquet(config: DataConfig, path: Path) -> Source:
+    if path.is_file():
+        return _from_parquet(config, [path], [], None)
+    files = sorted(path.glob("*.parquet"))
+    test = [file for file in files if file.name.startswith("test")]
+    # A folder that names its training files may hold other parts too, such as validation*.parquet.
+    train = [file for file in files if file.name.startswith("train")] or [f for f in files if f not in test]
+    if not train:
+        raise DataError(f"no training *.parquet file in {path}: correct data.path")
+    return _from_parquet(config, train, test, None)
+
+
+def _from_parquet(config: DataConfig, train: list[Path], test: list[Path], classes: Sequence[str] | None) -> Source:
+    import pyarrow.parquet as pq  # type: ignore[import-untyped]
+
+    files = [*train, *test]
+    columns: list[tuple[str, str]] = []
+    values: list[Any] = []
+    rows: list[int] = []
+    for file in files:
+        with _reading(file, "a parquet file"), pq.ParquetFile(file) as table:
+            names = _columns(table.schema_arrow, file)
+            found = table.read(columns=[names[1]]).column(0).to_pylist()
+        if None in found:
+            raise DataError(f"no label in row {found.index(None)} of {file}: fill column {names[1]!r}")
+        columns.append(names)
+        rows.append(len(found))
+        values += found
+
+    def blobs() -> Iterator[tuple[str, bytes]]:
+        for file, (column, _) in zip(files, columns, strict=True):
+            row = 0
+            with _reading(file, "a parquet file"), pq.ParquetFile(file) as table:
+                for batch in table.iter_batches(_CHUNK, columns=[column]):
+                    for cell in batch.column(0).to_pylist():
+                        blob = cell["bytes"] if isinstance(cell, dict) else cell
+                        yield f"row {row} of {file}", blob or b""
+                        row += 1
+
+    if classes is None and any(isinstance(value, str) for value in values):
+        values = [str(value) for value in values]
+        classes = sorted(set(values))
+        numbers = {name: number for number, name in enumerate(classes)}
+        values = [numbers[value] for value in values]
+    labels, classes = _check_labels(np.array(values, dtype=None if values else np.int64), classes)
+    images, cache = _decode(blobs, len(labels), files, config)
+    return Source(images, labels, classes, sum(rows[len(train) :]), cache)
+
+
+def _columns(schema: Any, file: Path) -> tuple[str, str]:
+    """Names of the image and the label column."""
+    kinds = {field.name: str(field.type) for field in schema}
+    binary = [name for name, kind in kinds.items() if re.fullmatch(r"(large_)?binary|struct<.*\bbytes: .*", kind)]
+    image = next((name for name in ("image", "img", "bytes") if name in binary), None)
+    image = image or (binary[0] if len(binary) == 1 else None)
+    label = next((name for name in ("label", "labels", "class", "fine_label") if name in kinds), None)
+    if image is None or label is None:
+        found = ", ".join(f"{name}: {kind}" for name, kind in kinds.items())
+        raise DataError(
+            f"{file} needs a column 'image' (bytes) and a column 'label' (integer or string), "
+            f"found {found}: rename the columns"
+        )
+    return image, label
+
+
+def _decode(
+    blobs: Callable[[], Iterator[tuple[str, bytes]]], count: int, files: Sequence[Path], config: DataConfig
+) -> tuple[NDArray[np.uint8], Path]:
+    """Decode all images once into the cache folder; return the mapped array and its file."""
+    stats = [(str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    key = hashlib.sha256(json.dumps([config.image_size, stats]).encode()).hexdigest()[:16]
+    path = _cache(config) / f"decoded-{key}.npy"
+    # A cache that cannot be read is made again.
+    with suppress(OSError, ValueError):
+        return np.load(path, mmap_mode="c"), path
+
+    def write(file: IO[bytes]) -> None:
+        # Only one coloured image makes all of them RGB, so grey is tried until one is met.
+        if not _write_decoded(file, blobs(), count, "L", config.image_size):
+            file.seek(0)
+            file.truncate()
+            _write_decoded(file, blobs(), count, "RGB", config.image_size)
+
+    write_cache(path, write)
+    return np.load(path, mmap_mode="c"), path
+
+
+def _write_decoded(
+    file: IO[bytes], blobs: Iterator[tuple[str, bytes]], count: int, mode: str, image_size: int | None
+) -> bool:
+    """Write the images as one .npy; False when `mode` is grey but an image has colour."""
+    shape: tuple[int, ...] | None = None
+    for name, blob in blobs:
+        image = _open_image(name, blob, image_size)
+        if mode == "L" and image.mode != "L":
+            return False
+        pixels = _planes(image.convert(mode))
+        if shape is None:
+            shape = pixels.shape
+            write_header(file, (count, *shape))
+        elif pixels.shape != shape:
+            raise DataError(
+                f"images of different sizes: {shape[2]}x{shape[1]} and {image.width}x{image.height} "
+                f"({name}); set data.image_size, for example data.image_size=32"
+            )
+        file.write(pixels.tobytes())
+    return True
+
+
+def _open_image(name: str, blob: bytes, image_size: int | None) -> Image:
+    """Decode to mode L (grey) or RGB."""
+    from PIL import Image
+
+    with _reading(name, "an image"), Image.open(io.BytesIO(blob)) as opened:
+        if opened.mode.startswith(("I", "F")):
+            raise ValueError("it has more than 8 bits per channel")
+        # Pillow warns when the transparency of a palette is dropped in one step.
+        image = opened.convert("RGBA") if opened.mode == "P" else opened
+        return _square(image.convert("L" if image.mode in ("L", "1") else "RGB"), image_size)
+
+
+def _square(image: Image, size: int | None) -> Image:
+    if size is None or image.size == (size, size):
+        return image
+    from PIL.Image import Resampling
+
+    scale = size / min(image.size)
+    width, height = (max(size, round(side * scale)) for side in image.size)
+    left, top = (width - size) // 2, (height - size) // 2
+    resized = image.resize((width, height), Resampling.BILINEAR)
+    return resized.crop((left, top, left + size, top + size))
+
+
+def _planes(image: Image) -> NDArray[np.uint8]:
+    pixels = np.asarray(image)
+    return pixels.reshape(image.height, image.width, -1).transpose(2, 0, 1)
+
+
+def write_header(file: IO[bytes], shape: tuple[int, ...]) -> None:
+    """Begin a .npy file of bytes; the bytes themselves follow."""
+    # Plain writes report a full disk as an error; writing through a memory map would kill the process.
+    np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
+
+
+def _cache(config: DataConfig) -> Path:
+    if config.cache is not None:
+        return Path(config.cache).expanduser()
+    import pooch
+
+    return Path(pooch.os_cache("supernet"))
+
+
+def write_cache(path: Path, write: Callable[[IO[bytes]], None]) -> None:
+    """Write a file of the cache whole or not at all; raise `DataError` where that fails."""
+    try:
+        write_atomically(path, write)
+    except OSError as error:
+        # DiskFull has one of these numbers, and so has a failure to make the folder on a full disk.
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        problem = "no space left in" if full else f"cannot write ({line(error)}) in"
+        raise DataError(f"{problem} {path.parent}: set data.cache to another folder") from error
+
+
+@contextmanager
+def _reading(what: Path | str, kind: str) -> Iterator[None]:
+    """Turn whatever a decoder raises on a broken file into one line that names the file."""
+    try:
+        yield
+    except DataError:
+        raise
+    except FileNotFoundError as error:
+        raise DataError(f"no such file: {what}; correct data.path or add the file") from error
+    except Exception as error:  # decoders raise many types, some of their own
+        raise DataError(f"cannot read {what} as {kind} ({line(error)}): replace or remove it") from error
+
+
+def line(error: Exception) -> str:
+    """The message of an error as one line."""
+    return " ".join(str(error).split()) or type(error).__name__

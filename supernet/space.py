@@ -1,0 +1,280 @@
+"""Step 1, the space: choices as plain data, architectures as values.
+
+Nothing here builds a module. Sampling, counting, enumerating and parsing are functions on immutable data, so that
+20,000 architectures are drawn in a fraction of a second and any searcher can work without touching a network.
+
+Shape suffixes used in the project: N architectures or examples, P options of all choices, G ghost batches,
+C channels, H height, W width.
+
+References:
+    Bender et al., "Understanding and Simplifying One-Shot Architecture Search", ICML 2018, section 3.1.
+"""
+
+from __future__ import annotations
+
+import bisect
+import hashlib
+import itertools
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import torch
+from torch import nn
+
+MAX_SUBSETS = 65_536
+"""A choice with more admissible subsets than this is refused: its table of subsets would not stay small."""
+
+
+class ArchitectureError(ValueError):
+    """A text or value that is not an architecture of the space at hand."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A place in the network where a non-empty subset of bounded size is picked from several options.
+
+    Attributes:
+        name: unique in its space; several places in the network may share one decision by sharing the name.
+        options: names of the options, in order.
+        max_picks: largest number of options that an architecture picks; the smallest is 1.
+        within: ``(choice, option)`` that this choice is nested in, or None. A nested choice is decided only where
+            that option is picked.
+    """
+
+    name: str
+    options: tuple[str, ...]
+    max_picks: int = 1
+    within: tuple[str, str] | None = None
+
+    def __post_init__(self) -> None:
+        for word in (self.name, *self.options):
+            if not word or any(c.isspace() or c in "=+" for c in word):
+                raise ValueError(f"name {word!r} of choice {self.name!r}: expected no space, '=' or '+' in it")
+        if len(set(self.options)) != len(self.options) or not self.options:
+            raise ValueError(f"choice {self.name!r}: expected distinct options, got {self.options}")
+        if not 1 <= self.max_picks <= len(self.options):
+            raise ValueError(
+                f"choice {self.name!r}: expected max_picks from 1 to {len(self.options)}, got {self.max_picks}"
+            )
+        if sum(math.comb(len(self.options), k) for k in range(1, self.max_picks + 1)) > MAX_SUBSETS:
+            raise ValueError(f"choice {self.name!r}: more than {MAX_SUBSETS:,} subsets; lower max_picks")
+
+    def subsets(self) -> tuple[tuple[str, ...], ...]:
+        """All admissible picks, small ones first, each in the order of the options."""
+        sizes = range(1, self.max_picks + 1)
+        return tuple(itertools.chain.from_iterable(itertools.combinations(self.options, k) for k in sizes))
+
+
+@dataclass(frozen=True, slots=True)
+class Architecture:
+    """One pick for every choice that is reached; immutable, hashable, prints as one line of text.
+
+    Attributes:
+        picks: pairs of a choice's name and the names of the options picked, in the order of the space.
+    """
+
+    picks: tuple[tuple[str, tuple[str, ...]], ...]
+
+    def __str__(self) -> str:
+        return " ".join(f"{name}={'+'.join(options)}" for name, options in self.picks)
+
+    @property
+    def id(self) -> str:
+        """Ten hexadecimal digits that name this architecture in files and folders."""
+        return hashlib.sha256(str(self).encode()).hexdigest()[:10]
+
+
+@dataclass(frozen=True)
+class Space:
+    """The choices of a network and how to make that network: plain immutable data.
+
+    Attributes:
+        name: of the space, for people.
+        choices: every choice; one that is nested comes after the choice that it is nested in.
+        network: makes the network with all its options, with new weights from the global generator
+            (`build` seeds it); takes no argument.
+        input_shape: of one example, without the batch dimension.
+        settings: the fixed sizes, for people and files (filters, cells, classes, ...).
+    """
+
+    name: str
+    choices: tuple[Choice, ...]
+    network: Callable[[], nn.Module] = field(compare=False, repr=False)
+    input_shape: tuple[int, ...] = ()
+    settings: tuple[tuple[str, object], ...] = ()
+
+    def __post_init__(self) -> None:
+        known: dict[str, Choice] = {}
+        for choice in self.choices:
+            if choice.name in known:
+                raise ValueError(f"choice {choice.name!r} occurs twice in space {self.name!r}")
+            if choice.within is not None:
+                parent, option = choice.within
+                if parent not in known or option not in known[parent].options:
+                    raise ValueError(f"choice {choice.name!r} is nested in {parent}={option}, which is not before it")
+            known[choice.name] = choice
+        if not known:
+            raise ValueError(f"space {self.name!r} has no choice: there is nothing to search")
+
+    @cached_property
+    def columns(self) -> dict[tuple[str, str], int]:
+        """Column of ``live_GP`` for each (choice, option)."""
+        pairs = [(choice.name, option) for choice in self.choices for option in choice.options]
+        return {pair: column for column, pair in enumerate(pairs)}
+
+    @cached_property
+    def _by_name(self) -> dict[str, Choice]:
+        return {choice.name: choice for choice in self.choices}
+
+    @cached_property
+    def _children(self) -> dict[tuple[str, str], list[Choice]]:
+        children: dict[tuple[str, str], list[Choice]] = {}
+        for choice in self.choices:
+            if choice.within is not None:
+                children.setdefault(choice.within, []).append(choice)
+        return children
+
+    @cached_property
+    def _tables(self) -> dict[str, tuple[tuple[tuple[str, ...], ...], list[int]]]:
+        """For each choice its subsets and the running total of architectures that begin with each."""
+        tables: dict[str, tuple[tuple[tuple[str, ...], ...], list[int]]] = {}
+        for choice in reversed(self.choices):  # children come after their parents
+            ways = {
+                option: math.prod(tables[child.name][1][-1] for child in self._children.get((choice.name, option), ()))
+                for option in choice.options
+            }
+            subsets = choice.subsets()
+            totals = list(itertools.accumulate(math.prod(ways[o] for o in subset) for subset in subsets))
+            tables[choice.name] = (subsets, totals)
+        return tables
+
+    @cached_property
+    def size(self) -> int:
+        """Number of architectures, exact."""
+        return math.prod(self._tables[c.name][1][-1] for c in self.choices if c.within is None)
+
+    def at(self, index: int) -> Architecture:
+        """The architecture with this number; a bijection from ``range(space.size)``.
+
+        Raises:
+            IndexError: the number is not in that range.
+        """
+        if not 0 <= index < self.size:
+            raise IndexError(f"expected an index from 0 to {self.size - 1:,}, got {index:,}")
+        rest: dict[str, int] = {}  # of the choices reached so far, the part of the index that is theirs to decode
+        for choice in self.choices:
+            if choice.within is None:
+                index, rest[choice.name] = divmod(index, self._tables[choice.name][1][-1])
+        picks = []
+        for choice in self.choices:
+            if choice.name not in rest:
+                continue
+            subsets, totals = self._tables[choice.name]
+            mine = rest[choice.name]
+            position = bisect.bisect_right(totals, mine)
+            mine -= totals[position - 1] if position else 0
+            picks.append((choice.name, subsets[position]))
+            if self._children:
+                for option in subsets[position]:
+                    for child in self._children.get((choice.name, option), ()):
+                        mine, rest[child.name] = divmod(mine, self._tables[child.name][1][-1])
+        return Architecture(tuple(picks))
+
+    def __iter__(self) -> Iterator[Architecture]:
+        """All architectures; only for small spaces."""
+        return (self.at(index) for index in range(self.size))
+
+    def sample(self, *, generator: torch.Generator) -> Architecture:
+        """One architecture, uniform over all of the space (our reading of the paper's "fixed distribution")."""
+        return self.at(_uniform_integer(self.size, generator))
+
+    def sample_distinct(self, number: int, *, generator: torch.Generator) -> list[Architecture]:
+        """Architectures drawn uniformly without repeats, in the order drawn.
+
+        Raises:
+            ValueError: the space has fewer architectures than `number`.
+        """
+        if number > self.size:
+            raise ValueError(f"expected at most {self.size:,} architectures (the whole space), got {number:,}")
+        if self.size <= 4 * number:  # drawing with rejection would be slow where most of the space is wanted
+            return [self.at(i) for i in torch.randperm(self.size, generator=generator)[:number].tolist()]
+        indices: dict[int, None] = {}
+        while len(indices) < number:
+            indices[_uniform_integer(self.size, generator)] = None
+        return [self.at(index) for index in indices]
+
+    def everything_on(self) -> Architecture:
+        """Every option of every choice ("All On" in the paper): a reference, in general no member of the space."""
+        return Architecture(tuple((choice.name, choice.options) for choice in self.choices))
+
+    def parse(self, text: str) -> Architecture:
+        """The architecture that prints as `text`; the order of words and of options does not matter.
+
+        Raises:
+            ArchitectureError: the text does not fit this space; the message names the choice.
+        """
+        given: dict[str, tuple[str, ...]] = {}
+        for word in text.split():
+            name, equals, options = word.partition("=")
+            if not equals or name in given:
+                raise ArchitectureError(f"expected words CHOICE=OPTION+OPTION, each choice once; got {word!r}")
+            if name not in self._by_name:
+                raise ArchitectureError(f"no choice {name!r} in space {self.name!r}: it has {', '.join(self._by_name)}")
+            given[name] = tuple(options.split("+"))
+        picks: list[tuple[str, tuple[str, ...]]] = []
+        reached: dict[str, tuple[str, ...]] = {}
+        for choice in self.choices:
+            if choice.within is not None and choice.within[1] not in reached.get(choice.within[0], ()):
+                if choice.name in given:
+                    parent, option = choice.within
+                    raise ArchitectureError(f"choice {choice.name!r} is given, but {parent}={option} is not picked")
+                continue
+            if choice.name not in given:
+                raise ArchitectureError(f"choice {choice.name!r} has no pick; its options: {', '.join(choice.options)}")
+            picked = given[choice.name]
+            for option in picked:
+                if option not in choice.options or picked.count(option) > 1:
+                    raise ArchitectureError(
+                        f"{choice.name}={'+'.join(picked)}: expected distinct options of {', '.join(choice.options)}"
+                    )
+            reached[choice.name] = tuple(option for option in choice.options if option in picked)
+            picks.append((choice.name, reached[choice.name]))
+        architecture = Architecture(tuple(picks))
+        too_many = [name for name, options in picks if len(options) > self._by_name[name].max_picks]
+        if too_many and architecture != self.everything_on():
+            limit = self._by_name[too_many[0]].max_picks
+            raise ArchitectureError(f"choice {too_many[0]!r}: expected at most {limit} options")
+        return architecture
+
+    def live(self, architectures: Sequence[Architecture]) -> torch.Tensor:
+        """Rows of ``live_GP`` in which just these architectures are live: bool [len(architectures), P].
+
+        Raises:
+            ArchitectureError: an architecture is of another space.
+        """
+        rows: list[int] = []
+        columns: list[int] = []
+        try:
+            for row, architecture in enumerate(architectures):
+                for name, options in architecture.picks:
+                    rows.extend([row] * len(options))
+                    columns.extend(self.columns[name, option] for option in options)
+        except KeyError as error:
+            raise ArchitectureError(f"space {self.name!r} has no option {'='.join(error.args[0])}") from None
+        live = torch.zeros(len(architectures), len(self.columns), dtype=torch.bool)
+        live[rows, columns] = True
+        return live
+
+
+def _uniform_integer(bound: int, generator: torch.Generator) -> int:
+    """Uniform over ``range(bound)``, for any size of `bound`: 32 bits at a time, redrawn when beyond it."""
+    limbs = max(1, -(-(bound - 1).bit_length() // 32))
+    shift = 32 * limbs - max(1, (bound - 1).bit_length())
+    while True:
+        value = 0
+        for limb in torch.randint(0, 2**32, (limbs,), generator=generator).tolist():
+            value = (value << 32) | limb
+        if value >> shift < bound:
+            return value >> shift

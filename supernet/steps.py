@@ -1,0 +1,352 @@
+"""The steps on a run folder: each reads files, calls the library and writes files.
+
+The order is space, train, search, retrain. A step that is done does nothing when it is called again, and a step that
+was interrupted continues where it was.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from supernet import data as datasets
+from supernet import paths
+from supernet.analysis import rank_correlation
+from supernet.config import Config, make_space
+from supernet.cost import cost_table
+from supernet.data import Data, Split, feed, open_test, prepare
+from supernet.files import read_json, read_weights, write_atomically, write_json, write_weights
+from supernet.model import OneShot, build
+from supernet.randomness import derive, stream
+from supernet.retrain import mean_and_deviation, read_network, retrain, test_accuracies
+from supernet.runs import RunError, open_run, record_environment, require
+from supernet.runtime import Runtime, start
+from supernet.search import Candidate, finalists, from_json, read_candidates, score, search, to_json
+from supernet.space import Architecture, ArchitectureError, Space
+from supernet.train import Interrupted, Progress, fit
+
+SAVE_SECONDS = 5.0
+"""Scores of a file of architectures are saved this often."""
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """Who follows the work: `progress` is called after each bit of it, `stop` is asked whether to end."""
+
+    progress: Progress | None = None
+    stop: Callable[[], bool] = lambda: False
+
+
+def train_step(folder: Path, runtime: Runtime, watch: Watch) -> bool:
+    """Step 2 on a run folder. Returns whether there was anything to do."""
+    done = folder / "train" / "model.safetensors"
+    if done.exists():
+        return False
+    config, data, space = _load(folder)
+    if runtime.rank == 0:
+        record_environment(folder, "train")
+    model = build(space, seed=derive(config.seed, "weights"))
+    ghosts = config.train.batch_size // config.train.ghost_size
+    steps = config.train.total_steps(len(data.train.labels))
+
+    def draw_live(step: int) -> torch.Tensor:
+        generator = stream(config.seed, "paths", step)
+        return paths.draw(space, config.paths, ghosts, step / steps, generator=generator)
+
+    history = fit(
+        model.to(memory_format=torch.channels_last),
+        feed(
+            data.train, data, config.data, batch_size=config.train.batch_size, seed=config.seed, device=runtime.device
+        ),
+        steps,
+        config.train,
+        runtime=runtime,
+        draw_live=draw_live,
+        folder=folder / "train",
+        progress=watch.progress,
+        stop=watch.stop,
+    )
+    if runtime.rank == 0:
+        drawn = np.stack([np.packbits(draw_live(step).numpy(), axis=1) for step in range(steps)])
+        write_atomically(folder / "train" / "paths.npy", lambda file: np.save(file, drawn))
+        write_json(folder / "train" / "history.json", history)
+        write_weights(done, model)
+        (folder / "train" / "checkpoint.pt").unlink(missing_ok=True)
+    runtime.wait()
+    return True
+
+
+def search_step(folder: Path, runtime: Runtime, watch: Watch) -> bool:
+    """Step 3 on a run folder. Returns whether there was anything to do."""
+    done = folder / "finalists.json"
+    if done.exists():
+        return False
+    model, config, data = load_one_shot(folder)
+    record_environment(folder, "search")
+    model.to(runtime.device, memory_format=torch.channels_last)
+    candidates = search(
+        model,
+        *prepare(data.validation, data, device=runtime.device),
+        cost_table(model.space),
+        config.search,
+        runtime=runtime,
+        seed=config.seed,
+        table=folder / "candidates.sqlite",
+        progress=watch.progress,
+        stop=watch.stop,
+    )
+    groups = finalists(candidates, model.space, config.search, generator=stream(config.seed, "finalists"))
+    write_json(done, to_json(groups))
+    return True
+
+
+def retrain_step(folder: Path, runtime: Runtime, watch: Watch) -> bool:
+    """Step 4 on a run folder: finalists from scratch, then the test split. Returns whether there was anything to do."""
+    done = folder / "results.json"
+    if done.exists():
+        return False
+    model, config, data = load_one_shot(folder)
+    groups = from_json(read_json(require(folder / "finalists.json", "search")), model.space)
+    record_environment(folder, "retrain")
+    everyone = list(dict.fromkeys(a for members in groups.values() for a in members))
+    space = make_space(config.space, len(data.classes), data.input_shape, config.retrain.space)
+    place, settings = folder / "retrain", config.retrain.train
+    validation = prepare(data.validation, data, device=runtime.device)
+    images = data.train if config.retrain.images == "train" else _both(data)
+    retrain(
+        space,
+        everyone,
+        lambda seed: feed(images, data, config.data, batch_size=settings.batch_size, seed=seed, device=runtime.device),
+        settings.total_steps(len(images.labels)),
+        validation if config.retrain.images == "train" else None,
+        config.retrain,
+        runtime=runtime,
+        seed=config.seed,
+        folder=place,
+        progress=watch.progress,
+        stop=watch.stop,
+    )
+    model.to(runtime.device, memory_format=torch.channels_last)
+    scored = {c.architecture: c for c in read_candidates(folder / "candidates.sqlite", model.space)}
+    for architecture in everyone:
+        if architecture not in scored:  # All On, which is drawn by no search
+            used = slice(0, config.search.images)
+            accuracy, loss = next(
+                score(model, [architecture], validation[0][used], validation[1][used], runtime=runtime,
+                      ghost_size=config.search.ghost_size)
+            )  # fmt: skip
+            scored[architecture] = Candidate(architecture, accuracy, loss, len(validation[1][used]), 0, 0, 0)
+    networks = [network_row(space, scored[a], place, config.retrain.repeats) for a in everyone]
+    # From here on nothing is chosen any more. This line opens the test split.
+    test = open_test(
+        config.data, seed=config.seed, record=place / "test_opened.json", networks=[a.id for a in everyone]
+    )
+    tested = test_accuracies(
+        space,
+        everyone,
+        *prepare(test, data, device=runtime.device),
+        config.retrain.repeats,
+        runtime=runtime,
+        folder=place,
+    )
+    for row in networks:
+        row["test"] = tested[row["id"]]
+    write_json(done, summarise(groups, networks, read_json(place / "test_opened.json")))
+    return True
+
+
+def network_row(space: Space, candidate: Candidate, place: Path, repeats: int) -> dict[str, Any]:
+    """What is known of a retrained finalist before the test."""
+    architecture = candidate.architecture
+    results = [read_json(place / architecture.id / str(r) / "result.json") for r in range(repeats)]
+    return {
+        "id": architecture.id,
+        "architecture": str(architecture),
+        **dataclasses.asdict(cost_table(space).cost(architecture)),
+        "score": candidate.accuracy,
+        "score_loss": candidate.loss,
+        "validation": [r["validation"] for r in results if r["validation"] is not None],
+    }
+
+
+def summarise(
+    groups: dict[str, list[Architecture]], networks: list[dict[str, Any]], opened: dict[str, Any]
+) -> dict[str, Any]:
+    """The run's result: every network, the groups as in the paper's Table 1, and how the two rankings agree.
+
+    Networks are ranked by their mean validation accuracy, or by their score where there is none; never by the test.
+    All On stands outside of the ranking. Deviations are over the networks of a group, of means over repeats.
+    """
+    by_id = {row["id"]: row for row in networks}
+    outside = {a.id for a in groups.get("All On", ())}
+
+    def figure(row: dict[str, Any], name: str) -> float | None:
+        value = row[name]
+        return value if not isinstance(value, list) else (mean_and_deviation(value)[0] if value else None)
+
+    def worth(row: dict[str, Any]) -> tuple[float, float]:
+        return figure(row, "validation") or row["score"], row["score"]
+
+    ranked = sorted((r for r in networks if r["id"] not in outside), key=worth, reverse=True)
+    for rank, row in enumerate(ranked, start=1):
+        row["rank"] = rank
+    table: dict[str, dict[str, Any]] = {}
+    for group, members in groups.items():
+        table[group] = {"networks": len(members), "members": [a.id for a in members]}
+        for name in ("params", "weights", "macs", "score", "validation", "test"):
+            values = [v for a in members if (v := figure(by_id[a.id], name)) is not None]
+            if values:
+                mean, deviation = mean_and_deviation(values)
+                table[group][name] = {"mean": mean, "deviation": deviation}
+    validated = [r for r in ranked if r["validation"]]
+    agreement = rank_correlation([r["score"] for r in validated], [worth(r)[0] for r in validated])
+    rest = [r for r in networks if r["id"] in outside]
+    return {"groups": table, "networks": ranked + rest, "rank_correlation": agreement, "test_split": opened}
+
+
+def load_one_shot(folder: Path) -> tuple[OneShot, Config, Data]:
+    """The trained one-shot model of a run, its configuration and its data.
+
+    Raises:
+        RunError: it is not trained yet.
+        ValueError: the weights are damaged or do not fit.
+    """
+    config, data, space = _load(folder)
+    weights = require(folder / "train" / "model.safetensors", "train")
+    model = build(space, seed=0)
+    assert isinstance(model, OneShot)
+    read_weights(weights, model)
+    return model, config, data
+
+
+def score_file(folder: Path, architectures: Path, out: Path, watch: Watch) -> int:
+    """Scores architectures given one a line as text, in that order, into a CSV file.
+
+    Lines that the file holds already are kept and not scored again.
+
+    Returns:
+        The number of architectures scored.
+
+    Raises:
+        ArchitectureError: a line is no architecture of the run's space; the message names the line.
+        RunError: the CSV file is of other architectures.
+    """
+    model, config, data = load_one_shot(folder)
+    runtime = start(config.runtime)
+    wanted = []
+    for number, text in enumerate(architectures.read_text().splitlines(), start=1):
+        if text.strip():
+            try:
+                wanted.append((text.strip(), model.space.parse(text)))
+            except ArchitectureError as error:
+                raise ArchitectureError(f"{architectures}, line {number}: {error}") from None
+    header = ["architecture", "accuracy", "loss", "params", "weights", "macs"]
+    rows: list[list[Any]] = []
+    if out.exists():
+        with out.open(newline="") as file:
+            found, *rows = list(csv.reader(file)) or [[]]
+        if found != header or [row[0] for row in rows] != [text for text, _ in wanted[: len(rows)]]:
+            raise RunError(f"{out} holds the scores of other architectures: choose another file or delete it")
+    waiting = wanted[len(rows) :]
+    model.to(runtime.device, memory_format=torch.channels_last)
+    examples, targets = prepare(data.validation, data, device=runtime.device)
+    used = slice(0, config.search.images)
+    picked = [architecture for _, architecture in waiting]
+    scores = score(
+        model, picked, examples[used], targets[used], runtime=runtime, ghost_size=config.search.ghost_size,
+        ghosts_per_forward=config.search.ghosts_per_forward,
+    )  # fmt: skip
+    costs = cost_table(model.space).costs(picked).tolist()
+
+    def save() -> None:
+        buffer = io.StringIO(newline="")
+        csv.writer(buffer).writerows([header, *rows])
+        write_atomically(out, lambda file: file.write(buffer.getvalue().encode()))
+
+    saved = time.monotonic()
+    try:
+        for (text, _), (accuracy, loss), sums in zip(waiting, scores, costs, strict=True):
+            rows.append([text, repr(accuracy), repr(loss), *sums])
+            if watch.progress is not None:
+                watch.progress(len(rows), len(wanted), accuracy=accuracy)
+            if watch.stop():
+                raise Interrupted(f"stopped after {len(rows)} of {len(wanted)} architectures")
+            if time.monotonic() - saved > SAVE_SECONDS:
+                save()
+                saved = time.monotonic()
+    finally:
+        save()
+    return len(waiting)
+
+
+def load(folder: str | Path, rank: int = 1) -> nn.Module:
+    """A retrained network of a finished run, as an ordinary module with its weights, in evaluation mode.
+
+    Args:
+        folder: the run folder.
+        rank: 1 is the best by validation accuracy. The first repeat's weights are taken.
+
+    Raises:
+        RunError: the run is not finished, or has no such rank.
+    """
+    folder = Path(folder)
+    config = open_run(folder)
+    results = read_json(require(folder / "results.json", "retrain"))
+    rows = {row["rank"]: row for row in results["networks"] if "rank" in row}
+    if rank not in rows:
+        raise RunError(f"rank: expected from 1 to {len(rows)}, got {rank}")
+    known = read_json(folder / "data.json")
+    space = make_space(config.space, len(known["classes"]), tuple(known["input_shape"]), config.retrain.space)
+    return read_network(space, space.parse(rows[rank]["architecture"]), folder / "retrain")
+
+
+def _load(folder: Path) -> tuple[Config, Data, Space]:
+    config = open_run(folder)
+    data = datasets.load(config.data, seed=config.seed)
+    facts = {
+        "images": {"train": len(data.train.labels), "validation": len(data.validation.labels)},
+        "hashes": data.hashes,
+        "classes": list(data.classes),
+        "input_shape": list(data.input_shape),
+        "mean": list(data.mean),
+        "std": list(data.std),
+    }
+    path = folder / "data.json"
+    if path.exists() and read_json(path)["hashes"] != facts["hashes"]:
+        raise RunError(f"the images at {config.data.path or config.data.name} have changed since {folder} was made")
+    if not path.exists():
+        write_json(path, facts)
+    return config, data, make_space(config.space, len(data.classes), data.input_shape)
+
+
+def _both(data: Data) -> Split:
+    return Split(
+        torch.cat([data.train.images, data.validation.images]),
+        torch.cat([data.train.labels, data.validation.labels]),
+        f"{data.train.hash}+{data.validation.hash}",
+    )
+
+
+STEPS: dict[str, Callable[[Path, Runtime, Watch], bool]] = {
+    "train": train_step,
+    "search": search_step,
+    "retrain": retrain_step,
+}
+
+
+def run_step(step: str, folder: Path, watch: Watch) -> bool:
+    """Runs one step by its name, on the device of the run's configuration. Returns whether it did anything."""
+    runtime = start(open_run(folder).runtime)
+    if step != "train" and runtime.rank > 0:
+        return False  # scoring and stand-alone networks are the first process's work
+    return STEPS[step](folder, runtime, watch)

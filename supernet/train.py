@@ -1,0 +1,300 @@
+"""Step 2, training: `fit`, the only training loop, for the one-shot model and for stand-alone networks alike.
+
+A batch consists of ghost batches. Each has its own live options (one-shot model) and its own batch statistics; the
+optimiser takes one step for all of them.
+
+Ours where the paper's text is silent: the learning rate's course, the decay's coefficient, no decay of scales and
+offsets, clipping.
+
+References:
+    Bender et al., ICML 2018, section 3.2.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from supernet.files import write_atomically
+from supernet.model import OneShot, parameters_within
+from supernet.runtime import Runtime
+
+Batch = tuple[Tensor, Tensor]
+Progress = Callable[..., None]
+"""Called as ``progress(done, total, **figures)``, for whoever shows it."""
+
+
+class Interrupted(Exception):
+    """The work was asked to stop; its state is saved, and the same call continues it."""
+
+
+class Diverged(ValueError):
+    """The loss or the gradient is no number any more; the last good checkpoint is kept."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """One training, of the one-shot model or of a stand-alone network."""
+
+    epochs: float = 225.0
+    """Passes over the training images (the paper: 225 for the one-shot model, 300 for the final networks)."""
+
+    steps: int | None = None
+    """Steps of the optimiser; where given, in place of `epochs`."""
+
+    batch_size: int = 1024
+    """Images in one step of the optimiser; a multiple of `ghost_size`."""
+
+    ghost_size: int = 32
+    """Images that share their live options and their batch statistics."""
+
+    optimizer: str = "SGD"
+    """Name of a class in torch.optim."""
+
+    optimizer_settings: dict[str, Any] = field(default_factory=lambda: {"momentum": 0.9, "nesterov": True})
+    """Arguments of that class, other than the learning rate and the decay."""
+
+    lr: float = 0.1
+    """Learning rate at its highest."""
+
+    schedule: Literal["cosine", "constant"] = "cosine"
+    """Course of the learning rate: to 0 along half a cosine, or constant."""
+
+    warmup: float = 0.0
+    """Share of the training, from 0 to 1, over which the learning rate rises linearly to `lr`."""
+
+    weight_decay: float = 1e-4
+    """L2 coefficient, times the share of the step's ghost batches in which a parameter was live."""
+
+    decoupled_decay: bool = False
+    """Shrink the weights by lr * weight_decay rather than adding the L2 term to the gradient (as AdamW does)."""
+
+    clip_norm: float | None = None
+    """Largest Euclidean norm of the whole gradient; None to leave it as it is."""
+
+    label_smoothing: float = 0.0
+    """From 0 to 1."""
+
+    ghosts_per_forward: int | None = None
+    """Ghost batches in one forward pass: memory against launches. None: 1 on a CPU, all of them elsewhere."""
+
+    checkpoint_seconds: float = 60.0
+    """Time between two checkpoints."""
+
+    def __post_init__(self) -> None:
+        steps = 1 if self.steps is None else self.steps
+        if min(self.epochs, steps, self.batch_size, self.ghost_size, self.lr) <= 0:
+            raise ValueError("epochs, steps, batch_size, ghost_size and lr: expected to be above 0")
+        if self.batch_size % self.ghost_size:
+            raise ValueError(f"batch_size: expected a multiple of ghost_size {self.ghost_size}, got {self.batch_size}")
+        if not (0 <= self.warmup <= 1 and 0 <= self.label_smoothing < 1 and self.weight_decay >= 0):
+            raise ValueError("warmup and label_smoothing: expected from 0 to 1; weight_decay: at least 0")
+        if not isinstance(getattr(torch.optim, self.optimizer, None), type):
+            raise ValueError(f"optimizer: expected a class of torch.optim, got {self.optimizer!r}")
+
+    def total_steps(self, images: int) -> int:
+        """Steps of the optimiser for a training split of so many images.
+
+        Raises:
+            ValueError: one batch is more than there are images.
+        """
+        if self.batch_size > images:
+            raise ValueError(f"batch_size: expected at most the {images:,} training images, got {self.batch_size:,}")
+        if self.steps is not None:
+            return self.steps
+        return max(1, round(self.epochs * images / self.batch_size))
+
+    def rate_at(self, progress: float) -> float:
+        """Learning rate when this share of the training is over."""
+        if progress < self.warmup:
+            return self.lr * progress / self.warmup
+        return self.lr * (1 + math.cos(math.pi * progress)) / 2 if self.schedule == "cosine" else self.lr
+
+
+def fit(
+    model: nn.Module,
+    feed: Callable[[int], Batch],
+    steps: int,
+    config: TrainConfig,
+    *,
+    runtime: Runtime,
+    draw_live: Callable[[int], Tensor] | None = None,
+    loss_function: Callable[[Any, Any], Tensor] | None = None,
+    folder: Path | None = None,
+    progress: Progress | None = None,
+    stop: Callable[[], bool] = lambda: False,
+) -> list[dict[str, float]]:
+    """Trains a model in place.
+
+    Args:
+        model: a one-shot model, which needs `draw_live`, or a stand-alone network.
+        feed: gives the batch of a step: examples [batch_size, ...] and targets, in ghost batches one after the other.
+        steps: number of steps of the optimiser.
+        config: the training.
+        runtime: device, precision, processes.
+        draw_live: gives live_GP of a step, bool [batch_size / ghost_size, P]; the same in every process.
+        loss_function: of outputs and targets, the mean over examples; None for softmax cross-entropy.
+        folder: where checkpoints go and a killed training continues from; None to keep none.
+        progress: called after each step.
+        stop: asked before each step; when true the state is saved.
+
+    Returns:
+        About a hundred records of step, loss, gradient norm, learning rate and images per second.
+
+    Raises:
+        Interrupted: `stop` said so.
+        Diverged: loss or gradient are no numbers any more.
+        ValueError: `draw_live` is missing for a one-shot model, or given for another.
+    """
+    if isinstance(model, OneShot) != (draw_live is not None):
+        raise ValueError("draw_live: expected for a one-shot model, and for no other")
+    ghosts = config.batch_size // config.ghost_size
+    if ghosts % runtime.world_size:
+        raise ValueError(f"{ghosts} ghost batches cannot be divided among {runtime.world_size} processes")
+    model.to(runtime.device).train()
+    runtime.same_weights(model)
+    groups = _live_groups(model)
+    parameters = [p for group in groups for p in group.parameters]
+    optimizer = getattr(torch.optim, config.optimizer)(
+        parameters, lr=config.lr, weight_decay=0.0, **config.optimizer_settings
+    )
+    criterion = loss_function or (
+        lambda outputs, targets: F.cross_entropy(outputs, targets, label_smoothing=config.label_smoothing)
+    )
+    checkpoint = None if folder is None else folder / "checkpoint.pt"
+    first, seconds, history = _restore(checkpoint, model, optimizer)
+    began = saved = time.monotonic()
+
+    def save(step: int) -> None:
+        if checkpoint is not None and runtime.rank == 0:
+            spent = seconds + time.monotonic() - began
+            state = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
+            write_atomically(
+                checkpoint,
+                lambda file: torch.save({**state, "step": step, "seconds": spent, "history": history}, file),
+            )
+
+    for step in range(first, steps):
+        if stop():
+            save(step)
+            raise Interrupted(f"stopped before step {step + 1} of {steps}")
+        started = time.monotonic()
+        rate = config.rate_at(step / steps)
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        live = None if draw_live is None else draw_live(step)
+        optimizer.zero_grad(set_to_none=True)
+        loss = _backward(model, feed(step), live, criterion, config, runtime)
+        touched = [(group, share) for group in groups if (share := group.share(live)) > 0]
+        loss = runtime.sum_gradients([p for group, _ in touched for p in group.parameters], loss)
+        norm = nn.utils.clip_grad_norm_(parameters, math.inf if config.clip_norm is None else config.clip_norm)
+        if not (math.isfinite(loss) and math.isfinite(norm)):
+            raise Diverged(
+                f"loss {float(loss):.4g} with gradient norm {float(norm):.4g} at step {step + 1} of {steps}: lower the "
+                f"learning rate (now {config.lr:g}) or set clip_norm; the last good checkpoint is kept"
+            )
+        _decay(touched, rate, config)
+        optimizer.step()
+        figures = {
+            "step": step + 1,
+            "loss": float(loss),
+            "gradient_norm": float(norm),
+            "lr": rate,
+            "images_per_second": config.batch_size / (time.monotonic() - started),
+        }
+        if step + 1 == steps or (step + 1) % max(1, steps // 100) == 0:
+            history.append(figures)
+        if progress is not None:
+            progress(step + 1, steps, **figures)
+        if step + 1 == steps or time.monotonic() - saved > config.checkpoint_seconds:
+            save(step + 1)
+            saved = time.monotonic()
+    return history
+
+
+def _backward(
+    model: nn.Module,
+    batch: Batch,
+    live_GP: Tensor | None,
+    criterion: Callable[[Any, Any], Tensor],
+    config: TrainConfig,
+    runtime: Runtime,
+) -> Tensor:
+    """Adds the gradients of this process's ghost batches to ``.grad``; returns their part of the mean loss."""
+    examples, targets = batch
+    size = config.ghost_size
+    ghosts = len(examples) // size
+    mine = range(ghosts * runtime.rank // runtime.world_size, ghosts * (runtime.rank + 1) // runtime.world_size)
+    # Ordinary batch norm knows no ghost batches: a stand-alone network gets one of them at a time.
+    per_forward = 1 if live_GP is None else config.ghosts_per_forward
+    if per_forward is None:
+        per_forward = 1 if runtime.device.type == "cpu" else ghosts
+    total = torch.zeros((), device=runtime.device)
+    for first in range(mine.start, mine.stop, per_forward):
+        last = min(first + per_forward, mine.stop)
+        part = slice(first * size, last * size)
+        with runtime.autocast():
+            outputs = model(examples[part]) if live_GP is None else model(examples[part], live_GP[first:last])
+            loss = criterion(outputs, targets[part]) * ((last - first) / ghosts)
+        loss.backward()  # type: ignore[no-untyped-call]
+        total += loss.detach()
+    return total
+
+
+@dataclass(frozen=True, slots=True)
+class _LiveGroup:
+    """Parameters that are live together: where all of `columns` of live_GP are."""
+
+    parameters: list[nn.Parameter]
+    columns: list[int]
+
+    def share(self, live_GP: Tensor | None) -> float:
+        """Share of the ghost batches in which these parameters were live."""
+        if live_GP is None or not self.columns:
+            return 1.0
+        return float(live_GP[:, self.columns].all(dim=1).double().mean())
+
+
+def _live_groups(model: nn.Module) -> list[_LiveGroup]:
+    if not isinstance(model, OneShot):
+        return [_LiveGroup([p for p in model.parameters() if p.requires_grad], [])]
+    groups = []
+    for within, named in parameters_within(model.network).items():
+        trained = [p for _, p in named if p.requires_grad]
+        if trained:
+            groups.append(_LiveGroup(trained, [model.space.columns[pair] for pair in within]))
+    return groups
+
+
+@torch.no_grad()
+def _decay(touched: list[tuple[_LiveGroup, float]], rate: float, config: TrainConfig) -> None:
+    """Decay in proportion to the share of ghost batches in which a parameter was live (paper, section 3.2).
+
+    Scales and offsets (parameters of one dimension) are not decayed: our choice.
+    """
+    for group, share in touched:
+        for parameter in group.parameters:
+            if parameter.ndim > 1 and parameter.grad is not None:
+                if config.decoupled_decay:
+                    parameter.mul_(1 - rate * config.weight_decay * share)
+                else:
+                    parameter.grad.add_(parameter, alpha=config.weight_decay * share)
+
+
+def _restore(
+    checkpoint: Path | None, model: nn.Module, optimizer: torch.optim.Optimizer
+) -> tuple[int, float, list[dict[str, float]]]:
+    if checkpoint is None or not checkpoint.exists():
+        return 0, 0.0, []
+    state = torch.load(checkpoint, weights_only=True)
+    model.load_state_dict(state["model"])
+    optimizer.load_state_dict(state["optimizer"])
+    return state["step"], state["seconds"], state["history"]

@@ -1,0 +1,451 @@
+"""Splits, normalisation, augmentation and batches of `supernet.data`, on small made data only."""
+
+import errno
+import json
+import multiprocessing
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from makers import config, labels, pixels, tagged, tags, write_arrays, write_classes
+
+from supernet import data
+from supernet.data import (
+    DataConfig,
+    DataError,
+    augment,
+    feed,
+    from_arrays,
+    load,
+    normalise,
+    open_test,
+    prepare,
+)
+from supernet.files import DiskFull
+
+quick = settings(max_examples=30, deadline=None)
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    (tmp_path / "in").mkdir()
+    return tmp_path
+
+
+# --- splits
+
+
+@quick
+@given(
+    sizes=st.lists(st.integers(20, 60), min_size=1, max_size=4),
+    seed=st.integers(0, 2**31),
+    share=st.floats(0.15, 0.4),
+    part=st.floats(0.2, 0.5),
+)
+def test_splits_are_disjoint_cover_all_and_are_stratified(
+    sizes: list[int], seed: int, share: float, part: float
+) -> None:
+    numbers = np.random.default_rng(seed).permutation(np.repeat(np.arange(len(sizes)), sizes))
+    total = len(numbers)
+    wanted_test = round(share * total)
+    validation = round(part * (total - wanted_test))
+    made, test = from_arrays(tagged([*range(total)]), numbers, seed=seed, validation=validation, test=share)
+    found = [tags(split) for split in (made.train, made.validation, test)]
+    assert sorted(sum(found, [])) == list(range(total))
+    assert all(part == sorted(part) for part in found)
+    assert (len(found[1]), len(found[2])) == (validation, wanted_test)
+    for split, chosen in zip((made.train, made.validation, test), found, strict=True):
+        assert split.labels.tolist() == numbers[chosen].tolist()
+        assert split.labels.dtype == torch.int64 and split.images.dtype == torch.uint8
+    test_counts = np.bincount(numbers[found[2]], minlength=len(sizes))
+    assert (abs(test_counts - wanted_test * np.array(sizes) / total) < 1).all()
+    rest = np.array(sizes) - test_counts
+    assert (
+        abs(np.bincount(numbers[found[1]], minlength=len(sizes)) - validation * rest / rest.sum()) < 1
+    ).all()
+
+
+@quick
+@given(seed=st.integers(0, 2**31), other=st.integers(0, 2**31))
+def test_the_seed_alone_chooses_the_splits(seed: int, other: int) -> None:
+    def make(seed: int) -> data.Data:
+        return from_arrays(tagged([*range(200)]), labels(200, 4), seed=seed, validation=40)[0]
+
+    torch.manual_seed(other)
+    before = torch.get_rng_state()
+    first = make(seed)
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.rand(3)
+    assert make(seed).hashes == first.hashes
+    assert tags(make(seed).train) == tags(first.train)
+    if other != seed:
+        assert make(other).validation.hash != first.validation.hash
+
+
+def test_own_test_images_stay_the_test_split_for_every_seed() -> None:
+    def make(seed: int) -> tuple[data.Data, data.Split]:
+        own = tagged([*range(100, 120)])
+        return from_arrays(
+            tagged([*range(100)]),
+            labels(100, 2),
+            seed=seed,
+            validation=10,
+            test_images=own,
+            test_labels=labels(20, 2),
+        )
+
+    (first, test), (second, again) = make(0), make(1)
+    assert tags(test) == tags(again) == list(range(100, 120))
+    assert first.hashes["test"] == second.hashes["test"] == test.hash
+    assert first.hashes["validation"] != second.hashes["validation"]
+    assert len(first.train.labels) == 90
+
+
+def test_train_images_limits_the_training_split_only(root: Path) -> None:
+    write_arrays(root / "in", tagged([*range(100)]), labels(100, 4))
+    whole = load(config(root, "arrays", 20), seed=3)
+    small = load(config(root, "arrays", 20, train_images=8), seed=3)
+    assert small.validation.hash == whole.validation.hash and small.hashes["test"] == whole.hashes["test"]
+    assert small.train.labels.bincount().tolist() == [2, 2, 2, 2]
+    assert set(tags(small.train)) < set(tags(whole.train))
+    assert load(config(root, "arrays", 20, train_images=999), seed=3).hashes == whole.hashes
+
+
+def test_load_holds_no_test_image(root: Path) -> None:
+    write_arrays(root / "in", tagged([*range(100)]), labels(100, 4))
+    made = load(config(root, "arrays", 20), seed=0)
+    test = open_test(config(root, "arrays", 20), seed=0, record=root / "test.json", networks=["a"])
+    seen = set(tags(made.train)) | set(tags(made.validation))
+    assert not seen & set(tags(test)) and len(seen) == 80
+    assert set(made.__dataclass_fields__) == {"train", "validation", "classes", "mean", "std", "hashes"}
+    # Whatever the tensors share memory with must not reach the test images either.
+    for split in (made.train, made.validation):
+        assert split.images.untyped_storage().nbytes() == split.images.numel()
+
+
+def test_the_test_split_is_opened_once(root: Path) -> None:
+    write_arrays(root / "in", tagged([*range(50)]), labels(50, 2))
+    record = root / "run" / "test.json"
+    made = load(config(root, "arrays"), seed=0)
+    test = open_test(config(root, "arrays"), seed=0, record=record, networks=["a"])
+    entry = json.loads(record.read_text())
+    assert entry["split_hash"] == test.hash == made.hashes["test"] and entry["images"] == 10
+    assert entry["opened"].endswith("+00:00") and os.listdir(record.parent) == ["test.json"]
+    again = open_test(config(root, "arrays"), seed=0, record=record, networks=["a"])  # a test that was killed goes on
+    assert again.hash == test.hash
+    with pytest.raises(DataError, match=rf"opened on {re.escape(entry['opened'])} for other networks"):
+        open_test(config(root, "arrays"), seed=0, record=record, networks=["a", "b"])
+    assert json.loads(record.read_text()) == entry
+    record.write_text("[broken")
+    with pytest.raises(ValueError, match="damaged"):
+        open_test(config(root, "arrays"), seed=0, record=record, networks=["a"])
+
+
+def test_a_failed_opening_leaves_no_record(root: Path) -> None:
+    with pytest.raises(DataError, match="no such file"):
+        open_test(config(root, "arrays"), seed=0, record=root / "test.json", networks=["a"])
+    assert not (root / "test.json").exists()
+
+
+def test_from_arrays_reads_every_layout_and_copies() -> None:
+    images = pixels(40, 5, 6, 3)
+    as_last, _ = from_arrays(images, labels(40, 2), seed=0, validation=8)
+    as_first, _ = from_arrays(
+        torch.from_numpy(images).permute(0, 3, 1, 2), torch.from_numpy(labels(40, 2)), seed=0, validation=8
+    )
+    grey, _ = from_arrays(images[..., 0], labels(40, 2), seed=0, validation=8, classes=("x", "y"))
+    assert as_last.input_shape == as_first.input_shape == (3, 5, 6)
+    assert torch.equal(as_last.train.images, as_first.train.images) and as_last.train.images.is_contiguous()
+    assert torch.equal(grey.train.images, as_last.train.images[:, :1])
+    assert as_last.classes == ("0", "1") and grey.classes == ("x", "y")
+    before = images.copy()
+    as_last.train.images.zero_()
+    assert (images == before).all()
+
+
+# --- errors
+
+
+def rare_class(root: Path) -> DataConfig:
+    write_classes(root / "in", 4, 4, each=20)
+    write_classes(root / "in", 4, 4, each=2, classes="c")
+    return config(root, "folder", 4)
+
+
+def class_without_test(root: Path) -> DataConfig:
+    write_classes(root / "in" / "train", 4, 4)
+    write_classes(root / "in" / "test", 4, 4, classes="a")
+    return config(root, "folder", 2)
+
+
+def few_training_images(root: Path) -> DataConfig:
+    write_classes(root / "in", 4, 4)
+    return config(root, "folder", 2, train_images=1)
+
+
+ERRORS: dict[str, tuple[Callable[[Path], DataConfig], str]] = {
+    "validation too large": (
+        lambda root: DataConfig(name="digits"),
+        r"data.validation=5000 leaves none of the 1438 training images: .* for example data.validation=287",
+    ),
+    "rare class": (
+        rare_class,
+        r"class 'c' has 2 images, too few to appear in the .* split: add images of it or raise",
+    ),
+    "class without test": (
+        class_without_test,
+        r"class 'b' has 6 images, too few to appear in the test split",
+    ),
+    "few training images": (
+        few_training_images,
+        r"in the train split: add images of it or raise data.train_images",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", ERRORS)
+def test_errors_are_one_clear_line(root: Path, case: str) -> None:
+    make, message = ERRORS[case]
+    with pytest.raises(DataError, match=message) as caught:
+        load(make(root), seed=0)
+    assert "\n" not in str(caught.value)
+    # No failure may leave a partial file behind.
+    assert not [
+        file for file in (root / "cache").glob("*") if not re.fullmatch(r"decoded-\w+\.npy", file.name)
+    ]
+
+
+square, two = pixels(20, 4, 4), labels(20, 2)
+
+
+def test_from_arrays_errors() -> None:
+    with pytest.raises(DataError, match=r"label 1 at index 1 is out of range: expected 0..0 for 1 classes"):
+        from_arrays(square, two, seed=0, validation=4, classes=["only"])
+    with pytest.raises(DataError, match="test_images and test_labels come together"):
+        from_arrays(square, two, seed=0, validation=4, test_images=square)
+    with pytest.raises(DataError, match="class 'c' has 0 images"):
+        from_arrays(square, two, seed=0, validation=4, classes="abc")
+
+
+def test_no_space_for_the_record_leaves_the_test_split_closed(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "refused")
+
+    write_arrays(root / "in", tagged([*range(50)]), labels(50, 2))
+    record = root / "run" / "test.json"
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(DiskFull, match="no space"):
+            open_test(config(root, "arrays"), seed=0, record=record, networks=["a"])
+    assert not list(record.parent.iterdir())
+    assert len(open_test(config(root, "arrays"), seed=0, record=record, networks=["a"]).labels) == 10
+
+
+def open_at_once(options: DataConfig, record: Path, network: str, barrier: Any, results: Any) -> None:
+    take = data._take
+
+    def wait(*arguments: Any) -> data.Split:  # all have seen that there is no record
+        barrier.wait(60)
+        return take(*arguments)
+
+    data._take = wait
+    try:
+        open_test(options, seed=0, record=record, networks=[network])
+        results.put("")
+    except DataError as error:
+        results.put(str(error))
+
+
+def test_of_several_processes_one_opens_the_test_split(root: Path) -> None:
+    write_arrays(root / "in", tagged([*range(50)]), labels(50, 2))
+    context = multiprocessing.get_context("spawn")
+    barrier, results = context.Barrier(3), context.Queue()
+    record = root / "run" / "test.json"
+    arguments = [(config(root, "arrays"), record, name, barrier, results) for name in "abc"]
+    processes = [context.Process(target=open_at_once, args=a) for a in arguments]
+    for process in processes:
+        process.start()
+    messages = sorted(results.get(timeout=60) for _ in processes)
+    for process in processes:
+        process.join()
+    opened = json.loads(record.read_text())["opened"]
+    assert messages[0] == "" and all(f"was opened on {opened}" in message for message in messages[1:])
+    assert os.listdir(root / "run") == ["test.json"]
+
+
+# --- normalisation and augmentation
+
+
+def test_normalise() -> None:
+    made, _ = from_arrays(pixels(60, 3, 5, 6), labels(60, 2), seed=0, validation=8)
+    result = normalise(made.train.images, made.mean, made.std, torch.float64)
+    assert torch.allclose(result.mean((0, 2, 3)), torch.zeros(3, dtype=torch.float64), atol=1e-12)
+    assert torch.allclose(result.std((0, 2, 3), correction=0), torch.ones(3, dtype=torch.float64), atol=1e-12)
+    assert torch.allclose(normalise(made.train.images, made.mean, made.std), result.float(), atol=1e-5)
+    assert normalise(made.train.images, made.mean, made.std, torch.bfloat16).dtype == torch.bfloat16
+
+
+def test_normalise_keeps_a_constant_channel_finite() -> None:
+    made, _ = from_arrays(np.full((20, 4, 4), 77, np.uint8), labels(20, 2), seed=0, validation=4)
+    assert made.std == (1.0,) and normalise(made.train.images, made.mean, made.std).abs().max() < 1e-6
+
+
+def one_by_one(
+    images: torch.Tensor,
+    offsets: torch.Tensor | None,
+    flips: torch.Tensor | None,
+    centres: torch.Tensor | None,
+    config: DataConfig,
+) -> torch.Tensor:
+    """The slow reference: each image by itself, pixel by pixel."""
+    count, channels, height, width = images.shape
+    result = torch.zeros_like(images)
+    for n in range(count):
+        for row in range(height):
+            for column in range(width):
+                if centres is not None:
+                    top, left = (int(c) - config.cutout // 2 for c in centres[n])
+                    if top <= row < top + config.cutout and left <= column < left + config.cutout:
+                        continue
+                from_row, from_column = row, width - 1 - column if flips is not None and flips[n] else column
+                if offsets is not None:
+                    from_row += int(offsets[n, 0]) - config.crop
+                    from_column += int(offsets[n, 1]) - config.crop
+                if 0 <= from_row < height and 0 <= from_column < width:
+                    result[n, :, row, column] = images[n, :, from_row, from_column]
+    return result
+
+
+@quick
+@given(
+    crop=st.integers(0, 5),
+    flip=st.booleans(),
+    cutout=st.integers(0, 7),
+    shape=st.tuples(st.integers(1, 3), st.integers(1, 3), st.integers(1, 5), st.integers(1, 5)),
+    seed=st.integers(0, 2**31),
+)
+def test_augment_agrees_with_the_slow_reference(
+    crop: int, flip: bool, cutout: int, shape: tuple[int, ...], seed: int
+) -> None:
+    options = DataConfig(crop=crop, flip=flip, cutout=cutout)
+    images = torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+    before = images.clone()
+    seen: list[Any] = []
+    apply = data._apply
+
+    def spy(*arguments: Any) -> torch.Tensor:
+        seen.append(arguments)
+        return apply(*arguments)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(data, "_apply", spy)
+        result = augment(images, options, generator=torch.Generator().manual_seed(seed))
+    assert torch.equal(result, one_by_one(*seen[0]))
+    assert torch.equal(images, before)
+    assert result.shape == images.shape and result.dtype == images.dtype
+    assert torch.equal(result, augment(images, options, generator=torch.Generator().manual_seed(seed)))
+
+
+def test_augment_draws_for_each_image_and_over_the_whole_range() -> None:
+    seen: list[Any] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(data, "_apply", lambda *arguments: seen.append(arguments))
+        options = DataConfig(crop=2, flip=True, cutout=3)
+        augment(torch.zeros(2000, 1, 3, 4), options, generator=torch.Generator().manual_seed(0))
+    _, offsets, flips, centres, _ = seen[0]
+    assert [set(offsets[:, i].tolist()) for i in (0, 1)] == [set(range(5))] * 2
+    assert [set(centres[:, i].tolist()) for i in (0, 1)] == [set(range(3)), set(range(4))]
+    assert (
+        900 < flips.sum() < 1100 and len(torch.unique(torch.cat([offsets, flips, centres], 1), dim=0)) > 500
+    )
+
+
+def test_augment_ignores_the_global_random_state() -> None:
+    options, images = DataConfig(crop=1, flip=True, cutout=1), torch.randn(8, 3, 4, 4)
+    state = torch.get_rng_state()
+    generator = torch.Generator().manual_seed(0)
+    first, second = (augment(images, options, generator=generator) for _ in range(2))
+    assert torch.equal(torch.get_rng_state(), state) and not torch.equal(first, second)
+    assert augment(images, DataConfig(), generator=generator) is images
+
+
+# --- batches
+
+
+def batches_of(
+    made: data.Data, batch_size: int, seed: int = 0, **options: Any
+) -> Callable[[int], tuple[torch.Tensor, torch.Tensor]]:
+    return feed(made.train, made, DataConfig(**options), batch_size=batch_size, seed=seed, device=CPU)
+
+
+@quick
+@given(batch_size=st.integers(1, 70), seed=st.integers(0, 2**31), limit=st.sampled_from([10**9, 0]))
+def test_feed_is_an_endless_stream_of_whole_passes(batch_size: int, seed: int, limit: int) -> None:
+    made, _ = from_arrays(tagged([*range(40)]), labels(40, 4), seed=0, validation=8)
+    count = len(made.train.labels)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(data, "_ON_DEVICE", limit)
+        batch = batches_of(made, batch_size, seed)
+    known = {
+        normalise(image[None], made.mean, made.std).numpy().tobytes(): i
+        for i, image in enumerate(made.train.images)
+    }
+    found: list[int] = []
+    for step in range(-(-3 * count // batch_size)):
+        images, numbers = batch(step)
+        assert images.shape == (batch_size, 1, 2, 2) and images.dtype == torch.float32
+        places = [known[image.numpy().tobytes()] for image in images]
+        assert numbers.tolist() == made.train.labels[places].tolist()
+        found += places
+    passes = [found[start : start + count] for start in range(0, 3 * count, count)]
+    assert all(sorted(one) == list(range(count)) for one in passes)
+    assert passes[0] != passes[1] != passes[2]
+
+
+def test_feed_is_a_function_of_the_step_alone() -> None:
+    made, _ = from_arrays(pixels(60, 6, 6, 3), labels(60, 2), seed=0, validation=8)
+    options: dict[str, Any] = {"crop": 2, "flip": True, "cutout": 2}
+    state = torch.get_rng_state()
+    one = batches_of(made, 7, **options)
+    sequential = [one(step) for step in range(30)]
+    other = batches_of(made, 7, **options)
+    for step in (29, 3, 17, 0, 16, 3):
+        for batch in (other, one):
+            assert all(torch.equal(x, y) for x, y in zip(batch(step), sequential[step], strict=True))
+    assert torch.equal(torch.get_rng_state(), state)
+    assert not torch.equal(batches_of(made, 7, seed=1, **options)(0)[0], sequential[0][0])
+    assert all(images.is_contiguous(memory_format=torch.channels_last) for images, _ in sequential)
+
+
+def test_feed_augments_differently_in_every_step() -> None:
+    # All images are equal, so only the augmentation can make a difference.
+    made, _ = from_arrays(np.repeat(pixels(1, 8, 8), 40, axis=0), labels(40, 2), seed=0, validation=8)
+    plain, changed = batches_of(made, 8), batches_of(made, 8, crop=3)
+    assert torch.equal(plain(0)[0], plain(1)[0])
+    seen = [changed(step)[0] for step in range(8)]
+    assert not any(torch.equal(seen[i], seen[j]) for i in range(8) for j in range(i))
+
+
+def test_feed_changes_no_split() -> None:
+    made, _ = from_arrays(pixels(40, 4, 4), labels(40, 2), seed=0, validation=8)
+    before = made.train.images.clone(), made.train.labels.clone()
+    images, numbers = batches_of(made, 32)(0)
+    images.zero_()
+    numbers.zero_()
+    assert torch.equal(made.train.images, before[0]) and torch.equal(made.train.labels, before[1])
+
+
+def test_prepare_is_the_normalised_split() -> None:
+    made, _ = from_arrays(pixels(60, 5, 6, 3), labels(60, 2), seed=0, validation=8)
+    images, numbers = prepare(made.validation, made, device=CPU)
+    assert torch.equal(images, normalise(made.validation.images, made.mean, made.std))
+    assert torch.equal(numbers, made.validation.labels)
+    assert images.dtype == torch.float32 and images.is_contiguous(memory_format=torch.channels_last)
