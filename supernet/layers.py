@@ -10,6 +10,7 @@ References:
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -129,11 +130,10 @@ class Choose(nn.Module):
         if example is not None:
             return example.new_zeros((source.shape[0], *example.shape[1:]))
         shape = self._shapes.get(source.shape[1:])
-        if shape is None:  # a pass without data: nothing is computed to learn the shape of what is dropped
-            state = {**dict(self.options[0].named_parameters()), **dict(self.options[0].named_buffers())}
-            on_meta = {name: tensor.detach().to("meta") for name, tensor in state.items()}
+        if shape is None:  # learnt from a copy without data: what is dropped is not computed
+            shadow = copy.deepcopy(self.options[0]).to("meta")
             with torch.no_grad():
-                output = torch.func.functional_call(self.options[0], on_meta, (source.detach().to("meta"),))
+                output = shadow(source.detach().to("meta"))
             shape = self._shapes[source.shape[1:]] = tuple(output.shape[1:])
         return source.new_zeros((source.shape[0], *shape))
 

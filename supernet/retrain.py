@@ -7,6 +7,7 @@ References:
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -47,7 +48,7 @@ class RetrainConfig:
 @torch.inference_mode()
 def evaluate(network: nn.Module, examples: Tensor, targets: Tensor, *, runtime: Runtime, batch: int = 250) -> float:
     """Accuracy (0 to 1) of a stand-alone network with its running statistics."""
-    network.to(runtime.device).eval()
+    runtime.place(network).eval()
     right = 0
     for first in range(0, len(examples), batch):
         part = slice(first, first + batch)
@@ -92,34 +93,48 @@ def retrain(
         Diverged: a training's loss or gradient are no numbers any more.
     """
     trainings = [(a, repeat) for repeat in range(config.repeats) for a in dict.fromkeys(architectures)]
-    for number, (architecture, repeat) in enumerate(trainings):
-        place = folder / architecture.id / str(repeat)
-        if (place / "result.json").exists():
-            continue
-        own = derive(seed, "retrain", architecture.id, repeat)
-        network = build(space, architecture, seed=own)
-        done_before = number * steps
+    steps_done = dict.fromkeys(trainings, 0)
+    failed = threading.Event()
 
-        def show(done: int, total: int, *, before: int = done_before, at: int = number + 1, **figures: float) -> None:
+    def train_one(training: tuple[Architecture, int]) -> None:
+        architecture, repeat = training
+        place = folder / architecture.id / str(repeat)
+        own = derive(seed, "retrain", architecture.id, repeat)
+
+        def show(done: int, total: int, **figures: float) -> None:
+            steps_done[training] = done
             if progress is not None:
                 figures.pop("step")
-                progress(before + done, len(trainings) * steps, network=at, networks=len(trainings), **figures)
+                progress(sum(steps_done.values()), total * len(trainings), **figures)
 
-        history = fit(
-            network.to(memory_format=torch.channels_last),
-            feed(own),
-            steps,
-            config.train,
-            runtime=runtime,
-            folder=place,
-            progress=show,
-            stop=stop,
-        )
-        accuracy = None if validation is None else evaluate(network, *validation, runtime=runtime)
+        if (place / "result.json").exists():
+            show(steps, steps, step=steps)
+            return
+        network = build(space, architecture, seed=own)
+        alone = runtime.one_thread()
+        try:
+            history = fit(
+                network,
+                feed(own),
+                steps,
+                config.train,
+                runtime=alone,
+                folder=place,
+                progress=show,
+                stop=lambda: stop() or failed.is_set(),
+            )
+        except BaseException:
+            failed.set()
+            raise
+        accuracy = None if validation is None else evaluate(network, *validation, runtime=alone)
         write_weights(place / "weights.safetensors", network)
         result = {"architecture": str(architecture), "repeat": repeat, "seed": own, "validation": accuracy}
         write_json(place / "result.json", {**result, "history": history})
         (place / "checkpoint.pt").unlink(missing_ok=True)
+
+    with runtime.workers() as run:
+        for _ in run(train_one, trainings):
+            pass
 
 
 def read_network(space: Space, architecture: Architecture, folder: Path, repeat: int = 0) -> nn.Module:
@@ -150,7 +165,7 @@ def test_accuracies(
     return {
         architecture.id: [
             evaluate(
-                read_network(space, architecture, folder, r).to(memory_format=torch.channels_last),
+                read_network(space, architecture, folder, r),
                 examples,
                 targets,
                 runtime=runtime,

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+import os
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -29,6 +31,9 @@ class RuntimeConfig:
     devices: int = 1
     """Processes on each machine, one device each; the ghost batches of a step are divided among them."""
 
+    threads: int | None = None
+    """Threads on a CPU; None for one on each core. Results do not depend on it."""
+
     nodes: int = 1
     """Machines; each starts the same command, with the environment variables that torchrun sets."""
 
@@ -38,6 +43,29 @@ class Runtime:
     """What the training loop needs of the device and of the other processes."""
 
     fabric: Fabric
+    threads: int
+
+    @contextmanager
+    def workers(self) -> Iterator[Callable[..., Iterable[Any]]]:
+        """Gives a `map` for independent pieces of work, in order; on a CPU they run side by side.
+
+        Each piece then has one core to itself. For the many small operations of a network with small ghost batches
+        that is up to twice as fast as all cores on one operation after the other (docs/log.md), and a piece's result
+        does not depend on the number of cores. What is thread-local (autocast, inference mode) is set by the piece.
+        """
+        if self.threads == 1:
+            yield map
+            return
+        with ThreadPoolExecutor(self.threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            try:
+                yield pool.map
+            finally:
+                pool.shutdown(cancel_futures=True)
+                torch.set_num_threads(self.threads)
+
+    def one_thread(self) -> Runtime:
+        """The same for work that is itself one of several pieces side by side."""
+        return replace(self, threads=1)
 
     @property
     def device(self) -> torch.device:
@@ -50,6 +78,17 @@ class Runtime:
     @property
     def world_size(self) -> int:
         return self.fabric.world_size
+
+    def ghosts_per_forward(self, asked: int | None, ghosts: int) -> int:
+        """How many of so many ghost batches go through the model at once.
+
+        All of them where launching kernels is what costs; one on a CPU, where a small ghost batch stays in the cache.
+        """
+        return asked or (1 if self.device.type == "cpu" else ghosts)
+
+    def place(self, module: nn.Module) -> nn.Module:
+        """Moves a module to the device, its convolutions in channels-last layout, in which they are faster."""
+        return module.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
     def autocast(self) -> AbstractContextManager[None]:
         """The precision asked for, inside the ``with`` block."""
@@ -111,4 +150,7 @@ def start(config: RuntimeConfig) -> Runtime:
             f"device {config.device!r} with precision {config.precision!r} is not to be had here: "
             f"{' '.join(str(error).split())}"
         ) from error
-    return Runtime(fabric)
+    threads = config.threads or len(os.sched_getaffinity(0)) if fabric.device.type == "cpu" else 1
+    if fabric.device.type == "cpu":
+        torch.set_num_threads(threads)
+    return Runtime(fabric, threads)

@@ -42,8 +42,8 @@ class SearchConfig:
     ghost_size: int = 32
     """Images that share batch statistics (ours: the paper does not say; the training's ghost size)."""
 
-    ghosts_per_forward: int = 8
-    """Ghost batches in one forward pass: memory against launches; the scores do not depend on it."""
+    ghosts_per_forward: int | None = None
+    """Ghost batches in one forward pass: memory against launches. None: 1 on a CPU, all of them elsewhere."""
 
     top: int = 10
     """Finalists of the group Top, one from each of so many strata of the best `top_of`."""
@@ -64,7 +64,7 @@ class SearchConfig:
     """Whether the network with every option on is trained too."""
 
     def __post_init__(self) -> None:
-        if self.candidates < 1 or self.ghost_size < 2 or self.ghosts_per_forward < 1:
+        if self.candidates < 1 or self.ghost_size < 2 or (self.ghosts_per_forward or 1) < 1:
             raise ValueError("expected candidates and ghosts_per_forward of at least 1, ghost_size of 2")
         if not 0 <= self.small_quantile < 1:
             raise ValueError(f"small_quantile: expected from 0 to below 1, got {self.small_quantile}")
@@ -93,7 +93,6 @@ class Candidate:
     macs: int
 
 
-@torch.inference_mode()
 def score(
     model: OneShot,
     architectures: Sequence[Architecture],
@@ -102,7 +101,7 @@ def score(
     *,
     runtime: Runtime,
     ghost_size: int = 32,
-    ghosts_per_forward: int = 8,
+    ghosts_per_forward: int | None = None,
 ) -> Iterator[tuple[float, float]]:
     """Scores architectures with the weights of the one-shot model, one after the other.
 
@@ -117,7 +116,7 @@ def score(
         targets: classes, int64 [N].
         runtime: device and precision.
         ghost_size: examples that share batch statistics.
-        ghosts_per_forward: ghost batches in one forward pass.
+        ghosts_per_forward: ghost batches in one forward pass; see `SearchConfig`.
 
     Yields:
         Accuracy (0 to 1) and mean cross-entropy in nats of each architecture.
@@ -128,22 +127,29 @@ def score(
     ghosts = len(examples) // ghost_size
     if ghosts == 0:
         raise ValueError(f"expected at least {ghost_size} examples, one ghost batch; got {len(examples)}")
-    for architecture in architectures:
+
+    per_forward = runtime.ghosts_per_forward(ghosts_per_forward, ghosts)
+
+    def score_one(architecture: Architecture) -> tuple[float, float]:
         live = model.space.live([architecture])
-        training = model.training
-        model.eval()
-        try:
-            right, loss = torch.zeros(2, device=examples.device).unbind()
-            for first in range(0, ghosts, ghosts_per_forward):
-                last = min(first + ghosts_per_forward, ghosts)
+        right = loss = 0.0
+        with torch.inference_mode():
+            for first in range(0, ghosts, per_forward):
+                last = min(first + per_forward, ghosts)
                 part = slice(first * ghost_size, last * ghost_size)
                 with runtime.autocast():
                     logits = model(examples[part], live.expand(last - first, -1)).float()
-                right = right + (logits.argmax(1) == targets[part]).sum()
-                loss = loss + F.cross_entropy(logits, targets[part], reduction="sum")
-        finally:
-            model.train(training)
-        yield float(right) / (ghosts * ghost_size), float(loss) / (ghosts * ghost_size)
+                right += float((logits.argmax(1) == targets[part]).sum())
+                loss += float(F.cross_entropy(logits, targets[part], reduction="sum"))
+        return right / (ghosts * ghost_size), loss / (ghosts * ghost_size)
+
+    training = model.training
+    model.eval()
+    try:
+        with runtime.workers() as run:
+            yield from run(score_one, architectures)
+    finally:
+        model.train(training)
 
 
 def search(

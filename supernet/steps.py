@@ -23,7 +23,7 @@ from supernet import data as datasets
 from supernet import paths
 from supernet.analysis import rank_correlation
 from supernet.config import Config, make_space
-from supernet.cost import cost_table
+from supernet.cost import CostTable, cost_table
 from supernet.data import Data, Split, feed, open_test, prepare
 from supernet.files import read_json, read_weights, write_atomically, write_json, write_weights
 from supernet.model import OneShot, build
@@ -64,7 +64,7 @@ def train_step(folder: Path, runtime: Runtime, watch: Watch) -> bool:
         return paths.draw(space, config.paths, ghosts, step / steps, generator=generator)
 
     history = fit(
-        model.to(memory_format=torch.channels_last),
+        model,
         feed(
             data.train, data, config.data, batch_size=config.train.batch_size, seed=config.seed, device=runtime.device
         ),
@@ -93,7 +93,7 @@ def search_step(folder: Path, runtime: Runtime, watch: Watch) -> bool:
         return False
     model, config, data = load_one_shot(folder)
     record_environment(folder, "search")
-    model.to(runtime.device, memory_format=torch.channels_last)
+    runtime.place(model)
     candidates = search(
         model,
         *prepare(data.validation, data, device=runtime.device),
@@ -118,8 +118,12 @@ def retrain_step(folder: Path, runtime: Runtime, watch: Watch) -> bool:
     model, config, data = load_one_shot(folder)
     groups = from_json(read_json(require(folder / "finalists.json", "search")), model.space)
     record_environment(folder, "retrain")
-    everyone = list(dict.fromkeys(a for members in groups.values() for a in members))
     space = make_space(config.space, len(data.classes), data.input_shape, config.retrain.space)
+    costs = cost_table(space)
+    # The longest trainings first, so that no core waits for a long last one.
+    everyone = sorted(
+        dict.fromkeys(a for members in groups.values() for a in members), key=lambda a: -costs.cost(a).macs
+    )
     place, settings = folder / "retrain", config.retrain.train
     validation = prepare(data.validation, data, device=runtime.device)
     images = data.train if config.retrain.images == "train" else _both(data)
@@ -136,7 +140,7 @@ def retrain_step(folder: Path, runtime: Runtime, watch: Watch) -> bool:
         progress=watch.progress,
         stop=watch.stop,
     )
-    model.to(runtime.device, memory_format=torch.channels_last)
+    runtime.place(model)
     scored = {c.architecture: c for c in read_candidates(folder / "candidates.sqlite", model.space)}
     for architecture in everyone:
         if architecture not in scored:  # All On, which is drawn by no search
@@ -146,7 +150,7 @@ def retrain_step(folder: Path, runtime: Runtime, watch: Watch) -> bool:
                       ghost_size=config.search.ghost_size)
             )  # fmt: skip
             scored[architecture] = Candidate(architecture, accuracy, loss, len(validation[1][used]), 0, 0, 0)
-    networks = [network_row(space, scored[a], place, config.retrain.repeats) for a in everyone]
+    networks = [network_row(costs, scored[a], place, config.retrain.repeats) for a in everyone]
     # From here on nothing is chosen any more. This line opens the test split.
     test = open_test(
         config.data, seed=config.seed, record=place / "test_opened.json", networks=[a.id for a in everyone]
@@ -165,14 +169,14 @@ def retrain_step(folder: Path, runtime: Runtime, watch: Watch) -> bool:
     return True
 
 
-def network_row(space: Space, candidate: Candidate, place: Path, repeats: int) -> dict[str, Any]:
+def network_row(costs: CostTable, candidate: Candidate, place: Path, repeats: int) -> dict[str, Any]:
     """What is known of a retrained finalist before the test."""
     architecture = candidate.architecture
     results = [read_json(place / architecture.id / str(r) / "result.json") for r in range(repeats)]
     return {
         "id": architecture.id,
         "architecture": str(architecture),
-        **dataclasses.asdict(cost_table(space).cost(architecture)),
+        **dataclasses.asdict(costs.cost(architecture)),
         "score": candidate.accuracy,
         "score_loss": candidate.loss,
         "validation": [r["validation"] for r in results if r["validation"] is not None],
@@ -258,7 +262,7 @@ def score_file(folder: Path, architectures: Path, out: Path, watch: Watch) -> in
         if found != header or [row[0] for row in rows] != [text for text, _ in wanted[: len(rows)]]:
             raise RunError(f"{out} holds the scores of other architectures: choose another file or delete it")
     waiting = wanted[len(rows) :]
-    model.to(runtime.device, memory_format=torch.channels_last)
+    runtime.place(model)
     examples, targets = prepare(data.validation, data, device=runtime.device)
     used = slice(0, config.search.images)
     picked = [architecture for _, architecture in waiting]

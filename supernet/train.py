@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -159,7 +159,7 @@ def fit(
     ghosts = config.batch_size // config.ghost_size
     if ghosts % runtime.world_size:
         raise ValueError(f"{ghosts} ghost batches cannot be divided among {runtime.world_size} processes")
-    model.to(runtime.device).train()
+    runtime.place(model).train()
     runtime.same_weights(model)
     groups = _live_groups(model)
     parameters = [p for group in groups for p in group.parameters]
@@ -182,70 +182,80 @@ def fit(
                 lambda file: torch.save({**state, "step": step, "seconds": spent, "history": history}, file),
             )
 
-    for step in range(first, steps):
-        if stop():
-            save(step)
-            raise Interrupted(f"stopped before step {step + 1} of {steps}")
-        started = time.monotonic()
-        rate = config.rate_at(step / steps)
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-        live = None if draw_live is None else draw_live(step)
-        optimizer.zero_grad(set_to_none=True)
-        loss = _backward(model, feed(step), live, criterion, config, runtime)
-        touched = [(group, share) for group in groups if (share := group.share(live)) > 0]
-        loss = runtime.sum_gradients([p for group, _ in touched for p in group.parameters], loss)
-        norm = nn.utils.clip_grad_norm_(parameters, math.inf if config.clip_norm is None else config.clip_norm)
-        if not (math.isfinite(loss) and math.isfinite(norm)):
-            raise Diverged(
-                f"loss {float(loss):.4g} with gradient norm {float(norm):.4g} at step {step + 1} of {steps}: lower the "
-                f"learning rate (now {config.lr:g}) or set clip_norm; the last good checkpoint is kept"
-            )
-        _decay(touched, rate, config)
-        optimizer.step()
-        figures = {
-            "step": step + 1,
-            "loss": float(loss),
-            "gradient_norm": float(norm),
-            "lr": rate,
-            "images_per_second": config.batch_size / (time.monotonic() - started),
-        }
-        if step + 1 == steps or (step + 1) % max(1, steps // 100) == 0:
-            history.append(figures)
-        if progress is not None:
-            progress(step + 1, steps, **figures)
-        if step + 1 == steps or time.monotonic() - saved > config.checkpoint_seconds:
-            save(step + 1)
-            saved = time.monotonic()
+    # The running statistics of a stand-alone network need its ghost batches one after the other.
+    side_by_side = runtime if draw_live is not None else runtime.one_thread()
+    with side_by_side.workers() as run:
+        for step in range(first, steps):
+            if stop():
+                save(step)
+                raise Interrupted(f"stopped before step {step + 1} of {steps}")
+            started = time.monotonic()
+            rate = config.rate_at(step / steps)
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            live = None if draw_live is None else draw_live(step)
+            optimizer.zero_grad(set_to_none=True)
+            loss = _backward(model, parameters, feed(step), live, criterion, config, runtime, run)
+            touched = [(group, share) for group in groups if (share := group.share(live)) > 0]
+            loss = runtime.sum_gradients([p for group, _ in touched for p in group.parameters], loss)
+            norm = nn.utils.clip_grad_norm_(parameters, math.inf if config.clip_norm is None else config.clip_norm)
+            if not (math.isfinite(loss) and math.isfinite(norm)):
+                raise Diverged(
+                    f"loss {float(loss):.4g} with gradient norm {float(norm):.4g} at step {step + 1} of {steps}: "
+                    f"lower the learning rate (now {config.lr:g}) or set clip_norm; the last good checkpoint is kept"
+                )
+            _decay(touched, rate, config)
+            optimizer.step()
+            figures = {
+                "step": step + 1,
+                "loss": float(loss),
+                "gradient_norm": float(norm),
+                "lr": rate,
+                "images_per_second": config.batch_size / (time.monotonic() - started),
+            }
+            if step + 1 == steps or (step + 1) % max(1, steps // 100) == 0:
+                history.append(figures)
+            if progress is not None:
+                progress(step + 1, steps, **figures)
+            if step + 1 == steps or time.monotonic() - saved > config.checkpoint_seconds:
+                save(step + 1)
+                saved = time.monotonic()
     return history
 
 
 def _backward(
     model: nn.Module,
+    parameters: list[nn.Parameter],
     batch: Batch,
     live_GP: Tensor | None,
     criterion: Callable[[Any, Any], Tensor],
     config: TrainConfig,
     runtime: Runtime,
+    run: Callable[..., Iterable[Any]],
 ) -> Tensor:
-    """Adds the gradients of this process's ghost batches to ``.grad``; returns their part of the mean loss."""
+    """Puts the gradients of this process's ghost batches into ``.grad``; returns their part of the mean loss."""
     examples, targets = batch
     size = config.ghost_size
     ghosts = len(examples) // size
     mine = range(ghosts * runtime.rank // runtime.world_size, ghosts * (runtime.rank + 1) // runtime.world_size)
     # Ordinary batch norm knows no ghost batches: a stand-alone network gets one of them at a time.
-    per_forward = 1 if live_GP is None else config.ghosts_per_forward
-    if per_forward is None:
-        per_forward = 1 if runtime.device.type == "cpu" else ghosts
-    total = torch.zeros((), device=runtime.device)
-    for first in range(mine.start, mine.stop, per_forward):
+    per_forward = 1 if live_GP is None else runtime.ghosts_per_forward(config.ghosts_per_forward, len(mine))
+
+    def part(first: int) -> tuple[Tensor, tuple[Tensor | None, ...]]:
         last = min(first + per_forward, mine.stop)
-        part = slice(first * size, last * size)
+        here = slice(first * size, last * size)
         with runtime.autocast():
-            outputs = model(examples[part]) if live_GP is None else model(examples[part], live_GP[first:last])
-            loss = criterion(outputs, targets[part]) * ((last - first) / ghosts)
-        loss.backward()  # type: ignore[no-untyped-call]
-        total += loss.detach()
+            outputs = model(examples[here]) if live_GP is None else model(examples[here], live_GP[first:last])
+            loss = criterion(outputs, targets[here]) * ((last - first) / ghosts)
+        return loss.detach(), torch.autograd.grad(loss, parameters, allow_unused=True)
+
+    total = torch.zeros((), device=runtime.device)
+    for loss, gradients in run(part, range(mine.start, mine.stop, per_forward)):
+        total += loss
+        # Added up in the order of the ghost batches, whichever was ready first: equal runs give equal weights.
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            if gradient is not None:
+                parameter.grad = gradient if parameter.grad is None else parameter.grad.add_(gradient)
     return total
 
 
