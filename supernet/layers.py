@@ -204,8 +204,7 @@ class GhostBatchNorm(nn.Module):
         norm = self.kind(self.num_features, eps=self.eps, momentum=self.momentum, affine=False)
         norm.affine = self.weight is not None
         norm.weight, norm.bias = self.weight, self.bias
-        buffers = self.weight if self.weight is not None else norm.running_mean
-        return norm.to(buffers.device)
+        return norm
 
 
 def _by_ghost(x: Tensor, ghosts: int) -> Tensor:

@@ -138,7 +138,9 @@ def extract(model: OneShot, architecture: Architecture) -> nn.Module:
     """
     model.space.live([architecture])
     network = copy.deepcopy(_keep_view(model.network, architecture))
-    return replace_modules(network, lambda m: m.standalone() if isinstance(m, GhostBatchNorm) else m)
+    network = replace_modules(network, lambda m: m.standalone() if isinstance(m, GhostBatchNorm) else m)
+    like = next(model.parameters())
+    return network.to(like.device, like.dtype)
 
 
 def choices_of(network: nn.Module) -> tuple[Choice, ...]:

@@ -1,0 +1,104 @@
+"""The choice module and batch norm over ghost batches, on their own."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from supernet.layers import Choose, GhostBatchNorm, LivePaths, set_live_paths
+
+
+def live(*ghosts: set[int], name: str = "a") -> LivePaths:
+    return LivePaths(tuple({name: frozenset(g)} for g in ghosts), tuple(range(len(ghosts))))
+
+
+def test_inputs_through_their_own_1x1_equal_concatenation_and_one_1x1() -> None:
+    """The paper concatenates the live inputs and applies one 1x1 convolution; the sum here is the same function."""
+    torch.manual_seed(0)
+    parts = nn.ModuleDict({n: nn.Sequential(nn.BatchNorm2d(3), nn.ReLU(), nn.Conv2d(3, 5, 1, bias=False)) for n in "xyz"})
+    choice = Choose("a", dict(parts.items()), max_picks=3, each_input=True)
+    inputs = [torch.randn(4, 3, 6, 6) for _ in range(3)]
+    for picked in ({0}, {1, 2}, {0, 1, 2}):
+        with set_live_paths(live(picked)):
+            output = choice(inputs)
+        together = nn.Sequential(nn.BatchNorm2d(3 * len(picked)), nn.ReLU(), nn.Conv2d(3 * len(picked), 5, 1, bias=False))
+        with torch.no_grad():
+            together[2].weight.copy_(torch.cat([parts[n][2].weight for i, n in enumerate("xyz") if i in picked], dim=1))
+        expected = together(torch.cat([x for i, x in enumerate(inputs) if i in picked], dim=1))
+        torch.testing.assert_close(output, expected)
+
+
+@pytest.mark.parametrize("kind", [nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d])
+@pytest.mark.parametrize("affine", [True, False])
+@settings(max_examples=10, deadline=None)
+@given(st.integers(1, 5), st.integers(2, 4))
+def test_ghost_batch_norm_is_batch_norm_of_each_ghost_batch(kind: type, affine: bool, ghosts: int, size: int) -> None:
+    ordinary = kind(3, affine=affine, dtype=torch.float64)
+    if affine:
+        nn.init.normal_(ordinary.weight)
+        nn.init.normal_(ordinary.bias)
+    dims = {nn.BatchNorm1d: (), nn.BatchNorm2d: (4, 5), nn.BatchNorm3d: (2, 3, 4)}[kind]
+    x = torch.randn(ghosts * size, 3, *dims, dtype=torch.float64)
+    expected = torch.cat([ordinary(part) for part in x.chunk(ghosts)])
+    norm = GhostBatchNorm(ordinary)
+    for mode in (True, False):
+        norm.train(mode)
+        with set_live_paths(live(*({0} for _ in range(ghosts)))):
+            torch.testing.assert_close(norm(x), expected)
+    assert not list(norm.buffers())
+
+
+def test_ghost_batch_norm_becomes_ordinary_again() -> None:
+    ordinary = nn.BatchNorm2d(3, eps=1e-3, momentum=0.2)
+    again = GhostBatchNorm(ordinary).standalone()
+    assert (type(again), again.eps, again.momentum) == (nn.BatchNorm2d, 1e-3, 0.2)
+    assert again.weight is ordinary.weight
+    assert again.track_running_stats
+    assert GhostBatchNorm(nn.BatchNorm1d(2, affine=False)).standalone().weight is None
+
+
+def test_channels_last_and_contiguous_layouts_agree() -> None:
+    norm = GhostBatchNorm(nn.BatchNorm2d(4))
+    x = torch.randn(6, 4, 5, 5)
+    with set_live_paths(live({0}, {0}, {0})):
+        torch.testing.assert_close(norm(x.to(memory_format=torch.channels_last)), norm(x))
+
+
+@pytest.mark.parametrize(
+    ("each_input", "given_", "message"),
+    [
+        (True, torch.zeros(2, 3), "expected 2 tensors, got one tensor"),
+        (True, [torch.zeros(2, 3)], "expected 2 tensors, got 1 tensors"),
+        (False, [torch.zeros(2, 3)] * 2, "expected one tensor, got 2 tensors"),
+    ],
+)
+def test_wrong_inputs_name_the_choice(each_input: bool, given_: object, message: str) -> None:
+    choice = Choose("a", {"x": nn.Identity(), "y": nn.Identity()}, each_input=each_input)
+    with set_live_paths(live({0})), pytest.raises(ValueError, match=f"choice 'a': {message}"):
+        choice(given_)
+
+
+def test_zeros_have_the_shape_of_the_output_and_cost_nothing() -> None:
+    calls = []
+
+    class Counting(nn.Conv2d):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            calls.append(x.device.type)
+            return super().forward(x)
+
+    choice = Choose("a", {"x": Counting(3, 7, 3, stride=2), "y": Counting(3, 7, 3, stride=2)})
+    for _ in range(3):
+        with set_live_paths(live(set(), set())):
+            assert choice(torch.ones(4, 3, 9, 9)).shape == (4, 7, 4, 4)
+    assert calls == ["meta"], "a dropped option was computed"
+    with set_live_paths(live(set(), {1})):
+        output = choice(torch.ones(4, 3, 9, 9))
+    assert not output[:2].any()
+    assert output[2:].all()
+
+
+def test_a_choice_prints_what_it_is() -> None:
+    assert "'a', x, y, max_picks=2" in repr(Choose("a", {"x": nn.Identity(), "y": nn.ReLU()}, max_picks=2))

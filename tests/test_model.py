@@ -1,0 +1,227 @@
+"""One builder, two uses: the one-shot model and the stand-alone network are the same computation."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from supernet.layers import Choose, GhostBatchNorm
+from supernet.model import OneShot, build, choices_of, extract, parameters_within
+from supernet.space import Architecture, ArchitectureError, Space
+from tests import reference
+from tests.spaces_for_tests import NestedNetwork, nested, tiny_bender
+
+SPACES = [tiny_bender(), tiny_bender(order="relu-bn-conv", affine=False, cells=3), nested()]
+IDS = ["bender", "bender-relu-bn-conv", "nested"]
+
+
+def one_shot(space: Space) -> OneShot:
+    model = build(space, seed=0)
+    assert isinstance(model, OneShot)
+    with torch.no_grad():  # scales and offsets away from 1 and 0, where mistakes could hide
+        for parameter in model.parameters():
+            if parameter.ndim == 1:
+                parameter.add_(0.3 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)))
+    return model.double()
+
+
+def examples(space: Space, number: int) -> torch.Tensor:
+    return torch.randn(number, *space.input_shape, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+
+
+MODELS = [one_shot(space) for space in SPACES]
+
+
+def assert_same_network(model: OneShot, architecture: Architecture) -> None:
+    x = examples(model.space, 6)
+    live = model(x, model.space.live([architecture]))
+    alone = extract(model, architecture).train()
+    torch.testing.assert_close(live, alone(x), rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(live, reference.forward(model, x, model.space.live([architecture])))
+
+
+@pytest.mark.parametrize("model", MODELS, ids=IDS)
+@settings(max_examples=25, deadline=None)
+@given(st.data())
+def test_one_architecture_live_equals_the_stand_alone_network(model: OneShot, data: st.DataObject) -> None:
+    assert_same_network(model, model.space.at(data.draw(st.integers(0, model.space.size - 1))))
+
+
+@pytest.mark.parametrize("model", MODELS, ids=IDS)
+def test_the_same_for_every_single_option(model: OneShot) -> None:
+    space, seen = model.space, set()
+    generator = torch.Generator().manual_seed(3)
+    while len(seen) < len(space.columns):
+        architecture = space.sample(generator=generator)
+        new = {(name, option) for name, options in architecture.picks for option in options} - seen
+        if new:
+            seen |= new
+            assert_same_network(model, architecture)
+
+
+@pytest.mark.parametrize("model", MODELS, ids=IDS)
+def test_everything_on_equals_its_stand_alone_network(model: OneShot) -> None:
+    if model.space.name != "nested":  # there options of one choice exclude each other
+        assert_same_network(model, model.space.everything_on())
+
+
+@pytest.mark.parametrize("model", MODELS, ids=IDS)
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 2**31), st.integers(1, 4), st.floats(0, 1))
+def test_ghost_batches_equal_separate_passes(model: OneShot, seed: int, ghosts: int, keep: float) -> None:
+    """Any live rows, those included in which a choice has no live option."""
+    x = examples(model.space, 3 * ghosts)
+    live = torch.rand(ghosts, len(model.space.columns), generator=torch.Generator().manual_seed(seed)) < keep
+    together = model(x, live)
+    separate = torch.cat([model(x[3 * g : 3 * g + 3], live[g : g + 1]) for g in range(ghosts)])
+    torch.testing.assert_close(together, separate, rtol=1e-8, atol=1e-8)
+    torch.testing.assert_close(together, reference.forward(model, x, live), rtol=1e-7, atol=1e-7)
+
+
+@pytest.mark.parametrize("model", MODELS, ids=IDS)
+def test_nothing_live_is_zero_and_breaks_nothing(model: OneShot) -> None:
+    x = examples(model.space, 4)
+    nothing = torch.zeros(2, len(model.space.columns), dtype=torch.bool)
+    output = model(x, nothing)
+    torch.testing.assert_close(output, reference.forward(model, x, nothing))
+    assert output.isfinite().all()
+
+
+@pytest.mark.parametrize("model", MODELS, ids=IDS)
+def test_dropped_options_are_not_run_and_get_no_gradient(model: OneShot) -> None:
+    space, model = model.space, copy.deepcopy(model)
+    architecture = space.at(space.size // 3)
+    (row,) = live = space.live([architecture])
+    ran: set[tuple[str, str]] = set()
+    for module in model.modules():
+        if isinstance(module, Choose):
+            for name, option in zip(module.choice.options, module.options, strict=True):
+                option.register_forward_hook(lambda *_, pair=(module.choice.name, name): ran.add(pair))
+    model(examples(space, 4), live).sum().backward()
+    picked = {pair for pair, column in space.columns.items() if row[column]}
+    assert ran == picked
+    for within, parameters in parameters_within(model.network).items():
+        for name, parameter in parameters:
+            assert (parameter.grad is not None) == (set(within) <= picked), name
+
+
+def test_memory_follows_what_is_live() -> None:
+    """Bytes kept for the backward pass: a dropped option keeps none."""
+
+    def kept(model: OneShot, architecture: Architecture) -> int:
+        total = 0
+
+        def pack(tensor: torch.Tensor) -> torch.Tensor:
+            nonlocal total
+            total += tensor.nbytes
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            model(examples(model.space, 8), model.space.live([architecture]))
+        return total
+
+    model = MODELS[0]
+    one = kept(model, model.space.at(0))
+    assert one < 0.5 * kept(model, model.space.everything_on())
+    # The same one architecture in a space with twice the operations kept in the model costs the same.
+    assert one == kept(one_shot(tiny_bender(max_ops=7)), tiny_bender(max_ops=7).at(0))
+
+
+@pytest.mark.parametrize("space", SPACES, ids=IDS)
+def test_weights_follow_the_seed_and_the_global_generator_is_left_alone(space: Space) -> None:
+    before = torch.random.get_rng_state()
+    models = [build(space, seed=seed) for seed in (1, 1, 2)]
+    assert torch.equal(before, torch.random.get_rng_state())
+    first, same, other = [torch.cat([p.flatten() for p in m.parameters()]) for m in models]
+    assert torch.equal(first, same)
+    assert not torch.equal(first, other)
+
+
+@pytest.mark.parametrize("space", SPACES, ids=IDS)
+def test_a_stand_alone_network_is_ordinary(space: Space) -> None:
+    for network in (build(space, space.at(1), seed=0), extract(build(space, seed=0), space.at(1))):
+        kinds = {type(module) for module in network.modules()}
+        assert not kinds & {Choose, GhostBatchNorm, OneShot}
+        assert all(m.track_running_stats for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm))
+        assert network.eval()(torch.zeros(1, *space.input_shape)).shape == (1, 3)
+
+
+def test_extract_copies() -> None:
+    model = one_shot(SPACES[0])
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    network = extract(model, model.space.at(0))
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.zero_()
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+    assert any(isinstance(module, Choose) for module in model.modules())
+
+
+def test_choices_come_from_the_network_alone() -> None:
+    by_name = {choice.name: choice for choice in choices_of(NestedNetwork())}
+    assert list(by_name) == ["outer", "inner", "shared", "join"]
+    assert by_name["inner"].within == ("outer", "nested")
+    assert by_name["shared"].within is None
+
+    class Disagreeing(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a = Choose("same", {"x": nn.Identity()})
+            self.b = Choose("same", {"y": nn.Identity()})
+
+    with pytest.raises(ValueError, match="choice 'same' occurs with different options"):
+        choices_of(Disagreeing())
+
+
+@pytest.mark.parametrize(
+    ("x", "live", "error", "message"),
+    [
+        (torch.zeros(4, 1, 8, 8), torch.ones(1, 24), TypeError, "expected torch.bool, got torch.float32"),
+        (torch.zeros(4, 1, 8, 8), torch.ones(1, 3, dtype=torch.bool), ValueError, r"expected shape \[G, 19\]"),
+        (torch.zeros(5, 1, 8, 8), torch.ones(2, 19, dtype=torch.bool), ValueError, "5 examples cannot be divided"),
+        (torch.zeros(0, 1, 8, 8), torch.ones(2, 19, dtype=torch.bool), ValueError, "0 examples cannot be divided"),
+        (torch.zeros(4, 1, 8, 8), torch.ones(0, 19, dtype=torch.bool), ValueError, r"expected shape \[G, 19\]"),
+    ],
+)
+def test_a_wrong_call_says_what_was_expected(
+    x: torch.Tensor, live: torch.Tensor, error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        build(tiny_bender(), seed=0)(x, live)
+
+
+def test_a_choice_outside_of_a_one_shot_model_says_what_to_do() -> None:
+    with pytest.raises(RuntimeError, match="call supernet.build"):
+        NestedNetwork()(torch.zeros(2, 4))
+
+
+def test_nothing_is_left_behind_by_a_pass_that_fails() -> None:
+    model = build(tiny_bender(), seed=0)
+    with pytest.raises(RuntimeError):
+        model(torch.zeros(2, 5, 8, 8), torch.ones(1, 19, dtype=torch.bool))
+    with pytest.raises(RuntimeError, match="outside of a one-shot model"):
+        NestedNetwork()(torch.zeros(2, 4))
+
+
+def test_running_statistics_in_a_one_shot_model_are_refused() -> None:
+    class Network(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.choice = Choose("a", {"x": nn.Identity(), "y": nn.ReLU()})
+            self.norm = nn.InstanceNorm1d(3, track_running_stats=True)
+
+    space = Space("wrong", choices_of(Network()), Network, (3, 4))
+    with pytest.raises(ValueError, match=r"norm \(InstanceNorm1d\) keeps running statistics"):
+        build(space)
+
+
+def test_architectures_of_other_spaces_are_refused() -> None:
+    other = nested().at(0)
+    for call in (lambda: build(tiny_bender(), other), lambda: extract(build(tiny_bender()), other)):
+        with pytest.raises(ArchitectureError, match="has no option"):
+            call()

@@ -1,0 +1,196 @@
+"""Scores, the table of candidates, and the finalists."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from supernet.cost import cost_table
+from supernet.model import OneShot, build
+from supernet.runtime import Runtime, RuntimeConfig, start
+from supernet.search import Candidate, SearchConfig, finalists, from_json, read_candidates, score, search, to_json
+from supernet.space import ArchitectureError
+from supernet.train import Interrupted
+from tests import reference
+from tests.spaces_for_tests import nested, tiny_bender
+
+SPACE = tiny_bender()
+EXAMPLES = torch.randn(30, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+TARGETS = torch.randint(0, 3, (30,), generator=torch.Generator().manual_seed(1))
+DRAWN = SPACE.sample_distinct(12, generator=torch.Generator().manual_seed(2))
+
+
+@pytest.fixture(scope="module")
+def runtime() -> Runtime:
+    return start(RuntimeConfig(device="cpu", threads=2))
+
+
+@pytest.fixture
+def model() -> OneShot:
+    made = build(SPACE, seed=0)
+    assert isinstance(made, OneShot)
+    return made
+
+
+@pytest.mark.parametrize("ghosts_per_forward", [None, 1, 2, 100])
+def test_scores_equal_the_reference(model: OneShot, runtime: Runtime, ghosts_per_forward: int | None) -> None:
+    fast = score(
+        model, DRAWN, EXAMPLES, TARGETS, runtime=runtime, ghost_size=8, ghosts_per_forward=ghosts_per_forward
+    )  # fmt: skip
+    for (accuracy, loss), architecture in zip(fast, DRAWN, strict=True):
+        expected = reference.score(model, architecture, EXAMPLES, TARGETS, 8)
+        assert accuracy == expected[0]
+        assert loss == pytest.approx(expected[1], rel=1e-4)
+
+
+@settings(max_examples=10, deadline=None)
+@given(order=st.permutations(range(6)))
+def test_scores_do_not_depend_on_the_order(order: list[int]) -> None:
+    runtime = start(RuntimeConfig(device="cpu", threads=2))
+    one_shot = build(SPACE, seed=0)
+    assert isinstance(one_shot, OneShot)
+    plain = list(score(one_shot, DRAWN[:6], EXAMPLES, TARGETS, runtime=runtime, ghost_size=8))
+    shuffled = list(score(one_shot, [DRAWN[i] for i in order], EXAMPLES, TARGETS, runtime=runtime, ghost_size=8))
+    assert shuffled == [plain[i] for i in order]
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_scoring_leaves_weights_buffers_and_mode_as_they_were(
+    model: OneShot, runtime: Runtime, training: bool
+) -> None:
+    model.train(training)
+    before = {name: value.clone() for name, value in itertools.chain(model.named_parameters(), model.named_buffers())}
+    list(score(model, DRAWN, EXAMPLES, TARGETS, runtime=runtime, ghost_size=8))
+    after = dict(itertools.chain(model.named_parameters(), model.named_buffers()))
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[name], value) for name, value in after.items())
+    assert model.training == training
+    assert all(p.grad is None for p in model.parameters())
+
+
+def test_scores_of_one_thread_and_of_several_are_equal(model: OneShot) -> None:
+    scores = [
+        list(score(model, DRAWN, EXAMPLES, TARGETS, runtime=start(RuntimeConfig(device="cpu", threads=n)), ghost_size=8))
+        for n in (1, 2, 3)
+    ]
+    assert scores[0] == scores[1] == scores[2]
+
+
+def test_too_few_examples(model: OneShot, runtime: Runtime) -> None:
+    with pytest.raises(ValueError, match="expected at least 32 examples, one ghost batch; got 30"):
+        list(score(model, DRAWN, EXAMPLES, TARGETS, runtime=runtime))
+
+
+def run(model: OneShot, runtime: Runtime, table: Path, stop_after: int | None = None, number: int = 12) -> list[Candidate]:
+    asked = iter(range(1000))
+    return search(
+        model, EXAMPLES, TARGETS, cost_table(SPACE), SearchConfig(candidates=number, ghost_size=8), runtime=runtime,
+        seed=0, table=table, stop=lambda: stop_after is not None and next(asked) == stop_after,
+    )  # fmt: skip
+
+
+def test_search_scores_distinct_candidates_and_keeps_all(model: OneShot, runtime: Runtime, tmp_path: Path) -> None:
+    found = run(model, runtime, tmp_path / "c.sqlite")
+    assert len({c.architecture for c in found}) == 12
+    assert read_candidates(tmp_path / "c.sqlite", SPACE) == found
+    for candidate in found:
+        cost = cost_table(SPACE).cost(candidate.architecture)
+        assert (candidate.params, candidate.weights, candidate.macs) == (cost.params, cost.weights, cost.macs)
+        assert candidate.images == 24
+        assert (candidate.accuracy, candidate.loss) == pytest.approx(
+            reference.score(model, candidate.architecture, EXAMPLES, TARGETS, 8), rel=1e-4
+        )
+
+
+@pytest.mark.parametrize("stop_after", [0, 5, 11])
+def test_a_stopped_search_continues_to_the_same_candidates(
+    model: OneShot, runtime: Runtime, tmp_path: Path, stop_after: int
+) -> None:
+    with pytest.raises(Interrupted, match=f"after {stop_after} of 12"):
+        run(model, runtime, tmp_path / "a.sqlite", stop_after)
+    assert len(read_candidates(tmp_path / "a.sqlite", SPACE)) == stop_after
+    assert run(model, runtime, tmp_path / "a.sqlite") == run(model, runtime, tmp_path / "b.sqlite")
+
+
+def test_nothing_is_scored_twice(model: OneShot, runtime: Runtime, tmp_path: Path) -> None:
+    first = run(model, runtime, tmp_path / "c.sqlite")
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(1.0)
+    assert run(model, runtime, tmp_path / "c.sqlite") == first
+
+
+def test_a_table_of_something_else(model: OneShot, runtime: Runtime, tmp_path: Path) -> None:
+    (tmp_path / "c.sqlite").write_text("no table")
+    with pytest.raises(ValueError, match="is no table of candidates"):
+        read_candidates(tmp_path / "c.sqlite", SPACE)
+    run(model, runtime, tmp_path / "d.sqlite")
+    with pytest.raises(ArchitectureError):
+        read_candidates(tmp_path / "d.sqlite", nested())
+
+
+def population(number: int) -> list[Candidate]:
+    """Candidates whose accuracy and size are known: the n-th is the n-th worst; sizes are shuffled."""
+    drawn = SPACE.sample_distinct(number, generator=torch.Generator().manual_seed(3))
+    sizes = torch.randperm(number, generator=torch.Generator().manual_seed(4)).tolist()
+    return [
+        Candidate(a, i / number, 1 - i / number, 24, size, size, size)
+        for i, (a, size) in enumerate(zip(drawn, sizes, strict=True))
+    ]
+
+
+def test_finalists_are_the_papers_groups() -> None:
+    candidates = population(400)
+    rank = {c.architecture: 399 - i for i, c in enumerate(candidates)}  # 0 is the best
+    config = SearchConfig(top=10, top_of=100, small=7, small_quantile=0.9, random=20)
+    groups = finalists(candidates, SPACE, config, generator=torch.Generator().manual_seed(0))
+    assert [rank[a] // 10 for a in groups["Top"]] == list(range(10)), "one of each stratum of the best 100"
+    good = sorted((c for c in candidates if rank[c.architecture] < 40), key=lambda c: c.weights)
+    assert set(groups["Small"]) == {c.architecture for c in good[:7]}
+    assert len(set(groups["Random"])) == 20
+    assert groups["All On"] == [SPACE.everything_on()]
+    for name in ("Top", "Small", "Random"):
+        assert [rank[a] for a in groups[name]] == sorted(rank[a] for a in groups[name])
+
+
+def test_top_draws_every_member_of_a_stratum_and_random_everyone() -> None:
+    """200 draws: a member of a stratum of 10 is missed with chance 0.9^200 < 1e-9."""
+    candidates = population(50)
+    config = SearchConfig(top=2, top_of=20, small=0, random=5, all_on=False)
+    seen: dict[str, Counter[str]] = {"Top": Counter(), "Random": Counter()}
+    for seed in range(200):
+        groups = finalists(candidates, SPACE, config, generator=torch.Generator().manual_seed(seed))
+        assert set(groups) == set(seen)
+        for name, members in groups.items():
+            seen[name].update(map(str, members))
+    assert len(seen["Top"]) == 20
+    assert len(seen["Random"]) == 50
+
+
+@given(st.integers(1, 15), st.integers(0, 12), st.integers(1, 30), st.integers(0, 12), st.integers(0, 12))
+def test_finalists_of_few_candidates(number: int, top: int, more: int, small: int, random: int) -> None:
+    config = SearchConfig(top=top, top_of=top + more, small=small, random=random)
+    groups = finalists(population(number), SPACE, config, generator=torch.Generator().manual_seed(0))
+    assert all(len(set(members)) == len(members) for members in groups.values())
+    assert len(groups.get("Top", [])) == min(top, number)
+    assert len(groups.get("Random", [])) == min(random, number)
+    assert from_json(to_json(groups), SPACE) == groups
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"candidates": 0}, "at least 1"),
+        ({"small_quantile": 1.0}, "from 0 to below 1"),
+        ({"top": 5, "top_of": 4}, "top_of of at least top"),
+    ],
+)
+def test_bad_settings(values: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        SearchConfig(**values)  # type: ignore[arg-type]

@@ -1,0 +1,267 @@
+"""The training loop against its slow definition, and what it promises about decay, resuming and equal runs."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from supernet.model import OneShot, build, parameters_within
+from supernet.paths import PathsConfig, draw
+from supernet.randomness import stream
+from supernet.runtime import Runtime, RuntimeConfig, start
+from supernet.train import Diverged, Interrupted, TrainConfig, fit
+from tests import reference
+from tests.spaces_for_tests import nested, tiny_bender
+
+SGD = {"momentum": 0.9, "nesterov": True}
+
+
+@pytest.fixture(scope="module")
+def runtime() -> Runtime:
+    return start(RuntimeConfig(device="cpu", threads=2))
+
+
+def feed_for(space: object, batch: int, dtype: torch.dtype = torch.float32) -> Callable[[int], tuple[Tensor, Tensor]]:
+    def feed(step: int) -> tuple[Tensor, Tensor]:
+        generator = stream(0, "examples", step)
+        x = torch.randn(batch, *space.input_shape, generator=generator)  # type: ignore[attr-defined]
+        y = torch.randint(0, 3, (batch,), generator=generator)
+        return (x + y.view(-1, *[1] * (x.ndim - 1))).to(dtype), y
+
+    return feed
+
+
+def draws_for(space: object, ghosts: int, rate: float = 0.3) -> Callable[[int], Tensor]:
+    config = PathsConfig(rate=rate, schedule="constant")
+    return lambda step: draw(space, config, ghosts, 1.0, generator=stream(0, "paths", step))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("space", [tiny_bender(), nested()], ids=lambda s: s.name)
+@pytest.mark.parametrize("per_forward", [1, 2, 4])
+def test_steps_equal_the_reference(space: object, per_forward: int, runtime: Runtime) -> None:
+    """Five steps of 4 ghost batches: same weights as the definition, whichever way the ghost batches are grouped."""
+    steps, ghosts, size = 5, 4, 3
+    model = build(space, seed=0).double()  # type: ignore[arg-type]
+    slow, buffers = copy.deepcopy(model), {}
+    feed, draws = feed_for(space, ghosts * size, torch.float64), draws_for(space, ghosts)
+    config = TrainConfig(
+        steps=steps, batch_size=ghosts * size, ghost_size=size, lr=0.05, schedule="constant", weight_decay=0.1,
+        ghosts_per_forward=per_forward,
+    )  # fmt: skip
+    losses: list[float] = []
+    fit(model, feed, steps, config, runtime=runtime, draw_live=draws, progress=lambda *_, loss, **__: losses.append(loss))
+    expected = [
+        reference.train_step(
+            slow, *feed(step), draws(step), lr=0.05, momentum=0.9, weight_decay=0.1, buffers=buffers
+        )
+        for step in range(steps)
+    ]  # fmt: skip
+    assert losses == pytest.approx(expected, rel=1e-6)
+    for (name, fast), exact in zip(model.named_parameters(), slow.parameters(), strict=True):
+        torch.testing.assert_close(fast, exact, rtol=1e-7, atol=1e-9, msg=lambda text, name=name: f"{name}: {text}")
+
+
+def test_decay_is_in_proportion_to_the_live_ghost_batches(runtime: Runtime) -> None:
+    """With a loss that gives no gradient only decay moves the weights: by lr * decay * share, exactly."""
+    space = tiny_bender()
+    model = build(space, seed=0).double()
+    before = copy.deepcopy(model)
+    live = draws_for(space, 4)(7)
+    config = TrainConfig(steps=1, batch_size=8, ghost_size=2, lr=0.5, weight_decay=0.2, optimizer_settings={})
+    fit(
+        model, feed_for(space, 8, torch.float64), 1, config, runtime=runtime, draw_live=lambda _: live,
+        loss_function=lambda outputs, targets: 0 * outputs.sum(),
+    )  # fmt: skip
+    shares = set()
+    for (name, after), old in zip(model.named_parameters(), before.parameters(), strict=True):
+        share = reference.live_share(before, name, live)
+        shares.add(share)
+        torch.testing.assert_close(after, old * (1 - 0.5 * 0.2 * share) if after.ndim > 1 else old, msg=name)
+    assert {0.0, 1.0} < shares, "the drawn case is too plain to show anything"
+
+
+@pytest.mark.parametrize("optimizer", ["SGD", "AdamW", "RMSprop", "Adagrad"])
+def test_what_is_never_live_is_never_touched(optimizer: str, runtime: Runtime) -> None:
+    """Neither gradient, momentum nor decay reaches it, with any optimiser."""
+    space = tiny_bender()
+    model = build(space, seed=0)
+    before = copy.deepcopy(model)
+    live = space.live([space.at(3)]).expand(4, -1)
+    config = TrainConfig(
+        steps=3, batch_size=8, ghost_size=2, lr=0.01, optimizer=optimizer, optimizer_settings={}, weight_decay=0.3,
+        decoupled_decay=optimizer == "AdamW",
+    )  # fmt: skip
+    fit(model, feed_for(space, 8), 3, config, runtime=runtime, draw_live=lambda _: live)
+    assert isinstance(model, OneShot)
+    moved = {name: not torch.equal(a, b) for (name, a), b in zip(model.named_parameters(), before.parameters(), strict=True)}
+    for within, parameters in parameters_within(model.network).items():
+        is_live = bool(live[0, [space.columns[pair] for pair in within]].all())
+        for name, _ in parameters:
+            assert moved[f"network.{name}"] == is_live, name
+
+
+def test_decoupled_decay_equals_adamw(runtime: Runtime) -> None:
+    """A stand-alone network, whose weights all have more than one dimension, trains as with torch's own AdamW."""
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(4, 8, bias=False), nn.Tanh(), nn.Linear(8, 3, bias=False))
+    other = copy.deepcopy(network)
+    feed = feed_for(nested(), 8)
+    config = TrainConfig(
+        steps=4, batch_size=8, ghost_size=8, lr=0.02, schedule="constant", weight_decay=0.1, optimizer="AdamW",
+        optimizer_settings={}, decoupled_decay=True,
+    )  # fmt: skip
+    fit(network, feed, 4, config, runtime=runtime)
+    torch_own = torch.optim.AdamW(other.parameters(), lr=0.02, weight_decay=0.1)
+    for step in range(4):
+        torch_own.zero_grad()
+        x, y = feed(step)
+        nn.functional.cross_entropy(other(x), y).backward()
+        torch_own.step()
+    for mine, theirs in zip(network.parameters(), other.parameters(), strict=True):
+        torch.testing.assert_close(mine, theirs)
+
+
+def test_a_stand_alone_network_is_normalised_in_ghost_batches(runtime: Runtime) -> None:
+    """Its running statistics are those of ordinary batch norm that saw one ghost batch after the other."""
+    space = tiny_bender()
+    network = build(space, space.at(0), seed=0)
+    other = copy.deepcopy(network).train()
+    feed = feed_for(space, 8)
+    fit(network, feed, 1, TrainConfig(steps=1, batch_size=8, ghost_size=4), runtime=runtime)
+    for part in feed(0)[0].split(4):
+        other(part)
+    for (name, mine), theirs in zip(network.named_buffers(), other.buffers(), strict=True):
+        torch.testing.assert_close(mine, theirs, msg=lambda text, name=name: f"{name}: {text}")
+
+
+def train(folder: Path | None, threads: int, steps: int = 6, stop_at: int | None = None, seed: int = 0) -> Tensor:
+    space = tiny_bender()
+    model = build(space, seed=seed)
+    calls = iter(range(1000))
+    fit(
+        model, feed_for(space, 16), steps,
+        TrainConfig(steps=steps, batch_size=16, ghost_size=4, clip_norm=1.0, weight_decay=0.01),
+        runtime=start(RuntimeConfig(device="cpu", threads=threads)), draw_live=draws_for(space, 4), folder=folder,
+        stop=lambda: stop_at is not None and next(calls) == stop_at,
+    )  # fmt: skip
+    return torch.cat([p.detach().flatten() for p in model.parameters()])
+
+
+def test_equal_seeds_give_equal_weights_on_any_number_of_threads() -> None:
+    first = train(None, threads=2)
+    assert torch.equal(first, train(None, threads=2))
+    assert torch.equal(first, train(None, threads=1))
+    assert not torch.equal(first, train(None, threads=1, seed=1))
+
+
+@pytest.mark.parametrize("stop_at", [0, 1, 4, 5])
+def test_a_stopped_training_continues_to_the_same_weights(tmp_path: Path, stop_at: int) -> None:
+    with pytest.raises(Interrupted, match=f"before step {stop_at + 1} of 6"):
+        train(tmp_path, threads=1, stop_at=stop_at)
+    assert torch.equal(train(tmp_path, threads=1), train(None, threads=1))
+    assert [p.name for p in tmp_path.iterdir()] == ["checkpoint.pt"]
+
+
+def test_history_is_complete_after_resuming(tmp_path: Path, runtime: Runtime) -> None:
+    space = nested()
+    config = TrainConfig(steps=10, batch_size=8, ghost_size=4)
+    calls = iter(range(100))
+    arguments = {"runtime": runtime, "draw_live": draws_for(space, 2), "folder": tmp_path}
+    with pytest.raises(Interrupted):
+        fit(build(space, seed=0), feed_for(space, 8), 10, config, stop=lambda: next(calls) == 4, **arguments)
+    history = fit(build(space, seed=0), feed_for(space, 8), 10, config, **arguments)
+    assert [record["step"] for record in history] == list(range(1, 11))
+    assert {"loss", "gradient_norm", "lr", "images_per_second"} < set(history[0])
+
+
+def test_training_learns(runtime: Runtime) -> None:
+    space = tiny_bender()
+    history = fit(
+        build(space, seed=0), feed_for(space, 32), 60, TrainConfig(steps=60, batch_size=32, ghost_size=8, clip_norm=5.0),
+        runtime=runtime, draw_live=draws_for(space, 4, rate=0.01),
+    )  # fmt: skip
+    assert history[-1]["loss"] < 0.5 * history[0]["loss"]
+
+
+@pytest.mark.parametrize("poison", ["loss", "gradient"])
+def test_a_loss_that_is_no_number_stops_and_keeps_the_last_checkpoint(
+    tmp_path: Path, runtime: Runtime, poison: str
+) -> None:
+    space = nested()
+    model = build(space, seed=0)
+    config = TrainConfig(steps=5, batch_size=8, ghost_size=4, checkpoint_seconds=0.0)
+    good: dict[str, Tensor] = {}
+
+    def feed(step: int) -> tuple[Tensor, Tensor]:
+        if step == 3:
+            good.update({name: value.clone() for name, value in model.state_dict().items()})
+        return feed_for(space, 8)(step)
+
+    def loss_function(outputs: Tensor, targets: Tensor) -> Tensor:
+        loss = nn.functional.cross_entropy(outputs, targets)
+        if not good:
+            return loss
+        return loss * float("nan") if poison == "loss" else loss + (outputs.sum() * 0).sqrt()
+
+    with pytest.raises(Diverged, match="at step 4 of 5: lower the learning rate"):
+        fit(
+            model, feed, 5, config, runtime=runtime, draw_live=draws_for(space, 2), loss_function=loss_function,
+            folder=tmp_path,
+        )  # fmt: skip
+    saved = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
+    assert saved["step"] == 3
+    assert all(torch.equal(saved["model"][name], value) for name, value in good.items())
+
+
+def test_clipping_bounds_the_step(runtime: Runtime) -> None:
+    space = nested()
+    model = build(space, seed=0)
+    before = torch.cat([p.detach().flatten().clone() for p in model.parameters()])
+    config = TrainConfig(
+        steps=1, batch_size=8, ghost_size=4, lr=1.0, clip_norm=1e-3, weight_decay=0.0, optimizer_settings={}
+    )
+    fit(model, feed_for(space, 8), 1, config, runtime=runtime, draw_live=draws_for(space, 2))
+    after = torch.cat([p.detach().flatten() for p in model.parameters()])
+    assert float((after - before).norm()) == pytest.approx(1e-3, rel=1e-3)
+
+
+def test_learning_rate() -> None:
+    cosine = TrainConfig(lr=0.4, warmup=0.1)
+    assert [cosine.rate_at(p) for p in (0.0, 0.05, 0.5, 1.0)] == pytest.approx([0.0, 0.2, 0.2, 0.0])
+    assert TrainConfig(lr=0.4, schedule="constant").rate_at(0.9) == 0.4
+
+
+def test_length() -> None:
+    assert TrainConfig(epochs=2.5, batch_size=64).total_steps(1000) == 39
+    assert TrainConfig(steps=7, batch_size=64).total_steps(1000) == 7
+    with pytest.raises(ValueError, match="batch_size: expected at most the 100 training images, got 1,024"):
+        TrainConfig().total_steps(100)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"batch_size": 100}, "expected a multiple of ghost_size 32, got 100"),
+        ({"lr": 0.0}, "expected to be above 0"),
+        ({"steps": 0}, "expected to be above 0"),
+        ({"warmup": 2.0}, "from 0 to 1"),
+        ({"weight_decay": -1.0}, "at least 0"),
+        ({"optimizer": "Sgd"}, "expected a class of torch.optim, got 'Sgd'"),
+    ],
+)
+def test_bad_settings(settings: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        TrainConfig(**settings)  # type: ignore[arg-type]
+
+
+def test_live_paths_are_for_one_shot_models_only(runtime: Runtime) -> None:
+    config = TrainConfig(steps=1, batch_size=8, ghost_size=4)
+    with pytest.raises(ValueError, match="draw_live: expected for a one-shot model"):
+        fit(build(nested()), feed_for(nested(), 8), 1, config, runtime=runtime)
+    with pytest.raises(ValueError, match="and for no other"):
+        fit(nn.Linear(4, 3), feed_for(nested(), 8), 1, config, runtime=runtime, draw_live=draws_for(nested(), 2))
