@@ -5,22 +5,28 @@ Exit codes: 0 done, 2 bad input or a failure that the message explains, 130 inte
 
 from __future__ import annotations
 
+import argparse
 import json
 import logging
 import os
+import re
 import signal
+import sqlite3
 import sys
+import textwrap
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import fields
+from functools import partial
 from importlib.resources import files
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
 
-    from supernet.config import Config
     from supernet.steps import Watch
 
 STEP_NAMES = ("train", "search", "retrain")
@@ -30,132 +36,190 @@ MAIN_HELP = """usage: supernet COMMAND ...
 One-shot neural architecture search that says how far its ranking can be trusted.
 
 the whole way:
-  run RECIPE --out DIR     train the one-shot model, score candidates, retrain the best, test them once
-step by step, on a run folder (each continues where it was, and does nothing when it is done):
-  train DIR [RECIPE]       step 2: train the one-shot model; RECIPE or --config where DIR is new
-  search DIR               step 3: score candidates with its weights, choose finalists
-  retrain DIR              step 4: train the finalists from scratch, then open the test split
+  run RECIPE --out DIR     train the one-shot model, score candidates, retrain
+                           the best from scratch, test them once
+step by step, on a run folder (each continues where it was):
+  train DIR [RECIPE]       train the one-shot model; RECIPE where DIR is new
+  search DIR               score candidates with its weights, choose finalists
+  retrain DIR              train the finalists from scratch, then test them
   show DIR                 print the result again
   score DIR --architectures FILE --out FILE.csv
                            score architectures given one a line as text
 what there is:
-  space NAME [--SETTING V] describe a space: options, size, costs
+  space NAME [--SETTING VALUE ...]
+                           describe a space: choices, size, costs
   spaces                   list the spaces
   recipes [NAME]           list the recipes, or print one
 
-`supernet COMMAND --help` lists a command's options. --version prints the version.
+Results go to stdout (as JSON with --json), messages to stderr.
+`supernet COMMAND --help` lists what a command takes. --version prints the version.
 """
+DESCRIPTIONS = {
+    "run": "Trains the one-shot model, scores candidates, retrains the best from scratch and tests them once.",
+    "train": "Trains the one-shot model.",
+    "search": "Scores candidates with the weights of the one-shot model and chooses finalists.",
+    "retrain": "Trains the finalists from scratch, then tests them once.",
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command; returns the exit code."""
-    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        _command(list(sys.argv[1:] if argv is None else argv))
+        sys.stdout.flush()
+        return 0
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else 0
+    except KeyboardInterrupt:
+        print("supernet: interrupted; the same command continues", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 -- whoever read our output has gone
+        return 0
+    except Exception as error:
+        from torch import OutOfMemoryError
+
+        from supernet.train import Interrupted
+
+        if isinstance(error, Interrupted):
+            print(f"supernet: {error}; its state is saved, the same command continues", file=sys.stderr)
+            return 130
+        if os.environ.get("SUPERNET_DEBUG"):
+            raise
+        if not isinstance(error, (ValueError, OSError, sqlite3.Error, MemoryError, OutOfMemoryError)):
+            raise
+        print(f"supernet: error: {_one_line(error)}", file=sys.stderr)
+        return 2
+
+
+def _command(words: list[str]) -> None:
     commands: dict[str, Callable[[list[str]], None]] = {
         "run": _run,
-        **{step: lambda words, step=step: _step(step, words) for step in STEP_NAMES},
+        **{step: partial(_step, step) for step in STEP_NAMES},
         "show": _show,
         "score": _score,
         "space": _space,
         "spaces": _spaces,
         "recipes": _recipes,
     }
-    if not words or words[0] in ("-h", "--help"):
+    if not words:
+        raise ValueError(f"expected a command: {', '.join(commands)}; `supernet --help` explains them")
+    if words[0] in ("-h", "--help"):
         print(MAIN_HELP, end="")
-        return 0 if words else 2
-    if words[0] == "--version":
+    elif words[0] == "--version":
         from supernet import __version__
 
         print(__version__)
-        return 0
-    logging.basicConfig(format="%(message)s", level=logging.INFO, stream=sys.stderr)
-    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
-    from jsonargparse import ArgumentError
-
-    from supernet.train import Interrupted
-
-    try:
+    else:
         from supernet.config import check_name
 
         check_name(words[0], commands, "command")
+        logging.basicConfig(format="%(message)s", level=logging.INFO, stream=sys.stderr)
+        logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
         commands[words[0]](words[1:])
-        return 0
-    except Interrupted as error:
-        print(f"supernet: {error}; its state is saved, the same command continues", file=sys.stderr)
-        return 130
-    except BrokenPipeError:
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 -- whoever read our output has gone
-        return 0
-    except (ValueError, OSError, ArgumentError) as error:
-        if os.environ.get("SUPERNET_DEBUG"):
-            raise
-        print(f"supernet: error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
+
+
+def _one_line(error: Exception) -> str:
+    text = str(error)
+    if isinstance(error, OSError) and error.strerror:
+        text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    elif isinstance(error, sqlite3.Error):
+        text = f"candidates.sqlite: {error}: make room if the disk is full, or wait for another process that uses it"
+    return " ".join(text.split()) or type(error).__name__
 
 
 # ---- commands ----
 
 
 def _run(words: list[str]) -> None:
-    folder, _, as_json = _prepare("run RECIPE --out DIR", words, folder_is_option=True)
+    prepared = _prepare("run", words)
+    if prepared is None:
+        return
+    folder, as_json = prepared
     for step in STEP_NAMES:
         _do(step, folder)
     _print_result(folder, as_json)
 
 
 def _step(step: str, words: list[str]) -> None:
-    folder, _, as_json = _prepare(f"{step} DIR [RECIPE]", words, folder_is_option=False)
+    prepared = _prepare(step, words)
+    if prepared is None:
+        return
+    folder, as_json = prepared
     did = _do(step, folder)
-    if as_json:
-        print(json.dumps({"step": step, "folder": str(folder), "done": True, "did_something": did}))
-    elif step == "retrain":
-        _print_result(folder, as_json=False)
+    if step == "retrain":
+        _print_result(folder, as_json)
+    elif as_json and not _is_helper():
+        print(json.dumps({"step": step, "folder": str(folder), "did_something": did}))
 
 
 def _do(step: str, folder: Path) -> bool:
-    from supernet.steps import run_step
+    from supernet.runs import is_done
 
-    with _watch(step) as watch:
-        did = run_step(step, folder, watch)
-    print(f"{step}: {'done' if did else 'was done already, nothing to do'} ({folder})", file=sys.stderr)
+    did = False
+    if not is_done(folder, step):  # asked first: nothing is loaded for a step that is done
+        from supernet.steps import run_step
+
+        with _watch(step) as watch:
+            did = run_step(step, folder, watch)
+    if not _is_helper():
+        print(f"{step}: {'done' if did else 'was done already, nothing to do'} ({folder})", file=sys.stderr)
     return did
 
 
+def _is_helper() -> bool:
+    """Whether this is one of several processes and not the first, which alone prints."""
+    from torch import distributed
+
+    return distributed.is_available() and distributed.is_initialized() and distributed.get_rank() > 0
+
+
 def _show(words: list[str]) -> None:
-    parser = _parser("show DIR", "Prints the result of a finished run.")
+    parser = _parser("show DIR [--json]", "Prints the result of a finished run.")
     parser.add_argument("dir", help="run folder")
     parser.add_argument("--json", action="store_true", help="print it as JSON")
-    given = parser.parse_args(words)
-    _print_result(Path(given.dir), given.json)
+    given = _parse(parser, words)
+    _print_result(Path(given["dir"]), given["json"])
 
 
 def _score(words: list[str]) -> None:
-    parser = _parser("score DIR --architectures FILE --out FILE.csv", "Scores architectures with a one-shot model.")
+    parser = _parser(
+        "score DIR --architectures FILE --out FILE.csv [--json]", "Scores architectures with a one-shot model."
+    )
     parser.add_argument("dir", help="run folder with a trained one-shot model")
     parser.add_argument("--architectures", required=True, help="file with one architecture a line, as text")
     parser.add_argument("--out", required=True, help="CSV file; rows that it holds already are not scored again")
-    given = parser.parse_args(words)
+    parser.add_argument("--json", action="store_true", help="print as JSON how many were scored")
+    given = _parse(parser, words)
     from supernet.steps import score_file
 
     with _watch("score") as watch:
-        scored = score_file(Path(given.dir), Path(given.architectures), Path(given.out), watch)
-    print(f"score: {scored} scored, all in {given.out}", file=sys.stderr)
+        scored = score_file(Path(given["dir"]), Path(given["architectures"]), Path(given["out"]), watch)
+    print(f"score: {scored} scored, all in {given['out']}", file=sys.stderr)
+    if given["json"]:
+        print(json.dumps({"scored": scored, "out": given["out"]}))
 
 
 def _space(words: list[str]) -> None:
-    from supernet.config import check_name
+    from supernet.config import check_name, space_hints
     from supernet.spaces import SPACES
 
     if not words or words[0] in ("-h", "--help"):
-        print(f"usage: supernet space NAME [--SETTING VALUE ...] [--json]\n\nNAME: {', '.join(SPACES)}")
+        if not words:
+            raise ValueError(f"expected a space: {', '.join(SPACES)}")
+        print("usage: supernet space NAME [--SETTING VALUE ...] [--samples N] [--seed N] [--json]\n")
+        print("Describes a space: choices, number of architectures, costs.\n\nspaces:")
+        print(_rows(_space_lines()))
+        print("\n`supernet space NAME --help` lists its settings.")
         return
     name = words[0]
     check_name(name, SPACES, "space")
-    parser = _parser(f"space {name} [--SETTING VALUE ...]", "Describes a space: options, size and costs.")
+    parser = _parser(f"space {name} [--SETTING VALUE ...]", "Describes a space: choices, size and costs.")
     parser.add_function_arguments(SPACES[name])
     parser.add_argument("--samples", type=int, default=2000, help="architectures drawn for the distribution of costs")
     parser.add_argument("--seed", type=int, default=0, help="of these draws")
     parser.add_argument("--json", action="store_true", help="print it as JSON")
-    given = parser.parse_args(words[1:]).as_dict()
+    given = _parse(parser, words[1:], {**space_hints(SPACES[name]), "samples": int, "seed": int})
     samples, seed, as_json = (given.pop(key) for key in ("samples", "seed", "json"))
     space = SPACES[name](**given)
     from supernet.describe import describe_space, print_space
@@ -168,84 +232,163 @@ def _space(words: list[str]) -> None:
 
 
 def _spaces(words: list[str]) -> None:
+    parser = _parser("spaces [--json]", "Lists the spaces.")
+    parser.add_argument("--json", action="store_true", help="print them as JSON")
+    _listing(_space_lines(), _parse(parser, words)["json"])
+
+
+def _space_lines() -> dict[str, str]:
     from supernet.spaces import SPACES
 
-    _listing("spaces", words, {name: (make.__doc__ or "").splitlines()[0] for name, make in SPACES.items()})
+    return {name: (make.__doc__ or "").splitlines()[0] for name, make in SPACES.items()}
 
 
 def _recipes(words: list[str]) -> None:
-    if words and not words[0].startswith("-"):
-        print(_recipe_path(words[0]).read_text(), end="")
-        return
-    first = {name: path.read_text().splitlines()[0].lstrip("# ") for name, path in _recipe_files().items()}
-    _listing("recipes", words, first)
+    parser = _parser("recipes [NAME] [--json]", "Lists the recipes, or prints one, complete, as YAML.")
+    parser.add_argument("name", nargs="?", help="the recipe to print")
+    parser.add_argument("--json", action="store_true", help="print it as JSON")
+    given = _parse(parser, words)
+    if given["name"] is None:
+        _listing(_recipe_lines(), given["json"])
+    elif given["json"]:
+        from supernet.config import read_settings
 
-
-def _listing(command: str, words: list[str], rows: dict[str, str]) -> None:
-    parser = _parser(command, f"Lists the {command}.")
-    parser.add_argument("--json", action="store_true", help="print them as JSON")
-    if parser.parse_args(words).json:
-        print(json.dumps(rows))
+        print(json.dumps(read_settings(_recipe_path(given["name"]))))
     else:
-        for name, text in rows.items():
-            print(f"{name:16} {text}")
+        print(_recipe_path(given["name"]).read_text(encoding="utf-8"), end="")
+
+
+def _recipe_lines() -> dict[str, str]:
+    return {
+        name: path.read_text(encoding="utf-8").splitlines()[0].lstrip("# ") for name, path in _recipe_files().items()
+    }
+
+
+def _listing(rows: dict[str, str], as_json: bool) -> None:
+    print(json.dumps(rows) if as_json else _rows(rows))
+
+
+def _rows(rows: dict[str, str]) -> str:
+    """Names with their texts, for 80 columns."""
+    return "\n".join(
+        textwrap.fill(text, 79, initial_indent=f"  {name:15} ", subsequent_indent=18 * " ")
+        for name, text in rows.items()
+    )
 
 
 # ---- arguments ----
 
 
-def _parser(usage: str, description: str) -> ArgumentParser:
+def _parser(usage: str, description: str, **more: Any) -> ArgumentParser:
     from jsonargparse import ArgumentParser, set_parsing_settings
 
     set_parsing_settings(docstring_parse_attribute_docstrings=True)
-    return ArgumentParser(usage=f"supernet {usage}", description=description, exit_on_error=False)
+    return ArgumentParser(
+        usage=f"supernet {usage}", description=description, exit_on_error=False, print_config=None, allow_abbrev=False,
+        **more,
+    )  # fmt: skip
 
 
-def _prepare(usage: str, words: list[str], *, folder_is_option: bool) -> tuple[Path, Config, bool]:
-    """Reads folder, recipe and settings; makes the run folder or checks that its configuration is the same."""
-    from jsonargparse import ActionConfigFile, ArgumentError
+def _parse(parser: ArgumentParser, words: list[str], hints: dict[str, Any] | None = None) -> dict[str, Any]:
+    """What the words say; `hints` are the types of the settings among them, for the message when one does not fit."""
+    import yaml
+    from jsonargparse import ArgumentError
 
-    from supernet.config import Config, check_name, from_dict
-    from supernet.runs import create_run, open_run
+    from supernet.config import ConfigError, check_name, check_value
 
-    parser = _parser(f"{usage} [--config FILE.yaml] [--SETTING VALUE ...]", f"supernet {usage.split()[0]}")
-    parser.add_argument("--config", action=ActionConfigFile, help="YAML file of settings; later ones win")
-    parser.add_argument("--json", action="store_true", help="print the result as JSON on stdout")
-    if folder_is_option:
-        parser.add_argument("--out", help="run folder")
-    parser.add_class_arguments(Config)
-    words = [next((long + w[len(s) :] for s, long in SHORT.items() if w.split("=")[0] == s), w) for w in words]
-    places = []
-    while words and not words[0].startswith("-"):
-        places.append(words.pop(0))
-    settings_given = [w for w in words if w != "--json" and not w.startswith("--out")]
-    recipe = places[-1] if len(places) > (0 if folder_is_option else 1) else None
-    if recipe is not None:
-        words = ["--config", str(_recipe_path(recipe)), *words]
+    known = [option for action in parser._actions for option in action.option_strings]
+    values: dict[str, str] = {}
+    for word, following in pairwise([*words, ""]):
+        option, equals, value = word.partition("=")
+        if option.startswith("--"):
+            # Settings of spaces and optimisers are names that only the space and the optimiser know.
+            if option not in known and not option.rpartition(".")[0].endswith(("settings", "--retrain.space")):
+                check_name(option, known, "option")
+            values[option[2:]] = value if equals else following
     try:
-        given = parser.parse_args(words).as_dict()
+        given: dict[str, Any] = parser.parse_args(words).as_dict()
+        return given
     except ArgumentError as error:
-        unknown = [w.split("=")[0] for w in words if w.startswith("--")]
-        known = [o for action in parser._actions for o in action.option_strings]
-        for word in unknown:
-            if word not in known and word.rpartition(".")[0] not in known:
-                check_name(word, known, "setting")
-        raise ValueError(error) from None
-    as_json = given.pop("json")
-    out = given.pop("out", None) if folder_is_option else (places[0] if places else None)
-    if out is None:
+        for name in values.keys() & (hints or {}).keys():
+            try:
+                value = yaml.safe_load(values[name])
+            except yaml.YAMLError:
+                value = values[name]
+            check_value(name, value, (hints or {})[name])
+        text = " ".join(str(error).split())
+        raise ConfigError(re.sub(r"^Parser key \"([^\"]+)\":", r"\1:", text)) from None
+
+
+def _prepare(command: str, words: list[str]) -> tuple[Path, bool] | None:
+    """Reads folder, recipe and settings; makes the run folder, or checks that its configuration is the same.
+
+    Returns:
+        The folder, and whether JSON is asked for; None where only the settings were to be printed.
+    """
+    from supernet.config import Config, check_config, from_dict, read_settings, setting_hints, to_yaml
+    from supernet.runs import create_run
+
+    usage = "run RECIPE --out DIR" if command == "run" else f"{command} DIR [RECIPE]"
+    parser = _parser(
+        f"{usage} [--SETTING VALUE ...] [--config FILE.yaml] [--json]",
+        f"{DESCRIPTIONS[command]} It continues where it was; what is done already is not done again.\n\n"
+        f"recipes:\n{_rows(_recipe_lines())}",
+        formatter_class=_formatter(),
+    )
+    if command != "run":
+        parser.add_argument("dir", help="run folder")
+    parser.add_argument("recipe", nargs="?", help="one of the recipes above, or a YAML file of settings")
+    if command == "run":
+        parser.add_argument("--out", dest="dir", help="run folder; an existing one is continued, also without RECIPE")
+    parser.add_argument("--config", action="config", help="YAML file of settings on top; of several the last one wins")
+    parser.add_argument("--print_config", action="store_true", help="print all settings as YAML, and do nothing else")
+    parser.add_argument("--json", action="store_true", help="print the result as JSON on stdout")
+    parser.add_argument("--device", help="short for --runtime.device")
+    parser.add_argument("--precision", help="short for --runtime.precision")
+    parser.add_class_arguments(Config)
+    for action in parser._actions:
+        if action.help == "Path to a configuration file.":  # each part may come from a file; not worth the space
+            action.help = argparse.SUPPRESS
+    words = [next((long + w[len(s) :] for s, long in SHORT.items() if w.partition("=")[0] == s), w) for w in words]
+    for word, following in pairwise([*words, ""]):
+        option, equals, value = word.partition("=")
+        if option == "--config":
+            read_settings(Path(value if equals else following))
+    hints = setting_hints()
+    given = _parse(parser, words, hints)
+    folder = None if given["dir"] is None else Path(given["dir"])
+    base = None
+    if given["recipe"] is not None:
+        base = _recipe_path(given["recipe"])
+    elif not given["config"] and folder is not None and (folder / "config.yaml").exists():
+        base = folder / "config.yaml"
+    elif not given["config"]:
+        place = f"{folder} is no run folder, so " if folder is not None else ""
+        raise ValueError(f"{place}expected a recipe ({', '.join(_recipe_files())}) or --config FILE.yaml")
+    if base is not None:
+        read_settings(base)
+        given = _parse(parser, ["--config", str(base), *words], hints)
+    config = from_dict({name: value for name, value in given.items() if name in {f.name for f in fields(Config)}})
+    check_config(config)
+    if given["print_config"]:
+        print(to_yaml(config), end="")
+        return None
+    if folder is None:
         raise ValueError(f"expected a run folder: supernet {usage}")
-    if len(places) > (1 if folder_is_option else 2):
-        raise ValueError(f"unexpected {places[-1]!r}: supernet {usage}")
-    folder = Path(out)
-    if recipe is None and not settings_given:
-        if folder_is_option and not (folder / "config.yaml").exists():
-            raise ValueError(f"expected a recipe ({', '.join(_recipe_files())}) or --config FILE.yaml")
-        return folder, open_run(folder), as_json
-    given.pop("config", None)
-    config = from_dict(given)
     create_run(folder, config)
-    return folder, config, as_json
+    return folder, given["json"]
+
+
+def _formatter() -> Any:
+    """jsonargparse's layout of the help, with the line breaks of the description as they are."""
+    from jsonargparse import DefaultHelpFormatter
+
+    class Formatter(DefaultHelpFormatter):
+        def _fill_text(self, text: str, width: int, indent: str) -> str:
+            parts = [textwrap.fill(part, width) if ":\n" not in part else part for part in text.split("\n\n")]
+            return "\n\n".join(parts)
+
+    return Formatter
 
 
 def _recipe_files() -> dict[str, Path]:
@@ -281,7 +424,7 @@ def _watch(step: str) -> Iterator[Watch]:
             signal.signal(signal.SIGINT, signal.default_int_handler)
             raise SystemExit(130)
         asked.append(number)
-        print("\nsupernet: stopping after this step; once more to stop at once", file=sys.stderr)
+        print("\nsupernet: stopping as soon as the state is saved; once more to stop at once", file=sys.stderr)
 
     before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -354,12 +497,14 @@ def _duration(seconds: float) -> str:
 
 
 def _print_result(folder: Path, as_json: bool) -> None:
-    from supernet.describe import print_result
+    from supernet.describe import RESULT_KEYS, print_result
     from supernet.files import read_json
     from supernet.runs import open_run, require
 
+    if _is_helper():
+        return
     open_run(folder)
-    result = read_json(require(folder / "results.json", "retrain"))
+    result = read_json(require(folder, "retrain"), RESULT_KEYS)
     if as_json:
         print(json.dumps(result))
     else:

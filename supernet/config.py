@@ -5,10 +5,12 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import inspect
-from collections.abc import Iterable
+import math
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from types import NoneType
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import yaml
 
@@ -17,9 +19,13 @@ from supernet.paths import PathsConfig
 from supernet.retrain import RetrainConfig
 from supernet.runtime import RuntimeConfig
 from supernet.search import SearchConfig
+from supernet.sources import check as check_data
 from supernet.space import Space
 from supernet.spaces import SPACES
 from supernet.train import TrainConfig
+
+MANY = 12
+"""More names than this are not listed in a message."""
 
 
 class ConfigError(ValueError):
@@ -78,88 +84,198 @@ def make_space(
         changes: settings that replace those of `config`.
 
     Raises:
-        ConfigError: no such space, or no such setting.
+        ConfigError: no such space, or no such setting, or a value of another type.
         ValueError: a setting's value does not fit.
     """
     check_name(config.name, SPACES, "space.name")
     make = SPACES[config.name]
     settings = {**config.settings, **(changes or {})}
-    allowed = [name for name in inspect.signature(make).parameters if name not in ("num_classes", "input_shape")]
-    for name in settings:
-        check_name(name, allowed, f"a setting of space {config.name!r}")
+    from_data = ("num_classes", "input_shape")
+    allowed = [name for name in inspect.signature(make).parameters if name not in from_data]
+    hints = space_hints(make)
+    for name, value in settings.items():
+        if name in from_data:
+            raise ConfigError(f"space.settings.{name}: comes from the data, leave it out")
+        check_name(name, allowed, f"setting of space {config.name!r}")
+        settings[name] = check_value(f"space.settings.{name}", value, hints.get(name, Any))
     return make(**settings, num_classes=num_classes, input_shape=input_shape)
+
+
+def space_hints(make: Callable[..., Space]) -> dict[str, Any]:
+    """Types of the settings of a space, by name; a setting without one takes any value."""
+    try:
+        return {name: hint for name, hint in get_type_hints(make).items() if name != "return"}
+    except NameError:  # a name that its module imports for type checkers only
+        return {}
+
+
+def check_config(config: Config) -> None:
+    """Finds without the data, before any work, what the steps would refuse later.
+
+    Raises:
+        ValueError: a setting does not fit.
+    """
+    check_data(config.data)
+    # The choices of a space, and with them its size, do not depend on the classes and the pixels.
+    space = make_space(config.space, 10, (3, 32, 32))
+    if config.search.candidates > space.size:
+        raise ConfigError(
+            f"search.candidates: expected at most {space.size:,}, the whole space, got {config.search.candidates:,}"
+        )
+    again = make_space(config.space, 10, (3, 32, 32), config.retrain.space)
+    if again.choices != space.choices:
+        raise ConfigError("retrain.space: expected settings that leave the choices as they are (like filters or cells)")
 
 
 def check_name(name: str, known: Iterable[str], what: str) -> None:
     """Refuses an unknown name.
 
     Raises:
-        ConfigError: names the nearest that is known.
+        ConfigError: names the nearest that is known, and all of them where they are few.
     """
     names = list(known)
     if name not in names:
         near = difflib.get_close_matches(name, names, n=1, cutoff=0.4)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        raise ConfigError(f"{what}: no {name!r}; {hint}there are: {', '.join(names)}")
+        hints = [f"did you mean {near[0]!r}?"] if near else []
+        if len(names) <= MANY or not near:
+            hints.append(f"there are: {', '.join(names)}")
+        raise ConfigError(f"{what}: no {name!r}; {' '.join(hints)}")
 
 
-def from_dict(values: dict[str, Any]) -> Config:
-    """The inverse of ``dataclasses.asdict``.
+def check_value(name: str, value: Any, hint: Any) -> Any:
+    """The value of a setting, as its type asks for it.
 
     Raises:
-        ConfigError: an unknown setting, with the nearest known.
+        ConfigError: it is of another type; the message says what was expected.
     """
-    retrain = dict(values.get("retrain", {}))
-    if "train" in retrain:
-        retrain["train"] = _make(TrainConfig, retrain["train"], "retrain.train.")
-    parts = {
-        "data": DataConfig,
-        "space": SpaceConfig,
-        "paths": PathsConfig,
-        "train": TrainConfig,
-        "search": SearchConfig,
-        "runtime": RuntimeConfig,
-    }
-    made = {name: _make(kind, values[name], f"{name}.") for name, kind in parts.items() if name in values}
-    if retrain:
-        made["retrain"] = _make(RetrainConfig, retrain, "retrain.")
-    return Config(**_known(Config, {**values, **made}, ""))
+    if hint is Any:
+        return value
+    if hint is float and isinstance(value, (int, float, str)) and not isinstance(value, bool):
+        try:  # YAML takes 1e-4 for a text
+            number = float(value)
+        except (ValueError, OverflowError):
+            number = math.nan
+        if math.isfinite(number):
+            return number
+    elif get_origin(hint) is Literal:
+        if value in get_args(hint):
+            return value
+    elif get_origin(hint) is tuple:
+        inside = get_args(hint)
+        if isinstance(value, (list, tuple)) and len(value) == len(inside):
+            return tuple(check_value(name, v, h) for v, h in zip(value, inside, strict=True))
+    elif (get_origin(hint) or hint) is dict:
+        if isinstance(value, dict) and all(isinstance(key, str) for key in value):
+            return value
+    elif NoneType in get_args(hint):
+        if value is None:
+            return None
+        inner = next(h for h in get_args(hint) if h is not NoneType)
+        try:
+            return check_value(name, value, inner)
+        except ConfigError:
+            pass
+    elif not isinstance(hint, type) or (isinstance(value, hint) and not (isinstance(value, bool) and hint is int)):
+        return value
+    raise ConfigError(f"{name}: expected {_describe(hint)}, got {value!r}")
 
 
-def _make(kind: Any, values: Any, prefix: str) -> Any:
+def _describe(hint: Any) -> str:
+    if NoneType in get_args(hint):
+        return f"{_describe(next(h for h in get_args(hint) if h is not NoneType))} or null"
+    if get_origin(hint) is Literal:
+        return f"one of {', '.join(map(str, get_args(hint)))}"
+    if get_origin(hint) is tuple:
+        return f"a list of {len(get_args(hint))} values"
+    names = {int: "a whole number", float: "a number", str: "a text", bool: "true or false", dict: "settings by name"}
+    return names.get(get_origin(hint) or hint, str(hint))
+
+
+def setting_hints(kind: Any = Config, prefix: str = "") -> dict[str, Any]:
+    """Types of all settings by their dotted names."""
+    hints: dict[str, Any] = {}
+    for name, hint in get_type_hints(kind).items():
+        inner = dataclasses.is_dataclass(hint)
+        hints.update(setting_hints(hint, f"{prefix}{name}.") if inner else {prefix + name: hint})
+    return hints
+
+
+def check_settings(values: Any, kind: Any = Config, prefix: str = "") -> dict[str, Any]:
+    """Settings by name, those of each part inside, with values as their types ask for; not all need be there.
+
+    Raises:
+        ConfigError: an unknown setting, with the nearest known, or a value of another type.
+    """
     if not isinstance(values, dict):
-        raise ConfigError(f"{prefix.rstrip('.')}: expected settings by name, got {values!r}")
-    known = _known(kind, values, prefix)
+        raise ConfigError(f"{prefix.rstrip('.') or 'configuration'}: expected settings by name, got {values!r}")
+    hints = get_type_hints(kind)
+    checked: dict[str, Any] = {}
+    for name, value in values.items():
+        full = f"{prefix}{name}"
+        check_name(full, [prefix + known for known in hints], "setting")
+        inner = dataclasses.is_dataclass(hints[name])
+        checked[name] = (
+            check_settings(value, hints[name], f"{full}.") if inner else check_value(full, value, hints[name])
+        )
+    return checked
+
+
+def from_dict(values: Any) -> Config:
+    """The inverse of ``dataclasses.asdict``; settings that are not given have their defaults.
+
+    Raises:
+        ConfigError: an unknown setting, with the nearest known, or a value that does not fit.
+    """
+    config: Config = _make(check_settings(values), Config, "")
+    return config
+
+
+def _make(values: dict[str, Any], kind: Any, prefix: str) -> Any:
+    hints = get_type_hints(kind)
+    made = {
+        name: _make(value, hints[name], f"{prefix}{name}.") if dataclasses.is_dataclass(hints[name]) else value
+        for name, value in values.items()
+    }
     try:
-        return kind(**known)
-    except (ValueError, TypeError) as error:
+        return kind(**made)
+    except ValueError as error:
         raise ConfigError(f"{prefix}{error}") from None
-
-
-def _known(kind: Any, values: dict[str, Any], prefix: str) -> dict[str, Any]:
-    for name in values:
-        check_name(f"{prefix}{name}", [prefix + f.name for f in dataclasses.fields(kind)], "setting")
-    return values
 
 
 def to_yaml(config: Config) -> str:
     """Every setting with its value, as YAML."""
-    return yaml.safe_dump(dataclasses.asdict(config), sort_keys=False)
+    return yaml.safe_dump(dataclasses.asdict(config), sort_keys=False, allow_unicode=True)
+
+
+def read_settings(path: Path) -> dict[str, Any]:
+    """Reads settings, perhaps not all.
+
+    Raises:
+        ConfigError: the file cannot be read, is no YAML, or holds an unknown setting or a value of another type.
+    """
+    if not path.exists():
+        raise ConfigError(f"{path}: no such file")
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"{path}: expected a YAML file of settings ({' '.join(str(error).split())})") from None
+    try:
+        return check_settings(values)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from None
 
 
 def read_yaml(path: Path) -> Config:
     """Reads a configuration.
 
     Raises:
-        ConfigError: the file cannot be read, is no YAML, or holds an unknown setting.
+        ConfigError: as `read_settings`, or values that do not fit each other.
     """
+    values = read_settings(path)
     try:
-        values = yaml.safe_load(path.read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"{path}: no configuration ({' '.join(str(error).split())})") from None
-    if not isinstance(values, dict):
-        raise ConfigError(f"{path}: expected settings by name, got {type(values).__name__}")
-    return from_dict(values)
+        return from_dict(values)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from None
 
 
 def differences(here: Config, asked: Config) -> list[str]:

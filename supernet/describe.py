@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import textwrap
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,10 +13,18 @@ from supernet.randomness import stream
 from supernet.space import Space
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+RESULT_KEYS = ("groups", "networks", "rank_correlation", "test_split")
+"""What the result of a run holds."""
 
 
 def describe_space(space: Space, *, samples: int, seed: int) -> dict[str, Any]:
-    """Choices, number of architectures, and costs of everything on and of architectures drawn uniformly."""
+    """Choices, number of architectures, and costs of everything on and of architectures drawn uniformly.
+
+    Raises:
+        ValueError: fewer than one to draw.
+    """
+    if samples < 1:
+        raise ValueError(f"samples: expected at least 1, got {samples}")
     table = cost_table(space)
     drawn = space.sample_distinct(min(samples, space.size), generator=stream(seed, "describe"))
     costs = table.costs(drawn)
@@ -41,63 +51,100 @@ def describe_space(space: Space, *, samples: int, seed: int) -> dict[str, Any]:
 
 def print_space(facts: dict[str, Any]) -> None:
     """Prints what `describe_space` found."""
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console(soft_wrap=True, highlight=False)
     settings = ", ".join(f"{name}={value}" for name, value in facts["settings"].items())
-    console.print(f"space {facts['name']}: {settings}")
-    console.print(f"{facts['architectures']:,} architectures")
-    choices = Table("choice", "picks", "options")
+    _print_text(f"space {facts['name']}: {settings}")
+    print(f"{facts['architectures']:,} architectures\n")
+    choices: list[tuple[str, ...]] = [("choice", "picks", "options")]
     for choice in facts["choices"]:
         picks = "1" if choice["max_picks"] == 1 else f"1 to {choice['max_picks']}"
-        choices.add_row(choice["name"], picks, ", ".join(choice["options"]))
-    console.print(choices)
+        choices.append((choice["name"], picks, ", ".join(choice["options"])))
+    _print_table(choices, left=3)
     names = ("weights", "params", "macs")
-    costs = Table("", "parameters (M)", "with batch norm (M)", "multiply-adds (M)")
-    rows = {"everything on": [facts["everything_on"][name] for name in names]}
-    rows["mean"] = [facts["sampled"][name]["mean"] for name in names]
-    for q in facts["sampled"]["params"]["quantiles"]:
-        rows[f"{float(q):.0%} of them below"] = [facts["sampled"][name]["quantiles"][q] for name in names]
+    everything, sampled = facts["everything_on"], facts["sampled"]
+    rows = {"everything on": [everything[name] for name in names]}
+    rows["mean"] = [sampled[name]["mean"] for name in names]
+    for q in sampled["params"]["quantiles"]:
+        rows[f"{float(q):.0%} have less than"] = [sampled[name]["quantiles"][q] for name in names]
+    forms = [_unit([figures[i] for figures in rows.values()]) for i in range(len(names))]
+    titles = ("weights", "params", "MACs")
+    costs: list[tuple[str, ...]] = [
+        ("", *(f"{title} ({unit})" for title, (unit, _, _) in zip(titles, forms, strict=True)))
+    ]
     for label, figures in rows.items():
-        costs.add_row(label, *(f"{value / 1e6:.3f}" for value in figures))
-    console.print(costs)
-    console.print(f"mean and quantiles of {facts['sampled']['number']:,} architectures drawn uniformly")
-    console.print(f"an architecture as text: {facts['example']}")
+        cells = (f"{value / scale:.{digits}f}" for value, (_, scale, digits) in zip(figures, forms, strict=True))
+        costs.append((label, *cells))
+    _print_table(costs)
+    _print_text(
+        f"mean and quantiles of {sampled['number']:,} architectures drawn uniformly; weights: of convolutions and the "
+        "classifier; params: all parameters; MACs: multiply-adds for one image"
+    )
+    print(f"an architecture as text:\n{facts['example']}")
 
 
 def print_result(result: dict[str, Any]) -> None:
     """Prints the groups as in the paper's Table 1, the winner, and how the two rankings agree."""
-    from rich.console import Console
-    from rich.table import Table
+    groups = result["groups"]
+    titles = {"params": "params", "macs": "MACs", "score": "score", "validation": "valid.", "test": "test"}
+    forms = dict.fromkeys(("score", "validation", "test"), ("%", 0.01, 2))
+    for name in ("params", "macs"):
+        forms[name] = _unit([row[name]["mean"] for row in groups.values()])
 
-    console = Console(soft_wrap=True, highlight=False)
-
-    def cell(figures: dict[str, float] | None, scale: float, digits: int) -> str:
-        if figures is None:
+    def cell(row: dict[str, Any], name: str) -> str:
+        if name not in row:
             return "-"
-        return f"{scale * figures['mean']:.{digits}f} ± {scale * figures['deviation']:.{digits}f}"
+        _, scale, digits = forms[name]
+        mean = f"{row[name]['mean'] / scale:.{digits}f}"
+        return mean if row["networks"] == 1 else f"{mean} ± {row[name]['deviation'] / scale:.{digits}f}"
 
-    table = Table("group", "networks", "params (M)", "MACs (M)", "score (%)", "validation (%)", "test (%)")
-    for group, row in result["groups"].items():
-        table.add_row(
-            group,
-            str(row["networks"]),
-            cell(row.get("params"), 1e-6, 3),
-            cell(row.get("macs"), 1e-6, 1),
-            *(cell(row.get(name), 100, 2) for name in ("score", "validation", "test")),
+    table = [("group", "n", *(f"{title} ({forms[name][0]})" for name, title in titles.items()))]
+    table += [(group, str(row["networks"]), *(cell(row, name) for name in titles)) for group, row in groups.items()]
+    _print_table(table)
+    _print_text(
+        "mean ± standard deviation over the n networks of a group; score: of the one-shot model on the validation "
+        "split; valid. and test: of the networks trained from scratch"
+    )
+    winner = result["networks"][0] if result["networks"] else {}
+    if "rank" in winner:  # All On alone has none
+        by = "validation accuracy" if winner["validation"] else "one-shot score"
+        means = {name: sum(winner[name]) / len(winner[name]) for name in ("validation", "test") if winner[name]}
+        accuracies = ", ".join(f"{name} {100 * value:.2f} %" for name, value in means.items())
+        unit, scale, digits = _unit([winner["params"]])
+        _print_text(
+            f"winner by {by}: {winner['id']} ({winner['params'] / scale:.{digits}f} {unit} parameters, {accuracies})"
         )
-    console.print(table)
-    console.print("mean ± standard deviation over the networks of a group; score: of the one-shot model, on validation")
-    winner = result["networks"][0]
-    means = {name: sum(winner[name]) / len(winner[name]) for name in ("validation", "test") if winner[name]}
-    accuracies = ", ".join(f"{name} {100 * value:.2f} %" for name, value in means.items())
-    console.print(f"winner: {winner['id']} ({winner['params'] / 1e6:.3f} M parameters, {accuracies})")
-    console.print(f"  {winner['architecture']}")
+        print(f"  {winner['architecture']}")  # on one line, to be copied
     agreement = result["rank_correlation"]
     if agreement["kendall"] is not None:
-        console.print(
-            f"one-shot score against stand-alone validation accuracy of {agreement['n']} networks: "
+        _print_text(
+            f"one-shot score against validation accuracy of {agreement['n']} networks: "
             f"Kendall tau {agreement['kendall']:.2f}, Spearman {agreement['spearman']:.2f}"
         )
-    console.print(f"the test split was opened once, at {result['test_split']['opened']}")
+    _print_text(f"the test split was opened once, at {result['test_split']['opened']}")
+
+
+def _unit(values: list[float]) -> tuple[str, float, int]:
+    """Name, size and decimals of the unit in which the largest of the values has three digits or more."""
+    largest = max(values, default=0)
+    name, scale = next(((n, s) for n, s in (("G", 1e9), ("M", 1e6), ("k", 1e3)) if largest >= s), ("k", 1e3))
+    return name, scale, 2 if largest < 10 * scale else 1
+
+
+def _print_table(rows: Sequence[tuple[str, ...]], left: int = 1) -> None:
+    """Prints a head and rows for 80 columns: the first `left` columns aligned left, only the last of them may wrap."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    for number, row in enumerate(rows):
+        cells = [
+            cell.ljust(w) if i < left else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))
+        ]
+        start = "  ".join(cells[:-1])
+        if left == len(row):
+            print(textwrap.fill(row[-1], 79, initial_indent=f"{start}  ", subsequent_indent=(len(start) + 2) * " "))
+        else:
+            print(f"{start}  {cells[-1]}")
+        if number == 0:
+            print("-" * min(79, sum(widths) + 2 * (len(widths) - 1)))
+    print()
+
+
+def _print_text(text: str) -> None:
+    print(textwrap.fill(text, 79, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False))

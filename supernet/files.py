@@ -6,7 +6,7 @@ import errno
 import json
 import os
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import IO, Any
 
@@ -40,6 +40,8 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
             temporary.unlink(missing_ok=True)
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise DiskFull(error.errno, f"no space left for {path}: make room and run the same command again") from None
+        if isinstance(error, OSError) and error.errno is not None:
+            raise OSError(error.errno, error.strerror, str(path)) from error  # the name that the caller knows
         raise
 
 
@@ -49,16 +51,24 @@ def write_json(path: Path, value: Any) -> None:
     write_atomically(path, lambda file: file.write(text.encode() + b"\n"))
 
 
-def read_json(path: Path) -> Any:
+def read_json(path: Path, keys: Iterable[str] = ()) -> Any:
     """Reads a JSON file.
+
+    Args:
+        path: the file.
+        keys: names that the object in it has to have.
 
     Raises:
         ValueError: it is damaged; the message names it.
     """
     try:
-        return json.loads(path.read_text())
-    except ValueError as error:
+        value = json.loads(path.read_text(encoding="utf-8"))
+        missing = [key for key in keys if not isinstance(value, dict) or key not in value]
+        if missing:
+            raise ValueError(f"it has no {missing[0]!r}")
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is damaged ({error}): delete it and run the step again") from None
+    return value
 
 
 def write_weights(path: Path, module: nn.Module) -> None:
@@ -82,4 +92,6 @@ def read_weights(path: Path, module: nn.Module) -> None:
         module.load_state_dict(load_file(path))
     except (SafetensorError, RuntimeError) as error:
         reason = str(error).strip().splitlines()[-1].strip()
-        raise ValueError(f"{path} is damaged or of another network ({reason}): run the step before again") from None
+        raise ValueError(
+            f"{path} is damaged or of another network ({reason}): delete it and run the step that writes it again"
+        ) from None

@@ -31,6 +31,9 @@ import torch
 from supernet.config import Config, differences, read_yaml, to_yaml
 from supernet.files import read_json, write_atomically, write_json
 
+DONE = {"train": "train/model.safetensors", "search": "finalists.json", "retrain": "results.json"}
+"""The steps on a run folder, in order, with the file that each writes last."""
+
 
 class RunError(ValueError):
     """A run folder that is not there, of another configuration, or not ready for the step."""
@@ -40,18 +43,24 @@ def create_run(folder: Path, config: Config) -> None:
     """Makes a run folder, or accepts the one that is there if it has the same configuration.
 
     Raises:
-        RunError: the folder has another configuration, or is a folder of something else.
+        RunError: the folder has another configuration in which work was done already, or is of something else.
     """
     path = folder / "config.yaml"
     if path.exists():
         changed = differences(read_yaml(path), config)
-        if changed:
+        if not changed:
+            return
+        # A first try that found its data or device wanting must not stand in the way of the second.
+        if not {entry.name for entry in folder.iterdir()} <= {"config.yaml", "data.json", "environment.json"}:
             raise RunError(
-                f"{folder} was made with another configuration ({'; '.join(changed)}): choose another folder with "
-                "--out, or delete this one"
+                f"{folder} was made with another configuration ({'; '.join(changed)}): choose another folder, or "
+                "delete this one"
             )
-        return
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        (folder / "data.json").unlink(missing_ok=True)
+    elif folder.exists() and not folder.is_dir():
+        raise RunError(f"{folder} is a file: expected the name of a new folder")
+    # What a killed process left half written begins with a dot.
+    elif folder.exists() and not all(entry.name.startswith(".") for entry in folder.iterdir()):
         raise RunError(f"{folder} is there and is no run folder: choose a new or empty folder")
     write_atomically(path, lambda file: file.write(to_yaml(config).encode()))
 
@@ -65,6 +74,11 @@ def open_run(folder: Path) -> Config:
     if not (folder / "config.yaml").is_file():
         raise RunError(f"{folder} is no run folder (no config.yaml): `supernet run RECIPE --out {folder}` makes one")
     return read_yaml(folder / "config.yaml")
+
+
+def is_done(folder: Path, step: str) -> bool:
+    """Whether a step of a run is complete."""
+    return (folder / DONE[step]).exists()
 
 
 def record_environment(folder: Path, step: str) -> None:
@@ -87,12 +101,13 @@ def record_environment(folder: Path, step: str) -> None:
     write_json(path, steps)
 
 
-def require(path: Path, step: str) -> Path:
-    """The path, if it is there.
+def require(folder: Path, step: str) -> Path:
+    """The file that a step of a run writes last.
 
     Raises:
-        RunError: says which step writes it.
+        RunError: it is not there; the message says which step writes it.
     """
+    path = folder / DONE[step]
     if not path.exists():
-        raise RunError(f"{path} is not there: run `supernet {step} {path.parent}` first")
+        raise RunError(f"{path} is not there: run `supernet {step} {folder}` first")
     return path

@@ -37,6 +37,11 @@ class RuntimeConfig:
     nodes: int = 1
     """Machines; each starts the same command, with the environment variables that torchrun sets."""
 
+    def __post_init__(self) -> None:
+        for name in ("devices", "threads", "nodes"):
+            if getattr(self, name) is not None and getattr(self, name) < 1:
+                raise ValueError(f"{name}: expected at least 1, got {getattr(self, name)}")
+
 
 @dataclass(frozen=True, slots=True)
 class Runtime:
@@ -99,15 +104,11 @@ class Runtime:
 
         Which these are follows from the live options of the whole step, which every process draws alike; so all
         processes reduce the same tensors in the same order, in one message, and no process has to search for unused
-        parameters. A parameter that was live elsewhere only counts here as zero.
+        parameters. The caller gives a parameter that was live elsewhere only a gradient of zero.
         """
         if self.world_size == 1:
             return loss
-        touched = list(parameters)
-        for parameter in touched:
-            if parameter.grad is None:
-                parameter.grad = torch.zeros_like(parameter)
-        gradients = [p.grad for p in touched if p.grad is not None]
+        gradients = [p.grad for p in parameters if p.grad is not None]
         flat = torch.cat([loss.reshape(1), *(g.reshape(-1) for g in gradients)])
         flat = torch.as_tensor(self.fabric.all_reduce(flat, reduce_op="sum"))
         start = 1

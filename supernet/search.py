@@ -64,12 +64,22 @@ class SearchConfig:
     """Whether the network with every option on is trained too."""
 
     def __post_init__(self) -> None:
-        if self.candidates < 1 or self.ghost_size < 2 or (self.ghosts_per_forward or 1) < 1:
-            raise ValueError("expected candidates and ghosts_per_forward of at least 1, ghost_size of 2")
+        least = {
+            "candidates": 1,
+            "images": 1,
+            "ghost_size": 2,
+            "ghosts_per_forward": 1,
+            "top": 0,
+            "small": 0,
+            "random": 0,
+        }
+        for name, value in least.items():
+            if getattr(self, name) is not None and getattr(self, name) < value:
+                raise ValueError(f"{name}: expected at least {value}, got {getattr(self, name)}")
         if not 0 <= self.small_quantile < 1:
             raise ValueError(f"small_quantile: expected from 0 to below 1, got {self.small_quantile}")
-        if min(self.top, self.small, self.random) < 0 or self.top_of < self.top:
-            raise ValueError("expected top, small and random of at least 0, and top_of of at least top")
+        if self.top_of < self.top:
+            raise ValueError(f"top_of: expected at least top {self.top}, got {self.top_of}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,7 @@ from supernet.files import read_json, read_weights, write_atomically, write_json
 from supernet.model import OneShot, build
 from supernet.randomness import derive, stream
 from supernet.retrain import mean_and_deviation, read_network, retrain, test_accuracies
-from supernet.runs import RunError, open_run, record_environment, require
+from supernet.runs import RunError, is_done, open_run, record_environment, require
 from supernet.runtime import Runtime, start
 from supernet.search import Candidate, finalists, from_json, read_candidates, score, search, to_json
 from supernet.space import Architecture, ArchitectureError, Space
@@ -116,7 +116,7 @@ def retrain_step(folder: Path, runtime: Runtime, watch: Watch) -> bool:
     if done.exists():
         return False
     model, config, data = load_one_shot(folder)
-    groups = from_json(read_json(require(folder / "finalists.json", "search")), model.space)
+    groups = from_json(read_json(require(folder, "search")), model.space)
     record_environment(folder, "retrain")
     space = make_space(config.space, len(data.classes), data.input_shape, config.retrain.space)
     costs = cost_table(space)
@@ -226,7 +226,7 @@ def load_one_shot(folder: Path) -> tuple[OneShot, Config, Data]:
         ValueError: the weights are damaged or do not fit.
     """
     config, data, space = _load(folder)
-    weights = require(folder / "train" / "model.safetensors", "train")
+    weights = require(folder, "train")
     model = build(space, seed=0)
     assert isinstance(model, OneShot)
     read_weights(weights, model)
@@ -305,7 +305,7 @@ def load(folder: str | Path, rank: int = 1) -> nn.Module:
     """
     folder = Path(folder)
     config = open_run(folder)
-    results = read_json(require(folder / "results.json", "retrain"))
+    results = read_json(require(folder, "retrain"))
     rows = {row["rank"]: row for row in results["networks"] if "rank" in row}
     if rank not in rows:
         raise RunError(f"rank: expected from 1 to {len(rows)}, got {rank}")
@@ -350,6 +350,8 @@ STEPS: dict[str, Callable[[Path, Runtime, Watch], bool]] = {
 
 def run_step(step: str, folder: Path, watch: Watch) -> bool:
     """Runs one step by its name, on the device of the run's configuration. Returns whether it did anything."""
+    if is_done(folder, step):
+        return False
     runtime = start(open_run(folder).runtime)
     if step != "train" and runtime.rank > 0:
         return False  # scoring and stand-alone networks are the first process's work

@@ -90,15 +90,20 @@ class TrainConfig:
     """Time between two checkpoints."""
 
     def __post_init__(self) -> None:
-        steps = 1 if self.steps is None else self.steps
-        if min(self.epochs, steps, self.batch_size, self.ghost_size, self.lr) <= 0:
-            raise ValueError("epochs, steps, batch_size, ghost_size and lr: expected to be above 0")
+        for name in ("epochs", "steps", "batch_size", "ghost_size", "lr", "clip_norm", "ghosts_per_forward"):
+            value = getattr(self, name)
+            if value is not None and value <= 0:
+                raise ValueError(f"{name}: expected to be above 0, got {value}")
         if self.batch_size % self.ghost_size:
             raise ValueError(f"batch_size: expected a multiple of ghost_size {self.ghost_size}, got {self.batch_size}")
         if not (0 <= self.warmup <= 1 and 0 <= self.label_smoothing < 1 and self.weight_decay >= 0):
             raise ValueError("warmup and label_smoothing: expected from 0 to 1; weight_decay: at least 0")
         if not isinstance(getattr(torch.optim, self.optimizer, None), type):
             raise ValueError(f"optimizer: expected a class of torch.optim, got {self.optimizer!r}")
+        try:
+            getattr(torch.optim, self.optimizer)([torch.zeros(1)], self.lr, weight_decay=0.0, **self.optimizer_settings)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"optimizer_settings: {self.optimizer} does not take them ({error})") from None
 
     def total_steps(self, images: int) -> int:
         """Steps of the optimiser for a training split of so many images.
@@ -197,6 +202,9 @@ def fit(
             optimizer.zero_grad(set_to_none=True)
             loss = _backward(model, parameters, feed(step), live, criterion, config, runtime, run)
             touched = [(group, share) for group in groups if (share := group.share(live)) > 0]
+            for parameter in (p for group, _ in touched for p in group.parameters):
+                if parameter.grad is None:  # live, but all that its output goes to was dropped, or live elsewhere only
+                    parameter.grad = torch.zeros_like(parameter)
             loss = runtime.sum_gradients([p for group, _ in touched for p in group.parameters], loss)
             norm = nn.utils.clip_grad_norm_(parameters, math.inf if config.clip_norm is None else config.clip_norm)
             if not (math.isfinite(loss) and math.isfinite(norm)):
@@ -292,10 +300,11 @@ def _decay(touched: list[tuple[_LiveGroup, float]], rate: float, config: TrainCo
     """
     for group, share in touched:
         for parameter in group.parameters:
-            if parameter.ndim > 1 and parameter.grad is not None:
+            if parameter.ndim > 1:
                 if config.decoupled_decay:
                     parameter.mul_(1 - rate * config.weight_decay * share)
                 else:
+                    assert parameter.grad is not None
                     parameter.grad.add_(parameter, alpha=config.weight_decay * share)
 
 
@@ -304,7 +313,10 @@ def _restore(
 ) -> tuple[int, float, list[dict[str, float]]]:
     if checkpoint is None or not checkpoint.exists():
         return 0, 0.0, []
-    state = torch.load(checkpoint, weights_only=True)
-    model.load_state_dict(state["model"])
-    optimizer.load_state_dict(state["optimizer"])
-    return state["step"], state["seconds"], state["history"]
+    try:
+        state = torch.load(checkpoint, weights_only=True)
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        return state["step"], state["seconds"], state["history"]
+    except Exception as error:  # whatever the unpickling of a damaged file comes upon
+        raise ValueError(f"{checkpoint} is damaged ({error}): delete it to train from the beginning") from error

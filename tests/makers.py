@@ -38,9 +38,7 @@ def png(*shape: int, seed: int = 0) -> bytes:
     return buffer.getvalue()
 
 
-def write_parquet(
-    path: Path, blobs: list[Any], values: list[Any], image: str = "img", struct: bool = True
-) -> None:
+def write_parquet(path: Path, blobs: list[Any], values: list[Any], image: str = "img", struct: bool = True) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -74,9 +72,7 @@ def write_arrays(root: Path, images: np.ndarray, numbers: np.ndarray, prefix: st
 
 
 def config(root: Path, name: str, validation: int = 4, **options: Any) -> DataConfig:
-    return DataConfig(
-        name=name, path=str(root / "in"), cache=str(root / "cache"), validation=validation, **options
-    )
+    return DataConfig(name=name, path=str(root / "in"), cache=str(root / "cache"), validation=validation, **options)
 
 
 def tagged(numbers: list[int]) -> np.ndarray:

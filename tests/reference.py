@@ -77,7 +77,7 @@ def train_step(
                 gradient = gradient + weight_decay * share * parameter
             buffers[name] = momentum * buffers[name] + gradient if name in buffers else gradient.clone()
             parameter -= lr * (gradient + momentum * buffers[name])
-    return float(loss)
+    return float(loss.detach())
 
 
 def live_share(model: OneShot, parameter: str, live_GP: Tensor) -> float:

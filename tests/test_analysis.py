@@ -5,12 +5,13 @@ from __future__ import annotations
 import itertools
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from supernet.analysis import rank_correlation
 
 
+@settings(deadline=None)  # scipy is imported by the first call
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), min_size=3, max_size=12))
 def test_kendall_equals_counting_pairs(points: list[tuple[int, int]]) -> None:
     xs, ys = zip(*points, strict=True)
@@ -27,7 +28,11 @@ def test_kendall_equals_counting_pairs(points: list[tuple[int, int]]) -> None:
 
 
 def test_perfect_and_reversed() -> None:
-    assert rank_correlation([1, 2, 3], [10, 20, 30]) == {"n": 3, "spearman": pytest.approx(1), "kendall": pytest.approx(1)}
+    assert rank_correlation([1, 2, 3], [10, 20, 30]) == {
+        "n": 3,
+        "spearman": pytest.approx(1),
+        "kendall": pytest.approx(1),
+    }
     assert rank_correlation([1, 2, 3], [3, 2, 1])["spearman"] == pytest.approx(-1)
 
 

@@ -68,9 +68,7 @@ def test_splits_are_disjoint_cover_all_and_are_stratified(
     test_counts = np.bincount(numbers[found[2]], minlength=len(sizes))
     assert (abs(test_counts - wanted_test * np.array(sizes) / total) < 1).all()
     rest = np.array(sizes) - test_counts
-    assert (
-        abs(np.bincount(numbers[found[1]], minlength=len(sizes)) - validation * rest / rest.sum()) < 1
-    ).all()
+    assert (abs(np.bincount(numbers[found[1]], minlength=len(sizes)) - validation * rest / rest.sum()) < 1).all()
 
 
 @quick
@@ -218,9 +216,7 @@ def test_errors_are_one_clear_line(root: Path, case: str) -> None:
         load(make(root), seed=0)
     assert "\n" not in str(caught.value)
     # No failure may leave a partial file behind.
-    assert not [
-        file for file in (root / "cache").glob("*") if not re.fullmatch(r"decoded-\w+\.npy", file.name)
-    ]
+    assert not [file for file in (root / "cache").glob("*") if not re.fullmatch(r"decoded-\w+\.npy", file.name)]
 
 
 square, two = pixels(20, 4, 4), labels(20, 2)
@@ -363,9 +359,7 @@ def test_augment_draws_for_each_image_and_over_the_whole_range() -> None:
     _, offsets, flips, centres, _ = seen[0]
     assert [set(offsets[:, i].tolist()) for i in (0, 1)] == [set(range(5))] * 2
     assert [set(centres[:, i].tolist()) for i in (0, 1)] == [set(range(3)), set(range(4))]
-    assert (
-        900 < flips.sum() < 1100 and len(torch.unique(torch.cat([offsets, flips, centres], 1), dim=0)) > 500
-    )
+    assert 900 < flips.sum() < 1100 and len(torch.unique(torch.cat([offsets, flips, centres], 1), dim=0)) > 500
 
 
 def test_augment_ignores_the_global_random_state() -> None:
@@ -395,8 +389,7 @@ def test_feed_is_an_endless_stream_of_whole_passes(batch_size: int, seed: int, l
         patch.setattr(data, "_ON_DEVICE", limit)
         batch = batches_of(made, batch_size, seed)
     known = {
-        normalise(image[None], made.mean, made.std).numpy().tobytes(): i
-        for i, image in enumerate(made.train.images)
+        normalise(image[None], made.mean, made.std).numpy().tobytes(): i for i, image in enumerate(made.train.images)
     }
     found: list[int] = []
     for step in range(-(-3 * count // batch_size)):

@@ -48,7 +48,11 @@ def test_imports_go_one_way() -> None:
 
 def test_only_one_module_knows_fabric_and_one_the_argument_parser() -> None:
     for word, home in (("lightning_fabric", "runtime.py"), ("jsonargparse", "cli.py")):
-        users = [path.name for path in PACKAGE.rglob("*.py") if f"import {word}" in path.read_text() or f"from {word}" in path.read_text()]
+        users = [
+            path.name
+            for path in PACKAGE.rglob("*.py")
+            if f"import {word}" in path.read_text() or f"from {word}" in path.read_text()
+        ]
         assert users == [home]
 
 

@@ -18,13 +18,17 @@ def live(*ghosts: set[int], name: str = "a") -> LivePaths:
 def test_inputs_through_their_own_1x1_equal_concatenation_and_one_1x1() -> None:
     """The paper concatenates the live inputs and applies one 1x1 convolution; the sum here is the same function."""
     torch.manual_seed(0)
-    parts = nn.ModuleDict({n: nn.Sequential(nn.BatchNorm2d(3), nn.ReLU(), nn.Conv2d(3, 5, 1, bias=False)) for n in "xyz"})
+    parts = nn.ModuleDict(
+        {n: nn.Sequential(nn.BatchNorm2d(3), nn.ReLU(), nn.Conv2d(3, 5, 1, bias=False)) for n in "xyz"}
+    )
     choice = Choose("a", dict(parts.items()), max_picks=3, each_input=True)
     inputs = [torch.randn(4, 3, 6, 6) for _ in range(3)]
     for picked in ({0}, {1, 2}, {0, 1, 2}):
         with set_live_paths(live(picked)):
             output = choice(inputs)
-        together = nn.Sequential(nn.BatchNorm2d(3 * len(picked)), nn.ReLU(), nn.Conv2d(3 * len(picked), 5, 1, bias=False))
+        together = nn.Sequential(
+            nn.BatchNorm2d(3 * len(picked)), nn.ReLU(), nn.Conv2d(3 * len(picked), 5, 1, bias=False)
+        )
         with torch.no_grad():
             together[2].weight.copy_(torch.cat([parts[n][2].weight for i, n in enumerate("xyz") if i in picked], dim=1))
         expected = together(torch.cat([x for i, x in enumerate(inputs) if i in picked], dim=1))

@@ -111,9 +111,7 @@ def test_one_coloured_image_makes_all_rgb(root: Path) -> None:
     mixed = load(config(root, "folder", 2), seed=0)
     assert (grey.input_shape, mixed.input_shape) == ((1, 4, 4), (3, 4, 4))
     # The exchanged image is the last of the source, all others keep their three equal channels.
-    alike = [
-        i for i in range(len(mixed.train.labels)) if (mixed.train.images[i] == grey.train.images[i]).all()
-    ]
+    alike = [i for i in range(len(mixed.train.labels)) if (mixed.train.images[i] == grey.train.images[i]).all()]
     assert len(alike) >= len(mixed.train.labels) - 1
 
 
@@ -175,9 +173,7 @@ def test_fashion_mnist_from_the_debian_package() -> None:
     assert made.mean == pytest.approx([0.286], abs=0.001) and made.std == pytest.approx([0.353], abs=0.001)
 
 
-def test_fashion_mnist_download_asks_for_the_published_files(
-    root: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_fashion_mnist_download_asks_for_the_published_files(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import pooch
 
     asked = []
@@ -416,9 +412,7 @@ def test_errors_are_one_clear_line(root: Path, case: str) -> None:
         read(make(root))
     assert "\n" not in str(caught.value)
     # No failure may leave a partial file behind.
-    assert not [
-        file for file in (root / "cache").glob("*") if not re.fullmatch(r"decoded-\w+\.npy", file.name)
-    ]
+    assert not [file for file in (root / "cache").glob("*") if not re.fullmatch(r"decoded-\w+\.npy", file.name)]
 
 
 def test_failed_download_names_the_package(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -429,9 +423,7 @@ def test_failed_download_names_the_package(root: Path, monkeypatch: pytest.Monke
 
     monkeypatch.setattr(sources, "_FASHION_PACKAGE", root / "none")
     monkeypatch.setattr(pooch, "retrieve", fail)
-    with pytest.raises(
-        DataError, match=r"\(no route to host\): install .* dataset-fashion-mnist or set data.path"
-    ):
+    with pytest.raises(DataError, match=r"\(no route to host\): install .* dataset-fashion-mnist or set data.path"):
         load(DataConfig(cache=str(root)), seed=0)
 
 
@@ -442,9 +434,7 @@ def test_failed_download_names_the_package(root: Path, monkeypatch: pytest.Monke
         (errno.EIO, "cannot write .* set"),
     ],
 )
-def test_full_disk_leaves_no_file(
-    root: Path, monkeypatch: pytest.MonkeyPatch, number: int, message: str
-) -> None:
+def test_full_disk_leaves_no_file(root: Path, monkeypatch: pytest.MonkeyPatch, number: int, message: str) -> None:
     def full(*_: Any) -> None:
         raise OSError(number, os.strerror(number))
 

@@ -54,7 +54,15 @@ def test_steps_equal_the_reference(space: object, per_forward: int, runtime: Run
         ghosts_per_forward=per_forward,
     )  # fmt: skip
     losses: list[float] = []
-    fit(model, feed, steps, config, runtime=runtime, draw_live=draws, progress=lambda *_, loss, **__: losses.append(loss))
+    fit(
+        model,
+        feed,
+        steps,
+        config,
+        runtime=runtime,
+        draw_live=draws,
+        progress=lambda *_, loss, **__: losses.append(loss),
+    )
     expected = [
         reference.train_step(
             slow, *feed(step), draws(step), lr=0.05, momentum=0.9, weight_decay=0.1, buffers=buffers
@@ -98,7 +106,9 @@ def test_what_is_never_live_is_never_touched(optimizer: str, runtime: Runtime) -
     )  # fmt: skip
     fit(model, feed_for(space, 8), 3, config, runtime=runtime, draw_live=lambda _: live)
     assert isinstance(model, OneShot)
-    moved = {name: not torch.equal(a, b) for (name, a), b in zip(model.named_parameters(), before.parameters(), strict=True)}
+    moved = {
+        name: not torch.equal(a, b) for (name, a), b in zip(model.named_parameters(), before.parameters(), strict=True)
+    }
     for within, parameters in parameters_within(model.network).items():
         is_live = bool(live[0, [space.columns[pair] for pair in within]].all())
         for name, _ in parameters:
