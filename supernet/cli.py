@@ -304,7 +304,8 @@ def _parse(parser: ArgumentParser, words: list[str], hints: dict[str, Any] | Non
             # Settings of spaces and optimisers are names that only the space and the optimiser know.
             if option not in known and not option.rpartition(".")[0].endswith(("settings", "--retrain.space")):
                 check_name(option, known, "option")
-            values[option[2:]] = value if equals else following
+            if value or following:
+                values[option[2:]] = value if equals else following
     try:
         given: dict[str, Any] = parser.parse_args(words).as_dict()
         return given
@@ -316,7 +317,9 @@ def _parse(parser: ArgumentParser, words: list[str], hints: dict[str, Any] | Non
                 value = values[name]
             check_value(name, value, (hints or {})[name])
         text = " ".join(str(error).split())
-        raise ConfigError(re.sub(r"^Parser key \"([^\"]+)\":", r"\1:", text)) from None
+        for pattern, better in ((r'^Parser key "(.*?)":', r"\1:"), (r"<class '(.*?)'>", r"\1")):
+            text = re.sub(pattern, better, text)
+        raise ConfigError(f"{text} ({parser.format_usage().strip()})") from None
 
 
 def _prepare(command: str, words: list[str]) -> tuple[Path, bool] | None:
@@ -326,7 +329,7 @@ def _prepare(command: str, words: list[str]) -> tuple[Path, bool] | None:
         The folder, and whether JSON is asked for; None where only the settings were to be printed.
     """
     from supernet.config import Config, check_config, from_dict, read_settings, setting_hints, to_yaml
-    from supernet.runs import create_run
+    from supernet.runs import create_run, open_run
 
     usage = "run RECIPE --out DIR" if command == "run" else f"{command} DIR [RECIPE]"
     parser = _parser(
@@ -366,6 +369,8 @@ def _prepare(command: str, words: list[str]) -> tuple[Path, bool] | None:
         place = f"{folder} is no run folder, so " if folder is not None else ""
         raise ValueError(f"{place}expected a recipe ({', '.join(_recipe_files())}) or --config FILE.yaml")
     if base is not None:
+        if base.parent == folder:
+            open_run(folder)
         read_settings(base)
         given = _parse(parser, ["--config", str(base), *words], hints)
     config = from_dict({name: value for name, value in given.items() if name in {f.name for f in fields(Config)}})

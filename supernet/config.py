@@ -244,7 +244,7 @@ def _make(values: dict[str, Any], kind: Any, prefix: str) -> Any:
 
 def to_yaml(config: Config) -> str:
     """Every setting with its value, as YAML."""
-    return yaml.safe_dump(dataclasses.asdict(config), sort_keys=False, allow_unicode=True)
+    return yaml.safe_dump(dataclasses.asdict(config), sort_keys=False)
 
 
 def read_settings(path: Path) -> dict[str, Any]:

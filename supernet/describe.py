@@ -107,7 +107,7 @@ def print_result(result: dict[str, Any]) -> None:
     if "rank" in winner:  # All On alone has none
         by = "validation accuracy" if winner["validation"] else "one-shot score"
         means = {name: sum(winner[name]) / len(winner[name]) for name in ("validation", "test") if winner[name]}
-        accuracies = ", ".join(f"{name} {100 * value:.2f} %" for name, value in means.items())
+        accuracies = ", ".join(f"{name} {100 * value:.2f}%" for name, value in means.items())
         unit, scale, digits = _unit([winner["params"]])
         _print_text(
             f"winner by {by}: {winner['id']} ({winner['params'] / scale:.{digits}f} {unit} parameters, {accuracies})"

@@ -41,7 +41,10 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise DiskFull(error.errno, f"no space left for {path}: make room and run the same command again") from None
         if isinstance(error, OSError) and error.errno is not None:
-            raise OSError(error.errno, error.strerror, str(path)) from error  # the name that the caller knows
+            # The name that the caller knows; a file in the place of a folder is a matter of several messages.
+            blocked = isinstance(error, FileExistsError | NotADirectoryError)
+            reason = "a folder of its path is a file" if blocked else error.strerror
+            raise OSError(error.errno, reason, str(path)) from error
         raise
 
 
@@ -51,8 +54,8 @@ def write_json(path: Path, value: Any) -> None:
     write_atomically(path, lambda file: file.write(text.encode() + b"\n"))
 
 
-def read_json(path: Path, keys: Iterable[str] = ()) -> Any:
-    """Reads a JSON file.
+def read_json(path: Path, keys: Iterable[str] = ()) -> dict[str, Any]:
+    """Reads a JSON file that holds an object.
 
     Args:
         path: the file.
@@ -63,8 +66,9 @@ def read_json(path: Path, keys: Iterable[str] = ()) -> Any:
     """
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
-        missing = [key for key in keys if not isinstance(value, dict) or key not in value]
-        if missing:
+        if not isinstance(value, dict):
+            raise ValueError("no object")
+        if missing := [key for key in keys if key not in value]:
             raise ValueError(f"it has no {missing[0]!r}")
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is damaged ({error}): delete it and run the step again") from None

@@ -118,24 +118,30 @@ class Choose(nn.Module):
                 else:
                     chosen = _by_ghost(source, len(live.ghosts))[places].flatten(0, 1)
                     partial.append((option(chosen), places))
+        ran = total if total is not None else partial[0][0] if partial else None
+        shape = self._output_shape(inputs[0], ran)
         if total is None:
-            total = self._zeros(inputs[0], partial[0][0] if partial else None)
+            like = inputs[0] if ran is None else ran
+            total = like.new_zeros((len(inputs[0]), *shape))
         for output, places in partial:
             where = torch.tensor(places, device=output.device)
             part = _by_ghost(output, len(places)).to(total.dtype)
             total = _by_ghost(total, len(live.ghosts)).index_add(0, where, part).flatten(0, 1)
         return total
 
-    def _zeros(self, source: Tensor, example: Tensor | None) -> Tensor:
-        if example is not None:
-            return example.new_zeros((source.shape[0], *example.shape[1:]))
-        shape = self._shapes.get(source.shape[1:])
-        if shape is None:  # learnt from a copy without data: what is dropped is not computed
-            shadow = copy.deepcopy(self.options[0]).to("meta")
+    def _output_shape(self, source: Tensor, output: Tensor | None) -> tuple[int, ...]:
+        """Shape of one example's output: remembered from when an option ran, since what is dropped is not computed.
+
+        Where none ever ran for this shape of input, a copy of the first option without data tells; that is slow.
+        """
+        key = source.shape[1:]
+        if output is not None:
+            self._shapes[key] = tuple(output.shape[1:])
+        elif key not in self._shapes:
             with torch.no_grad():
-                output = shadow(source.detach().to("meta"))
-            shape = self._shapes[source.shape[1:]] = tuple(output.shape[1:])
-        return source.new_zeros((source.shape[0], *shape))
+                shadow = copy.deepcopy(self.options[0]).to("meta")
+                self._shapes[key] = tuple(shadow(source.detach().to("meta")).shape[1:])
+        return self._shapes[key]
 
     def chosen(self, picked: Sequence[str]) -> nn.Module:
         """The ordinary module that is left when only `picked` options are kept; it shares their weights."""

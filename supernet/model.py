@@ -10,6 +10,7 @@ References:
 from __future__ import annotations
 
 import copy
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -23,6 +24,9 @@ from supernet.space import Architecture, Choice, Space
 
 Within = tuple[tuple[str, str], ...]
 """The (choice, option) pairs that enclose a place in the network, outermost first."""
+
+_GLOBAL_GENERATOR = threading.Lock()
+"""Held while new weights are drawn: torch has one global generator for all threads."""
 
 
 class OneShot(nn.Module):
@@ -104,7 +108,7 @@ def build(space: Space, architecture: Architecture | None = None, *, seed: int |
     """
     if architecture is not None:
         space.live([architecture])  # refuses what is not of this space before anything is built
-    with torch.random.fork_rng(devices=[], enabled=seed is not None):
+    with _GLOBAL_GENERATOR, torch.random.fork_rng(devices=[], enabled=seed is not None):
         if seed is not None:
             torch.manual_seed(seed)
         network = space.network()

@@ -25,14 +25,18 @@ import shlex
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from supernet.config import Config, differences, read_yaml, to_yaml
+from supernet.config import Config, differences, read_settings, read_yaml, setting_hints, to_yaml
 from supernet.files import read_json, write_atomically, write_json
 
 DONE = {"train": "train/model.safetensors", "search": "finalists.json", "retrain": "results.json"}
 """The steps on a run folder, in order, with the file that each writes last."""
+
+
+MISSING = object()
 
 
 class RunError(ValueError):
@@ -47,7 +51,7 @@ def create_run(folder: Path, config: Config) -> None:
     """
     path = folder / "config.yaml"
     if path.exists():
-        changed = differences(read_yaml(path), config)
+        changed = differences(open_run(folder), config)
         if not changed:
             return
         # A first try that found its data or device wanting must not stand in the way of the second.
@@ -69,11 +73,19 @@ def open_run(folder: Path) -> Config:
     """The configuration of a run folder.
 
     Raises:
-        RunError: it is no run folder.
+        RunError: it is no run folder, or its configuration is not complete.
     """
     if not (folder / "config.yaml").is_file():
         raise RunError(f"{folder} is no run folder (no config.yaml): `supernet run RECIPE --out {folder}` makes one")
-    return read_yaml(folder / "config.yaml")
+    path = folder / "config.yaml"
+    values = read_settings(path)
+    for name in setting_hints():
+        part: Any = values
+        for word in name.split("."):
+            part = part.get(word, MISSING)
+            if part is MISSING:
+                raise RunError(f"{path} is damaged (it has no {name}): take another folder, or delete this one")
+    return read_yaml(path)
 
 
 def is_done(folder: Path, step: str) -> bool:

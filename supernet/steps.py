@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import io
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -117,6 +118,8 @@ def retrain_step(folder: Path, runtime: Runtime, watch: Watch) -> bool:
         return False
     model, config, data = load_one_shot(folder)
     groups = from_json(read_json(require(folder, "search")), model.space)
+    if not groups:
+        raise RunError(f"{folder / 'finalists.json'} names no network: there is nothing to retrain")
     record_environment(folder, "retrain")
     space = make_space(config.space, len(data.classes), data.input_shape, config.retrain.space)
     costs = cost_table(space)
@@ -199,7 +202,8 @@ def summarise(
         return value if not isinstance(value, list) else (mean_and_deviation(value)[0] if value else None)
 
     def worth(row: dict[str, Any]) -> tuple[float, float]:
-        return figure(row, "validation") or row["score"], row["score"]
+        validation = figure(row, "validation")
+        return row["score"] if validation is None else validation, row["score"]
 
     ranked = sorted((r for r in networks if r["id"] not in outside), key=worth, reverse=True)
     for rank, row in enumerate(ranked, start=1):
@@ -248,7 +252,7 @@ def score_file(folder: Path, architectures: Path, out: Path, watch: Watch) -> in
     model, config, data = load_one_shot(folder)
     runtime = start(config.runtime)
     wanted = []
-    for number, text in enumerate(architectures.read_text().splitlines(), start=1):
+    for number, text in enumerate(architectures.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
         if text.strip():
             try:
                 wanted.append((text.strip(), model.space.parse(text)))
@@ -257,9 +261,9 @@ def score_file(folder: Path, architectures: Path, out: Path, watch: Watch) -> in
     header = ["architecture", "accuracy", "loss", "params", "weights", "macs"]
     rows: list[list[Any]] = []
     if out.exists():
-        with out.open(newline="") as file:
+        with out.open(newline="", encoding="utf-8", errors="replace") as file:
             found, *rows = list(csv.reader(file)) or [[]]
-        if found != header or [row[0] for row in rows] != [text for text, _ in wanted[: len(rows)]]:
+        if found != header or [row[:1] for row in rows] != [[text] for text, _ in wanted[: len(rows)]]:
             raise RunError(f"{out} holds the scores of other architectures: choose another file or delete it")
     waiting = wanted[len(rows) :]
     runtime.place(model)
@@ -277,6 +281,7 @@ def score_file(folder: Path, architectures: Path, out: Path, watch: Watch) -> in
         csv.writer(buffer).writerows([header, *rows])
         write_atomically(out, lambda file: file.write(buffer.getvalue().encode()))
 
+    save()  # a place that cannot be written shows before the work
     saved = time.monotonic()
     try:
         for (text, _), (accuracy, loss), sums in zip(waiting, scores, costs, strict=True):
@@ -326,10 +331,14 @@ def _load(folder: Path) -> tuple[Config, Data, Space]:
         "std": list(data.std),
     }
     path = folder / "data.json"
-    if path.exists() and read_json(path)["hashes"] != facts["hashes"]:
+    if path.exists() and read_json(path, ("hashes",))["hashes"] != facts["hashes"]:
         raise RunError(f"the images at {config.data.path or config.data.name} have changed since {folder} was made")
     if not path.exists():
         write_json(path, facts)
+    # What step 4 or 3 would refuse is refused before step 2.
+    config.retrain.train.total_steps(len(data.train.labels))
+    if min(len(data.validation.labels), config.search.images or math.inf) < config.search.ghost_size:
+        raise RunError("search.images and data.validation: expected at least search.ghost_size images")
     return config, data, make_space(config.space, len(data.classes), data.input_shape)
 
 

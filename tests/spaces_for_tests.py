@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from supernet.layers import Choose
-from supernet.model import choices_of
+from supernet.model import OneShot, build, choices_of
 from supernet.space import Space
 from supernet.spaces import bender
 
@@ -44,3 +44,18 @@ def nested() -> Space:
     with torch.device("meta"):
         choices = choices_of(NestedNetwork())
     return Space("nested", choices, NestedNetwork, (4,))
+
+
+def one_shot(space: Space) -> OneShot:
+    """A one-shot model in double precision with scales and offsets away from 1 and 0.
+
+    There mistakes could hide, and a constant input would put ReLU at its kink, where rounding decides the gradient.
+    """
+    model = build(space, seed=0)
+    assert isinstance(model, OneShot)
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.ndim == 1:
+                parameter.add_(0.3 * torch.randn(parameter.shape, generator=generator))
+    return model.double()

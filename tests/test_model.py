@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -14,20 +15,10 @@ from supernet.layers import Choose, GhostBatchNorm
 from supernet.model import OneShot, build, choices_of, extract, parameters_within
 from supernet.space import Architecture, ArchitectureError, Space
 from tests import reference
-from tests.spaces_for_tests import NestedNetwork, nested, tiny_bender
+from tests.spaces_for_tests import NestedNetwork, nested, one_shot, tiny_bender
 
 SPACES = [tiny_bender(), tiny_bender(order="relu-bn-conv", affine=False, cells=3), nested()]
 IDS = ["bender", "bender-relu-bn-conv", "nested"]
-
-
-def one_shot(space: Space) -> OneShot:
-    model = build(space, seed=0)
-    assert isinstance(model, OneShot)
-    with torch.no_grad():  # scales and offsets away from 1 and 0, where mistakes could hide
-        for parameter in model.parameters():
-            if parameter.ndim == 1:
-                parameter.add_(0.3 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)))
-    return model.double()
 
 
 def examples(space: Space, number: int) -> torch.Tensor:
@@ -140,6 +131,15 @@ def test_weights_follow_the_seed_and_the_global_generator_is_left_alone(space: S
     first, same, other = [torch.cat([p.flatten() for p in m.parameters()]) for m in models]
     assert torch.equal(first, same)
     assert not torch.equal(first, other)
+
+
+def test_weights_follow_the_seed_when_threads_build_at_the_same_time() -> None:
+    space = tiny_bender()
+    expected = [build(space, seed=seed).state_dict() for seed in range(8)]
+    with ThreadPoolExecutor(4) as pool:
+        built = list(pool.map(lambda seed: build(space, seed=seed).state_dict(), range(8)))
+    for one, other in zip(built, expected, strict=True):
+        assert all(torch.equal(one[name], value) for name, value in other.items())
 
 
 @pytest.mark.parametrize("space", SPACES, ids=IDS)

@@ -191,7 +191,7 @@ def test_finalists_of_few_candidates(number: int, top: int, more: int, small: in
     [
         ({"candidates": 0}, "at least 1"),
         ({"small_quantile": 1.0}, "from 0 to below 1"),
-        ({"top": 5, "top_of": 4}, "top_of of at least top"),
+        ({"top": 5, "top_of": 4}, "top_of: expected at least top 5, got 4"),
     ],
 )
 def test_bad_settings(values: dict[str, object], message: str) -> None:

@@ -16,7 +16,7 @@ from supernet.randomness import stream
 from supernet.runtime import Runtime, RuntimeConfig, start
 from supernet.train import Diverged, Interrupted, TrainConfig, fit
 from tests import reference
-from tests.spaces_for_tests import nested, tiny_bender
+from tests.spaces_for_tests import nested, one_shot, tiny_bender
 
 SGD = {"momentum": 0.9, "nesterov": True}
 
@@ -46,7 +46,7 @@ def draws_for(space: object, ghosts: int, rate: float = 0.3) -> Callable[[int], 
 def test_steps_equal_the_reference(space: object, per_forward: int, runtime: Runtime) -> None:
     """Five steps of 4 ghost batches: same weights as the definition, whichever way the ghost batches are grouped."""
     steps, ghosts, size = 5, 4, 3
-    model = build(space, seed=0).double()  # type: ignore[arg-type]
+    model = one_shot(space)  # type: ignore[arg-type]
     slow, buffers = copy.deepcopy(model), {}
     feed, draws = feed_for(space, ghosts * size, torch.float64), draws_for(space, ghosts)
     config = TrainConfig(

@@ -1,0 +1,157 @@
+import dataclasses
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from supernet.cli import _recipe_files
+from supernet.config import (
+    Config,
+    ConfigError,
+    SpaceConfig,
+    check_config,
+    check_name,
+    check_settings,
+    check_value,
+    differences,
+    from_dict,
+    make_space,
+    read_yaml,
+    setting_hints,
+    to_yaml,
+)
+
+RECIPES = _recipe_files()
+
+
+def flat(values: dict[str, Any], names: set[str], prefix: str = "") -> set[str]:
+    found = set()
+    for name, value in values.items():
+        full = prefix + name
+        found |= {full} if full in names else flat(value, names, f"{full}.")
+    return found
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_recipes_are_complete_and_valid(name: str) -> None:
+    names = set(setting_hints())
+    assert flat(yaml.safe_load(RECIPES[name].read_text()), names) == names
+    config = read_yaml(RECIPES[name])
+    check_config(config)
+    assert from_dict(yaml.safe_load(to_yaml(config))) == config
+
+
+numbers = st.floats(1e-300, 1e300)
+
+
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "seed": st.integers(-(2**70), 2**70),
+            "data": st.fixed_dictionaries({}, optional={"path": st.none() | st.text(), "flip": st.booleans()}),
+            "space": st.fixed_dictionaries(
+                {}, optional={"settings": st.dictionaries(st.text(), st.none() | st.integers() | st.text())}
+            ),
+            "train": st.fixed_dictionaries(
+                {}, optional={"lr": numbers, "steps": st.none() | st.integers(1), "clip_norm": st.none() | numbers}
+            ),
+            "retrain": st.fixed_dictionaries({}, optional={"train": st.fixed_dictionaries({"lr": numbers})}),
+        },
+    )
+)
+def test_yaml_round_trip(values: dict[str, Any]) -> None:
+    config = from_dict(values)
+    assert from_dict(yaml.safe_load(to_yaml(config))) == config
+    assert from_dict(dataclasses.asdict(config)) == config
+
+
+@pytest.mark.parametrize(
+    ("value", "hint", "expected"),
+    [
+        (3, float, 3.0),
+        ("1e-4", float, 1e-4),
+        (None, float | None, None),
+        ("2", float | None, 2.0),
+        (5, int, 5),
+        ("a", Literal["a", "b"], "a"),
+        ([1, 2], tuple[int, int], (1, 2)),
+        ({"a": 1}, dict[str, Any], {"a": 1}),
+        ([1], list[int], [1]),
+    ],
+)
+def test_values_that_fit(value: Any, hint: Any, expected: Any) -> None:
+    found = check_value("x", value, hint)
+    assert found == expected
+    assert type(found) is type(expected)
+
+
+@pytest.mark.parametrize(
+    ("value", "hint"),
+    [
+        (True, int),
+        (True, float),
+        (1.5, int),
+        (float("nan"), float),
+        (10**400, float),
+        ("x", float | None),
+        ([1], float),
+        (None, int),
+        (1, bool),
+        (1, str),
+        ("c", Literal["a", "b"]),
+        ([1], tuple[int, int]),
+        ([1, "x"], tuple[int, int]),
+        ({1: 2}, dict[str, Any]),
+    ],
+)
+def test_values_that_do_not_fit(value: Any, hint: Any) -> None:
+    with pytest.raises(ConfigError, match=r"^x: expected "):
+        check_value("x", value, hint)
+
+
+def test_unknown_names_give_the_nearest() -> None:
+    with pytest.raises(ConfigError, match=r"setting: no 'train.lrr'; did you mean 'train.lr'\?"):
+        check_settings({"train": {"lrr": 1}})
+    with pytest.raises(ConfigError, match=r"what: no 'zzz'; there are: aaa, bbb"):
+        check_name("zzz", ["aaa", "bbb"], "what")
+
+
+def test_errors_name_the_setting() -> None:
+    with pytest.raises(ConfigError, match=r"^retrain\.train\.batch_size: "):
+        from_dict({"retrain": {"train": {"batch_size": 33}}})
+
+
+def test_differences() -> None:
+    here = from_dict({"seed": 1, "space": {"settings": {"filters": 3}}})
+    assert differences(here, here) == []
+    assert differences(here, from_dict({"space": {"settings": {"cells": 2}}})) == [
+        "seed: 1 there, 0 asked for",
+        "space.settings.filters: 3 there, None asked for",
+        "space.settings.cells: None there, 2 asked for",
+    ]
+
+
+def test_make_space_takes_changes() -> None:
+    space = make_space(SpaceConfig(settings={"filters": 2, "cells": 1}), 5, (1, 8, 8), {"filters": 4})
+    settings = dict(space.settings)
+    assert (settings["filters"], settings["cells"], settings["num_classes"]) == (4, 1, 5)
+
+
+def test_check_config_knows_the_size_of_the_space() -> None:
+    config = from_dict({"space": {"settings": {"filters": 1, "cells": 1, "choice_blocks": 1}}})
+    with pytest.raises(ConfigError, match=r"^search\.candidates: expected at most 84, the whole space, got 20,000"):
+        check_config(config)
+
+
+def test_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no such file"):
+        read_yaml(tmp_path / "x.yaml")
+
+
+def test_defaults_need_no_file() -> None:
+    assert from_dict({}) == Config()

@@ -1,0 +1,76 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from supernet.cost import cost_table
+from supernet.describe import RESULT_KEYS, _unit, describe_space, print_result, print_space
+from supernet.files import read_json
+from supernet.spaces import SPACES
+
+SPACE = SPACES["bender"](filters=2, cells=1, choice_blocks=1, input_shape=(1, 8, 8))
+
+
+def test_facts_of_a_small_space_are_of_all_of_it() -> None:
+    facts = describe_space(SPACE, samples=1000, seed=0)
+    costs = cost_table(SPACE).costs(list(SPACE))
+    assert facts["architectures"] == facts["sampled"]["number"] == SPACE.size == len(costs)
+    for column, name in enumerate(("params", "weights", "macs")):
+        assert facts["sampled"][name]["mean"] == pytest.approx(costs[:, column].mean())
+    assert json.loads(json.dumps(facts))["name"] == "bender"
+    SPACE.parse(facts["example"])
+
+
+def test_draws_follow_from_the_seed() -> None:
+    assert describe_space(SPACE, samples=5, seed=1) == describe_space(SPACE, samples=5, seed=1)
+    assert describe_space(SPACE, samples=5, seed=1) != describe_space(SPACE, samples=5, seed=2)
+    with pytest.raises(ValueError, match="samples: expected at least 1"):
+        describe_space(SPACE, samples=0, seed=0)
+
+
+def test_space_is_readable(capsys: pytest.CaptureFixture[str]) -> None:
+    print_space(describe_space(SPACES["bender"](), samples=5, seed=0))
+    lines = capsys.readouterr().out.splitlines()
+    assert "6,002,115,840 architectures" in lines
+    assert all(len(line) < 80 for line in lines[:-1])  # the last is an architecture, to be copied
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [([5.0], ("k", 1e3, 2)), ([5e3, 25e3], ("k", 1e3, 1)), ([3e6], ("M", 1e6, 2)), ([2e10], ("G", 1e9, 1))],
+)
+def test_units(values: list[float], expected: tuple[str, float, int]) -> None:
+    assert _unit(values) == expected
+
+
+def test_result_is_readable_at_any_size(finished_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    result = read_json(finished_run / "results.json", RESULT_KEYS)
+    for scale in (1, 1000, 1_000_000):
+        big: dict[str, Any] = json.loads(json.dumps(result))
+        for row in big["groups"].values():
+            for name in ("params", "macs"):
+                row[name] = {"mean": row[name]["mean"] * scale, "deviation": row[name]["deviation"] * scale}
+        print_result(big)
+        lines = capsys.readouterr().out.splitlines()
+        assert all(len(line) < 80 for line in lines)
+        assert [line[:6].strip() for line in lines[2:6]] == ["Top", "Small", "Random", "All On"]
+
+
+def test_only_all_on_has_no_winner(finished_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    result = read_json(finished_run / "results.json")
+    result["networks"] = [row for row in result["networks"] if "rank" not in row]
+    print_result(result)
+    assert "winner" not in capsys.readouterr().out
+
+
+def test_without_validation_accuracy(finished_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    result = read_json(finished_run / "results.json")
+    for row in result["networks"]:
+        row["validation"] = []
+    for row in result["groups"].values():
+        del row["validation"]
+    print_result(result)
+    out = capsys.readouterr().out
+    assert "winner by one-shot score" in out
+    assert " -  " in out

@@ -1,0 +1,121 @@
+"""Stand-alone trainings of the finalists."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from supernet.retrain import RetrainConfig, evaluate, mean_and_deviation, read_network, retrain, test_accuracies
+from supernet.runtime import Runtime, RuntimeConfig, start
+from supernet.train import Diverged, Interrupted, TrainConfig
+from tests.spaces_for_tests import tiny_bender
+from tests.test_train import feed_for
+
+test_accuracies.__test__ = False  # type: ignore[attr-defined] -- a function of the package, not a test
+SPACE = tiny_bender()
+WHO = [SPACE.at(5), SPACE.at(77), SPACE.everything_on()]
+CONFIG = RetrainConfig(repeats=2, train=TrainConfig(steps=4, batch_size=8, ghost_size=4))
+VALIDATION = feed_for(SPACE, 40)(999)
+
+
+@pytest.fixture(scope="module")
+def runtime() -> Runtime:
+    return start(RuntimeConfig(device="cpu", threads=2))
+
+
+def run(folder: Path, runtime: Runtime, stop_after: int | None = None, config: RetrainConfig = CONFIG) -> None:
+    asked = iter(range(10**6))
+    retrain(
+        SPACE, [*WHO, WHO[0]], lambda seed: feed_for(SPACE, 8), 4, VALIDATION, config, runtime=runtime, seed=3,
+        folder=folder, stop=lambda: stop_after is not None and next(asked) >= stop_after,
+    )  # fmt: skip
+
+
+def results(folder: Path) -> dict[str, object]:
+    return {str(p.relative_to(folder)): json.loads(p.read_text())["validation"] for p in folder.rglob("result.json")}
+
+
+def weights(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("weights.safetensors"))}
+
+
+def test_each_finalist_is_trained_once_for_each_repeat(tmp_path: Path, runtime: Runtime) -> None:
+    run(tmp_path, runtime)
+    assert set(weights(tmp_path)) == {f"{a.id}/{r}/weights.safetensors" for a in WHO for r in range(2)}
+    assert len(set(weights(tmp_path).values())) == 6, "two trainings gave the same weights"
+    assert not list(tmp_path.rglob("checkpoint.pt"))
+    for architecture in WHO:
+        network = read_network(SPACE, architecture, tmp_path, 1)
+        assert not network.training
+        measured = evaluate(network, *VALIDATION, runtime=runtime)
+        assert results(tmp_path)[f"{architecture.id}/1/result.json"] == measured
+    tested = test_accuracies(SPACE, WHO, *VALIDATION, 2, runtime=runtime, folder=tmp_path)
+    assert {(i, r): tested[i][r] for i in tested for r in range(2)} == {
+        (a.id, r): results(tmp_path)[f"{a.id}/{r}/result.json"] for a in WHO for r in range(2)
+    }
+
+
+def test_a_stopped_retraining_continues_to_the_same_weights(tmp_path: Path, runtime: Runtime) -> None:
+    run(tmp_path / "whole", runtime)
+    with pytest.raises(Interrupted):
+        run(tmp_path / "stopped", runtime, stop_after=9)
+    assert len(weights(tmp_path / "stopped")) < 6
+    run(tmp_path / "stopped", runtime.one_thread())
+    assert weights(tmp_path / "stopped") == weights(tmp_path / "whole")
+    assert results(tmp_path / "stopped") == results(tmp_path / "whole")
+
+
+def test_what_is_trained_is_not_trained_again(tmp_path: Path, runtime: Runtime) -> None:
+    run(tmp_path, runtime)
+    times = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.json")}
+    run(tmp_path, runtime)
+    assert times == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.json")}
+
+
+def test_one_that_diverges_stops_all_and_says_so(tmp_path: Path, runtime: Runtime) -> None:
+    config = RetrainConfig(train=TrainConfig(steps=4, batch_size=8, ghost_size=4))
+
+    def feed(seed: int):  # type: ignore[no-untyped-def]
+        def batch(step: int) -> tuple[Tensor, Tensor]:
+            x, y = feed_for(SPACE, 8)(step)
+            return x * float("nan"), y
+
+        return batch
+
+    with pytest.raises(Diverged, match="lower the learning rate"):
+        retrain(SPACE, WHO, feed, 4, VALIDATION, config, runtime=runtime, seed=3, folder=tmp_path)
+
+
+def test_evaluation_uses_running_statistics_and_every_example(runtime: Runtime) -> None:
+    network = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(64), nn.Linear(64, 3))
+    x, y = VALIDATION
+    with torch.no_grad():
+        one_by_one = torch.cat([network.eval()(x[i : i + 1]) for i in range(len(x))]).argmax(1)
+    expected = float((one_by_one == y).double().mean())
+    for batch in (1, 7, 40, 1000):
+        assert evaluate(network.train(), x, y, runtime=runtime, batch=batch) == expected
+
+
+def test_networks_that_are_missing_or_damaged(tmp_path: Path, runtime: Runtime) -> None:
+    with pytest.raises(ValueError, match="is not there: run `supernet retrain` first"):
+        read_network(SPACE, WHO[0], tmp_path)
+    run(tmp_path, runtime)
+    path = tmp_path / WHO[0].id / "0" / "weights.safetensors"
+    for content in (b"", path.read_bytes()[:-9], (tmp_path / WHO[1].id / "0" / "weights.safetensors").read_bytes()):
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match="damaged or of another network"):
+            read_network(SPACE, WHO[0], tmp_path)
+
+
+def test_mean_and_deviation() -> None:
+    assert mean_and_deviation([2.0]) == (2.0, 0.0)
+    assert mean_and_deviation([1.0, 2.0, 3.0]) == (2.0, 1.0)
+
+
+def test_bad_settings() -> None:
+    with pytest.raises(ValueError, match="repeats: expected at least 1, got 0"):
+        RetrainConfig(repeats=0)

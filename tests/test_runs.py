@@ -1,0 +1,77 @@
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from supernet.config import Config, ConfigError, read_yaml
+from supernet.files import read_json
+from supernet.runs import DONE, RunError, create_run, is_done, open_run, record_environment, require
+
+
+def test_create_and_open(tmp_path: Path) -> None:
+    folder, config = tmp_path / "a" / "run", Config(seed=5)
+    create_run(folder, config)
+    create_run(folder, config)
+    assert open_run(folder) == config == read_yaml(folder / "config.yaml")
+
+
+def test_what_a_killed_process_left_is_no_obstacle(tmp_path: Path) -> None:
+    (tmp_path / ".config.yaml.0.tmp").write_text("see")
+    create_run(tmp_path, Config())
+    assert open_run(tmp_path) == Config()
+
+
+def test_another_configuration(tmp_path: Path) -> None:
+    create_run(tmp_path, Config())
+    (tmp_path / "data.json").write_text("{}")
+    changed = dataclasses.replace(Config(), seed=1)
+    create_run(tmp_path, changed)  # nothing was done yet
+    assert open_run(tmp_path) == changed
+    assert not (tmp_path / "data.json").exists()
+    (tmp_path / "train").mkdir()
+    with pytest.raises(RunError, match=r"another configuration \(seed: 1 there, 0 asked for\)"):
+        create_run(tmp_path, Config())
+    assert open_run(tmp_path) == changed
+
+
+def test_folders_of_something_else(tmp_path: Path) -> None:
+    (tmp_path / "photo.png").write_text("")
+    with pytest.raises(RunError, match="is no run folder"):
+        create_run(tmp_path, Config())
+    with pytest.raises(RunError, match="is a file"):
+        create_run(tmp_path / "photo.png", Config())
+    with pytest.raises(RunError, match="is no run folder"):
+        open_run(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["photo.png"]
+
+
+def test_an_incomplete_configuration_is_damage(tmp_path: Path) -> None:
+    create_run(tmp_path, Config())
+    path = tmp_path / "config.yaml"
+    whole = path.read_text()
+    path.write_text(whole[: whole.index("runtime:")])
+    with pytest.raises(RunError, match=r"damaged \(it has no runtime\.device\)"):
+        open_run(tmp_path)
+    path.write_text("- 1")
+    with pytest.raises(ConfigError, match="expected settings by name"):
+        open_run(tmp_path)
+
+
+def test_done_files(tmp_path: Path) -> None:
+    for step, name in DONE.items():
+        assert not is_done(tmp_path, step)
+        with pytest.raises(RunError, match=f"run `supernet {step} {tmp_path}` first"):
+            require(tmp_path, step)
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+        assert is_done(tmp_path, step)
+        assert require(tmp_path, step) == tmp_path / name
+
+
+def test_environment_of_each_step(tmp_path: Path) -> None:
+    for step in ("train", "search", "train"):
+        record_environment(tmp_path, step)
+    steps = read_json(tmp_path / "environment.json")
+    assert list(steps) == ["train", "search"]
+    assert steps["train"]["command"].startswith("supernet")
+    assert {"started", "supernet", "python", "torch", "machine", "threads"} <= set(steps["train"])

@@ -1,0 +1,101 @@
+"""Device, precision and processes; two gloo processes stand in for several devices."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from supernet.runtime import RuntimeConfig, start
+
+TWO_RANKS = """
+import sys, torch
+from supernet.model import build
+from supernet.runtime import RuntimeConfig, start
+from supernet.train import TrainConfig, fit
+from tests.spaces_for_tests import one_shot, tiny_bender
+from tests.test_train import draws_for, feed_for
+from tests.test_runtime import EVERY_OTHER
+
+runtime = start(RuntimeConfig(device="cpu", devices=int(sys.argv[2]), threads=1))
+space = tiny_bender()
+model = one_shot(space)
+if runtime.rank:  # the first process's weights have to win
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(1.0)
+config = TrainConfig(steps=3, batch_size=16, ghost_size=4, lr=0.05, clip_norm=1.0, weight_decay=0.1)
+losses = []
+fit(model, feed_for(space, 16, torch.float64), 3, config, runtime=runtime, draw_live=EVERY_OTHER,
+    progress=lambda *_, loss, **__: losses.append(loss))
+torch.save({"model": model.state_dict(), "losses": losses}, f"{sys.argv[1]}.{runtime.rank}")
+"""
+
+
+def EVERY_OTHER(step: int) -> torch.Tensor:  # noqa: N802 -- used by name in the other process
+    """Live options of four ghost batches; some options are live in the first two only, or in the last two only."""
+    from tests.spaces_for_tests import tiny_bender
+
+    space = tiny_bender()
+    return space.live([space.at(i * 3919 + step) for i in range(4)])
+
+
+def run(folder: Path, name: str, ranks: int) -> list[dict[str, object]]:
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent), "OMP_NUM_THREADS": "1"}
+    script = folder / "train.py"
+    script.write_text(TWO_RANKS)
+    done = subprocess.run(
+        [sys.executable, str(script), str(folder / name), str(ranks)],
+        env=environment, capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return [torch.load(folder / f"{name}.{rank}", weights_only=True) for rank in range(ranks)]
+
+
+def test_two_processes_train_as_one(tmp_path: Path) -> None:
+    """The ghost batches of a step divided among two processes give the weights that one process gets."""
+    live = EVERY_OTHER(0)
+    assert (live[:2].any(0) != live[2:].any(0)).any(), "no option is live in one process only"
+    (alone,) = run(tmp_path, "alone", 1)
+    pair = run(tmp_path, "pair", 2)
+    for rank in pair:
+        assert rank["losses"] == pytest.approx(alone["losses"], rel=1e-6)
+        for name, value in alone["model"].items():  # type: ignore[attr-defined]
+            torch.testing.assert_close(rank["model"][name], value, rtol=1e-9, atol=1e-9)  # type: ignore[index]
+
+
+def test_workers_keep_the_order_and_use_one_core_each() -> None:
+    runtime = start(RuntimeConfig(device="cpu", threads=3))
+    with runtime.workers() as run_:
+        assert list(run_(lambda i: (i, torch.get_num_threads()), range(20))) == [(i, 1) for i in range(20)]
+    assert torch.get_num_threads() == 3
+    with runtime.one_thread().workers() as run_:
+        assert run_ is map
+
+
+def test_an_error_in_a_worker_reaches_the_caller() -> None:
+    with start(RuntimeConfig(device="cpu", threads=2)).workers() as run_, pytest.raises(ZeroDivisionError):
+        list(run_(lambda i: 1 // i, [1, 0, 1]))
+
+
+def test_autocast_is_what_was_asked_for() -> None:
+    weight = torch.ones(4, 4)
+    for precision, dtype in (("32-true", torch.float32), ("bf16-mixed", torch.bfloat16)):
+        with start(RuntimeConfig(device="cpu", precision=precision)).autocast():  # type: ignore[arg-type]
+            assert (weight @ weight).dtype == dtype
+
+
+def test_ghost_batches_in_a_forward_pass() -> None:
+    runtime = start(RuntimeConfig(device="cpu"))
+    assert runtime.ghosts_per_forward(None, 32) == 1
+    assert runtime.ghosts_per_forward(4, 32) == 4
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_device_that_is_not_there() -> None:
+    with pytest.raises(ValueError, match="device 'cuda' with precision '32-true' is not to be had here"):
+        start(RuntimeConfig(device="cuda"))

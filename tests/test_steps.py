@@ -1,0 +1,108 @@
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from supernet import load
+from supernet.config import SpaceConfig, make_space
+from supernet.files import read_json
+from supernet.runs import RunError
+from supernet.steps import summarise
+
+SPACE = make_space(SpaceConfig(settings={"filters": 1, "cells": 1, "choice_blocks": 1}), 10, (1, 8, 8))
+MEMBERS = [SPACE.at(i) for i in range(4)]
+ALL_ON = SPACE.everything_on()
+
+
+def rows(validation: list[list[float]], test: list[list[float]]) -> list[dict[str, Any]]:
+    return [
+        {
+            "id": architecture.id,
+            "architecture": str(architecture),
+            **dict.fromkeys(("params", "weights", "macs"), 10 + i),
+            "score": 0.1 * i,
+            "score_loss": 1.0,
+            "validation": validation[i],
+            "test": test[i],
+        }
+        for i, architecture in enumerate([*MEMBERS, ALL_ON])
+    ]
+
+
+GROUPS = {"Top": MEMBERS[:3], "Small": [MEMBERS[0]], "Random": MEMBERS[2:], "All On": [ALL_ON]}
+VALIDATION = [[0.5, 0.7], [0.9, 0.9], [0.2, 0.2], [0.1, 0.3], [1.0, 1.0]]
+OPENED = {"opened": "now"}
+
+
+def order(result: dict[str, Any]) -> list[tuple[str, int | None]]:
+    return [(row["id"], row.get("rank")) for row in result["networks"]]
+
+
+def test_ranking_never_uses_the_test() -> None:
+    test = [[0.1], [0.2], [0.9], [0.8], [0.3]]
+    first = summarise(GROUPS, rows(VALIDATION, test), OPENED)
+    second = summarise(GROUPS, rows(VALIDATION, test[::-1]), OPENED)
+    assert order(first) == order(second)
+    assert first["rank_correlation"] == second["rank_correlation"]
+    # Equal validation accuracies (networks 2 and 3) are ranked by the score.
+    assert order(first) == [
+        *((MEMBERS[i].id, rank) for rank, i in enumerate((1, 0, 3, 2), start=1)),
+        (ALL_ON.id, None),
+    ]
+
+
+def test_all_on_stands_outside() -> None:
+    result = summarise(GROUPS, rows(VALIDATION, VALIDATION), OPENED)
+    assert "rank" not in result["networks"][-1]
+    assert result["rank_correlation"]["n"] == 4
+
+
+def test_without_validation_the_score_ranks() -> None:
+    result = summarise(GROUPS, rows([[]] * 5, VALIDATION), OPENED)
+    assert [row["id"] for row in result["networks"][:4]] == [a.id for a in reversed(MEMBERS)]
+    assert "validation" not in result["groups"]["Top"]
+    assert result["rank_correlation"] == {"n": 0, "spearman": None, "kendall": None}
+
+
+def test_an_accuracy_of_nothing_is_an_accuracy() -> None:
+    result = summarise({"Top": MEMBERS[:2]}, rows([[0.0], [0.05], [], [], []], VALIDATION)[:2], OPENED)
+    assert [row["id"] for row in result["networks"]] == [MEMBERS[1].id, MEMBERS[0].id]
+    flipped = rows([[0.05], [0.0], [], [], []], VALIDATION)[:2]  # the second has the better score
+    assert summarise({"Top": MEMBERS[:2]}, flipped, OPENED)["networks"][0]["id"] == MEMBERS[0].id
+
+
+def test_groups_have_mean_and_deviation() -> None:
+    top = summarise(GROUPS, rows(VALIDATION, VALIDATION), OPENED)["groups"]["Top"]
+    assert top["networks"] == 3
+    assert top["params"] == {"mean": 11, "deviation": 1}
+    means = torch.tensor([0.6, 0.9, 0.2])
+    assert top["validation"]["mean"] == pytest.approx(float(means.mean()))
+    assert top["validation"]["deviation"] == pytest.approx(float(means.std()))
+
+
+def test_result_of_a_run(finished_run: Path) -> None:
+    result = read_json(finished_run / "results.json")
+    assert list(result["groups"]) == ["Top", "Small", "Random", "All On"]
+    opened = read_json(finished_run / "retrain" / "test_opened.json")
+    assert result["test_split"] == opened
+    assert opened["networks"] == sorted(row["id"] for row in result["networks"])
+    ranked = [row for row in result["networks"] if "rank" in row]
+    assert [row["rank"] for row in ranked] == list(range(1, len(ranked) + 1))
+    validation = [row["validation"][0] for row in ranked]
+    assert validation == sorted(validation, reverse=True)
+
+
+def test_load_gives_a_network(finished_run: Path) -> None:
+    network = load(finished_run)
+    assert not network.training
+    assert network(torch.zeros(2, 1, 8, 8)).shape == (2, 10)
+    with pytest.raises(RunError, match="rank: expected from 1 to"):
+        load(finished_run, rank=99)
+
+
+def test_summarise_takes_groups_as_they_are() -> None:
+    groups = copy.deepcopy(GROUPS)
+    summarise(groups, rows(VALIDATION, VALIDATION), OPENED)
+    assert groups == GROUPS
