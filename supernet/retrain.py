@@ -162,18 +162,15 @@ def test_accuracies(
     folder: Path,
 ) -> dict[str, list[float]]:
     """Test accuracy of each repeat of each finalist, by architecture id: the last line of `retrain`."""
-    return {
-        architecture.id: [
-            evaluate(
-                read_network(space, architecture, folder, r),
-                examples,
-                targets,
-                runtime=runtime,
-            )
-            for r in range(repeats)
-        ]
-        for architecture in dict.fromkeys(architectures)
-    }
+    alone = runtime.one_thread()
+
+    def test(architecture: Architecture) -> list[float]:
+        networks = [read_network(space, architecture, folder, repeat) for repeat in range(repeats)]
+        return [evaluate(network, examples, targets, runtime=alone) for network in networks]
+
+    everyone = list(dict.fromkeys(architectures))
+    with runtime.workers() as run:
+        return {a.id: accuracies for a, accuracies in zip(everyone, run(test, everyone), strict=True)}
 
 
 def mean_and_deviation(values: Sequence[float]) -> tuple[float, float]:

@@ -32,7 +32,7 @@ class RuntimeConfig:
     """Processes on each machine, one device each; the ghost batches of a step are divided among them."""
 
     threads: int | None = None
-    """Threads on a CPU; None for one on each core. Results do not depend on it."""
+    """Pieces of work side by side on a CPU; None for one on each core. Results do not depend on it."""
 
     nodes: int = 1
     """Machines; each starts the same command, with the environment variables that torchrun sets."""
@@ -66,7 +66,6 @@ class Runtime:
                 yield pool.map
             finally:
                 pool.shutdown(cancel_futures=True)
-                torch.set_num_threads(self.threads)
 
     def one_thread(self) -> Runtime:
         """The same for work that is itself one of several pieces side by side."""
@@ -151,7 +150,7 @@ def start(config: RuntimeConfig) -> Runtime:
             f"device {config.device!r} with precision {config.precision!r} is not to be had here: "
             f"{' '.join(str(error).split())}"
         ) from error
-    threads = config.threads or len(os.sched_getaffinity(0)) if fabric.device.type == "cpu" else 1
-    if fabric.device.type == "cpu":
-        torch.set_num_threads(threads)
-    return Runtime(fabric, threads)
+    if fabric.device.type != "cpu":
+        return Runtime(fabric, 1)
+    torch.set_num_threads(1)  # of each operation; see `Runtime.workers`
+    return Runtime(fabric, config.threads or len(os.sched_getaffinity(0)))

@@ -72,7 +72,7 @@ def test_workers_keep_the_order_and_use_one_core_each() -> None:
     runtime = start(RuntimeConfig(device="cpu", threads=3))
     with runtime.workers() as run_:
         assert list(run_(lambda i: (i, torch.get_num_threads()), range(20))) == [(i, 1) for i in range(20)]
-    assert torch.get_num_threads() == 3
+    assert torch.get_num_threads() == 1
     with runtime.one_thread().workers() as run_:
         assert run_ is map
 
