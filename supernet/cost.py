@@ -56,7 +56,8 @@ class CostTable:
         """Params, weights and macs of each architecture: int64 [N, 3]."""
         live = self.space.live(architectures).numpy()
         missing = (~live).astype(np.float32) @ self.needs.T.astype(np.float32)
-        return np.einsum("nk,kc->nc", missing == 0, self.parts)  # exact: all in int64
+        sums: NDArray[np.int64] = np.einsum("nk,kc->nc", missing == 0, self.parts)  # exact: all in int64
+        return sums
 
     def cost(self, architecture: Architecture) -> Cost:
         """Cost of one architecture."""
@@ -114,11 +115,11 @@ def _norm_parameters(network: nn.Module) -> set[int]:
     return {id(p) for m in network.modules() if "Norm" in type(m).__name__ for p in m.parameters(recurse=False)}
 
 
-class _MacsByOption(TorchDispatchMode):
+class _MacsByOption(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Adds up the FLOPs of every operation under the options that enclose the code that called it."""
 
     def __init__(self, start: LivePaths) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.start = start
         self.flops: Counter[Within] = Counter()
 

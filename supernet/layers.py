@@ -169,7 +169,7 @@ class Sum(nn.Module):
 
     def forward(self, x: Tensor | Sequence[Tensor]) -> Tensor:
         inputs = [x] * len(self.terms) if self.sources is None else [x[i] for i in self.sources]
-        total = self.terms[0](inputs[0])
+        total: Tensor = self.terms[0](inputs[0])
         for term, source in zip(list(self.terms)[1:], inputs[1:], strict=True):
             total = total + term(source)
         return total
@@ -195,9 +195,10 @@ class GhostBatchNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         ghosts = len(live_paths().ghosts)
-        weight, bias = self.weight, self.bias
+        weight: Tensor | None = self.weight
+        bias: Tensor | None = self.bias
         if ghosts > 1:  # the ghost batches side by side as channels: one kernel for all of them
-            if weight is not None:
+            if weight is not None and bias is not None:
                 weight, bias = weight.repeat(ghosts), bias.repeat(ghosts)
             per_ghost, channels, rest = x.shape[0] // ghosts, x.shape[1], x.shape[2:]
             side_by_side = _by_ghost(x, ghosts).transpose(0, 1).reshape(per_ghost, ghosts * channels, *rest)
@@ -214,4 +215,4 @@ class GhostBatchNorm(nn.Module):
 
 
 def _by_ghost(x: Tensor, ghosts: int) -> Tensor:
-    return x.unflatten(0, (ghosts, x.shape[0] // ghosts))
+    return x.view(ghosts, x.shape[0] // ghosts, *x.shape[1:])

@@ -7,7 +7,6 @@ References:
 from __future__ import annotations
 
 import math
-import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -94,7 +93,7 @@ def retrain(
     """
     trainings = [(a, repeat) for repeat in range(config.repeats) for a in dict.fromkeys(architectures)]
     steps_done = dict.fromkeys(trainings, 0)
-    failed = threading.Event()
+    failures: list[BaseException] = []
 
     def train_one(training: tuple[Architecture, int]) -> None:
         architecture, repeat = training
@@ -121,11 +120,11 @@ def retrain(
                 runtime=alone,
                 folder=place,
                 progress=show,
-                stop=lambda: stop() or failed.is_set(),
+                stop=lambda: stop() or bool(failures),
             )
-        except BaseException:
-            failed.set()
-            raise
+        except BaseException as error:
+            failures.append(error)  # the others stop too
+            return
         accuracy = None if validation is None else evaluate(network, *validation, runtime=alone)
         write_weights(place / "weights.safetensors", network)
         result = {"architecture": str(architecture), "repeat": repeat, "seed": own, "validation": accuracy}
@@ -134,7 +133,10 @@ def retrain(
 
     with runtime.workers() as run:
         for _ in run(train_one, trainings):
-            pass
+            if failures:
+                break
+    if failures:  # the first of them, not what it made of the others
+        raise failures[0]
 
 
 def read_network(space: Space, architecture: Architecture, folder: Path, repeat: int = 0) -> nn.Module:

@@ -31,6 +31,7 @@ import torch
 
 from supernet.config import Config, differences, read_settings, read_yaml, setting_hints, to_yaml
 from supernet.files import read_json, write_atomically, write_json
+from supernet.runtime import cores
 
 DONE = {"train": "train/model.safetensors", "search": "finalists.json", "retrain": "results.json"}
 """The steps on a run folder, in order, with the file that each writes last."""
@@ -46,21 +47,29 @@ class RunError(ValueError):
 def create_run(folder: Path, config: Config) -> None:
     """Makes a run folder, or accepts the one that is there if it has the same configuration.
 
+    Device and processes (`runtime`) may change: a run moves from one machine to another.
+
     Raises:
         RunError: the folder has another configuration in which work was done already, or is of something else.
     """
     path = folder / "config.yaml"
     if path.exists():
-        changed = differences(open_run(folder), config)
-        if not changed:
-            return
+        differing = differences(open_run(folder), config)
+        changed = [text for text in differing if not text.startswith("runtime.")]
         # A first try that found its data or device wanting must not stand in the way of the second.
-        if not {entry.name for entry in folder.iterdir()} <= {"config.yaml", "data.json", "environment.json"}:
+        if changed and not {entry.name for entry in folder.iterdir()} <= {
+            "config.yaml",
+            "data.json",
+            "environment.json",
+        }:
             raise RunError(
                 f"{folder} was made with another configuration ({'; '.join(changed)}): choose another folder, or "
                 "delete this one"
             )
-        (folder / "data.json").unlink(missing_ok=True)
+        if changed:
+            (folder / "data.json").unlink(missing_ok=True)
+        if not differing:
+            return
     elif folder.exists() and not folder.is_dir():
         raise RunError(f"{folder} is a file: expected the name of a new folder")
     # What a killed process left half written begins with a dot.
@@ -107,7 +116,7 @@ def record_environment(folder: Path, step: str) -> None:
         "torch": torch.__version__,
         "machine": platform.machine(),
         "system": platform.platform(),
-        "threads": torch.get_num_threads(),
+        "cores": cores(),
         "cuda": torch.version.cuda if torch.cuda.is_available() else None,
     }
     write_json(path, steps)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
+Precision = Literal["32-true", "bf16-mixed"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +26,7 @@ class RuntimeConfig:
     """'auto', 'cpu', 'cuda' or 'mps'."""
 
     precision: Precision = "32-true"
-    """'32-true', or autocast to half precision: 'bf16-mixed', '16-mixed'."""
+    """'32-true', or autocast to half precision: 'bf16-mixed'."""
 
     devices: int = 1
     """Processes on each machine, one device each; the ghost batches of a step are divided among them."""
@@ -49,6 +49,7 @@ class Runtime:
 
     fabric: Fabric
     threads: int
+    is_alone: bool = False
 
     @contextmanager
     def workers(self) -> Iterator[Callable[..., Iterable[Any]]]:
@@ -67,6 +68,10 @@ class Runtime:
             finally:
                 pool.shutdown(cancel_futures=True)
 
+    def alone(self) -> Runtime:
+        """The same for work that this process does without the others: nothing is divided among them."""
+        return replace(self, is_alone=True)
+
     def one_thread(self) -> Runtime:
         """The same for work that is itself one of several pieces side by side."""
         return replace(self, threads=1)
@@ -77,11 +82,11 @@ class Runtime:
 
     @property
     def rank(self) -> int:
-        return self.fabric.global_rank
+        return 0 if self.is_alone else self.fabric.global_rank
 
     @property
     def world_size(self) -> int:
-        return self.fabric.world_size
+        return 1 if self.is_alone else self.fabric.world_size
 
     def ghosts_per_forward(self, asked: int | None, ghosts: int) -> int:
         """How many of so many ghost batches go through the model at once.
@@ -122,6 +127,12 @@ class Runtime:
             for tensor in (*model.parameters(), *model.buffers()):
                 tensor.data.copy_(torch.as_tensor(self.fabric.broadcast(tensor.data, src=0)))
 
+    def any_of(self, flag: bool) -> bool:
+        """Whether the flag is set in any process, so that all of them stop before the same step."""
+        if self.world_size == 1:
+            return flag
+        return bool(self.fabric.all_reduce(torch.tensor(float(flag), device=self.device), reduce_op="sum"))
+
     def wait(self) -> None:
         """Returns when all processes have come here."""
         self.fabric.barrier()
@@ -153,4 +164,9 @@ def start(config: RuntimeConfig) -> Runtime:
     if fabric.device.type != "cpu":
         return Runtime(fabric, 1)
     torch.set_num_threads(1)  # of each operation; see `Runtime.workers`
-    return Runtime(fabric, config.threads or len(os.sched_getaffinity(0)))
+    return Runtime(fabric, config.threads or cores())
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -235,11 +235,15 @@ def search(
 def _open(table: Path) -> sqlite3.Connection:
     table.parent.mkdir(parents=True, exist_ok=True)
     connection = sqlite3.connect(table)
-    connection.execute(
-        "CREATE TABLE IF NOT EXISTS candidates (number INTEGER PRIMARY KEY, architecture TEXT UNIQUE NOT NULL, "
-        "accuracy REAL NOT NULL, loss REAL NOT NULL, images INTEGER NOT NULL, params INTEGER NOT NULL, "
-        "weights INTEGER NOT NULL, macs INTEGER NOT NULL, strategy TEXT NOT NULL, time REAL NOT NULL)"
-    )
+    try:
+        connection.execute(
+            "CREATE TABLE IF NOT EXISTS candidates (number INTEGER PRIMARY KEY, architecture TEXT UNIQUE NOT NULL, "
+            "accuracy REAL NOT NULL, loss REAL NOT NULL, images INTEGER NOT NULL, params INTEGER NOT NULL, "
+            "weights INTEGER NOT NULL, macs INTEGER NOT NULL, strategy TEXT NOT NULL, time REAL NOT NULL)"
+        )
+    except sqlite3.Error as error:
+        connection.close()
+        raise ValueError(f"{table} is no table of candidates ({error}): delete it and search again") from None
     return connection
 
 

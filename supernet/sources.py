@@ -227,7 +227,7 @@ def _read_arrays(config: DataConfig, path: Path) -> Source:
 
 
 def _read_digits(config: DataConfig, path: Path) -> Source:
-    from sklearn.datasets import load_digits  # type: ignore[import-untyped]
+    from sklearn.datasets import load_digits
 
     digits = load_digits()
     images = np.rint(digits.images * (255 / 16)).astype(np.uint8)
@@ -247,7 +247,7 @@ def _read_fashion(config: DataConfig, path: Path) -> Source:
 
 
 def _download(name: str, digest: str, folder: Path) -> Path:
-    import pooch  # type: ignore[import-untyped]
+    import pooch
 
     try:
         return Path(pooch.retrieve(_FASHION_HOST + name, f"sha256:{digest}", name, folder / "fashion-mnist"))
@@ -363,7 +363,7 @@ def _read_parquet(config: DataConfig, path: Path) -> Source:
 
 
 def _from_parquet(config: DataConfig, train: list[Path], test: list[Path], classes: Sequence[str] | None) -> Source:
-    import pyarrow.parquet as pq  # type: ignore[import-untyped]
+    import pyarrow.parquet as pq
 
     files = [*train, *test]
     columns: list[tuple[str, str]] = []

@@ -362,6 +362,8 @@ def run_step(step: str, folder: Path, watch: Watch) -> bool:
     if is_done(folder, step):
         return False
     runtime = start(open_run(folder).runtime)
-    if step != "train" and runtime.rank > 0:
-        return False  # scoring and stand-alone networks are the first process's work
+    if step != "train":
+        if runtime.rank > 0:
+            return False  # scoring and stand-alone networks are the first process's work
+        runtime = runtime.alone()
     return STEPS[step](folder, runtime, watch)

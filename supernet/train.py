@@ -191,7 +191,7 @@ def fit(
     side_by_side = runtime if draw_live is not None else runtime.one_thread()
     with side_by_side.workers() as run:
         for step in range(first, steps):
-            if stop():
+            if runtime.any_of(stop()):
                 save(step)
                 raise Interrupted(f"stopped before step {step + 1} of {steps}")
             started = time.monotonic()

@@ -23,7 +23,7 @@ def all_architectures(space: Space) -> list[Architecture]:
         subsets = [
             subset
             for bits in itertools.product([False, True], repeat=len(choice.options))
-            if 1 <= len(subset := tuple(o for o, on in zip(choice.options, bits, strict=True) if on))
+            if len(subset := tuple(o for o, on in zip(choice.options, bits, strict=True) if on)) >= 1
             and len(subset) <= choice.max_picks
         ]
         picks.append([(choice.name, subset) for subset in subsets])

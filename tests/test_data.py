@@ -14,7 +14,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from makers import config, labels, pixels, tagged, tags, write_arrays, write_classes
 
 from supernet import data
 from supernet.data import (
@@ -29,6 +28,7 @@ from supernet.data import (
     prepare,
 )
 from supernet.files import DiskFull
+from tests.makers import config, labels, pixels, tagged, tags, write_arrays, write_classes
 
 quick = settings(max_examples=30, deadline=None)
 CPU = torch.device("cpu")
@@ -302,7 +302,7 @@ def one_by_one(
     config: DataConfig,
 ) -> torch.Tensor:
     """The slow reference: each image by itself, pixel by pixel."""
-    count, channels, height, width = images.shape
+    count, _, height, width = images.shape
     result = torch.zeros_like(images)
     for n in range(count):
         for row in range(height):

@@ -196,7 +196,7 @@ def test_a_wrong_call_says_what_was_expected(
 
 
 def test_a_choice_outside_of_a_one_shot_model_says_what_to_do() -> None:
-    with pytest.raises(RuntimeError, match="call supernet.build"):
+    with pytest.raises(RuntimeError, match=r"call supernet\.build"):
         NestedNetwork()(torch.zeros(2, 4))
 
 

@@ -74,4 +74,4 @@ def test_environment_of_each_step(tmp_path: Path) -> None:
     steps = read_json(tmp_path / "environment.json")
     assert list(steps) == ["train", "search"]
     assert steps["train"]["command"].startswith("supernet")
-    assert {"started", "supernet", "python", "torch", "machine", "threads"} <= set(steps["train"])
+    assert {"started", "supernet", "python", "torch", "machine", "cores"} <= set(steps["train"])

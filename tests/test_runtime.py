@@ -36,7 +36,7 @@ torch.save({"model": model.state_dict(), "losses": losses}, f"{sys.argv[1]}.{run
 """
 
 
-def EVERY_OTHER(step: int) -> torch.Tensor:  # noqa: N802 -- used by name in the other process
+def EVERY_OTHER(step: int) -> torch.Tensor:
     """Live options of four ghost batches; some options are live in the first two only, or in the last two only."""
     from tests.spaces_for_tests import tiny_bender
 

@@ -13,7 +13,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from makers import (
+from PIL import Image
+
+from supernet import data, sources
+from supernet.data import load, open_test
+from supernet.sources import DataConfig, DataError, read
+from tests.makers import (
     config,
     labels,
     pixels,
@@ -27,11 +32,6 @@ from makers import (
     write_image,
     write_parquet,
 )
-from PIL import Image
-
-from supernet import data, sources
-from supernet.data import load, open_test
-from supernet.sources import DataConfig, DataError, read
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def root(tmp_path: Path) -> Path:
 def test_cifar10_batches(root: Path, protocol: int, below: str) -> None:
     write_batches(root / "in" / below, protocol)
     made = load(config(root, "cifar10", 20), seed=0)
-    test = open_test(config(root, "cifar10", 20), seed=0, record=root / "test.json")
+    test = open_test(config(root, "cifar10", 20), seed=0, record=root / "test.json", networks=["a"])
     assert made.input_shape == (3, 32, 32) and len(made.train.labels) == 80 and made.classes[5] == "dog"
     assert np.array_equal(test.images.flatten(1).numpy(), pixels(20, 3072, seed=5))
 
@@ -62,7 +62,7 @@ def test_cifar10_parquet_decodes_once(root: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(sources, "_open_image", lambda *_: pytest.fail("decoded again"))
     again = load(config(root, "cifar10", 20), seed=0)
     assert torch.equal(first.train.images, again.train.images) and first.hashes == again.hashes
-    test = open_test(config(root, "cifar10", 20), seed=0, record=root / "test.json")
+    test = open_test(config(root, "cifar10", 20), seed=0, record=root / "test.json", networks=["a"])
     assert np.array_equal(test.images[7].permute(1, 2, 0).numpy(), pixels(4, 4, 3, seed=7))
 
 
@@ -87,7 +87,7 @@ def test_folder_in_two_levels(root: Path, monkeypatch: pytest.MonkeyPatch, limit
     write_classes(root / "in" / "test", 4, 6, 3, each=3)
     (root / "in" / "train" / ".hidden").mkdir()
     made = load(config(root, "folder"), seed=0)
-    test = open_test(config(root, "folder"), seed=0, record=root / "test.json")
+    test = open_test(config(root, "folder"), seed=0, record=root / "test.json", networks=["a"])
     assert made.classes == ("a", "b") and made.input_shape == (3, 4, 6) and len(made.train.labels) == 12
     expected = [pixels(4, 6, 3, seed=ord(name) * 100 + number) for name in "ab" for number in range(3)]
     assert np.array_equal(test.images.permute(0, 2, 3, 1).numpy(), expected)
@@ -137,7 +137,7 @@ def test_image_size_applies_to_arrays(root: Path, shape: tuple[int, ...]) -> Non
 def test_arrays_with_own_test(root: Path) -> None:
     write_arrays(root / "in", tagged([*range(20)]), labels(20, 2))
     write_arrays(root / "in", tagged([*range(20, 26)]), labels(6, 2), "test_")
-    test = open_test(config(root, "arrays"), seed=0, record=root / "test.json")
+    test = open_test(config(root, "arrays"), seed=0, record=root / "test.json", networks=["a"])
     assert tags(test) == list(range(20, 26))
 
 
@@ -160,7 +160,7 @@ def test_digits() -> None:
 def test_fashion_mnist_from_a_folder(root: Path) -> None:
     write_fashion(root / "in")
     made = load(config(root, "fashion-mnist", 20), seed=0)
-    test = open_test(config(root, "fashion-mnist", 20), seed=0, record=root / "test.json")
+    test = open_test(config(root, "fashion-mnist", 20), seed=0, record=root / "test.json", networks=["a"])
     assert made.input_shape == (1, 4, 4) and len(made.train.labels) == 40 and made.classes[9] == "Ankle boot"
     assert np.array_equal(test.images[:, 0].numpy(), pixels(20, 4, 4))
 

@@ -192,7 +192,7 @@ def test_history_is_complete_after_resuming(tmp_path: Path, runtime: Runtime) ->
 def test_training_learns(runtime: Runtime) -> None:
     space = tiny_bender()
     history = fit(
-        build(space, seed=0), feed_for(space, 32), 60, TrainConfig(steps=60, batch_size=32, ghost_size=8, clip_norm=5.0),
+        build(space, seed=0), feed_for(space, 32), 60, TrainConfig(batch_size=32, ghost_size=8, clip_norm=5.0),
         runtime=runtime, draw_live=draws_for(space, 4, rate=0.01),
     )  # fmt: skip
     assert history[-1]["loss"] < 0.5 * history[0]["loss"]

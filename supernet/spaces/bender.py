@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -67,11 +67,18 @@ def bender(
         raise ValueError(f"space.order: expected bn-relu-conv or relu-bn-conv; got {order!r}")
     if len(input_shape) != 3 or min(input_shape) < 1:
         raise ValueError(f"space.input_shape: expected (channels, height, width), got {input_shape}")
-    settings = {**sizes, "input_shape": input_shape, "layout": layout, "max_ops": max_ops, "order": order}
-    network = partial(BenderNetwork, **settings, affine=affine)
+    settings: dict[str, Any] = {
+        **sizes,
+        "input_shape": input_shape,
+        "layout": layout,
+        "max_ops": max_ops,
+        "order": order,
+        "affine": affine,
+    }
+    network = partial(BenderNetwork, **settings)
     with without_data():
         choices = choices_of(network())
-    return Space("bender", choices, network, input_shape, tuple({**settings, "affine": affine}.items()))
+    return Space("bender", choices, network, input_shape, tuple(settings.items()))
 
 
 class BenderNetwork(nn.Module):
@@ -149,25 +156,18 @@ class _Cell(nn.Module):
             for channels, halvings in inputs
         )
         sources = ["last", "before", *(f"block{i + 1}" for i in range(choice_blocks))]
-        self.blocks = nn.ModuleList(
-            nn.ModuleList(
-                [
-                    Choose(
-                        f"block{i + 1}.inputs",
-                        {source: unit(width, width, 1) for source in sources[: 2 + i]},
-                        max_picks=2 + i,
-                        each_input=True,
-                    ),
-                    Choose(f"block{i + 1}.ops", _operations(width, unit), max_picks=max_ops),
-                ]
-            )
-            for i in range(choice_blocks)
-        )
+        self.blocks = nn.ModuleList()
+        for i in range(choice_blocks):
+            paths = {source: unit(width, width, 1) for source in sources[: 2 + i]}
+            choose_inputs = Choose(f"block{i + 1}.inputs", paths, max_picks=len(paths), each_input=True)
+            choose_ops = Choose(f"block{i + 1}.ops", _operations(width, unit), max_picks=max_ops)
+            self.blocks.append(nn.ModuleList([choose_inputs, choose_ops]))
 
     def forward(self, last: Tensor, before: Tensor) -> Tensor:
         parts = [prepare(x) for prepare, x in zip(self.prepare, (last, before), strict=True)]
-        for inputs, operations in self.blocks:
-            parts.append(operations(inputs(parts)))
+        for block in self.blocks:
+            choose_inputs, choose_ops = block.children()
+            parts.append(choose_ops(choose_inputs(parts)))
         return torch.cat(parts, dim=1)
 
 
@@ -216,5 +216,5 @@ def _initialise(network: nn.Module) -> None:
         if isinstance(module, nn.Conv2d):
             # Scaled to the fan-out, a convolution of concatenated inputs begins alike for any number of them.
             # torch takes no account of groups in the fan-out, so depthwise ones are scaled to the fan-in.
-            mode = "fan_out" if module.groups == 1 else "fan_in"
+            mode: Literal["fan_in", "fan_out"] = "fan_out" if module.groups == 1 else "fan_in"
             nn.init.kaiming_normal_(module.weight, mode=mode, nonlinearity="relu")
