@@ -1,6 +1,6 @@
 """Draws what a finished run found: the candidates' scores, and scores against stand-alone accuracies.
 
-    python examples/picture.py RUN_FOLDER PICTURE.svg
+python examples/picture.py RUN_FOLDER PICTURE.svg
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ import hashlib
 import math
 import os
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -33,6 +33,7 @@ __all__ = [
     "DataError",
     "Split",
     "augment",
+    "batches",
     "feed",
     "from_arrays",
     "load",
@@ -296,23 +297,35 @@ def feed(
     return batch
 
 
-def prepare(split: Split, data: Data, *, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Bring a whole split to the device, for scoring.
+def prepare(split: Split, data: Data, *, device: torch.device, images: int | None = None) -> tuple[Tensor, Tensor]:
+    """Bring a split to the device, for scoring.
 
     Args:
         split: The images to score on.
         data: Gives the normalisation.
         device: Of the result.
+        images: Only so many of them, the first; None = all.
 
     Returns:
         Images float32 [N, C, H, W], normalised and channels-last, and labels int64 [N].
     """
-    images = normalise(split.images.to(device), data.mean, data.std)
-    return images.contiguous(memory_format=torch.channels_last), split.labels.to(device)
+    pixels = normalise(split.images[:images].to(device), data.mean, data.std)
+    return pixels.contiguous(memory_format=torch.channels_last), split.labels[:images].to(device)
+
+
+def batches(split: Split, data: Data, *, device: torch.device, size: int = 250) -> Iterator[tuple[Tensor, Tensor]]:
+    """The whole split in order, `size` images at a time, each batch as from `prepare`; for splits of any size."""
+    for start in range(0, len(split.labels), size):
+        part = Split(split.images[start : start + size], split.labels[start : start + size], split.hash)
+        yield prepare(part, data, device=device)
 
 
 def _split(source: Source, config: DataConfig, seed: int) -> dict[str, NDArray[np.int64]]:
-    """Indices into the source for 'train', 'validation' and 'test', each ascending."""
+    """Indices into the source for 'train', 'validation' and 'test'.
+
+    Those of the validation split are in random order, so that its first images and every ghost batch of it are a
+    random sample even where the source is sorted by class; the others ascend.
+    """
     generator = torch.Generator().manual_seed(seed)
     labels, total = source.labels, len(source.labels)
 
@@ -330,6 +343,7 @@ def _split(source: Source, config: DataConfig, seed: int) -> dict[str, NDArray[n
             f"set data.validation to less, for example data.validation={max(1, len(train) // 5)}"
         )
     validation, train = choose(train, config.validation)
+    validation = validation[torch.randperm(len(validation), generator=generator).numpy()]
     if config.train_images is not None:
         train, _ = choose(train, min(config.train_images, len(train)))
     for part, index, setting in (

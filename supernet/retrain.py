@@ -7,13 +7,13 @@ References:
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from supernet.files import read_weights, write_json, write_weights
 from supernet.model import build
@@ -45,15 +45,15 @@ class RetrainConfig:
 
 
 @torch.inference_mode()
-def evaluate(network: nn.Module, examples: Tensor, targets: Tensor, *, runtime: Runtime, batch: int = 250) -> float:
-    """Accuracy (0 to 1) of a stand-alone network with its running statistics."""
+def evaluate(network: nn.Module, batches: Iterable[Batch], *, runtime: Runtime) -> float:
+    """Accuracy (0 to 1) over all batches of a stand-alone network with its running statistics."""
     runtime.place(network).eval()
-    right = 0
-    for first in range(0, len(examples), batch):
-        part = slice(first, first + batch)
+    right = total = 0
+    for examples, targets in batches:
         with runtime.autocast():
-            right += int((network(examples[part]).argmax(1) == targets[part]).sum())
-    return right / len(examples)
+            right += int((network(examples).argmax(1) == targets).sum())
+        total += len(targets)
+    return right / total
 
 
 def retrain(
@@ -61,7 +61,7 @@ def retrain(
     architectures: Sequence[Architecture],
     feed: Callable[[int], Callable[[int], Batch]],
     steps: int,
-    validation: tuple[Tensor, Tensor] | None,
+    validation: Callable[[], Iterable[Batch]] | None,
     config: RetrainConfig,
     *,
     runtime: Runtime,
@@ -79,7 +79,7 @@ def retrain(
         architectures: whom to train.
         feed: gives the batches of the training with this seed.
         steps: steps of the optimiser in each training.
-        validation: examples and targets of the validation split; None where it is trained on.
+        validation: gives the batches of the validation split; None where it is trained on.
         config: the training.
         runtime: device and precision.
         seed: of the run; each training derives its own.
@@ -125,7 +125,7 @@ def retrain(
         except BaseException as error:
             failures.append(error)  # the others stop too
             return
-        accuracy = None if validation is None else evaluate(network, *validation, runtime=alone)
+        accuracy = None if validation is None else evaluate(network, validation(), runtime=alone)
         write_weights(place / "weights.safetensors", network)
         result = {"architecture": str(architecture), "repeat": repeat, "seed": own, "validation": accuracy}
         write_json(place / "result.json", {**result, "history": history})
@@ -156,8 +156,7 @@ def read_network(space: Space, architecture: Architecture, folder: Path, repeat:
 def test_accuracies(
     space: Space,
     architectures: Sequence[Architecture],
-    examples: Tensor,
-    targets: Tensor,
+    test: Callable[[], Iterable[Batch]],
     repeats: int,
     *,
     runtime: Runtime,
@@ -166,13 +165,13 @@ def test_accuracies(
     """Test accuracy of each repeat of each finalist, by architecture id: the last line of `retrain`."""
     alone = runtime.one_thread()
 
-    def test(architecture: Architecture) -> list[float]:
+    def measure(architecture: Architecture) -> list[float]:
         networks = [read_network(space, architecture, folder, repeat) for repeat in range(repeats)]
-        return [evaluate(network, examples, targets, runtime=alone) for network in networks]
+        return [evaluate(network, test(), runtime=alone) for network in networks]
 
     everyone = list(dict.fromkeys(architectures))
     with runtime.workers() as run:
-        return {a.id: accuracies for a, accuracies in zip(everyone, run(test, everyone), strict=True)}
+        return {a.id: accuracies for a, accuracies in zip(everyone, run(measure, everyone), strict=True)}
 
 
 def mean_and_deviation(values: Sequence[float]) -> tuple[float, float]:

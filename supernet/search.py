@@ -37,7 +37,7 @@ class SearchConfig:
     """Distinct architectures drawn uniformly and scored; at most the size of the space."""
 
     images: int | None = None
-    """Validation images for each score, the same for all candidates; None for the whole split."""
+    """Validation images for each score, the same random ones for all candidates; None for the whole split."""
 
     ghost_size: int = 32
     """Images that share batch statistics (ours: the paper does not say; the training's ghost size)."""
@@ -179,7 +179,7 @@ def search(
 
     Args:
         model: the trained one-shot model.
-        examples: validation examples [N, ...], on the model's device.
+        examples: the validation examples to score on [N, ...], on the model's device.
         targets: classes, int64 [N].
         costs: of the space.
         config: how many, on how many images.
@@ -197,20 +197,19 @@ def search(
         ValueError: more candidates than the space has.
     """
     drawn = model.space.sample_distinct(config.candidates, generator=stream(seed, "search"))
-    used = slice(0, config.images)
     with closing(_open(table)) as connection:
         known = {text for (text,) in connection.execute("SELECT architecture FROM candidates")}
         waiting = [architecture for architecture in drawn if str(architecture) not in known]
         scores = score(
             model,
             waiting,
-            examples[used],
-            targets[used],
+            examples,
+            targets,
             runtime=runtime,
             ghost_size=config.ghost_size,
             ghosts_per_forward=config.ghosts_per_forward,
         )
-        images = len(examples[used]) // config.ghost_size * config.ghost_size
+        images = len(examples) // config.ghost_size * config.ghost_size
         best = max((a for (a,) in connection.execute("SELECT accuracy FROM candidates")), default=0.0)
         committed = time.monotonic()
         done = len(drawn) - len(waiting)

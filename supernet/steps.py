@@ -25,7 +25,7 @@ from supernet import paths
 from supernet.analysis import rank_correlation
 from supernet.config import Config, make_space
 from supernet.cost import CostTable, cost_table
-from supernet.data import Data, Split, feed, open_test, prepare
+from supernet.data import Data, Split, batches, feed, open_test, prepare
 from supernet.files import read_json, read_weights, write_atomically, write_json, write_weights
 from supernet.model import OneShot, build
 from supernet.randomness import derive, stream
@@ -97,7 +97,7 @@ def search_step(folder: Path, runtime: Runtime, watch: Watch) -> bool:
     runtime.place(model)
     candidates = search(
         model,
-        *prepare(data.validation, data, device=runtime.device),
+        *prepare(data.validation, data, device=runtime.device, images=config.search.images),
         cost_table(model.space),
         config.search,
         runtime=runtime,
@@ -128,14 +128,13 @@ def retrain_step(folder: Path, runtime: Runtime, watch: Watch) -> bool:
         dict.fromkeys(a for members in groups.values() for a in members), key=lambda a: -costs.cost(a).macs
     )
     place, settings = folder / "retrain", config.retrain.train
-    validation = prepare(data.validation, data, device=runtime.device)
     images = data.train if config.retrain.images == "train" else _both(data)
     retrain(
         space,
         everyone,
         lambda seed: feed(images, data, config.data, batch_size=settings.batch_size, seed=seed, device=runtime.device),
         settings.total_steps(len(images.labels)),
-        validation if config.retrain.images == "train" else None,
+        (lambda: batches(data.validation, data, device=runtime.device)) if config.retrain.images == "train" else None,
         config.retrain,
         runtime=runtime,
         seed=config.seed,
@@ -147,12 +146,11 @@ def retrain_step(folder: Path, runtime: Runtime, watch: Watch) -> bool:
     scored = {c.architecture: c for c in read_candidates(folder / "candidates.sqlite", model.space)}
     for architecture in everyone:
         if architecture not in scored:  # All On, which is drawn by no search
-            used = slice(0, config.search.images)
-            accuracy, loss = next(
-                score(model, [architecture], validation[0][used], validation[1][used], runtime=runtime,
-                      ghost_size=config.search.ghost_size)
-            )  # fmt: skip
-            scored[architecture] = Candidate(architecture, accuracy, loss, len(validation[1][used]), 0, 0, 0)
+            examples, targets = prepare(data.validation, data, device=runtime.device, images=config.search.images)
+            ((accuracy, loss),) = score(
+                model, [architecture], examples, targets, runtime=runtime, ghost_size=config.search.ghost_size
+            )
+            scored[architecture] = Candidate(architecture, accuracy, loss, len(targets), 0, 0, 0)
     networks = [network_row(costs, scored[a], place, config.retrain.repeats) for a in everyone]
     # From here on nothing is chosen any more. This line opens the test split.
     test = open_test(
@@ -161,7 +159,7 @@ def retrain_step(folder: Path, runtime: Runtime, watch: Watch) -> bool:
     tested = test_accuracies(
         space,
         everyone,
-        *prepare(test, data, device=runtime.device),
+        lambda: batches(test, data, device=runtime.device),
         config.retrain.repeats,
         runtime=runtime,
         folder=place,
@@ -267,11 +265,10 @@ def score_file(folder: Path, architectures: Path, out: Path, watch: Watch) -> in
             raise RunError(f"{out} holds the scores of other architectures: choose another file or delete it")
     waiting = wanted[len(rows) :]
     runtime.place(model)
-    examples, targets = prepare(data.validation, data, device=runtime.device)
-    used = slice(0, config.search.images)
+    examples, targets = prepare(data.validation, data, device=runtime.device, images=config.search.images)
     picked = [architecture for _, architecture in waiting]
     scores = score(
-        model, picked, examples[used], targets[used], runtime=runtime, ghost_size=config.search.ghost_size,
+        model, picked, examples, targets, runtime=runtime, ghost_size=config.search.ghost_size,
         ghosts_per_forward=config.search.ghosts_per_forward,
     )  # fmt: skip
     costs = cost_table(model.space).costs(picked).tolist()

@@ -80,3 +80,9 @@ def test_no_global_random_state_in_the_package() -> None:
         text = path.read_text()
         assert "np.random." not in text, path
         assert "import random" not in text, path
+
+
+def test_the_test_split_is_opened_in_one_place() -> None:
+    users = [path.name for path in PACKAGE.rglob("*.py") if "open_test(" in path.read_text()]
+    assert sorted(users) == ["data.py", "steps.py"]
+    assert (PACKAGE / "steps.py").read_text().count("open_test(") == 1

@@ -19,7 +19,11 @@ test_accuracies.__test__ = False  # type: ignore[attr-defined] -- a function of 
 SPACE = tiny_bender()
 WHO = [SPACE.at(5), SPACE.at(77), SPACE.everything_on()]
 CONFIG = RetrainConfig(repeats=2, train=TrainConfig(steps=4, batch_size=8, ghost_size=4))
-VALIDATION = feed_for(SPACE, 40)(999)
+
+
+def validation() -> list[tuple[Tensor, Tensor]]:
+    x, y = feed_for(SPACE, 40)(999)
+    return list(zip(x.split(15), y.split(15), strict=True))
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +34,7 @@ def runtime() -> Runtime:
 def run(folder: Path, runtime: Runtime, stop_after: int | None = None, config: RetrainConfig = CONFIG) -> None:
     asked = iter(range(10**6))
     retrain(
-        SPACE, [*WHO, WHO[0]], lambda seed: feed_for(SPACE, 8), 4, VALIDATION, config, runtime=runtime, seed=3,
+        SPACE, [*WHO, WHO[0]], lambda seed: feed_for(SPACE, 8), 4, validation, config, runtime=runtime, seed=3,
         folder=folder, stop=lambda: stop_after is not None and next(asked) >= stop_after,
     )  # fmt: skip
 
@@ -51,9 +55,9 @@ def test_each_finalist_is_trained_once_for_each_repeat(tmp_path: Path, runtime: 
     for architecture in WHO:
         network = read_network(SPACE, architecture, tmp_path, 1)
         assert not network.training
-        measured = evaluate(network, *VALIDATION, runtime=runtime)
+        measured = evaluate(network, validation(), runtime=runtime)
         assert results(tmp_path)[f"{architecture.id}/1/result.json"] == measured
-    tested = test_accuracies(SPACE, WHO, *VALIDATION, 2, runtime=runtime, folder=tmp_path)
+    tested = test_accuracies(SPACE, WHO, validation, 2, runtime=runtime, folder=tmp_path)
     assert {(i, r): tested[i][r] for i in tested for r in range(2)} == {
         (a.id, r): results(tmp_path)[f"{a.id}/{r}/result.json"] for a in WHO for r in range(2)
     }
@@ -87,17 +91,18 @@ def test_one_that_diverges_stops_all_and_says_so(tmp_path: Path, runtime: Runtim
         return batch
 
     with pytest.raises(Diverged, match="lower the learning rate"):
-        retrain(SPACE, WHO, feed, 4, VALIDATION, config, runtime=runtime, seed=3, folder=tmp_path)
+        retrain(SPACE, WHO, feed, 4, validation, config, runtime=runtime, seed=3, folder=tmp_path)
 
 
 def test_evaluation_uses_running_statistics_and_every_example(runtime: Runtime) -> None:
     network = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(64), nn.Linear(64, 3))
-    x, y = VALIDATION
+    x, y = feed_for(SPACE, 40)(999)
     with torch.no_grad():
         one_by_one = torch.cat([network.eval()(x[i : i + 1]) for i in range(len(x))]).argmax(1)
     expected = float((one_by_one == y).double().mean())
     for batch in (1, 7, 40, 1000):
-        assert evaluate(network.train(), x, y, runtime=runtime, batch=batch) == expected
+        parts = zip(x.split(batch), y.split(batch), strict=True)
+        assert evaluate(network.train(), parts, runtime=runtime) == expected
 
 
 def test_networks_that_are_missing_or_damaged(tmp_path: Path, runtime: Runtime) -> None:
