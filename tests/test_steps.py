@@ -5,11 +5,13 @@ from typing import Any
 import pytest
 import torch
 
-from supernet import load
+from supernet import data, load, steps
+from supernet.cli import main
 from supernet.config import SpaceConfig, make_space
 from supernet.files import read_json
 from supernet.runs import RunError
 from supernet.steps import summarise
+from tests.conftest import TINY
 
 SPACE = make_space(SpaceConfig(settings={"filters": 1, "cells": 1, "choice_blocks": 1}), 10, (1, 8, 8))
 MEMBERS = [SPACE.at(i) for i in range(4)]
@@ -106,3 +108,33 @@ def test_summarise_takes_groups_as_they_are() -> None:
     groups = copy.deepcopy(GROUPS)
     summarise(groups, rows(VALIDATION, VALIDATION), OPENED)
     assert groups == GROUPS
+
+
+def test_the_test_split_is_not_reached_before_the_last_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When it is opened all networks are trained and scored; until then its images are in nobody's hands."""
+    folder, seen = tmp_path / "run", []
+    real, known = data.open_test, set()
+
+    def opening(*arguments: Any, **named: Any) -> data.Split:
+        groups = read_json(folder / "finalists.json")
+        trained = {read_json(path)["architecture"] for path in (folder / "retrain").rglob("result.json")}
+        seen.append(trained == {text for members in groups.values() for text in members})
+        assert not (folder / "results.json").exists()
+        test = real(*arguments, **named)
+        assert not known & {image.numpy().tobytes() for image in test.images}
+        return test
+
+    def loading(*arguments: Any, **named: Any) -> data.Data:
+        loaded = load_data(*arguments, **named)
+        for split in (loaded.train, loaded.validation):
+            known.update(image.numpy().tobytes() for image in split.images)
+        return loaded
+
+    load_data = data.load
+    monkeypatch.setattr(steps, "open_test", opening)
+    monkeypatch.setattr(data, "load", loading)
+    for step in ("train", "search"):
+        assert main([step, str(folder), *(("digits-smoke", *TINY) if step == "train" else ())]) == 0
+        assert not seen
+    assert main(["retrain", str(folder)]) == 0
+    assert seen == [True]
