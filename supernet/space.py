@@ -97,6 +97,8 @@ class Space:
             (`build` seeds it); takes no argument.
         input_shape: of one example, without the batch dimension.
         settings: the fixed sizes, for people and files (filters, cells, classes, ...).
+        read: rewrites the text that a benchmark has for an architecture into ours, and returns other texts as they
+            are; `parse` then takes both.
     """
 
     name: str
@@ -104,6 +106,7 @@ class Space:
     network: Callable[[], nn.Module] = field(compare=False, repr=False)
     input_shape: tuple[int, ...] = ()
     settings: tuple[tuple[str, object], ...] = ()
+    read: Callable[[str], str] | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         known: dict[str, Choice] = {}
@@ -216,7 +219,7 @@ class Space:
             ArchitectureError: the text does not fit this space; the message names the choice.
         """
         given: dict[str, tuple[str, ...]] = {}
-        for word in text.split():
+        for word in (self.read(text) if self.read else text).split():
             name, equals, options = word.partition("=")
             if not equals or name in given:
                 raise ArchitectureError(f"expected words CHOICE=OPTION+OPTION, each choice once; got {word!r}")

@@ -8,13 +8,28 @@ from torch import Tensor, nn
 from supernet.layers import Choose
 from supernet.model import OneShot, build, choices_of
 from supernet.space import Space
-from supernet.spaces import bender
+from supernet.spaces import bender, macro, nasbench201
 
 
 def tiny_bender(**changes: object) -> Space:
     """Two cells of two blocks with two filters on 8x8 images of one channel."""
     settings = {"filters": 2, "num_classes": 3, "cells": 2, "choice_blocks": 2, "input_shape": (1, 8, 8), **changes}
     return bender(**settings)
+
+
+def tiny_nasbench201(**changes: object) -> Space:
+    """One cell in each stage, two channels in the first, on 8x8 images of one channel."""
+    settings = {"channels": 2, "cells_per_stage": 1, "num_classes": 3, "input_shape": (1, 8, 8), **changes}
+    return nasbench201(**settings)
+
+
+def tiny_macro(**changes: object) -> Space:
+    """Two channels in the stem, on 16x16 images of one channel.
+
+    The last layers see 2x2 pixels. At one pixel, batch norm of what is the same for every image would magnify rounding.
+    """
+    settings = {"channels": 2, "num_classes": 3, "input_shape": (1, 16, 16), **changes}
+    return macro(**settings)
 
 
 class NestedNetwork(nn.Module):

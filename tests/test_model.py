@@ -15,10 +15,16 @@ from supernet.layers import Choose, GhostBatchNorm
 from supernet.model import OneShot, build, choices_of, extract, parameters_within
 from supernet.space import Architecture, ArchitectureError, Space
 from tests import reference
-from tests.spaces_for_tests import NestedNetwork, nested, one_shot, tiny_bender
+from tests.spaces_for_tests import NestedNetwork, nested, one_shot, tiny_bender, tiny_macro, tiny_nasbench201
 
-SPACES = [tiny_bender(), tiny_bender(order="relu-bn-conv", affine=False, cells=3), nested()]
-IDS = ["bender", "bender-relu-bn-conv", "nested"]
+SPACES = [
+    tiny_bender(),
+    tiny_bender(order="relu-bn-conv", affine=False, cells=3),
+    nested(),
+    tiny_nasbench201(),
+    tiny_macro(),
+]
+IDS = ["bender", "bender-relu-bn-conv", "nested", "nasbench201", "macro"]
 
 
 def examples(space: Space, number: int) -> torch.Tensor:

@@ -6,7 +6,9 @@ from collections.abc import Callable
 
 from supernet.space import Space
 from supernet.spaces.bender import bender
+from supernet.spaces.macro import macro
+from supernet.spaces.nasbench201 import nasbench201
 
-SPACES: dict[str, Callable[..., Space]] = {"bender": bender}
+SPACES: dict[str, Callable[..., Space]] = {"bender": bender, "nasbench201": nasbench201, "macro": macro}
 
-__all__ = ["SPACES", "bender"]
+__all__ = ["SPACES", "bender", "macro", "nasbench201"]

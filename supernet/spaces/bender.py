@@ -17,8 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from supernet.layers import Choose
-from supernet.model import choices_of, without_data
 from supernet.space import Space
+from supernet.spaces.blocks import check_sizes, space_of
 
 LAYOUTS: dict[str, tuple[int, tuple[int, int]]] = {"cifar": (3, (1, 1)), "imagenet": (4, (2, 2))}
 """For each layout the number of resolutions that the cells are spread over, and the strides of the two stems."""
@@ -58,15 +58,11 @@ def bender(
         ValueError: a size is not positive, the image too small, or the layout or order unknown.
     """
     sizes = {"filters": filters, "num_classes": num_classes, "cells": cells, "choice_blocks": choice_blocks}
-    for name, value in sizes.items():
-        if value < 1:
-            raise ValueError(f"space.{name}: expected at least 1, got {value}")
+    check_sizes(sizes, input_shape)
     if layout not in LAYOUTS:
         raise ValueError(f"space.layout: expected one of {', '.join(LAYOUTS)}; got {layout!r}")
     if order not in ("bn-relu-conv", "relu-bn-conv"):
         raise ValueError(f"space.order: expected bn-relu-conv or relu-bn-conv; got {order!r}")
-    if len(input_shape) != 3 or min(input_shape) < 1:
-        raise ValueError(f"space.input_shape: expected (channels, height, width), got {input_shape}")
     settings: dict[str, Any] = {
         **sizes,
         "input_shape": input_shape,
@@ -75,10 +71,7 @@ def bender(
         "order": order,
         "affine": affine,
     }
-    network = partial(BenderNetwork, **settings)
-    with without_data():
-        choices = choices_of(network())
-    return Space("bender", choices, network, input_shape, tuple(settings.items()))
+    return space_of("bender", BenderNetwork, settings)
 
 
 class BenderNetwork(nn.Module):

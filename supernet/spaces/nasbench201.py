@@ -1,0 +1,207 @@
+"""The space of NAS-Bench-201: 15,625 cells of four nodes, the same cell at every place of the network.
+
+Weights begin as torch makes them, as in the benchmark. Marked as ours where the benchmark is silent: images of odd
+size, which it does not have, are halved upwards.
+
+References:
+    Dong and Yang, "NAS-Bench-201: Extending the Scope of Reproducible Neural Architecture Search", ICLR 2020,
+    section 2; the published code where the paper is silent.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from supernet.layers import Choose
+from supernet.space import Architecture, Space
+from supernet.spaces.blocks import check_sizes, conv_norm, single_picks, space_of
+
+EDGES = tuple((source, node) for node in range(1, 4) for source in range(node))
+"""The six edges of a cell, from node to node, in the order of the benchmark's text."""
+
+NAMES = tuple(f"edge{source}-{node}" for source, node in EDGES)
+"""The choices: one for each edge."""
+
+STAGES = 3
+"""Numbers of channels: C, 2C and 4C."""
+
+
+def nasbench201(
+    channels: int = 16,
+    cells_per_stage: int = 5,
+    num_classes: int = 10,
+    input_shape: tuple[int, int, int] = (3, 32, 32),
+    affine: bool = True,
+) -> Space:
+    """The cell space of NAS-Bench-201.
+
+    An architecture is also read from the benchmark's own text, like ``|nor_conv_3x3~0|+|none~0|skip_connect~1|+...``.
+
+    Parameters are those that the benchmark publishes. Its FLOPs are multiply-adds like ours, and it counts the offsets
+    of the classifier besides: its figure is ours plus `num_classes`. Neither counts batch norm or pooling.
+
+    Args:
+        channels: C, of the first of three stages; 16 in the benchmark.
+        cells_per_stage: N, cells in each stage; 5 in the benchmark.
+        num_classes: number of classes.
+        input_shape: (C, H, W) of an image, in pixels.
+        affine: whether batch norm has a scale and an offset; it has in the benchmark.
+
+    Returns:
+        The space; it has 15,625 architectures.
+
+    Raises:
+        ValueError: a size is not positive.
+    """
+    sizes = {"channels": channels, "cells_per_stage": cells_per_stage, "num_classes": num_classes}
+    check_sizes(sizes, input_shape)
+    settings: dict[str, Any] = {**sizes, "input_shape": input_shape, "affine": affine}
+    return space_of("nasbench201", NasBench201Network, settings, _read)
+
+
+def to_string(architecture: Architecture) -> str:
+    """The benchmark's own text of an architecture: for each node its edges as ``operation~source``.
+
+    Raises:
+        ArchitectureError: the architecture is of another space, or no single option is picked somewhere.
+    """
+    nodes: dict[int, list[str]] = {}
+    for (source, node), operation in zip(EDGES, single_picks(architecture, NAMES), strict=True):
+        nodes.setdefault(node, []).append(f"{operation}~{source}")
+    return "+".join(f"|{'|'.join(edges)}|" for edges in nodes.values())
+
+
+def from_string(space: Space, text: str) -> Architecture:
+    """The architecture with this text, the benchmark's or ours.
+
+    Raises:
+        ArchitectureError: the text does not fit the space.
+    """
+    return space.parse(_read(text))
+
+
+def canonical(architecture: Architecture, *, complete: bool = False) -> str:
+    """A text that architectures with the same function share, up to the values of weights.
+
+    It writes out the sum that arrives at the last node. Zeros and skips leave no trace in it, and a convolution of
+    zero counts as zero, as the benchmark has it; in truth batch norm's offset remains.
+
+    Args:
+        architecture: of this space.
+        complete: False follows the benchmark and gives its 6,466 classes. It compares sums as text, and so does not
+            see that a sum of zeros is zero, nor that (a + b) + c is a + (b + c). True sees both: 4,930 classes.
+
+    Raises:
+        ArchitectureError: the architecture is of another space, or no single option is picked somewhere.
+    """
+    nodes: list[list[str]] = [["0"], [], [], []]  # the terms of the sum at each node; the cell's input is "0"
+    for (source, node), operation in zip(EDGES, single_picks(architecture, NAMES), strict=True):
+        terms = sorted(nodes[source])
+        if operation == "none" or terms in ([], ["#"]):
+            nodes[node] += [] if complete else ["#"]
+        elif operation == "skip_connect":
+            nodes[node] += terms if complete else ["+".join(terms)]
+        else:
+            nodes[node].append(f"({'+'.join(terms)})@{operation}")
+    return "+".join(sorted(nodes[3]))
+
+
+def _read(text: str) -> str:
+    """The benchmark's text in words CHOICE=OPTION; a text without bars as it is."""
+    if "|" not in text:
+        return text
+    words = []
+    for node, edges in enumerate(text.strip().split("+"), start=1):
+        for edge in edges.strip("|").split("|"):
+            operation, _, source = edge.partition("~")
+            words.append(f"edge{source}-{node}={operation}")
+    return " ".join(words)
+
+
+class NasBench201Network(nn.Module):
+    """Stem, three stages of cells with residual blocks between them, classifier. Arguments as for `nasbench201`."""
+
+    def __init__(
+        self, channels: int, cells_per_stage: int, num_classes: int, input_shape: tuple[int, int, int], affine: bool
+    ) -> None:
+        super().__init__()
+        self.stem = conv_norm(input_shape[0], channels, 3, affine=affine)
+        self.body = nn.Sequential()
+        width = channels
+        for stage in range(STAGES):
+            if stage:
+                self.body.append(_Halve(width, affine))
+                width *= 2
+            for _ in range(cells_per_stage):
+                self.body.append(_Cell(width, affine))
+        self.head = nn.Sequential(
+            nn.BatchNorm2d(width, affine=affine),
+            nn.ReLU(),
+            nn.AdaptiveAvgPool2d(1),
+            nn.Flatten(),
+            nn.Linear(width, num_classes),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.head(self.body(self.stem(x)))
+        return logits
+
+
+class _Cell(nn.Module):
+    """Four nodes, each the sum of what its edges bring from all nodes before it; the last one is the output."""
+
+    def __init__(self, width: int, affine: bool) -> None:
+        super().__init__()
+        self.edges = nn.ModuleList(Choose(name, _operations(width, affine)) for name in NAMES)
+
+    def forward(self, x: Tensor) -> Tensor:
+        nodes = [x]
+        for (source, node), edge in zip(EDGES, self.edges, strict=True):
+            y = edge(nodes[source])
+            if node == len(nodes):
+                nodes.append(y)
+            else:
+                nodes[node] = nodes[node] + y
+        return nodes[-1]
+
+
+class _Halve(nn.Module):
+    """The residual block between two stages: half the resolution, twice the channels."""
+
+    def __init__(self, width: int, affine: bool) -> None:
+        super().__init__()
+        self.residual = nn.Sequential(
+            *_relu_conv_norm(width, 2 * width, 3, affine, stride=2), *_relu_conv_norm(2 * width, 2 * width, 3, affine)
+        )
+        # Rounded upwards like the convolution, for images of odd size; for even ones it makes no difference.
+        self.shortcut = nn.Sequential(nn.AvgPool2d(2, ceil_mode=True), nn.Conv2d(width, 2 * width, 1, bias=False))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.shortcut(x) + self.residual(x)
+        return y
+
+
+class _Zero(nn.Module):
+    """Zero times the input, as in the benchmark: what comes before is live, with a gradient that is zero."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * 0
+
+
+def _operations(width: int, affine: bool) -> dict[str, nn.Module]:
+    """The benchmark's five operations by its names; all keep the size."""
+    return {
+        "none": _Zero(),
+        "skip_connect": nn.Identity(),
+        "nor_conv_1x1": _relu_conv_norm(width, width, 1, affine),
+        "nor_conv_3x3": _relu_conv_norm(width, width, 3, affine),
+        "avg_pool_3x3": nn.AvgPool2d(3, 1, 1, count_include_pad=False),
+    }
+
+
+def _relu_conv_norm(
+    channels_in: int, channels_out: int, kernel: int, affine: bool, *, stride: int = 1
+) -> nn.Sequential:
+    return nn.Sequential(nn.ReLU(), *conv_norm(channels_in, channels_out, kernel, stride=stride, affine=affine))

@@ -1,0 +1,167 @@
+"""The space of NAS-Bench-201 against the figures that the benchmark publishes."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from supernet.cost import cost_table, measure
+from supernet.layers import Choose
+from supernet.model import build
+from supernet.space import Architecture, ArchitectureError
+from supernet.spaces import nasbench201
+from supernet.spaces.nasbench201 import EDGES, canonical, from_string, to_string
+from tests.spaces_for_tests import one_shot, tiny_bender, tiny_nasbench201
+
+SPACE = nasbench201()
+EVERY = list(SPACE)
+LARGEST = "|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|+|nor_conv_3x3~0|nor_conv_3x3~1|nor_conv_3x3~2|"
+FIRST = "|avg_pool_3x3~0|+|nor_conv_1x1~0|skip_connect~1|+|nor_conv_1x1~0|skip_connect~1|skip_connect~2|"
+SECOND = "|nor_conv_3x3~0|+|nor_conv_3x3~0|avg_pool_3x3~1|+|skip_connect~0|nor_conv_3x3~1|skip_connect~2|"
+ZERO = "|none~0|+|none~0|none~1|+|none~0|none~1|none~2|"
+
+# Parameters and FLOPs as published, in units, for CIFAR-10, CIFAR-100 and ImageNet16-120 (classes, pixels). The largest
+# and the smallest cells are the ends of the published ranges, the other two have the benchmark's numbers 0 and 1.
+PUBLISHED = [
+    (LARGEST, 10, 32, 1_531_546, 220_119_690),
+    (LARGEST, 100, 32, 1_537_396, 220_125_540),
+    (LARGEST, 120, 16, 1_538_696, 55_037_560),
+    (FIRST, 10, 32, 129_306, 15_647_370),
+    (SECOND, 10, 32, 802_426, 113_951_370),
+    (ZERO, 10, 32, 73_306, 7_783_050),
+    (ZERO, 100, 32, 79_156, 7_788_900),
+    (ZERO, 120, 16, 80_456, 1_953_400),
+]
+
+
+@pytest.mark.parametrize(("text", "classes", "pixels", "params", "flops"), PUBLISHED)
+def test_published_costs(text: str, classes: int, pixels: int, params: int, flops: int) -> None:
+    """To the last unit. The benchmark counts the offsets of the classifier as FLOPs, one for each class."""
+    space = nasbench201(num_classes=classes, input_shape=(3, pixels, pixels))
+    cost = cost_table(space).cost(space.parse(text))
+    assert (cost.params, cost.macs + classes) == (params, flops)
+
+
+def test_costs_equal_measured() -> None:
+    architecture = SPACE.parse(FIRST)
+    assert cost_table(SPACE).cost(architecture) == measure(build(SPACE, architecture), SPACE.input_shape)
+
+
+def test_published_range_of_costs() -> None:
+    costs = cost_table(SPACE).costs(EVERY)
+    assert costs.min(0)[[0, 2]].tolist() == [73_306, 7_783_050 - 10]
+    assert costs.max(0)[[0, 2]].tolist() == [1_531_546, 220_119_690 - 10]
+
+
+def test_number_of_architectures() -> None:
+    assert SPACE.size == len(set(EVERY)) == 5**6 == 15_625
+
+
+def test_every_text_goes_there_and_back() -> None:
+    texts = {to_string(architecture): architecture for architecture in EVERY}
+    assert len(texts) == len(EVERY)
+    assert all(from_string(SPACE, text) == architecture for text, architecture in texts.items())
+
+
+@given(st.lists(st.sampled_from(SPACE.choices[0].options), min_size=6, max_size=6))
+def test_text_by_the_benchmarks_rule(ops: list[str]) -> None:
+    text = "|{}~0|+|{}~0|{}~1|+|{}~0|{}~1|{}~2|".format(*ops)
+    architecture = SPACE.parse(f" {text}\n")
+    assert to_string(architecture) == text
+    assert SPACE.parse(str(architecture)) == from_string(SPACE, str(architecture)) == architecture
+    for (source, node), operation in zip(EDGES, ops, strict=True):
+        assert dict(architecture.picks)[f"edge{source}-{node}"] == (operation,)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("|", "no choice 'edge-1'"),
+        ("|none~0|+|none~0|none~1|", "choice 'edge0-3' has no pick"),
+        (ZERO.replace("none~2", "zero~2"), "edge2-3=zero: expected distinct options of none, skip_connect"),
+        (ZERO.replace("none~2", "none~1"), "each choice once; got 'edge1-3=none'"),
+        (f"{ZERO}+|none~0|", "no choice 'edge0-4'"),
+    ],
+)
+def test_a_text_that_does_not_fit_says_why(text: str, message: str) -> None:
+    with pytest.raises(ArchitectureError, match=message):
+        from_string(SPACE, text)
+
+
+@pytest.mark.parametrize("function", [to_string, canonical])
+@pytest.mark.parametrize("architecture", [SPACE.everything_on(), tiny_bender().at(0)], ids=["everything", "bender"])
+def test_only_single_operations_of_this_space(function: object, architecture: Architecture) -> None:
+    with pytest.raises(ArchitectureError, match="expected one option for each of edge0-1, edge0-2"):
+        function(architecture)  # type: ignore[operator]
+
+
+def test_number_of_classes() -> None:
+    """The benchmark's own number, and what remains when zeros and the order of sums are seen everywhere."""
+    published = [canonical(architecture) for architecture in EVERY]
+    complete = [canonical(architecture, complete=True) for architecture in EVERY]
+    assert (len(set(published)), len(set(complete))) == (6_466, 4_930)
+    assert len(set(zip(published, complete, strict=True))) == 6_466, "a published class was split"
+
+
+@pytest.mark.parametrize("complete", [False, True])
+def test_one_class_is_one_function(complete: bool) -> None:
+    """Of all cells without convolutions, whose function does not depend on weights."""
+    model = one_shot(tiny_nasbench201())
+    cells = [a for a in model.space if "conv" not in str(a)]
+    images = torch.randn(2, 1, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        outputs = model(images.repeat(len(cells), 1, 1, 1), model.space.live(cells)).unflatten(0, (len(cells), 2))
+    classes: dict[str, list[torch.Tensor]] = defaultdict(list)
+    for cell, output in zip(cells, outputs, strict=True):
+        classes[canonical(cell, complete=complete)].append(output)
+    assert len(classes) < len(cells) == 3**6
+    for members in classes.values():
+        for member in members:
+            torch.testing.assert_close(member, members[0], rtol=1e-7, atol=1e-7)
+
+
+def test_every_cell_follows_the_same_choices() -> None:
+    network = nasbench201(channels=1, cells_per_stage=2).network()
+    names = [module.choice.name for module in network.modules() if isinstance(module, Choose)]
+    assert names == [choice.name for choice in SPACE.choices] * 6
+
+
+def test_resolution_halves_and_channels_double_between_stages() -> None:
+    space = nasbench201(channels=2, cells_per_stage=1, input_shape=(3, 16, 16))
+    network = build(space, space.parse(LARGEST), seed=0).eval()
+    sizes = []
+    for module in network.body:
+        module.register_forward_hook(lambda _, __, output: sizes.append(tuple(output.shape[1:])))
+    network(torch.zeros(1, 3, 16, 16))
+    assert sizes == [(2, 16, 16), (4, 8, 8), (4, 8, 8), (8, 4, 4), (8, 4, 4)]
+
+
+@pytest.mark.parametrize("shape", [(3, 32, 32), (2, 9, 13), (1, 1, 1)])
+def test_any_size_runs(shape: tuple[int, int, int]) -> None:
+    space = nasbench201(1, 1, 5, shape)
+    network = build(space, space.everything_on(), seed=0).eval()
+    assert network(torch.zeros(2, *shape)).shape == (2, 5)
+
+
+def test_pooling_at_the_border_averages_what_is_there() -> None:
+    network = build(
+        tiny_nasbench201(),
+        tiny_nasbench201().parse(ZERO.replace("none~0|none~1|none~2", "avg_pool_3x3~0|none~1|none~2")),
+    )
+    ones = torch.ones(1, 2, 5, 5)
+    torch.testing.assert_close(network.body[0](ones), ones)
+
+
+@pytest.mark.parametrize("name", ["channels", "cells_per_stage", "num_classes"])
+def test_bad_sizes(name: str) -> None:
+    with pytest.raises(ValueError, match=f"space.{name}: expected at least 1, got 0"):
+        nasbench201(**{name: 0})
+
+
+def test_bad_shape() -> None:
+    with pytest.raises(ValueError, match=r"expected \(channels, height, width\)"):
+        nasbench201(input_shape=(3, 32))  # type: ignore[arg-type]
