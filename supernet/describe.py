@@ -117,7 +117,9 @@ def print_result(result: dict[str, Any]) -> None:
     if agreement["kendall"] is not None:
         _print_text(
             f"one-shot score against validation accuracy of {agreement['n']} networks: "
-            f"Kendall tau {agreement['kendall']:.2f}, Spearman {agreement['spearman']:.2f}"
+            f"Kendall tau {agreement['kendall']:.2f} (95% of bootstrap samples: "
+            f"{agreement['kendall_interval'][0]:.2f} to {agreement['kendall_interval'][1]:.2f}), "
+            f"Spearman {agreement['spearman']:.2f}; the finalists are no random sample of the candidates"
         )
     _print_text(f"the test split was opened once, at {result['test_split']['opened']}")
 

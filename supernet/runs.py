@@ -20,6 +20,7 @@ Every file is written whole or not at all.
 
 from __future__ import annotations
 
+import itertools
 import platform
 import shlex
 import sys
@@ -47,7 +48,8 @@ class RunError(ValueError):
 def create_run(folder: Path, config: Config) -> None:
     """Makes a run folder, or accepts the one that is there if it has the same configuration.
 
-    Device and processes (`runtime`) may change: a run moves from one machine to another.
+    Device and processes (`runtime`) may change: a run moves from one machine to another. So may `retrain`, for instance
+    after a network diverged, until the test split is opened; networks trained before are set aside.
 
     Raises:
         RunError: the folder has another configuration in which work was done already, or is of something else.
@@ -56,17 +58,16 @@ def create_run(folder: Path, config: Config) -> None:
     if path.exists():
         differing = differences(open_run(folder), config)
         changed = [text for text in differing if not text.startswith("runtime.")]
-        # A first try that found its data or device wanting must not stand in the way of the second.
-        if changed and not {entry.name for entry in folder.iterdir()} <= {
-            "config.yaml",
-            "data.json",
-            "environment.json",
-        }:
+        begun = {entry.name for entry in folder.iterdir()} - {"config.yaml", "data.json", "environment.json"}
+        tested = (folder / "retrain" / "test_opened.json").exists()
+        if changed and begun and (tested or not all(text.startswith("retrain.") for text in changed)):
             raise RunError(
                 f"{folder} was made with another configuration ({'; '.join(changed)}): choose another folder, or "
                 "delete this one"
             )
-        if changed:
+        if changed and begun:
+            _set_aside(folder / "retrain")
+        elif changed:  # a first try that found its data or device wanting must not stand in the way of the second
             (folder / "data.json").unlink(missing_ok=True)
         if not differing:
             return
@@ -76,6 +77,13 @@ def create_run(folder: Path, config: Config) -> None:
     elif folder.exists() and not all(entry.name.startswith(".") for entry in folder.iterdir()):
         raise RunError(f"{folder} is there and is no run folder: choose a new or empty folder")
     write_atomically(path, lambda file: file.write(to_yaml(config).encode()))
+
+
+def _set_aside(folder: Path) -> None:
+    """Renames a folder, if it is there, so that nothing in it is lost or taken for something new."""
+    if folder.exists():
+        number = next(n for n in itertools.count(1) if not folder.with_name(f"{folder.name}.before-{n}").exists())
+        folder.rename(folder.with_name(f"{folder.name}.before-{number}"))
 
 
 def open_run(folder: Path) -> Config:

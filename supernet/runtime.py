@@ -35,7 +35,7 @@ class RuntimeConfig:
     """Pieces of work side by side on a CPU; None for one on each core. Results do not depend on it."""
 
     nodes: int = 1
-    """Machines; each starts the same command, with the environment variables that torchrun sets."""
+    """Machines; each starts the same command on a shared run folder, with the variables that torchrun sets."""
 
     def __post_init__(self) -> None:
         for name in ("devices", "threads", "nodes"):

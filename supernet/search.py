@@ -7,6 +7,7 @@ References:
 from __future__ import annotations
 
 import itertools
+import math
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -76,6 +77,8 @@ class SearchConfig:
         for name, value in least.items():
             if getattr(self, name) is not None and getattr(self, name) < value:
                 raise ValueError(f"{name}: expected at least {value}, got {getattr(self, name)}")
+        if not (self.top or self.small or self.random or self.all_on):
+            raise ValueError("top, small, random, all_on: expected at least one finalist, got none")
         if not 0 <= self.small_quantile < 1:
             raise ValueError(f"small_quantile: expected from 0 to below 1, got {self.small_quantile}")
         if self.top_of < self.top:
@@ -218,6 +221,7 @@ def search(
                 connection.commit()
                 raise Interrupted(f"stopped after {done} of {len(drawn)} candidates")
             accuracy, loss = next(scores)
+            loss = loss if math.isfinite(loss) else math.inf  # SQLite has no NaN
             row = (str(architecture), accuracy, loss, images, *map(int, sums), "random", time.time())
             connection.execute("INSERT INTO candidates VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
             done, best = done + 1, max(best, accuracy)
@@ -255,7 +259,7 @@ def read_candidates(table: Path, space: Space) -> list[Candidate]:
     """
     columns = "architecture, accuracy, loss, images, params, weights, macs"
     try:
-        with closing(sqlite3.connect(f"file:{table}?mode=ro", uri=True)) as connection:
+        with closing(sqlite3.connect(f"{table.resolve().as_uri()}?mode=ro", uri=True)) as connection:
             rows = connection.execute(f"SELECT {columns} FROM candidates ORDER BY number").fetchall()
     except sqlite3.Error as error:
         raise ValueError(f"{table} is no table of candidates ({error}): delete it and search again") from None

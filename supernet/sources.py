@@ -461,9 +461,13 @@ def _write_decoded(
 
 def _open_image(name: str, blob: bytes, image_size: int | None) -> Image:
     """Decode to mode L (grey) or RGB."""
-    from PIL import Image
+    from PIL import Image, UnidentifiedImageError
 
-    with _reading(name, "an image"), Image.open(io.BytesIO(blob)) as opened:
+    try:
+        picture = Image.open(io.BytesIO(blob))
+    except UnidentifiedImageError:  # its own text holds an address in memory
+        raise DataError(f"{name} is no image: replace or remove it") from None
+    with _reading(name, "an image"), picture as opened:
         if opened.mode.startswith(("I", "F")):
             raise ValueError("it has more than 8 bits per channel")
         # Pillow warns when the transparency of a palette is dropped in one step.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import hashlib
 import io
 import math
 import time
@@ -245,10 +246,13 @@ def score_file(folder: Path, architectures: Path, out: Path, watch: Watch) -> in
 
     Raises:
         ArchitectureError: a line is no architecture of the run's space; the message names the line.
-        RunError: the CSV file is of other architectures.
+        RunError: the CSV file is of other architectures, or of another one-shot model.
     """
     model, config, data = load_one_shot(folder)
     runtime = start(config.runtime)
+    if runtime.rank > 0:
+        return 0
+    runtime = runtime.alone()
     wanted = []
     for number, text in enumerate(architectures.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
         if text.strip():
@@ -256,13 +260,19 @@ def score_file(folder: Path, architectures: Path, out: Path, watch: Watch) -> in
                 wanted.append((text.strip(), model.space.parse(text)))
             except ArchitectureError as error:
                 raise ArchitectureError(f"{architectures}, line {number}: {error}") from None
-    header = ["architecture", "accuracy", "loss", "params", "weights", "macs"]
+    # What the scores depend on besides the architecture, so that a file of another run is not taken for this one's.
+    weights = hashlib.sha256(require(folder, "train").read_bytes()).hexdigest()
+    facts = (weights, data.hashes["validation"], config.search.images, config.search.ghost_size)
+    model_id = hashlib.sha256(repr(facts).encode()).hexdigest()[:10]
+    header = ["architecture", "accuracy", "loss", "params", "weights", "macs", "model"]
     rows: list[list[Any]] = []
     if out.exists():
         with out.open(newline="", encoding="utf-8", errors="replace") as file:
             found, *rows = list(csv.reader(file)) or [[]]
         if found != header or [row[:1] for row in rows] != [[text] for text, _ in wanted[: len(rows)]]:
             raise RunError(f"{out} holds the scores of other architectures: choose another file or delete it")
+        if any(row[-1] != model_id for row in rows):
+            raise RunError(f"{out} holds the scores of another one-shot model: choose another file or delete it")
     waiting = wanted[len(rows) :]
     runtime.place(model)
     examples, targets = prepare(data.validation, data, device=runtime.device, images=config.search.images)
@@ -282,7 +292,7 @@ def score_file(folder: Path, architectures: Path, out: Path, watch: Watch) -> in
     saved = time.monotonic()
     try:
         for (text, _), (accuracy, loss), sums in zip(waiting, scores, costs, strict=True):
-            rows.append([text, repr(accuracy), repr(loss), *sums])
+            rows.append([text, repr(accuracy), repr(loss), *sums, model_id])
             if watch.progress is not None:
                 watch.progress(len(rows), len(wanted), accuracy=accuracy)
             if watch.stop():
@@ -334,8 +344,12 @@ def _load(folder: Path) -> tuple[Config, Data, Space]:
         write_json(path, facts)
     # What step 4 or 3 would refuse is refused before step 2.
     config.retrain.train.total_steps(len(data.train.labels))
-    if min(len(data.validation.labels), config.search.images or math.inf) < config.search.ghost_size:
-        raise RunError("search.images and data.validation: expected at least search.ghost_size images")
+    images = min(len(data.validation.labels), config.search.images or math.inf)
+    if images < config.search.ghost_size:
+        raise RunError(
+            f"{images} images to score on are too few for search.ghost_size {config.search.ghost_size}: lower it, or "
+            "raise search.images or data.validation"
+        )
     return config, data, make_space(config.space, len(data.classes), data.input_shape)
 
 

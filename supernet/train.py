@@ -69,13 +69,14 @@ class TrainConfig:
     """Course of the learning rate: to 0 along half a cosine, or constant."""
 
     warmup: float = 0.0
-    """Share of the training, from 0 to 1, over which the learning rate rises linearly to `lr`."""
+    """Share of the training, from 0 to below 1, over which the learning rate rises linearly to `lr`."""
 
     weight_decay: float = 1e-4
     """L2 coefficient, times the share of the step's ghost batches in which a parameter was live."""
 
-    decoupled_decay: bool = False
-    """Shrink the weights by lr * weight_decay rather than adding the L2 term to the gradient (as AdamW does)."""
+    decoupled_decay: bool | None = None
+    """Shrink the weights by lr * weight_decay rather than adding the L2 term to the gradient. None: as the optimiser
+    does it itself, so true for AdamW, false for SGD and Adam."""
 
     clip_norm: float | None = None
     """Largest Euclidean norm of the whole gradient; None to leave it as it is."""
@@ -96,7 +97,7 @@ class TrainConfig:
                 raise ValueError(f"{name}: expected to be above 0, got {value}")
         if self.batch_size % self.ghost_size:
             raise ValueError(f"batch_size: expected a multiple of ghost_size {self.ghost_size}, got {self.batch_size}")
-        if not (0 <= self.warmup <= 1 and 0 <= self.label_smoothing < 1 and self.weight_decay >= 0):
+        if not (0 <= self.warmup < 1 and 0 <= self.label_smoothing < 1 and self.weight_decay >= 0):
             raise ValueError("warmup and label_smoothing: expected from 0 to 1; weight_decay: at least 0")
         if not isinstance(getattr(torch.optim, self.optimizer, None), type):
             raise ValueError(f"optimizer: expected a class of torch.optim, got {self.optimizer!r}")
@@ -121,7 +122,9 @@ class TrainConfig:
         """Learning rate when this share of the training is over."""
         if progress < self.warmup:
             return self.lr * progress / self.warmup
-        return self.lr * (1 + math.cos(math.pi * progress)) / 2 if self.schedule == "cosine" else self.lr
+        if self.schedule == "constant":
+            return self.lr
+        return self.lr * (1 + math.cos(math.pi * (progress - self.warmup) / (1 - self.warmup))) / 2
 
 
 def fit(
@@ -179,6 +182,11 @@ def fit(
     began = saved = time.monotonic()
 
     def save(step: int) -> None:
+        if not all(bool(p.isfinite().all()) for p in parameters):
+            raise Diverged(
+                f"weights are no numbers any more at step {step} of {steps}: lower the learning rate "
+                f"(now {config.lr:g}) or set clip_norm; the last checkpoint before is kept"
+            )
         if checkpoint is not None and runtime.rank == 0:
             spent = seconds + time.monotonic() - began
             state = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
@@ -210,7 +218,7 @@ def fit(
             if not (math.isfinite(loss) and math.isfinite(norm)):
                 raise Diverged(
                     f"loss {float(loss):.4g} with gradient norm {float(norm):.4g} at step {step + 1} of {steps}: "
-                    f"lower the learning rate (now {config.lr:g}) or set clip_norm; the last good checkpoint is kept"
+                    f"lower the learning rate (now {config.lr:g}) or set clip_norm; the last checkpoint before is kept"
                 )
             _decay(touched, rate, config)
             optimizer.step()
@@ -298,10 +306,11 @@ def _decay(touched: list[tuple[_LiveGroup, float]], rate: float, config: TrainCo
 
     Scales and offsets (parameters of one dimension) are not decayed: our choice.
     """
+    decoupled = config.optimizer.endswith("AdamW") if config.decoupled_decay is None else config.decoupled_decay
     for group, share in touched:
         for parameter in group.parameters:
             if parameter.ndim > 1:
-                if config.decoupled_decay:
+                if decoupled:
                     parameter.mul_(1 - rate * config.weight_decay * share)
                 else:
                     assert parameter.grad is not None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -28,12 +29,23 @@ def test_kendall_equals_counting_pairs(points: list[tuple[int, int]]) -> None:
 
 
 def test_perfect_and_reversed() -> None:
-    assert rank_correlation([1, 2, 3], [10, 20, 30]) == {
-        "n": 3,
-        "spearman": pytest.approx(1),
-        "kendall": pytest.approx(1),
-    }
+    perfect = rank_correlation([1, 2, 3], [10, 20, 30])
+    assert (perfect["n"], perfect["spearman"], perfect["kendall"]) == (3, pytest.approx(1), pytest.approx(1))
+    assert perfect["kendall_interval"] == pytest.approx([1, 1])
     assert rank_correlation([1, 2, 3], [3, 2, 1])["spearman"] == pytest.approx(-1)
+
+
+def test_the_interval_narrows_with_more_architectures_and_covers_the_value() -> None:
+    widths = []
+    for number in (8, 60):
+        generator = torch.Generator().manual_seed(0)
+        scores = torch.randn(number, generator=generator)
+        noisy = scores + torch.randn(number, generator=generator)
+        result = rank_correlation(scores.tolist(), noisy.tolist())
+        low, high = result["kendall_interval"]
+        assert low < result["kendall"] < high
+        widths.append(high - low)
+    assert widths[1] < 0.6 * widths[0]
 
 
 def test_too_little_to_say() -> None:

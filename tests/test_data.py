@@ -450,3 +450,12 @@ def test_the_first_validation_images_are_a_random_sample_of_a_sorted_source() ->
     made, _ = from_arrays(pixels(1000, 2, 2), np.repeat(np.arange(4), 250), seed=0, validation=200)
     assert made.train.labels.tolist() == sorted(made.train.labels.tolist())
     assert made.validation.labels[:64].bincount(minlength=4).min() >= 5
+
+
+def test_the_hash_of_a_split_changes_with_a_pixel() -> None:
+    images = pixels(100, 4, 4)
+    other = images.copy()
+    made, _ = from_arrays(images, labels(100, 2), seed=0, validation=20)
+    other[:] += 1
+    changed, _ = from_arrays(other, labels(100, 2), seed=0, validation=20)
+    assert all(made.hashes[name] != changed.hashes[name] for name in made.hashes)

@@ -356,8 +356,8 @@ ERRORS: dict[str, tuple[Callable[[Path], DataConfig], str]] = {
         missing_parquet_column,
         r"a.parquet needs a column 'image' .*found text: string, label: int64",
     ),
-    "parquet image": (parquet([png(4, 4), b"no"], [0, 1]), r"cannot read row 1 of .*a.parquet as an image"),
-    "parquet no bytes": (parquet([png(4, 4), None], [0, 1]), r"cannot read row 1 of .*a.parquet as an image"),
+    "parquet image": (parquet([png(4, 4), b"no"], [0, 1]), r"row 1 of .*a.parquet is no image"),
+    "parquet no bytes": (parquet([png(4, 4), None], [0, 1]), r"row 1 of .*a.parquet is no image"),
     "parquet no label": (
         parquet([png(4, 4)] * 2, [0, None]),
         r"no label in row 1 of .*a.parquet: fill column 'label'",

@@ -1,4 +1,5 @@
 import copy
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import torch
 from supernet import data, load, steps
 from supernet.cli import main
 from supernet.config import SpaceConfig, make_space
-from supernet.files import read_json
+from supernet.files import read_json, write_weights
 from supernet.runs import RunError
 from supernet.steps import summarise
 from tests.conftest import TINY
@@ -65,7 +66,7 @@ def test_without_validation_the_score_ranks() -> None:
     result = summarise(GROUPS, rows([[]] * 5, VALIDATION), OPENED)
     assert [row["id"] for row in result["networks"][:4]] == [a.id for a in reversed(MEMBERS)]
     assert "validation" not in result["groups"]["Top"]
-    assert result["rank_correlation"] == {"n": 0, "spearman": None, "kendall": None}
+    assert result["rank_correlation"] == {"n": 0, "spearman": None, "kendall": None, "kendall_interval": None}
 
 
 def test_an_accuracy_of_nothing_is_an_accuracy() -> None:
@@ -138,3 +139,41 @@ def test_the_test_split_is_not_reached_before_the_last_step(tmp_path: Path, monk
         assert not seen
     assert main(["retrain", str(folder)]) == 0
     assert seen == [True]
+
+
+def test_scores_of_another_one_shot_model_are_not_taken_for_this_one(
+    run_folder: Path, tmp_path: Path, refused: Callable[..., str]
+) -> None:
+    texts, out = tmp_path / "texts", tmp_path / "s.csv"
+    texts.write_text("\n".join(read_json(run_folder / "finalists.json")["Random"]))
+    words = ("score", run_folder, "--architectures", texts, "--out", out)
+    assert main([str(word) for word in words]) == 0
+    before = out.read_bytes()
+    assert main([str(word) for word in words]) == 0
+    assert out.read_bytes() == before
+    weights = run_folder / "train" / "model.safetensors"
+    model = steps.load_one_shot(run_folder)[0]
+    with torch.no_grad():
+        next(model.parameters()).add_(1.0)
+    write_weights(weights, model)
+    assert "another one-shot model" in refused(*words)
+    assert out.read_bytes() == before
+
+
+def test_a_folder_name_with_special_characters(tmp_path: Path) -> None:
+    folder = tmp_path / "r#1 ?%41"
+    assert main(["run", "digits-smoke", "--out", str(folder), *TINY]) == 0
+    assert [path.name for path in tmp_path.iterdir()] == [folder.name]
+
+
+def test_other_settings_for_retraining_until_the_test_split_is_opened(
+    run_folder: Path, refused: Callable[..., str]
+) -> None:
+    again = ("run", "--out", str(run_folder), "--retrain.train.lr", "0.01")
+    assert "another configuration (retrain.train.lr" in refused(*again)
+    (run_folder / "results.json").unlink()
+    (run_folder / "retrain" / "test_opened.json").unlink()
+    before = sorted(path.name for path in (run_folder / "retrain").iterdir())
+    assert main(list(again)) == 0
+    assert sorted(path.name for path in (run_folder / "retrain.before-1").iterdir()) == before
+    assert len(read_json(run_folder / "results.json")["networks"]) == len(before)

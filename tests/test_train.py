@@ -102,7 +102,6 @@ def test_what_is_never_live_is_never_touched(optimizer: str, runtime: Runtime) -
     live = space.live([space.at(3)]).expand(4, -1)
     config = TrainConfig(
         steps=3, batch_size=8, ghost_size=2, lr=0.01, optimizer=optimizer, optimizer_settings={}, weight_decay=0.3,
-        decoupled_decay=optimizer == "AdamW",
     )  # fmt: skip
     fit(model, feed_for(space, 8), 3, config, runtime=runtime, draw_live=lambda _: live)
     assert isinstance(model, OneShot)
@@ -123,7 +122,7 @@ def test_decoupled_decay_equals_adamw(runtime: Runtime) -> None:
     feed = feed_for(nested(), 8)
     config = TrainConfig(
         steps=4, batch_size=8, ghost_size=8, lr=0.02, schedule="constant", weight_decay=0.1, optimizer="AdamW",
-        optimizer_settings={}, decoupled_decay=True,
+        optimizer_settings={},
     )  # fmt: skip
     fit(network, feed, 4, config, runtime=runtime)
     torch_own = torch.optim.AdamW(other.parameters(), lr=0.02, weight_decay=0.1)
@@ -149,13 +148,18 @@ def test_a_stand_alone_network_is_normalised_in_ghost_batches(runtime: Runtime) 
         torch.testing.assert_close(mine, theirs, msg=lambda text, name=name: f"{name}: {text}")
 
 
-def train(folder: Path | None, threads: int, steps: int = 6, stop_at: int | None = None, seed: int = 0) -> Tensor:
+def train(
+    folder: Path | None, threads: int, steps: int = 6, stop_at: int | None = None, seed: int = 0, optimizer: str = "SGD"
+) -> Tensor:
     space = tiny_bender()
     model = build(space, seed=seed)
     calls = iter(range(1000))
     fit(
         model, feed_for(space, 16), steps,
-        TrainConfig(steps=steps, batch_size=16, ghost_size=4, clip_norm=1.0, weight_decay=0.01),
+        TrainConfig(
+            steps=steps, batch_size=16, ghost_size=4, clip_norm=1.0, weight_decay=0.01, optimizer=optimizer,
+            optimizer_settings=SGD if optimizer == "SGD" else {}, lr=0.01,
+        ),
         runtime=start(RuntimeConfig(device="cpu", threads=threads)), draw_live=draws_for(space, 4), folder=folder,
         stop=lambda: stop_at is not None and next(calls) == stop_at,
     )  # fmt: skip
@@ -169,11 +173,12 @@ def test_equal_seeds_give_equal_weights_on_any_number_of_threads() -> None:
     assert not torch.equal(first, train(None, threads=1, seed=1))
 
 
+@pytest.mark.parametrize("optimizer", ["SGD", "AdamW"])
 @pytest.mark.parametrize("stop_at", [0, 1, 4, 5])
-def test_a_stopped_training_continues_to_the_same_weights(tmp_path: Path, stop_at: int) -> None:
+def test_a_stopped_training_continues_to_the_same_weights(tmp_path: Path, stop_at: int, optimizer: str) -> None:
     with pytest.raises(Interrupted, match=f"before step {stop_at + 1} of 6"):
-        train(tmp_path, threads=1, stop_at=stop_at)
-    assert torch.equal(train(tmp_path, threads=1), train(None, threads=1))
+        train(tmp_path, threads=1, stop_at=stop_at, optimizer=optimizer)
+    assert torch.equal(train(tmp_path, threads=1, optimizer=optimizer), train(None, threads=1, optimizer=optimizer))
     assert [p.name for p in tmp_path.iterdir()] == ["checkpoint.pt"]
 
 
@@ -228,6 +233,20 @@ def test_a_loss_that_is_no_number_stops_and_keeps_the_last_checkpoint(
     assert all(torch.equal(saved["model"][name], value) for name, value in good.items())
 
 
+@pytest.mark.parametrize("stopped", [True, False])
+def test_weights_that_are_no_numbers_are_not_saved(tmp_path: Path, runtime: Runtime, stopped: bool) -> None:
+    space = nested()
+    config = TrainConfig(steps=2, batch_size=8, ghost_size=4, lr=1e38, optimizer_settings={}, schedule="constant")
+    calls = iter(range(10))
+    with pytest.raises(Diverged, match="weights are no numbers any more at step 1"):
+        fit(
+            build(space, seed=0), feed_for(space, 8), 1 + stopped, config, runtime=runtime,
+            draw_live=draws_for(space, 2), folder=tmp_path, stop=lambda: stopped and next(calls) == 1,
+            loss_function=lambda outputs, targets: 1e5 * outputs.square().mean(),
+        )  # fmt: skip
+    assert not list(tmp_path.iterdir())
+
+
 def test_clipping_bounds_the_step(runtime: Runtime) -> None:
     space = nested()
     model = build(space, seed=0)
@@ -241,8 +260,9 @@ def test_clipping_bounds_the_step(runtime: Runtime) -> None:
 
 
 def test_learning_rate() -> None:
-    cosine = TrainConfig(lr=0.4, warmup=0.1)
-    assert [cosine.rate_at(p) for p in (0.0, 0.05, 0.5, 1.0)] == pytest.approx([0.0, 0.2, 0.2, 0.0])
+    cosine = TrainConfig(lr=0.4, warmup=0.2)
+    assert [cosine.rate_at(p) for p in (0.0, 0.1, 0.2, 0.6, 1.0)] == pytest.approx([0.0, 0.2, 0.4, 0.2, 0.0])
+    assert [TrainConfig(lr=0.4).rate_at(p) for p in (0.0, 0.5, 1.0)] == pytest.approx([0.4, 0.2, 0.0])
     assert TrainConfig(lr=0.4, schedule="constant").rate_at(0.9) == 0.4
 
 
