@@ -1,7 +1,7 @@
 """What an architecture costs, by sums: measured once for each option, then added up for any number of candidates.
 
-One forward pass of the one-shot model with everything on, without data, gives the multiply-adds of each option; its
-parameters are counted where they are. After that the cost of an architecture is a sum over what it picks.
+One forward pass of the one-shot model with everything on gives the multiply-adds of each option; its parameters are
+counted where they are. After that the cost of an architecture is a sum over what it picks.
 """
 
 from __future__ import annotations
@@ -65,10 +65,9 @@ class CostTable:
 
 
 def cost_table(space: Space) -> CostTable:
-    """Measures the parts of a space's network once, without data and without memory for weights."""
+    """Measures the parts of a space's network once, on one example, whatever the weights."""
     with without_data():
         model = build(space)
-        example = torch.empty(2, *space.input_shape)
     assert isinstance(model, OneShot)
     parts: dict[Within, list[int]] = {}
     norms = _norm_parameters(model)
@@ -76,10 +75,13 @@ def cost_table(space: Space) -> CostTable:
         params = sum(p.numel() for _, p in parameters)
         scale = sum(p.numel() for _, p in parameters if id(p) in norms)
         parts[within] = [params, params - scale, 0]
-    # Batch norm has no multiply-adds that are counted, and without data it is slow.
+    # Batch norm has no multiply-adds that are counted.
     network = replace_modules(model.network, lambda m: nn.Identity() if isinstance(m, GhostBatchNorm) else m)
     everything = {c.name: frozenset(range(len(c.options))) for c in space.choices}
     counter = _MacsByOption(LivePaths((everything,), (0,)))
+    # On the CPU with empty weights: without data torch would first import its compiler, which takes two seconds.
+    network.to_empty(device="cpu")
+    example = torch.zeros(1, *space.input_shape)
     with torch.no_grad(), counter, set_live_paths(counter.start):
         network(example)
     for within, flops in counter.flops.items():
