@@ -79,7 +79,7 @@ def cost_table(space: Space) -> CostTable:
     network = replace_modules(model.network, lambda m: nn.Identity() if isinstance(m, GhostBatchNorm) else m)
     everything = {c.name: frozenset(range(len(c.options))) for c in space.choices}
     counter = _MacsByOption(LivePaths((everything,), (0,)))
-    # On the CPU with empty weights: without data torch would first import its compiler, which takes two seconds.
+    # On the CPU with empty weights: half a second faster for the paper's space than on the meta device.
     network.to_empty(device="cpu")
     example = torch.zeros(1, *space.input_shape)
     with torch.no_grad(), counter, set_live_paths(counter.start):
