@@ -13,12 +13,13 @@ if TYPE_CHECKING:
     from supernet import spaces
     from supernet.cost import cost_table
     from supernet.data import from_arrays
-    from supernet.layers import Choose
-    from supernet.model import build, extract
+    from supernet.layers import Choose, Depth, adapter
+    from supernet.model import build, extract, from_network
     from supernet.search import finalists, score
     from supernet.space import Architecture, ArchitectureError, Choice, Space
     from supernet.steps import load
     from supernet.train import fit
+    from supernet.values import value
 
 __version__ = "0.1.0"
 
@@ -27,16 +28,20 @@ _HOME = {
     "ArchitectureError": "space",
     "Choice": "space",
     "Choose": "layers",
+    "Depth": "layers",
     "Space": "space",
+    "adapter": "layers",
     "build": "model",
     "cost_table": "cost",
     "extract": "model",
     "finalists": "search",
     "fit": "train",
     "from_arrays": "data",
+    "from_network": "model",
     "load": "steps",
     "score": "search",
     "spaces": "",
+    "value": "values",
 }
 
 __all__ = [
@@ -44,16 +49,20 @@ __all__ = [
     "ArchitectureError",
     "Choice",
     "Choose",
+    "Depth",
     "Space",
+    "adapter",
     "build",
     "cost_table",
     "extract",
     "finalists",
     "fit",
     "from_arrays",
+    "from_network",
     "load",
     "score",
     "spaces",
+    "value",
 ]
 
 

@@ -1,11 +1,13 @@
 """What an architecture costs, by sums: measured once for each option, then added up for any number of candidates.
 
-One forward pass of the one-shot model with everything on gives the multiply-adds of each option; its parameters are
-counted where they are. After that the cost of an architecture is a sum over what it picks.
+One forward pass with everything on gives the multiply-adds of each option; its parameters are counted where they
+are. Where widths are choices there are more passes. After that the cost of an architecture is a sum over what it picks.
 """
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,9 +20,10 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
-from supernet.layers import GhostBatchNorm, LivePaths, live_paths, set_live_paths
-from supernet.model import OneShot, Within, build, parameters_within, replace_modules, without_data
-from supernet.space import Architecture, Space
+from supernet.layers import LivePaths, live_paths, set_live_paths
+from supernet.model import Within, call, example_of, parameters_within, replace_modules, without_data
+from supernet.space import Architecture, Choice, Space
+from supernet.values import decided
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,25 +41,59 @@ class Cost:
     macs: int
 
 
+MAX_COMBINATIONS = 4096
+"""Where the cost of one module depends on more combinations of options than this, there is no table of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Costs that depend on the same choices, under the same options.
+
+    Attributes:
+        clauses: numbers of the clauses that have to hold for the part to take part.
+        choices: names of the choices of shape that its cost depends on.
+        table: params, weights and macs for each combination of what is picked of them, int64 [combinations, 3]; the
+            last choice varies fastest.
+    """
+
+    clauses: tuple[int, ...]
+    choices: tuple[str, ...]
+    table: NDArray[np.int64]
+
+
 @dataclass(frozen=True, slots=True)
 class CostTable:
-    """Costs of the parts of a network, each with the options that must be live for it to take part.
+    """Costs of the parts of a network.
 
     Attributes:
         space: the space.
-        parts: K by 3: params, weights and macs, int64.
-        needs: K by P, bool: the options that a part needs.
+        clauses: number of clauses by P, bool: options of which one has to be live.
+        parts: what is added up.
     """
 
     space: Space
-    parts: NDArray[np.int64]
-    needs: NDArray[np.bool_]
+    clauses: NDArray[np.bool_]
+    parts: tuple[Part, ...]
 
     def costs(self, architectures: Sequence[Architecture]) -> NDArray[np.int64]:
         """Params, weights and macs of each architecture: int64 [N, 3]."""
         live = self.space.live(architectures).numpy()
-        missing = (~live).astype(np.float32) @ self.needs.T.astype(np.float32)
-        sums: NDArray[np.int64] = np.einsum("nk,kc->nc", missing == 0, self.parts)  # exact: all in int64
+        holds = live.astype(np.float32) @ self.clauses.T.astype(np.float32) > 0
+        needs = np.zeros((len(self.parts), len(self.clauses)), dtype=np.float32)
+        for row, part in enumerate(self.parts):
+            needs[row, list(part.clauses)] = 1
+        takes_part = (~holds).astype(np.float32) @ needs.T == 0
+        plain = [row for row, part in enumerate(self.parts) if not part.choices]
+        fixed = np.array([self.parts[row].table[0] for row in plain], dtype=np.int64).reshape(-1, 3)
+        sums: NDArray[np.int64] = np.einsum("nk,kc->nc", takes_part[:, plain], fixed)  # exact: all in int64
+        picks = _picked(self.space, live, {name for part in self.parts for name in part.choices})
+        for row, part in enumerate(self.parts):
+            if part.choices:
+                index = np.zeros(len(live), dtype=np.int64)
+                for name in part.choices:
+                    numbers, count = picks[name]
+                    index = index * count + numbers
+                sums += part.table[index] * takes_part[:, row, None]
         return sums
 
     def cost(self, architecture: Architecture) -> Cost:
@@ -64,32 +101,141 @@ class CostTable:
         return Cost(*map(int, self.costs([architecture])[0]))
 
 
+def _settings(choice: Choice) -> tuple[tuple[str, ...], ...]:
+    """What can be picked of a choice of shape, everything on last."""
+    if choice.kind == "value":
+        return tuple((option,) for option in choice.options)
+    return tuple(dict.fromkeys((*choice.subsets(), choice.options)))
+
+
+def _picked(space: Space, live: NDArray[np.bool_], names: set[str]) -> dict[str, tuple[NDArray[np.int64], int]]:
+    """For each choice of shape the number of what every row picks of it, and how many there are."""
+    result = {}
+    for choice in space.choices:
+        if choice.name not in names:
+            continue
+        bits = 1 << np.arange(len(choice.options))
+        codes = live[:, [space.columns[choice.name, option] for option in choice.options]] @ bits
+        settings = _settings(choice)
+        known = [sum(1 << choice.options.index(option) for option in setting) for setting in settings]
+        order = np.argsort(known)
+        # A choice that is not reached has no pick; what depends on it does not take part.
+        position = np.searchsorted(np.array(known)[order], codes).clip(max=len(known) - 1)
+        result[choice.name] = (order[position].astype(np.int64), len(known))
+    return result
+
+
+Figures = tuple[int, int, int]
+_Setting = dict[str, tuple[str, ...]]
+
+
 def cost_table(space: Space) -> CostTable:
-    """Measures the parts of a space's network once, on one example, whatever the weights."""
-    with without_data():
-        model = build(space)
-    assert isinstance(model, OneShot)
-    parts: dict[Within, list[int]] = {}
-    norms = _norm_parameters(model)
-    for within, parameters in parameters_within(model.network).items():
-        params = sum(p.numel() for _, p in parameters)
-        scale = sum(p.numel() for _, p in parameters if id(p) in norms)
-        parts[within] = [params, params - scale, 0]
+    """Measures the parts of a space's network once, on one example, whatever the weights.
+
+    Where shapes follow from choices (widths, what is concatenated), every module is measured for every combination of
+    the choices that its cost is found to depend on.
+
+    Raises:
+        ValueError: one module depends on too many combinations for a table.
+    """
+    shaping = {choice.name: _settings(choice) for choice in space.choices if choice.kind != "paths"}
+    everything = {name: settings[-1] for name, settings in shaping.items()}
+    base = _measure_modules(space, everything)
+    seen: dict[tuple[tuple[str, tuple[str, ...]], ...], dict[tuple[str, Within], Figures]] = {}
+
+    def at(setting: _Setting) -> dict[tuple[str, Within], Figures]:
+        key = tuple(setting.items())
+        if key not in seen:
+            seen[key] = _measure_modules(space, setting)
+        return seen[key]
+
+    seen[tuple(everything.items())] = base
+    depends: dict[tuple[str, Within], tuple[str, ...]] = dict.fromkeys(base, ())
+    for name, settings in shaping.items():
+        for setting in settings[:-1]:
+            for key, figures in at({**everything, name: setting}).items():
+                if figures != base.get(key, figures) and name not in depends[key]:
+                    depends[key] = (*depends[key], name)
+    # Settings that differ in choices of which no module depends on both are measured at once.
+    wanted: dict[tuple[str, ...], list[tuple[tuple[str, ...], ...]]] = {}
+    for names in set(depends.values()):
+        if math.prod(len(shaping[name]) for name in names) > MAX_COMBINATIONS:
+            raise ValueError(
+                f"the cost of one module depends on {', '.join(names)} in more than {MAX_COMBINATIONS} combinations: "
+                "lower the number of their options, or let fewer of them meet in one module"
+            )
+        wanted[names] = list(itertools.product(*(shaping[name] for name in names)))
+    found: dict[tuple[tuple[str, ...], tuple[tuple[str, ...], ...]], dict[tuple[str, Within], Figures]] = {}
+    for measured in list(seen):
+        _note(found, wanted, dict(measured), seen[measured])
+    for names, combinations in sorted(wanted.items(), key=lambda item: -len(item[1])):
+        for combination in combinations:
+            if (names, combination) in found:
+                continue
+            filled: _Setting = dict(zip(names, combination, strict=True))
+            for others, theirs in wanted.items():
+                missing = (
+                    c
+                    for c in theirs
+                    if (others, c) not in found and all(filled.get(n, p) == p for n, p in zip(others, c, strict=True))
+                )
+                filled.update(zip(others, next(missing, ()), strict=False))
+            full = {name: filled.get(name, everything[name]) for name in shaping}
+            _note(found, wanted, full, at(full))
+    clauses: dict[tuple[str, tuple[str, ...]], int] = {}
+    tables: dict[tuple[Within, tuple[str, ...]], NDArray[np.int64]] = {}
+    for key, names in depends.items():
+        rows = [found[names, c].get(key, (0, 0, 0)) for c in wanted[names]]
+        table = np.array(rows, dtype=np.int64)
+        for clause in key[1]:
+            clauses.setdefault(clause, len(clauses))
+        tables[key[1], names] = tables.get((key[1], names), 0) + table
+    masks = np.zeros((len(clauses), len(space.columns)), dtype=np.bool_)
+    for (name, options), row in clauses.items():
+        masks[row, [space.columns[name, option] for option in options]] = True
+    parts = tuple(
+        Part(tuple(clauses[clause] for clause in within), names, table) for (within, names), table in tables.items()
+    )
+    return CostTable(space, masks, parts)
+
+
+def _note(found: Any, wanted: Any, setting: _Setting, figures: dict[tuple[str, Within], Figures]) -> None:
+    for names in wanted:
+        found.setdefault((names, tuple(setting[name] for name in names)), figures)
+
+
+def _measure_modules(space: Space, setting: _Setting) -> dict[tuple[str, Within], Figures]:
+    """Costs of every module of the network with this setting of shapes, everything else on.
+
+    By the module's name and by what has to be live for it to take part.
+    """
+    with without_data(), decided(setting):
+        network = space.network()
+    parts: dict[tuple[str, Within], list[int]] = {}
+    norms = _norm_parameters(network)
+    for within, parameters in parameters_within(network).items():
+        for name, parameter in parameters:
+            entry = parts.setdefault((name.rpartition(".")[0], within), [0, 0, 0])
+            entry[0] += parameter.numel()
+            entry[1] += 0 if id(parameter) in norms else parameter.numel()
     # Batch norm has no multiply-adds that are counted.
-    network = replace_modules(model.network, lambda m: nn.Identity() if isinstance(m, GhostBatchNorm) else m)
-    everything = {c.name: frozenset(range(len(c.options))) for c in space.choices}
-    counter = _MacsByOption(LivePaths((everything,), (0,)))
+    network = replace_modules(
+        network, lambda m: nn.Identity() if isinstance(m, nn.modules.batchnorm._BatchNorm) else m
+    ).eval()
+    live = {
+        choice.name: frozenset(
+            choice.options.index(o) for o in (setting[choice.name] if choice.kind == "concat" else choice.options)
+        )
+        for choice in space.choices
+    }
+    counter = _MacsByModule(network, LivePaths((live,), (0,)))
     # On the CPU with empty weights: half a second faster for the paper's space than on the meta device.
     network.to_empty(device="cpu")
-    example = torch.zeros(1, *space.input_shape)
     with torch.no_grad(), counter, set_live_paths(counter.start):
-        network(example)
-    for within, flops in counter.flops.items():
-        parts.setdefault(within, [0, 0, 0])[2] += flops // 2 // len(example)
-    needs = np.zeros((len(parts), len(space.columns)), dtype=np.bool_)
-    for row, within in enumerate(parts):
-        needs[row, [space.columns[pair] for pair in within]] = True
-    return CostTable(space, np.array(list(parts.values()), dtype=np.int64), needs)
+        call(network, example_of(space, 1))
+    for key, flops in counter.flops.items():
+        parts.setdefault(key, [0, 0, 0])[2] += flops // 2
+    return {key: (p, w, m) for key, (p, w, m) in parts.items()}
 
 
 def measure(network: nn.Module, input_shape: Sequence[int]) -> Cost:
@@ -117,13 +263,17 @@ def _norm_parameters(network: nn.Module) -> set[int]:
     return {id(p) for m in network.modules() if "Norm" in type(m).__name__ for p in m.parameters(recurse=False)}
 
 
-class _MacsByOption(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Adds up the FLOPs of every operation under the options that enclose the code that called it."""
+class _MacsByModule(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Adds up the FLOPs of every operation by the module that called it and the options that enclose it."""
 
-    def __init__(self, start: LivePaths) -> None:
+    def __init__(self, network: nn.Module, start: LivePaths) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.start = start
-        self.flops: Counter[Within] = Counter()
+        self.flops: Counter[tuple[str, Within]] = Counter()
+        self.running: list[str] = [""]
+        for name, module in network.named_modules():
+            module.register_forward_pre_hook(lambda *_, name=name: self.running.append(name))
+            module.register_forward_hook(lambda *_: self.running.pop() and None)
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -131,5 +281,6 @@ class _MacsByOption(TorchDispatchMode):  # type: ignore[no-untyped-call]
         output = func(*args, **(kwargs or {}))
         count = flop_registry.get(func._overloadpacket)
         if count is not None:
-            self.flops[live_paths().within] += count(*args, **(kwargs or {}), out_val=output)
+            key = (self.running[-1], live_paths().within)
+            self.flops[key] += count(*args, **(kwargs or {}), out_val=output)
         return output

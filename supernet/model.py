@@ -11,19 +11,21 @@ from __future__ import annotations
 
 import copy
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from supernet.layers import Choose, GhostBatchNorm, LivePaths, set_live_paths
+from supernet.layers import Choose, Depth, Elastic, GhostBatchNorm, LivePaths, ShapeError, set_live_paths
 from supernet.space import Architecture, Choice, Space
+from supernet.values import decided, decided_values, resolved
 
-Within = tuple[tuple[str, str], ...]
-"""The (choice, option) pairs that enclose a place in the network, outermost first."""
+Within = tuple[tuple[str, tuple[str, ...]], ...]
+"""What encloses a place in the network, outermost first: a choice, and its options of which one has to be live."""
 
 _GLOBAL_GENERATOR = threading.Lock()
 """Held while new weights are drawn: torch has one global generator for all threads."""
@@ -47,8 +49,10 @@ class OneShot(nn.Module):
     def __init__(self, space: Space, network: nn.Module) -> None:
         super().__init__()
         self.space = space
-        self.network = replace_modules(
-            network, lambda m: GhostBatchNorm(m) if isinstance(m, nn.modules.batchnorm._BatchNorm) else m
+        self.network = _elastic(
+            replace_modules(
+                network, lambda m: GhostBatchNorm(m) if isinstance(m, nn.modules.batchnorm._BatchNorm) else m
+            )
         )
         for name, module in self.network.named_modules():
             if getattr(module, "running_mean", None) is not None:
@@ -57,11 +61,12 @@ class OneShot(nn.Module):
                     "free: set track_running_stats=False"
                 )
 
-    def forward(self, x: Tensor, live_GP: Tensor) -> Tensor:
+    def forward(self, x: Any, live_GP: Tensor) -> Any:
         """Outputs of the live paths.
 
         Args:
-            x: examples [G*b, ...]; the first b are ghost batch 0, and so on.
+            x: examples [G*b, ...]; the first b are ghost batch 0, and so on. A tuple or dict of such tensors is
+                given to the network as its arguments.
             live_GP: bool [G, P], on the CPU; which options take part in each ghost batch.
 
         Returns:
@@ -76,19 +81,150 @@ class OneShot(nn.Module):
         options = len(self.space.columns)
         if live_GP.ndim != 2 or live_GP.shape[1] != options or len(live_GP) == 0:
             raise ValueError(f"live_GP: expected shape [G, {options}], got {list(live_GP.shape)}")
-        if len(x) == 0 or len(x) % len(live_GP):
-            raise ValueError(f"{len(x)} examples cannot be divided into {len(live_GP)} ghost batches of equal size")
-        picks: list[dict[str, frozenset[int]]] = []
-        for row in live_GP.tolist():
-            picks.append({})
-            start = 0
-            for choice in self.space.choices:
-                end = start + len(choice.options)
-                picks[-1][choice.name] = frozenset(i for i, on in enumerate(row[start:end]) if on)
-                start = end
-        with set_live_paths(LivePaths(tuple(picks), tuple(range(len(live_GP))))):
-            output: Tensor = self.network(x)
-        return output
+        examples = rows(x)
+        if examples == 0 or examples % len(live_GP):
+            raise ValueError(f"{examples} examples cannot be divided into {len(live_GP)} ghost batches of equal size")
+        picks = picks_of(self.space, live_GP)
+        # Ghost batches whose tensors differ in shape cannot share a tensor: a pass for each kind of them.
+        names = [choice.name for choice in self.space.choices if choice.kind != "paths"]
+        together: dict[tuple[frozenset[int], ...], list[int]] = {}
+        for ghost, picked in enumerate(picks):
+            together.setdefault(tuple(picked[name] for name in names), []).append(ghost)
+        outputs: list[Any] = []
+        size = examples // len(live_GP)
+        for shapes, ghosts in together.items():
+            part = x
+            if len(together) > 1:
+                part = join_rows([take_rows(x, slice(g * size, (g + 1) * size)) for g in ghosts])
+            with set_live_paths(LivePaths(tuple(picks), tuple(ghosts), shapes=shapes)):
+                output = call(self.network, part)
+            if len(together) == 1:
+                return output
+            outputs += [(g, take_rows(output, slice(i * size, (i + 1) * size))) for i, g in enumerate(ghosts)]
+        return join_rows([output for _, output in sorted(outputs, key=lambda pair: pair[0])])
+
+
+def picks_of(space: Space, live_GP: Tensor) -> list[dict[str, frozenset[int]]]:
+    """For each ghost batch the live options of each choice by their index."""
+    picks: list[dict[str, frozenset[int]]] = []
+    for row in live_GP.tolist():
+        picks.append({})
+        start = 0
+        for choice in space.choices:
+            end = start + len(choice.options)
+            picks[-1][choice.name] = frozenset(i for i, on in enumerate(row[start:end]) if on)
+            start = end
+    return picks
+
+
+def from_network(
+    network: Callable[[], nn.Module], example: Any, *, name: str = "own", settings: Mapping[str, object] | None = None
+) -> Space:
+    """The space of a network with choices: found in its modules, checked on its shapes.
+
+    Args:
+        network: makes the network with all its options, with new weights; takes no argument.
+        example: one example or more, with the batch dimension first: a tensor, or a tuple or dict of tensors that are
+            the network's arguments.
+        name: of the space, for people.
+        settings: what else there is to say of it, for people and files.
+
+    Raises:
+        ValueError: the network has no choice, or does not run with some option; the message names it.
+        ShapeError: options of one choice give different shapes.
+    """
+    with without_data():
+        made = network()
+    shape = tuple(example.shape[1:]) if isinstance(example, Tensor) else ()
+    kept = None if isinstance(example, Tensor) and example.dtype == torch.float32 else example
+    space = Space(name, choices_of(made), network, shape, tuple((settings or {}).items()), example=kept)
+    check_shapes(space)
+    return space
+
+
+def check_shapes(space: Space) -> None:
+    """Runs the network without data, with everything on and with each option of each value and concatenation.
+
+    Raises:
+        ValueError: it does not run with some option; the message names choice, option and module.
+        ShapeError: options of one choice give different shapes.
+    """
+    with without_data():
+        model = OneShot(space, space.network())
+        inputs = map_tensors(example_of(space, 2), lambda tensor: tensor.to("meta"))
+    (everything,) = space.live([space.everything_on()])
+    rows_of: list[tuple[str, Tensor]] = [("everything on", everything)]
+    for choice in space.choices:
+        if choice.kind != "paths":
+            for option in choice.options:
+                row = everything.clone()
+                row[[space.columns[choice.name, other] for other in choice.options]] = False
+                row[space.columns[choice.name, option]] = True
+                rows_of.append((f"{choice.name}={option}", row))
+    running: list[str] = []
+    for name, module in model.network.named_modules():
+        module.register_forward_pre_hook(lambda *_, name=name: running.append(name))
+    for what, row in rows_of:
+        try:
+            with torch.no_grad():
+                model(inputs, row[None])
+        except ShapeError:
+            raise
+        except (RuntimeError, ValueError, IndexError, TypeError) as error:
+            place = running[-1].replace(".of", "") if running else "the network"
+            raise ValueError(
+                f"the network does not run with {what}: {place}: {' '.join(str(error).split())}; the example has shape "
+                f"{_shapes_of(inputs)}; a module after a width that is a choice has to be made with that width"
+            ) from error
+
+
+def _shapes_of(batch: Any) -> Any:
+    return map_tensors(batch, lambda tensor: list(tensor.shape))
+
+
+def call(network: nn.Module, inputs: Any) -> Any:
+    """What a network makes of a tensor, or of a tuple or dict of tensors as its arguments."""
+    if isinstance(inputs, dict):
+        return network(**inputs)
+    return network(*inputs) if isinstance(inputs, (tuple, list)) else network(inputs)
+
+
+def example_of(space: Space, number: int) -> Any:
+    """So many examples of zeros, of the shapes and types that the network of a space takes."""
+    if space.example is None:
+        return torch.zeros(number, *space.input_shape)
+    return map_tensors(space.example, lambda t: torch.zeros(number, *t.shape[1:], dtype=t.dtype))
+
+
+def map_tensors(batch: Any, function: Callable[[Tensor], Any]) -> Any:
+    """The same structure with each tensor replaced."""
+    if isinstance(batch, Tensor):
+        return function(batch)
+    if isinstance(batch, dict):
+        return {name: map_tensors(part, function) for name, part in batch.items()}
+    return type(batch)(map_tensors(part, function) for part in batch)
+
+
+def rows(batch: Any) -> int:
+    """Number of examples in a batch: a tensor, or a tuple, list or dict of them."""
+    while not isinstance(batch, Tensor):
+        batch = next(iter(batch.values() if isinstance(batch, dict) else batch))
+    return len(batch)
+
+
+def take_rows(batch: Any, which: slice | Tensor) -> Any:
+    """These examples of a batch, in the same structure."""
+    return map_tensors(batch, lambda tensor: tensor[which])
+
+
+def join_rows(batches: list[Any]) -> Any:
+    """Batches of the same structure as one, in this order."""
+    first = batches[0]
+    if isinstance(first, Tensor):
+        return torch.cat(batches)
+    if isinstance(first, dict):
+        return {name: join_rows([batch[name] for batch in batches]) for name in first}
+    return type(first)(join_rows(list(parts)) for parts in zip(*batches, strict=True))
 
 
 def build(space: Space, architecture: Architecture | None = None, *, seed: int | None = None) -> nn.Module:
@@ -111,8 +247,11 @@ def build(space: Space, architecture: Architecture | None = None, *, seed: int |
     with _GLOBAL_GENERATOR, torch.random.fork_rng(devices=[], enabled=seed is not None):
         if seed is not None:
             torch.manual_seed(seed)
-        network = space.network()
-    return OneShot(space, network) if architecture is None else _keep(network, architecture)
+        if architecture is None:
+            return OneShot(space, space.network())
+        with decided(dict(architecture.picks)):
+            network = space.network()
+    return _keep(network, architecture)
 
 
 @contextmanager
@@ -140,9 +279,18 @@ def extract(model: OneShot, architecture: Architecture) -> nn.Module:
     Raises:
         ArchitectureError: the architecture is of another space.
     """
-    model.space.live([architecture])
-    network = copy.deepcopy(_keep_view(model.network, architecture))
-    network = replace_modules(network, lambda m: m.standalone() if isinstance(m, GhostBatchNorm) else m)
+    network = build(model.space, architecture, seed=0)
+    view = _keep_view(model.network, architecture, model.space)
+    with torch.no_grad():
+        sources = dict(view.named_parameters(remove_duplicate=False))
+        for name, parameter in network.named_parameters():
+            source = sources[name]
+            # A parameter that user's code cuts itself: its first rows and columns, as many as are left.
+            parameter.data = source[tuple(slice(length) for length in parameter.shape)].detach().clone()
+        buffers = dict(view.named_buffers())
+        for name, buffer in network.named_buffers():
+            if name in buffers and buffers[name].shape == buffer.shape:
+                buffer.copy_(buffers[name])
     like = next(model.parameters())
     return network.to(like.device, like.dtype)
 
@@ -156,18 +304,45 @@ def choices_of(network: nn.Module) -> tuple[Choice, ...]:
         ValueError: two places share a name but not their options.
     """
     found: dict[str, Choice] = {}
-    for module, within in _walk(network):
-        if not isinstance(module, Choose):
-            continue
-        here = Choice(
-            module.choice.name, module.choice.options, module.choice.max_picks, within[-1] if within else None
-        )
+
+    def add(choice: Choice, within: Within) -> None:
+        here = replace(choice, within=within[-1] if within else None)
         before = found.setdefault(here.name, here)
-        if (before.options, before.max_picks) != (here.options, here.max_picks):
+        if replace(before, within=None) != replace(here, within=None):
             raise ValueError(f"choice {here.name!r} occurs with different options: {before.options}, {here.options}")
         if before.within != here.within:
-            found[here.name] = Choice(here.name, here.options, here.max_picks)
-    return tuple(found.values())
+            found[here.name] = replace(here, within=_common(before.within, here.within))
+
+    for module, within in _walk(network):
+        if isinstance(module, (Choose, Depth)):
+            add(module.choice, within)
+        for thing in decided_values(module):
+            for choice in thing.choices():
+                add(choice, within)
+    return _parents_first(found)
+
+
+def _common(
+    a: tuple[str, tuple[str, ...]] | None, b: tuple[str, tuple[str, ...]] | None
+) -> tuple[str, tuple[str, ...]] | None:
+    """What a choice with places nested in both is nested in: their options together where it is the same choice."""
+    if a is None or b is None or a[0] != b[0]:
+        return None
+    return a[0], tuple(dict.fromkeys((*a[1], *b[1])))
+
+
+def _parents_first(found: dict[str, Choice]) -> tuple[Choice, ...]:
+    ordered: dict[str, Choice] = {}
+
+    def put(choice: Choice) -> None:
+        if choice.name not in ordered:
+            if choice.within is not None:
+                put(found[choice.within[0]])
+            ordered[choice.name] = choice
+
+    for choice in found.values():
+        put(choice)
+    return tuple(ordered.values())
 
 
 def parameters_within(network: nn.Module) -> dict[Within, list[tuple[str, nn.Parameter]]]:
@@ -196,7 +371,14 @@ def _walk(module: nn.Module, within: Within = ()) -> Iterator[tuple[nn.Module, W
     yield module, within
     if isinstance(module, Choose):
         for name, option in zip(module.choice.options, module.options, strict=True):
-            yield from _walk(option, (*within, (module.choice.name, name)))
+            yield from _walk(option, (*within, (module.choice.name, (name,))))
+    elif isinstance(module, Depth):
+        for index, block in enumerate(module.blocks):
+            needs = module.needs(index)
+            always = len(needs) == len(module.depths)
+            yield from _walk(block, within if always else (*within, (module.choice.name, needs)))
+    elif isinstance(module, Elastic):
+        yield from _walk(module.of, within)
     else:
         for child in module.children():
             yield from _walk(child, within)
@@ -212,23 +394,39 @@ def replace_modules(module: nn.Module, new: Callable[[nn.Module], nn.Module]) ->
     return module
 
 
+def _elastic(module: nn.Module) -> nn.Module:
+    """Puts modules that hold decided values into `Elastic`, children before their parents."""
+    for name, child in list(module.named_children()):
+        setattr(module, name, _elastic(child))
+    # The choices themselves only tell others what they decide.
+    holds = not isinstance(module, (Choose, Depth)) and next(decided_values(module), None) is not None
+    return Elastic(module) if holds else module
+
+
 def _keep(network: nn.Module, architecture: Architecture) -> nn.Module:
     picks = dict(architecture.picks)
     return replace_modules(network, lambda m: _resolve(m, picks))
 
 
 def _resolve(module: nn.Module, picks: dict[str, tuple[str, ...]]) -> nn.Module:
-    while isinstance(module, Choose):  # a kept option may be a choice itself
+    while isinstance(module, (Choose, Depth)):  # a kept option may be a choice itself
         module = module.chosen(picks[module.choice.name])
     return module
 
 
-def _keep_view(network: nn.Module, architecture: Architecture) -> nn.Module:
+def _keep_view(network: nn.Module, architecture: Architecture, space: Space) -> nn.Module:
     """Like `_keep`, but leaves `network` as it is: modules are shallow copies that share its parameters."""
     picks = dict(architecture.picks)
+    indices = {
+        choice.name: frozenset(choice.options.index(option) for option in picks.get(choice.name, ()))
+        for choice in space.choices
+    }
 
     def view(module: nn.Module) -> nn.Module:
-        shallow = copy.copy(_resolve(module, picks))
+        module = _resolve(module, picks)
+        while isinstance(module, Elastic):
+            module = _resolve(resolved(module.of, indices), picks)
+        shallow = copy.copy(module)
         shallow._modules = {name: view(child) for name, child in shallow._modules.items() if child is not None}
         return shallow
 

@@ -68,9 +68,22 @@ def drop_probabilities(space: Space, rate: float, strength: float = 1.0) -> Tens
 
 
 def dropout(space: Space, ghosts: int, rate: float, strength: float, generator: torch.Generator) -> Tensor:
-    """Path dropout: every option of every ghost batch is dropped on its own."""
+    """Path dropout: every option of every ghost batch is dropped on its own.
+
+    Of a value (a width, a depth, a rate) exactly one option takes part: with probability `strength` one drawn
+    uniformly, else the last. Ours: the paper has no such choices.
+    """
     drop = drop_probabilities(space, rate, strength)
-    return torch.rand(ghosts, len(drop), dtype=torch.float64, generator=generator) >= drop
+    live = torch.rand(ghosts, len(drop), dtype=torch.float64, generator=generator) >= drop
+    for choice in space.choices:
+        if choice.kind == "value":
+            k = len(choice.options)
+            drawn = torch.randint(k, (ghosts,), generator=generator)
+            free = torch.rand(ghosts, dtype=torch.float64, generator=generator) < strength
+            first = space.columns[choice.name, choice.options[0]]
+            picked = torch.where(free, drawn, k - 1)
+            live[:, first : first + k] = torch.nn.functional.one_hot(picked, k).bool()
+    return live
 
 
 def uniform(space: Space, ghosts: int, rate: float, strength: float, generator: torch.Generator) -> Tensor:

@@ -19,6 +19,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -38,15 +39,21 @@ class Choice:
     Attributes:
         name: unique in its space; several places in the network may share one decision by sharing the name.
         options: names of the options, in order.
-        max_picks: largest number of options that an architecture picks; the smallest is 1.
-        within: ``(choice, option)`` that this choice is nested in, or None. A nested choice is decided only where
-            that option is picked.
+        max_picks: largest number of options that an architecture picks.
+        within: ``(choice, options)`` that this choice is nested in, or None. A nested choice is decided only where
+            one of those options is picked.
+        min_picks: smallest number of options that an architecture picks.
+        kind: what the options do together. "paths": what they bring is combined, and the shapes stay the same
+            whichever are live. "value": exactly one takes part (a width, a depth, a rate); everything on is the last.
+            "concat": they lie side by side, so that shapes follow from which are live.
     """
 
     name: str
     options: tuple[str, ...]
     max_picks: int = 1
-    within: tuple[str, str] | None = None
+    within: tuple[str, tuple[str, ...]] | None = None
+    min_picks: int = 1
+    kind: Literal["paths", "value", "concat"] = "paths"
 
     def __post_init__(self) -> None:
         for word in (self.name, *self.options):
@@ -58,12 +65,18 @@ class Choice:
             raise ValueError(
                 f"choice {self.name!r}: expected max_picks from 1 to {len(self.options)}, got {self.max_picks}"
             )
-        if sum(math.comb(len(self.options), k) for k in range(1, self.max_picks + 1)) > MAX_SUBSETS:
+        if not 1 <= self.min_picks <= self.max_picks:
+            raise ValueError(
+                f"choice {self.name!r}: expected min_picks from 1 to max_picks {self.max_picks}, got {self.min_picks}"
+            )
+        if self.kind == "value" and self.max_picks != 1:
+            raise ValueError(f"choice {self.name!r}: expected max_picks 1 for a value, got {self.max_picks}")
+        if sum(math.comb(len(self.options), k) for k in range(self.min_picks, self.max_picks + 1)) > MAX_SUBSETS:
             raise ValueError(f"choice {self.name!r}: more than {MAX_SUBSETS:,} subsets; lower max_picks")
 
     def subsets(self) -> tuple[tuple[str, ...], ...]:
         """All admissible picks, small ones first, each in the order of the options."""
-        sizes = range(1, self.max_picks + 1)
+        sizes = range(self.min_picks, self.max_picks + 1)
         return tuple(itertools.chain.from_iterable(itertools.combinations(self.options, k) for k in sizes))
 
 
@@ -97,6 +110,8 @@ class Space:
             (`build` seeds it); takes no argument.
         input_shape: of one example, without the batch dimension.
         settings: the fixed sizes, for people and files (filters, cells, classes, ...).
+        example: one example with a batch dimension, a tensor or a tuple or dict of tensors, where `input_shape` does
+            not say enough.
         read: rewrites the text that a benchmark has for an architecture into ours, and returns other texts as they
             are; `parse` then takes both.
     """
@@ -107,6 +122,7 @@ class Space:
     input_shape: tuple[int, ...] = ()
     settings: tuple[tuple[str, object], ...] = ()
     read: Callable[[str], str] | None = field(default=None, compare=False, repr=False)
+    example: Any = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         known: dict[str, Choice] = {}
@@ -114,9 +130,11 @@ class Space:
             if choice.name in known:
                 raise ValueError(f"choice {choice.name!r} occurs twice in space {self.name!r}")
             if choice.within is not None:
-                parent, option = choice.within
-                if parent not in known or option not in known[parent].options:
-                    raise ValueError(f"choice {choice.name!r} is nested in {parent}={option}, which is not before it")
+                parent, options = choice.within
+                if parent not in known or not options or not set(options) <= set(known[parent].options):
+                    raise ValueError(
+                        f"choice {choice.name!r} is nested in {parent}={'|'.join(options)}, which is not before it"
+                    )
             known[choice.name] = choice
         if not known:
             raise ValueError(f"space {self.name!r} has no choice: there is nothing to search")
@@ -132,25 +150,26 @@ class Space:
         return {choice.name: choice for choice in self.choices}
 
     @cached_property
-    def _children(self) -> dict[tuple[str, str], list[Choice]]:
-        children: dict[tuple[str, str], list[Choice]] = {}
+    def _children(self) -> dict[str, list[Choice]]:
+        children: dict[str, list[Choice]] = {}
         for choice in self.choices:
             if choice.within is not None:
-                children.setdefault(choice.within, []).append(choice)
+                children.setdefault(choice.within[0], []).append(choice)
         return children
+
+    def _reached(self, choice: Choice, picked: tuple[str, ...]) -> list[Choice]:
+        """The choices nested in `choice` that have to be decided when it picks these options."""
+        nested = self._children.get(choice.name, ())
+        return [child for child in nested if child.within is not None and not set(child.within[1]).isdisjoint(picked)]
 
     @cached_property
     def _tables(self) -> dict[str, tuple[tuple[tuple[str, ...], ...], list[int]]]:
         """For each choice its subsets and the running total of architectures that begin with each."""
         tables: dict[str, tuple[tuple[tuple[str, ...], ...], list[int]]] = {}
         for choice in reversed(self.choices):  # children come after their parents
-            ways = {
-                option: math.prod(tables[child.name][1][-1] for child in self._children.get((choice.name, option), ()))
-                for option in choice.options
-            }
             subsets = choice.subsets()
-            totals = list(itertools.accumulate(math.prod(ways[o] for o in subset) for subset in subsets))
-            tables[choice.name] = (subsets, totals)
+            ways = (math.prod(tables[child.name][1][-1] for child in self._reached(choice, s)) for s in subsets)
+            tables[choice.name] = (subsets, list(itertools.accumulate(ways)))
         return tables
 
     @cached_property
@@ -180,9 +199,8 @@ class Space:
             mine -= totals[position - 1] if position else 0
             picks.append((choice.name, subsets[position]))
             if self._children:
-                for option in subsets[position]:
-                    for child in self._children.get((choice.name, option), ()):
-                        mine, rest[child.name] = divmod(mine, self._tables[child.name][1][-1])
+                for child in self._reached(choice, subsets[position]):
+                    mine, rest[child.name] = divmod(mine, self._tables[child.name][1][-1])
         return Architecture(tuple(picks))
 
     def __iter__(self) -> Iterator[Architecture]:
@@ -209,8 +227,11 @@ class Space:
         return [self.at(index) for index in indices]
 
     def everything_on(self) -> Architecture:
-        """Every option of every choice ("All On" in the paper): a reference, in general no member of the space."""
-        return Architecture(tuple((choice.name, choice.options) for choice in self.choices))
+        """Every option of every choice ("All On" in the paper): a reference, in general no member of the space.
+
+        Of a value, of which only one can take part, the last option.
+        """
+        return Architecture(tuple((c.name, c.options[-1:] if c.kind == "value" else c.options) for c in self.choices))
 
     def parse(self, text: str) -> Architecture:
         """The architecture that prints as `text`; the order of words and of options does not matter.
@@ -229,10 +250,12 @@ class Space:
         picks: list[tuple[str, tuple[str, ...]]] = []
         reached: dict[str, tuple[str, ...]] = {}
         for choice in self.choices:
-            if choice.within is not None and choice.within[1] not in reached.get(choice.within[0], ()):
+            if choice.within is not None and set(choice.within[1]).isdisjoint(reached.get(choice.within[0], ())):
                 if choice.name in given:
-                    parent, option = choice.within
-                    raise ArchitectureError(f"choice {choice.name!r} is given, but {parent}={option} is not picked")
+                    parent, others = choice.within
+                    raise ArchitectureError(
+                        f"choice {choice.name!r} is given, but {parent}={' or '.join(others)} is not picked"
+                    )
                 continue
             if choice.name not in given:
                 raise ArchitectureError(f"choice {choice.name!r} has no pick; its options: {', '.join(choice.options)}")
@@ -245,10 +268,12 @@ class Space:
             reached[choice.name] = tuple(option for option in choice.options if option in picked)
             picks.append((choice.name, reached[choice.name]))
         architecture = Architecture(tuple(picks))
-        too_many = [name for name, options in picks if len(options) > self._by_name[name].max_picks]
-        if too_many and architecture != self.everything_on():
-            limit = self._by_name[too_many[0]].max_picks
-            raise ArchitectureError(f"choice {too_many[0]!r}: expected at most {limit} options")
+        for name, picked in picks:
+            choice = self._by_name[name]
+            if len(picked) < choice.min_picks:
+                raise ArchitectureError(f"choice {name!r}: expected at least {choice.min_picks} options")
+            if len(picked) > choice.max_picks and architecture != self.everything_on():
+                raise ArchitectureError(f"choice {name!r}: expected at most {choice.max_picks} options")
         return architecture
 
     def live(self, architectures: Sequence[Architecture]) -> torch.Tensor:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,8 +25,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from supernet.files import write_atomically
-from supernet.model import OneShot, parameters_within
+from supernet.layers import Elastic
+from supernet.model import OneShot, parameters_within, picks_of
 from supernet.runtime import Runtime
+from supernet.values import axis_slices
 
 Batch = tuple[Tensor, Tensor]
 Progress = Callable[..., None]
@@ -170,6 +173,7 @@ def fit(
     runtime.place(model).train()
     runtime.same_weights(model)
     groups = _live_groups(model)
+    sliced = _sliced_parameters(model)
     parameters = [p for group in groups for p in group.parameters]
     optimizer = getattr(torch.optim, config.optimizer)(
         parameters, lr=config.lr, weight_decay=0.0, **config.optimizer_settings
@@ -220,7 +224,7 @@ def fit(
                     f"loss {float(loss):.4g} with gradient norm {float(norm):.4g} at step {step + 1} of {steps}: "
                     f"lower the learning rate (now {config.lr:g}) or set clip_norm; the last checkpoint before is kept"
                 )
-            _decay(touched, rate, config)
+            _decay(touched, rate, config, _slice_shares(sliced, model, live))
             optimizer.step()
             figures = {
                 "step": step + 1,
@@ -277,16 +281,19 @@ def _backward(
 
 @dataclass(frozen=True, slots=True)
 class _LiveGroup:
-    """Parameters that are live together: where all of `columns` of live_GP are."""
+    """Parameters that are live together: where one of each of these sets of columns of live_GP is."""
 
     parameters: list[nn.Parameter]
-    columns: list[int]
+    columns: list[list[int]]
 
     def share(self, live_GP: Tensor | None) -> float:
         """Share of the ghost batches in which these parameters were live."""
         if live_GP is None or not self.columns:
             return 1.0
-        return float(live_GP[:, self.columns].all(dim=1).double().mean())
+        live = torch.ones(len(live_GP), dtype=torch.bool)
+        for any_of in self.columns:
+            live &= live_GP[:, any_of].any(dim=1)
+        return float(live.double().mean())
 
 
 def _live_groups(model: nn.Module) -> list[_LiveGroup]:
@@ -296,12 +303,60 @@ def _live_groups(model: nn.Module) -> list[_LiveGroup]:
     for within, named in parameters_within(model.network).items():
         trained = [p for _, p in named if p.requires_grad]
         if trained:
-            groups.append(_LiveGroup(trained, [model.space.columns[pair] for pair in within]))
+            columns = [[model.space.columns[name, option] for option in options] for name, options in within]
+            groups.append(_LiveGroup(trained, columns))
     return groups
 
 
+def _sliced_parameters(model: nn.Module) -> list[tuple[nn.Parameter, nn.Module, str, list[list[int]]]]:
+    """Parameters of which a choice of width takes a slice: with their module, their name in it, and their columns."""
+    if not isinstance(model, OneShot):
+        return []
+    columns = {id(p): group.columns for group in _live_groups(model) for p in group.parameters}
+    return [
+        (module.of._parameters[name], module.of, name, columns[id(module.of._parameters[name])])  # type: ignore[misc]
+        for module in model.network.modules()
+        if isinstance(module, Elastic)
+        for name in axis_slices(module.of, {})
+        if id(module.of._parameters[name]) in columns
+    ]
+
+
 @torch.no_grad()
-def _decay(touched: list[tuple[_LiveGroup, float]], rate: float, config: TrainConfig) -> None:
+def _slice_shares(
+    sliced: list[tuple[nn.Parameter, nn.Module, str, list[list[int]]]], model: nn.Module, live_GP: Tensor | None
+) -> dict[int, Tensor]:
+    """For each sliced parameter the share of ghost batches in which each of its numbers was live, by identity."""
+    shares: dict[int, Tensor] = {}
+    if live_GP is None or not sliced:
+        return shares
+    assert isinstance(model, OneShot)
+    picks = picks_of(model.space, live_GP)
+    for parameter, module, name, columns in sliced:
+        rows = torch.tensor([all(bool(row[any_of].any()) for any_of in columns) for row in live_GP])
+        counts: Counter[str] = Counter()
+        regions: dict[str, Any] = {}
+        for ghost in rows.nonzero().flatten().tolist():
+            axes = axis_slices(module, picks[ghost])[name]
+            counts[repr(axes)] += 1
+            regions[repr(axes)] = axes
+        total = torch.zeros_like(parameter)
+        for key, count in counts.items():
+            region = torch.full_like(parameter, count / len(live_GP))
+            for axis, slices in regions[key]:
+                inside = torch.zeros(parameter.shape[axis], dtype=parameter.dtype, device=parameter.device)
+                for start, length in slices:
+                    inside[start : start + length] = 1
+                region *= inside.view([-1 if a == axis else 1 for a in range(parameter.ndim)])
+            total += region
+        shares[id(parameter)] = shares.get(id(parameter), 0) + total
+    return shares
+
+
+@torch.no_grad()
+def _decay(
+    touched: list[tuple[_LiveGroup, float]], rate: float, config: TrainConfig, slices: dict[int, Tensor]
+) -> None:
     """Decay in proportion to the share of ghost batches in which a parameter was live (paper, section 3.2).
 
     Scales and offsets (parameters of one dimension) are not decayed: our choice.
@@ -311,10 +366,10 @@ def _decay(touched: list[tuple[_LiveGroup, float]], rate: float, config: TrainCo
         for parameter in group.parameters:
             if parameter.ndim > 1:
                 if decoupled:
-                    parameter.mul_(1 - rate * config.weight_decay * share)
+                    parameter.mul_(1 - rate * config.weight_decay * slices.get(id(parameter), share))
                 else:
                     assert parameter.grad is not None
-                    parameter.grad.add_(parameter, alpha=config.weight_decay * share)
+                    parameter.grad.add_(parameter * slices.get(id(parameter), share), alpha=config.weight_decay)
 
 
 def _restore(

@@ -11,23 +11,31 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from supernet.layers import Choose, GhostBatchNorm
+from supernet.layers import Choose, Depth, GhostBatchNorm, LivePaths, set_live_paths
 from supernet.model import OneShot
 from supernet.space import Architecture, Space
 
 
 def all_architectures(space: Space) -> list[Architecture]:
-    """Every architecture of a space without nested choices, by nested loops over the subsets."""
+    """Every architecture of a space, by nested loops over the subsets; what is not reached has no pick."""
     picks = []
     for choice in space.choices:
         subsets = [
             subset
             for bits in itertools.product([False, True], repeat=len(choice.options))
-            if len(subset := tuple(o for o, on in zip(choice.options, bits, strict=True) if on)) >= 1
+            if len(subset := tuple(o for o, on in zip(choice.options, bits, strict=True) if on)) >= choice.min_picks
             and len(subset) <= choice.max_picks
         ]
-        picks.append([(choice.name, subset) for subset in subsets])
-    return [Architecture(combination) for combination in itertools.product(*picks)]
+        picks.append(subsets)
+    found = {}
+    for combination in itertools.product(*picks):
+        reached: dict[str, tuple[str, ...]] = {}
+        for choice, subset in zip(space.choices, combination, strict=True):
+            parent, options = choice.within or ("", ())
+            if choice.within is None or any(option in reached.get(parent, ()) for option in options):
+                reached[choice.name] = subset
+        found[Architecture(tuple(reached.items()))] = None
+    return list(found)
 
 
 def forward(model: OneShot, x: Tensor, live_GP: Tensor) -> Tensor:
@@ -40,11 +48,24 @@ def _run(network: nn.Module, x: Tensor, row: Tensor, model: OneShot) -> Tensor:
     """Runs the network with the two modules that know of live paths replaced by their definitions."""
 
     def choose(module: Choose, given: Tensor | list[Tensor]) -> Tensor:
+        on = [bool(row[model.space.columns[module.choice.name, name]]) for name in module.choice.options]
+        outputs = [option(given[i] if module.each_input else given) for i, option in enumerate(module.options)]
+        if module.join == "concat":
+            return torch.cat([o * any(on) for o, live in zip(outputs, on, strict=True) if live or not any(on)], 1)
         total: Tensor | float = 0.0
-        for i, (name, option) in enumerate(zip(module.choice.options, module.options, strict=True)):
-            output = option(given[i] if module.each_input else given)
-            total = total + output * row[model.space.columns[module.choice.name, name]].to(output.dtype)
-        return total
+        for output, live in zip(outputs, on, strict=True):
+            total = total + output * live
+        return total / max(1, sum(on)) if module.join == "mean" else total
+
+    def depth(module: Depth, given: Tensor) -> Tensor:
+        on = [
+            d
+            for d, name in zip(module.depths, module.choice.options, strict=True)
+            if row[model.space.columns[module.choice.name, name]]
+        ]
+        for index, block in enumerate(module.blocks):
+            given = block(given) if index < max(on, default=module.depths[0]) else given
+        return given
 
     def norm(module: GhostBatchNorm, given: Tensor) -> Tensor:
         dims, shape = [0, *range(2, given.ndim)], [1, -1] + [1] * (given.ndim - 2)
@@ -54,8 +75,16 @@ def _run(network: nn.Module, x: Tensor, row: Tensor, model: OneShot) -> Tensor:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Choose, "forward", choose)
+        patch.setattr(Depth, "forward", depth)
         patch.setattr(GhostBatchNorm, "forward", norm)
-        return network(x)
+        picks = {
+            choice.name: frozenset(
+                i for i, name in enumerate(choice.options) if row[model.space.columns[choice.name, name]]
+            )
+            for choice in model.space.choices
+        }
+        with set_live_paths(LivePaths((picks,), (0,))):  # for the decided values
+            return network(x)
 
 
 def train_step(

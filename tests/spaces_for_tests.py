@@ -5,10 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from supernet.layers import Choose
-from supernet.model import OneShot, build, choices_of
+from supernet.layers import Choose, Depth
+from supernet.model import OneShot, build, choices_of, from_network
 from supernet.space import Space
 from supernet.spaces import bender, macro, nasbench201
+from supernet.values import value
 
 
 def tiny_bender(**changes: object) -> Space:
@@ -53,6 +54,48 @@ class NestedNetwork(nn.Module):
 
 def _block(width: int) -> nn.Sequential:
     return nn.Sequential(nn.BatchNorm1d(width), nn.ReLU(), nn.Linear(width, width))
+
+
+class ElasticNetwork(nn.Module):
+    """Widths, a depth, values, a mean and a concatenation of inputs, some of them nested or shared."""
+
+    def __init__(self, images: bool = True) -> None:
+        super().__init__()
+        width, inner = value("width", (2, 3, 5)), value("inner", (1, 2))
+        dilation = value("dilation", (1, 2))
+        self.stem = nn.Sequential(nn.Conv2d(1, width, 3, padding=1), nn.BatchNorm2d(width))
+        self.blocks = Depth("depth", [_Residual(width, inner, f"block{i}") for i in range(3)], (0, 1, 3))
+        self.mean = Choose("mean", {"a": nn.Identity(), "b": nn.Tanh(), "c": nn.Sigmoid()}, max_picks=3, join="mean")
+        first, second = nn.Conv2d(width, 4, 3, padding=dilation, dilation=dilation), nn.Conv2d(width, inner * 2, 1)
+        self.join = Choose(
+            "join", {"x": first, "y": second}, max_picks=2, each_input=True, join="concat", widths=[4, inner * 2]
+        )
+        self.mix = nn.Conv2d(self.join.channels, width, 1, bias=False)
+        self.depthwise = nn.Conv2d(width, width, 3, padding=1, groups=width)
+        self.head = nn.Linear(width, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        y = self.mean(self.blocks(x))
+        return self.head(self.depthwise(self.mix(self.join([x, y]))).mean((2, 3)))
+
+
+class _Residual(nn.Module):
+    def __init__(self, width: int, inner: int, name: str) -> None:
+        super().__init__()
+        plain = nn.Sequential(nn.Conv2d(width, inner * 4, 1), nn.BatchNorm2d(inner * 4), nn.Conv2d(inner * 4, width, 1))
+        grouped = nn.Sequential(nn.Conv2d(width, width, 1), nn.PReLU(width), nn.GroupNorm(1, width))
+        self.body = Choose(f"{name}.op", {"plain": plain, "grouped": grouped})
+        self.scale = value(f"{name}.scale", (0.5, 1.0))
+        self.offset = nn.Parameter(torch.zeros(width))
+        self.width = width
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.scale * self.body(x) + self.offset[: self.width].view(-1, 1, 1)
+
+
+def elastic() -> Space:
+    return from_network(ElasticNetwork, torch.zeros(1, 1, 6, 6), name="elastic")
 
 
 def nested() -> Space:

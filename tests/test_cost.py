@@ -11,7 +11,7 @@ from torch import nn
 from supernet.cost import Cost, cost_table, measure
 from supernet.model import build
 from supernet.space import Space
-from tests.spaces_for_tests import nested, tiny_bender, tiny_macro, tiny_nasbench201
+from tests.spaces_for_tests import elastic, nested, tiny_bender, tiny_macro, tiny_nasbench201
 
 SPACES = [
     tiny_bender(),
@@ -19,11 +19,12 @@ SPACES = [
     nested(),
     tiny_nasbench201(input_shape=(3, 9, 13)),
     tiny_macro(input_shape=(3, 9, 13)),
+    elastic(),
 ]
 TABLES = [cost_table(space) for space in SPACES]
 
 
-@pytest.mark.parametrize("table", TABLES, ids=["bender", "imagenet", "nested", "nasbench201", "macro"])
+@pytest.mark.parametrize("table", TABLES, ids=["bender", "imagenet", "nested", "nasbench201", "macro", "elastic"])
 @settings(max_examples=20, deadline=None)
 @given(st.data())
 def test_sums_equal_measured(table: object, data: st.DataObject) -> None:

@@ -1,0 +1,322 @@
+"""Decided values: numbers and texts of a network that are choices, like a width, a rate or a number of heads.
+
+`value("width", (16, 24, 32))` is an ordinary `int` (the largest) that remembers that it is a choice. It goes where
+PyTorch takes a number, for instance ``nn.Conv2d(3, width, 3)``: the module keeps it, and with it the choice. When the
+one-shot model runs, a module with such a number works with what is live, on a slice of its weights; where a
+stand-alone network is built, `value` gives the plain number from the start.
+
+All of this goes beyond the paper, whose choices are among operations and inputs only. That slices of one weight serve
+all widths is the idea of Yu et al., "Slimmable Neural Networks", ICLR 2019.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from supernet.space import Choice
+
+Picks = Mapping[str, frozenset[int]]
+"""The live options of each choice by their index."""
+
+_DECIDED: ContextVar[Mapping[str, Sequence[str]] | None] = ContextVar("supernet_decided_values", default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class Factor:
+    """A number that follows from one choice.
+
+    Attributes:
+        choice: the choice.
+        numbers: the number for each option.
+        option: None where the choice is of a value: the number of its last live option counts. Else the number of
+            this option counts where it is live, or where none is, and is 0 otherwise.
+    """
+
+    choice: Choice
+    numbers: tuple[Any, ...]
+    option: int | None = None
+
+    def at(self, picks: Picks) -> Any:
+        live = picks.get(self.choice.name, frozenset())
+        if self.option is None:
+            return self.numbers[max(live, default=0)]
+        return self.numbers[self.option] if not live or self.option in live else 0
+
+    @property
+    def largest(self) -> Any:
+        return max(self.numbers) if self.option is None else self.numbers[self.option]
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A run of channels or features: a product of factors."""
+
+    factors: tuple[Factor, ...]
+    times: int = 1
+    over: int = 1
+
+    def at(self, picks: Picks) -> int:
+        product = self.times
+        for factor in self.factors:
+            product *= factor.at(picks)
+        return product // self.over
+
+    @property
+    def largest(self) -> int:
+        product = self.times
+        for factor in self.factors:
+            product *= factor.largest
+        return product // self.over
+
+
+class DecidedInt(int):
+    """A whole number that depends on choices; as an `int` it is the largest that it can be.
+
+    It can be multiplied and divided by whole numbers and multiplied by others of its kind. A sum is what lies side by
+    side, as after a concatenation: each term is a slice of its own.
+    """
+
+    parts: tuple[Part, ...]
+
+    def __new__(cls, parts: tuple[Part, ...]) -> DecidedInt:
+        self = super().__new__(cls, sum(part.largest for part in parts))
+        self.parts = parts
+        return self
+
+    def __getnewargs__(self) -> tuple[Any, ...]:
+        return (self.parts,)
+
+    def at(self, picks: Picks) -> int:
+        return sum(part.at(picks) for part in self.parts)
+
+    def slices(self, picks: Picks) -> list[tuple[int, int]]:
+        """(start, length) of each part within the largest."""
+        result, start = [], 0
+        for part in self.parts:
+            result.append((start, part.at(picks)))
+            start += part.largest
+        return result
+
+    def choices(self) -> Iterator[Choice]:
+        return (factor.choice for part in self.parts for factor in part.factors)
+
+    def __mul__(self, other: Any) -> Any:
+        if isinstance(other, DecidedInt):
+            if len(self.parts) != 1 or len(other.parts) != 1:
+                raise ValueError("expected numbers of one part each, a sum of decided numbers cannot be multiplied")
+            (a,), (b,) = self.parts, other.parts
+            return DecidedInt((Part(a.factors + b.factors, a.times * b.times, a.over * b.over),))
+        if type(other) is not int:
+            return int(self) * other
+        return DecidedInt(tuple(Part(p.factors, p.times * other, p.over) for p in self.parts))
+
+    __rmul__ = __mul__
+
+    def __floordiv__(self, other: Any) -> Any:
+        if isinstance(other, DecidedInt) and other.parts == self.parts:
+            return 1  # as in the weights of a depthwise convolution
+        if type(other) is not int:
+            return int(self) // other
+        return DecidedInt(tuple(Part(p.factors, p.times, p.over * other) for p in self.parts))
+
+    def __add__(self, other: Any) -> Any:
+        if isinstance(other, DecidedInt):
+            return DecidedInt(self.parts + other.parts)
+        if type(other) is not int:
+            return int(self) + other
+        return DecidedInt((*self.parts, Part((), other))) if other > 0 else self
+
+    def __radd__(self, other: Any) -> Any:
+        if type(other) is not int:
+            return other + int(self)
+        return DecidedInt((Part((), other), *self.parts)) if other > 0 else self
+
+
+class DecidedFloat(float):
+    """A number that depends on a choice; as a `float` it is the last option."""
+
+    factor: Factor
+
+    def __new__(cls, factor: Factor) -> DecidedFloat:
+        self = super().__new__(cls, factor.numbers[-1])
+        self.factor = factor
+        return self
+
+    def __getnewargs__(self) -> tuple[Any, ...]:
+        return (self.factor,)
+
+    def at(self, picks: Picks) -> Any:
+        return self.factor.at(picks)
+
+    def choices(self) -> Iterator[Choice]:
+        yield self.factor.choice
+
+
+class DecidedStr(str):
+    """A text that depends on a choice; as a `str` it is the last option."""
+
+    factor: Factor
+
+    def __new__(cls, factor: Factor) -> DecidedStr:
+        self = super().__new__(cls, factor.numbers[-1])
+        self.factor = factor
+        return self
+
+    def __getnewargs__(self) -> tuple[Any, ...]:
+        return (self.factor,)
+
+    def at(self, picks: Picks) -> Any:
+        return self.factor.at(picks)
+
+    def choices(self) -> Iterator[Choice]:
+        yield self.factor.choice
+
+
+Decided = DecidedInt | DecidedFloat | DecidedStr
+
+
+def value(name: str, options: Sequence[Any]) -> Any:
+    """A choice of a value: a width, a number of heads, a dilation, a dropout rate, the name of a padding.
+
+    Args:
+        name: of the choice; values with the same name share one decision.
+        options: whole numbers above 0 in ascending order, or other numbers, or texts.
+
+    Returns:
+        The last option, as an `int`, `float` or `str` that remembers that it is a choice; the picked one, as it is,
+        where a stand-alone network is being built.
+
+    Raises:
+        ValueError: the options are of several or of other types, or whole numbers that do not ascend.
+    """
+    options = tuple(options)
+    kinds = {type(option) for option in options}
+    if not options or (kinds != {int} and not kinds <= {int, float} and kinds != {str}):
+        raise ValueError(
+            f"value {name!r}: expected whole numbers, numbers or texts, got {options}; to choose among anything else "
+            "choose among modules, with Choose"
+        )
+    if kinds == {int} and (options[0] < 1 or list(options) != sorted(set(options))):
+        raise ValueError(f"value {name!r}: expected whole numbers above 0 in ascending order, got {options}")
+    choice = Choice(name, tuple(str(option) for option in options), kind="value")
+    decided = _DECIDED.get()
+    if decided is not None:
+        return options[choice.options.index(decided[name][-1])] if name in decided else options[-1]
+    factor = Factor(choice, options)
+    if kinds == {int}:
+        return DecidedInt((Part((factor,)),))
+    return DecidedStr(factor) if kinds == {str} else DecidedFloat(Factor(choice, tuple(map(float, options))))
+
+
+@contextmanager
+def decided(picks: Mapping[str, Sequence[str]]) -> Iterator[None]:
+    """Inside the ``with`` block values are what was picked, and no choices."""
+    token = _DECIDED.set(picks)
+    try:
+        yield
+    finally:
+        _DECIDED.reset(token)
+
+
+def side_by_side(choice: Choice, widths: Sequence[int]) -> int:
+    """The width of what a choice of the kind "concat" brings together."""
+    decided = _DECIDED.get()
+    if decided is not None:
+        picked = decided.get(choice.name, choice.options)
+        return sum(width for option, width in zip(choice.options, widths, strict=True) if option in picked)
+    parts: list[Part] = []
+    for index, width in enumerate(widths):
+        factor = Factor(choice, tuple(1 for _ in widths), index)
+        if isinstance(width, DecidedInt):
+            parts += [Part((factor, *part.factors), part.times, part.over) for part in width.parts]
+        else:
+            parts.append(Part((factor,), width))
+    return DecidedInt(tuple(parts))
+
+
+# ---- modules that hold decided values ----
+
+
+def decided_values(module: nn.Module) -> Iterator[Decided]:
+    """The decided values among the attributes of a module, those in tuples and lists included."""
+
+    def find(thing: Any) -> Iterator[Decided]:
+        if isinstance(thing, Decided):
+            yield thing
+        elif type(thing) in (tuple, list):
+            for item in thing:
+                yield from find(item)
+
+    for name, thing in vars(module).items():
+        if not name.startswith("_") or name == "_reversed_padding_repeated_twice":
+            yield from find(thing)
+
+
+def _resolve(thing: Any, picks: Picks) -> Any:
+    if isinstance(thing, Decided):
+        return thing.at(picks)
+    if type(thing) in (tuple, list):
+        return type(thing)(_resolve(item, picks) for item in thing)
+    return thing
+
+
+def _axes(module: nn.Module) -> dict[str, tuple[Any, ...]]:
+    """For the parameters that are sliced: the length of each axis that may be decided."""
+    get = vars(module).get
+    if isinstance(module, nn.Linear):
+        return {"weight": (get("out_features"), get("in_features")), "bias": (get("out_features"),)}
+    if isinstance(module, nn.modules.conv._ConvNd):
+        inside = get("in_channels") // get("groups") if get("groups") != 1 else get("in_channels")  # type: ignore[operator]
+        outside = get("out_channels")
+        if module.transposed:
+            inside, outside = get("in_channels"), outside // get("groups") if get("groups") != 1 else outside  # type: ignore[operator]
+            return {"weight": (inside, outside), "bias": (get("out_channels"),)}
+        return {"weight": (outside, inside), "bias": (outside,)}
+    if isinstance(module, nn.Embedding):
+        return {"weight": (get("num_embeddings"), get("embedding_dim"))}
+    if isinstance(module, (nn.LayerNorm, nn.RMSNorm)):
+        return {"weight": get("normalized_shape"), "bias": get("normalized_shape")}  # type: ignore[dict-item]
+    for name in ("num_features", "num_channels", "num_parameters"):
+        if name in vars(module):
+            return {"weight": (get(name),), "bias": (get(name),)}
+    return {}
+
+
+def axis_slices(module: nn.Module, picks: Picks) -> dict[str, tuple[tuple[int, list[tuple[int, int]]], ...]]:
+    """For each own parameter of a module that is sliced: (axis, [(start, length), ...]) of its decided axes."""
+    result = {}
+    for name, lengths in _axes(module).items():
+        if module._parameters.get(name) is not None:
+            cut = tuple((a, n.slices(picks)) for a, n in enumerate(lengths) if isinstance(n, DecidedInt))
+            if cut:
+                result[name] = cut
+    return result
+
+
+def cut(tensor: Tensor, axes: Sequence[tuple[int, list[tuple[int, int]]]]) -> Tensor:
+    """The part of a tensor that is left of these slices: a view where one slice of each axis is left."""
+    for axis, slices in axes:
+        pieces = [tensor.narrow(axis, start, length) for start, length in slices if length]
+        tensor = pieces[0] if len(pieces) == 1 else torch.cat(pieces, axis)
+    return tensor
+
+
+def resolved(module: nn.Module, picks: Picks) -> nn.Module:
+    """A shallow copy of a module in which decided values are plain and its own parameters are cut to fit."""
+    here = copy.copy(module)
+    parameters = dict(module._parameters)
+    for name, axes in axis_slices(module, picks).items():
+        parameters[name] = cut(parameters[name], axes)  # type: ignore[arg-type, assignment]
+    vars(here)["_parameters"] = parameters
+    for name, thing in list(vars(here).items()):
+        if not name.startswith("_") or name == "_reversed_padding_repeated_twice":
+            vars(here)[name] = _resolve(thing, picks)
+    return here
