@@ -4,8 +4,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import settings
 
 from supernet.cli import main
+
+settings.register_profile("no-deadline", deadline=None)  # no test fails for a slow machine
+settings.load_profile("no-deadline")
 
 TINY = (
     "--space.settings={filters: 2, cells: 1, choice_blocks: 1}",
