@@ -121,6 +121,7 @@ def retrain_step(folder: Path, runtime: Runtime, watch: Watch) -> bool:
     groups = from_json(read_json(require(folder, "search")), model.space)
     if not groups:
         raise RunError(f"{folder / 'finalists.json'} names no network: there is nothing to retrain")
+    scored = {c.architecture: c for c in read_candidates(folder / "candidates.sqlite", model.space)}
     record_environment(folder, "retrain")
     space = make_space(config.space, len(data.classes), data.input_shape, config.retrain.space)
     costs = cost_table(space)
@@ -144,7 +145,6 @@ def retrain_step(folder: Path, runtime: Runtime, watch: Watch) -> bool:
         stop=watch.stop,
     )
     runtime.place(model)
-    scored = {c.architecture: c for c in read_candidates(folder / "candidates.sqlite", model.space)}
     for architecture in everyone:
         if architecture not in scored:  # All On, which is drawn by no search
             examples, targets = prepare(data.validation, data, device=runtime.device, images=config.search.images)

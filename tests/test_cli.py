@@ -428,13 +428,16 @@ def test_a_stopped_run_continues_to_the_same_result(finished_run: Path, tmp_path
 
 @pytest.mark.slow
 def test_ctrl_c_before_the_work_begins() -> None:
+    started = "import sys; from supernet.cli import main; print('started', flush=True); sys.exit(main(sys.argv[1:]))"
     process = subprocess.Popen(
-        [sys.executable, "-m", "supernet.cli", "run", "digits-smoke", "--help"],
+        [sys.executable, "-c", started, "run", "digits-smoke", "--help"],
         stderr=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
         text=True,
     )
-    time.sleep(0.5)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "started\n"  # before that the signal meets Python and not the program
+    time.sleep(0.2)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=30)
     assert process.returncode == 130
