@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -127,6 +127,7 @@ def _picked(space: Space, live: NDArray[np.bool_], names: set[str]) -> dict[str,
 
 Figures = tuple[int, int, int]
 _Setting = dict[str, tuple[str, ...]]
+_Measured = dict[tuple[str, Within], Figures]
 
 
 def cost_table(space: Space) -> CostTable:
@@ -140,52 +141,26 @@ def cost_table(space: Space) -> CostTable:
     """
     shaping = {choice.name: _settings(choice) for choice in space.choices if choice.kind != "paths"}
     everything = {name: settings[-1] for name, settings in shaping.items()}
-    base = _measure_modules(space, everything)
-    seen: dict[tuple[tuple[str, tuple[str, ...]], ...], dict[tuple[str, Within], Figures]] = {}
+    measured: dict[tuple[tuple[str, ...], ...], _Measured] = {}
 
-    def at(setting: _Setting) -> dict[tuple[str, Within], Figures]:
-        key = tuple(setting.items())
-        if key not in seen:
-            seen[key] = _measure_modules(space, setting)
-        return seen[key]
+    def at(setting: _Setting) -> _Measured:
+        key = tuple(setting.values())
+        if key not in measured:
+            measured[key] = _measure_modules(space, setting)
+        return measured[key]
 
-    seen[tuple(everything.items())] = base
+    base = at(everything)
     depends: dict[tuple[str, Within], tuple[str, ...]] = dict.fromkeys(base, ())
     for name, settings in shaping.items():
         for setting in settings[:-1]:
             for key, figures in at({**everything, name: setting}).items():
                 if figures != base.get(key, figures) and name not in depends[key]:
                     depends[key] = (*depends[key], name)
-    # Settings that differ in choices of which no module depends on both are measured at once.
-    wanted: dict[tuple[str, ...], list[tuple[tuple[str, ...], ...]]] = {}
-    for names in set(depends.values()):
-        if math.prod(len(shaping[name]) for name in names) > MAX_COMBINATIONS:
-            raise ValueError(
-                f"the cost of one module depends on {', '.join(names)} in more than {MAX_COMBINATIONS} combinations: "
-                "lower the number of their options, or let fewer of them meet in one module"
-            )
-        wanted[names] = list(itertools.product(*(shaping[name] for name in names)))
-    found: dict[tuple[tuple[str, ...], tuple[tuple[str, ...], ...]], dict[tuple[str, Within], Figures]] = {}
-    for measured in list(seen):
-        _note(found, wanted, dict(measured), seen[measured])
-    for names, combinations in sorted(wanted.items(), key=lambda item: -len(item[1])):
-        for combination in combinations:
-            if (names, combination) in found:
-                continue
-            filled: _Setting = dict(zip(names, combination, strict=True))
-            for others, theirs in wanted.items():
-                missing = (
-                    c
-                    for c in theirs
-                    if (others, c) not in found and all(filled.get(n, p) == p for n, p in zip(others, c, strict=True))
-                )
-                filled.update(zip(others, next(missing, ()), strict=False))
-            full = {name: filled.get(name, everything[name]) for name in shaping}
-            _note(found, wanted, full, at(full))
+    found = _cover(shaping, everything, list(dict.fromkeys(depends.values())), at)
     clauses: dict[tuple[str, tuple[str, ...]], int] = {}
     tables: dict[tuple[Within, tuple[str, ...]], NDArray[np.int64]] = {}
     for key, names in depends.items():
-        rows = [found[names, c].get(key, (0, 0, 0)) for c in wanted[names]]
+        rows = [figures.get(key, (0, 0, 0)) for figures in found[names].values()]
         table = np.array(rows, dtype=np.int64)
         for clause in key[1]:
             clauses.setdefault(clause, len(clauses))
@@ -199,12 +174,45 @@ def cost_table(space: Space) -> CostTable:
     return CostTable(space, masks, parts)
 
 
-def _note(found: Any, wanted: Any, setting: _Setting, figures: dict[tuple[str, Within], Figures]) -> None:
-    for names in wanted:
-        found.setdefault((names, tuple(setting[name] for name in names)), figures)
+def _cover(
+    shaping: dict[str, tuple[tuple[str, ...], ...]],
+    everything: _Setting,
+    together: list[tuple[str, ...]],
+    at: Callable[[_Setting], _Measured],
+) -> dict[tuple[str, ...], dict[tuple[tuple[str, ...], ...], _Measured]]:
+    """For the choices that meet in one module every combination of them, measured.
+
+    Combinations of several meetings that do not contradict each other are measured at once.
+    """
+    found: dict[tuple[str, ...], dict[tuple[tuple[str, ...], ...], _Measured | None]] = {}
+    for names in together:
+        if math.prod(len(shaping[name]) for name in names) > MAX_COMBINATIONS:
+            raise ValueError(
+                f"the cost of one module depends on {', '.join(names)} in more than {MAX_COMBINATIONS} combinations: "
+                "lower the number of their options, or let fewer of them meet in one module"
+            )
+        found[names] = dict.fromkeys(itertools.product(*(shaping[name] for name in names)))
+    for names in sorted(together, key=lambda names: -len(found[names])):
+        for combination, known in found[names].items():
+            if known is not None:
+                continue
+            setting: _Setting = dict(zip(names, combination, strict=True))
+            for others, theirs in found.items():
+                missing = (
+                    c
+                    for c, figures in theirs.items()
+                    if figures is None and all(setting.get(n, p) == p for n, p in zip(others, c, strict=True))
+                )
+                setting.update(zip(others, next(missing, ()), strict=False))
+            full = {name: setting.get(name, everything[name]) for name in shaping}
+            figures = at(full)
+            for others, theirs in found.items():
+                here = tuple(full[name] for name in others)
+                theirs[here] = theirs[here] or figures
+    return found  # type: ignore[return-value]
 
 
-def _measure_modules(space: Space, setting: _Setting) -> dict[tuple[str, Within], Figures]:
+def _measure_modules(space: Space, setting: _Setting) -> _Measured:
     """Costs of every module of the network with this setting of shapes, everything else on.
 
     By the module's name and by what has to be live for it to take part.

@@ -152,11 +152,10 @@ class Choose(nn.Module):
                 partial.append((output, places))
             for place in places:
                 numbers[place] += 1
+        shape = self._output_shape(live, inputs[0], ran)
         if total is None:
             like = inputs[0] if ran is None else ran[1]
-            total = like.new_zeros((len(inputs[0]), *self._output_shape(live, inputs[0], ran)))
-        else:
-            self._output_shape(live, inputs[0], ran)
+            total = like.new_zeros((len(inputs[0]), *shape))
         for output, places in partial:
             where = torch.tensor(places, device=output.device)
             part = _by_ghost(output, len(places)).to(total.dtype)

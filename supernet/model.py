@@ -171,7 +171,7 @@ def check_shapes(space: Space) -> None:
         except ShapeError:
             raise
         except (RuntimeError, ValueError, IndexError, TypeError) as error:
-            place = running[-1].replace(".of", "") if running else "the network"
+            place = ".".join(part for part in running[-1].split(".") if part != "of") if running else "the network"
             raise ValueError(
                 f"the network does not run with {what}: {place}: {' '.join(str(error).split())}; the example has shape "
                 f"{_shapes_of(inputs)}; a module after a width that is a choice has to be made with that width"
@@ -395,7 +395,9 @@ def replace_modules(module: nn.Module, new: Callable[[nn.Module], nn.Module]) ->
 
 
 def _elastic(module: nn.Module) -> nn.Module:
-    """Puts modules that hold decided values into `Elastic`, children before their parents."""
+    """Puts modules that hold decided values into `Elastic`, children before their parents, each once."""
+    if isinstance(module, Elastic):
+        return module  # met before, at another place of the network
     for name, child in list(module.named_children()):
         setattr(module, name, _elastic(child))
     # The choices themselves only tell others what they decide.
@@ -417,10 +419,7 @@ def _resolve(module: nn.Module, picks: dict[str, tuple[str, ...]]) -> nn.Module:
 def _keep_view(network: nn.Module, architecture: Architecture, space: Space) -> nn.Module:
     """Like `_keep`, but leaves `network` as it is: modules are shallow copies that share its parameters."""
     picks = dict(architecture.picks)
-    indices = {
-        choice.name: frozenset(choice.options.index(option) for option in picks.get(choice.name, ()))
-        for choice in space.choices
-    }
+    (indices,) = picks_of(space, space.live([architecture]))
 
     def view(module: nn.Module) -> nn.Module:
         module = _resolve(module, picks)

@@ -173,7 +173,7 @@ def fit(
     runtime.place(model).train()
     runtime.same_weights(model)
     groups = _live_groups(model)
-    sliced = _sliced_parameters(model)
+    sliced = _sliced_parameters(model, groups)
     parameters = [p for group in groups for p in group.parameters]
     optimizer = getattr(torch.optim, config.optimizer)(
         parameters, lr=config.lr, weight_decay=0.0, **config.optimizer_settings
@@ -290,10 +290,14 @@ class _LiveGroup:
         """Share of the ghost batches in which these parameters were live."""
         if live_GP is None or not self.columns:
             return 1.0
+        return float(self.rows(live_GP).double().mean())
+
+    def rows(self, live_GP: Tensor) -> Tensor:
+        """In which ghost batches they were live: bool [G]."""
         live = torch.ones(len(live_GP), dtype=torch.bool)
         for any_of in self.columns:
             live &= live_GP[:, any_of].any(dim=1)
-        return float(live.double().mean())
+        return live
 
 
 def _live_groups(model: nn.Module) -> list[_LiveGroup]:
@@ -308,48 +312,40 @@ def _live_groups(model: nn.Module) -> list[_LiveGroup]:
     return groups
 
 
-def _sliced_parameters(model: nn.Module) -> list[tuple[nn.Parameter, nn.Module, str, list[list[int]]]]:
-    """Parameters of which a choice of width takes a slice: with their module, their name in it, and their columns."""
-    if not isinstance(model, OneShot):
-        return []
-    columns = {id(p): group.columns for group in _live_groups(model) for p in group.parameters}
+_Sliced = tuple[nn.Parameter, nn.Module, str, _LiveGroup]
+"""A parameter of which a choice of width takes a slice: with its module, its name in it, and its group."""
+
+
+def _sliced_parameters(model: nn.Module, groups: list[_LiveGroup]) -> list[_Sliced]:
+    group_of = {id(parameter): group for group in groups for parameter in group.parameters}
     return [
-        (module.of._parameters[name], module.of, name, columns[id(module.of._parameters[name])])  # type: ignore[misc]
-        for module in model.network.modules()
+        (parameter, module.of, name, group_of[id(parameter)])
+        for module in model.modules()
         if isinstance(module, Elastic)
         for name in axis_slices(module.of, {})
-        if id(module.of._parameters[name]) in columns
+        if (parameter := module.of._parameters[name]) is not None and id(parameter) in group_of
     ]
 
 
 @torch.no_grad()
-def _slice_shares(
-    sliced: list[tuple[nn.Parameter, nn.Module, str, list[list[int]]]], model: nn.Module, live_GP: Tensor | None
-) -> dict[int, Tensor]:
+def _slice_shares(sliced: list[_Sliced], model: nn.Module, live_GP: Tensor | None) -> dict[int, Tensor]:
     """For each sliced parameter the share of ghost batches in which each of its numbers was live, by identity."""
     shares: dict[int, Tensor] = {}
     if live_GP is None or not sliced:
         return shares
     assert isinstance(model, OneShot)
     picks = picks_of(model.space, live_GP)
-    for parameter, module, name, columns in sliced:
-        rows = torch.tensor([all(bool(row[any_of].any()) for any_of in columns) for row in live_GP])
-        counts: Counter[str] = Counter()
-        regions: dict[str, Any] = {}
-        for ghost in rows.nonzero().flatten().tolist():
-            axes = axis_slices(module, picks[ghost])[name]
-            counts[repr(axes)] += 1
-            regions[repr(axes)] = axes
-        total = torch.zeros_like(parameter)
-        for key, count in counts.items():
+    for parameter, module, name, group in sliced:
+        regions = [axis_slices(module, picks[ghost])[name] for ghost in group.rows(live_GP).nonzero().flatten()]
+        total = shares.setdefault(id(parameter), torch.zeros_like(parameter))
+        for axes, count in Counter(regions).items():
             region = torch.full_like(parameter, count / len(live_GP))
-            for axis, slices in regions[key]:
+            for axis, slices in axes:
                 inside = torch.zeros(parameter.shape[axis], dtype=parameter.dtype, device=parameter.device)
                 for start, length in slices:
                     inside[start : start + length] = 1
                 region *= inside.view([-1 if a == axis else 1 for a in range(parameter.ndim)])
             total += region
-        shares[id(parameter)] = shares.get(id(parameter), 0) + total
     return shares
 
 
@@ -365,11 +361,15 @@ def _decay(
     for group, share in touched:
         for parameter in group.parameters:
             if parameter.ndim > 1:
+                coefficient = config.weight_decay * slices.get(id(parameter), share)  # a tensor where it is sliced
                 if decoupled:
-                    parameter.mul_(1 - rate * config.weight_decay * slices.get(id(parameter), share))
+                    parameter.mul_(1 - rate * coefficient)
                 else:
                     assert parameter.grad is not None
-                    parameter.grad.add_(parameter * slices.get(id(parameter), share), alpha=config.weight_decay)
+                    if isinstance(coefficient, Tensor):
+                        parameter.grad.addcmul_(parameter, coefficient)
+                    else:
+                        parameter.grad.add_(parameter, alpha=coefficient)
 
 
 def _restore(

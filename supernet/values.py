@@ -12,6 +12,7 @@ all widths is the idea of Yu et al., "Slimmable Neural Networks", ICLR 2019.
 from __future__ import annotations
 
 import copy
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -25,6 +26,9 @@ from supernet.space import Choice
 
 Picks = Mapping[str, frozenset[int]]
 """The live options of each choice by their index."""
+
+AxisSlices = tuple[int, tuple[tuple[int, int], ...]]
+"""An axis of a parameter, and (start, length) of each slice that is left of it."""
 
 _DECIDED: ContextVar[Mapping[str, Sequence[str]] | None] = ContextVar("supernet_decided_values", default=None)
 
@@ -97,13 +101,10 @@ class DecidedInt(int):
     def at(self, picks: Picks) -> int:
         return sum(part.at(picks) for part in self.parts)
 
-    def slices(self, picks: Picks) -> list[tuple[int, int]]:
+    def slices(self, picks: Picks) -> tuple[tuple[int, int], ...]:
         """(start, length) of each part within the largest."""
-        result, start = [], 0
-        for part in self.parts:
-            result.append((start, part.at(picks)))
-            start += part.largest
-        return result
+        starts = itertools.accumulate((part.largest for part in self.parts), initial=0)
+        return tuple((start, part.at(picks)) for start, part in zip(starts, self.parts, strict=False))
 
     def choices(self) -> Iterator[Choice]:
         return (factor.choice for part in self.parts for factor in part.factors)
@@ -140,44 +141,37 @@ class DecidedInt(int):
         return DecidedInt((Part((), other), *self.parts)) if other > 0 else self
 
 
-class DecidedFloat(float):
+class _OfOneChoice:
+    """What a number and a text that depend on one choice have in common."""
+
+    factor: Factor
+
+    def __getnewargs__(self) -> tuple[Any, ...]:
+        return (self.factor,)
+
+    def at(self, picks: Picks) -> Any:
+        return self.factor.at(picks)
+
+    def choices(self) -> Iterator[Choice]:
+        yield self.factor.choice
+
+
+class DecidedFloat(_OfOneChoice, float):
     """A number that depends on a choice; as a `float` it is the last option."""
 
-    factor: Factor
-
     def __new__(cls, factor: Factor) -> DecidedFloat:
-        self = super().__new__(cls, factor.numbers[-1])
+        self = float.__new__(cls, factor.numbers[-1])
         self.factor = factor
         return self
 
-    def __getnewargs__(self) -> tuple[Any, ...]:
-        return (self.factor,)
 
-    def at(self, picks: Picks) -> Any:
-        return self.factor.at(picks)
-
-    def choices(self) -> Iterator[Choice]:
-        yield self.factor.choice
-
-
-class DecidedStr(str):
+class DecidedStr(_OfOneChoice, str):
     """A text that depends on a choice; as a `str` it is the last option."""
 
-    factor: Factor
-
     def __new__(cls, factor: Factor) -> DecidedStr:
-        self = super().__new__(cls, factor.numbers[-1])
+        self = str.__new__(cls, factor.numbers[-1])
         self.factor = factor
         return self
-
-    def __getnewargs__(self) -> tuple[Any, ...]:
-        return (self.factor,)
-
-    def at(self, picks: Picks) -> Any:
-        return self.factor.at(picks)
-
-    def choices(self) -> Iterator[Choice]:
-        yield self.factor.choice
 
 
 Decided = DecidedInt | DecidedFloat | DecidedStr
@@ -207,9 +201,9 @@ def value(name: str, options: Sequence[Any]) -> Any:
     if kinds == {int} and (options[0] < 1 or list(options) != sorted(set(options))):
         raise ValueError(f"value {name!r}: expected whole numbers above 0 in ascending order, got {options}")
     choice = Choice(name, tuple(str(option) for option in options), kind="value")
-    decided = _DECIDED.get()
-    if decided is not None:
-        return options[choice.options.index(decided[name][-1])] if name in decided else options[-1]
+    known = _DECIDED.get()
+    if known is not None:
+        return options[choice.options.index(known[name][-1])] if name in known else options[-1]
     factor = Factor(choice, options)
     if kinds == {int}:
         return DecidedInt((Part((factor,)),))
@@ -228,9 +222,9 @@ def decided(picks: Mapping[str, Sequence[str]]) -> Iterator[None]:
 
 def side_by_side(choice: Choice, widths: Sequence[int]) -> int:
     """The width of what a choice of the kind "concat" brings together."""
-    decided = _DECIDED.get()
-    if decided is not None:
-        picked = decided.get(choice.name, choice.options)
+    known = _DECIDED.get()
+    if known is not None:
+        picked = known.get(choice.name, choice.options)
         return sum(width for option, width in zip(choice.options, widths, strict=True) if option in picked)
     parts: list[Part] = []
     for index, width in enumerate(widths):
@@ -255,9 +249,8 @@ def decided_values(module: nn.Module) -> Iterator[Decided]:
             for item in thing:
                 yield from find(item)
 
-    for name, thing in vars(module).items():
-        if not name.startswith("_") or name == "_reversed_padding_repeated_twice":
-            yield from find(thing)
+    for thing in vars(module).values():
+        yield from find(thing)
 
 
 def _resolve(thing: Any, picks: Picks) -> Any:
@@ -268,40 +261,39 @@ def _resolve(thing: Any, picks: Picks) -> Any:
     return thing
 
 
-def _axes(module: nn.Module) -> dict[str, tuple[Any, ...]]:
+def _axes(module: nn.Module) -> dict[str, tuple[int, ...]]:
     """For the parameters that are sliced: the length of each axis that may be decided."""
-    get = vars(module).get
     if isinstance(module, nn.Linear):
-        return {"weight": (get("out_features"), get("in_features")), "bias": (get("out_features"),)}
+        return {"weight": (module.out_features, module.in_features), "bias": (module.out_features,)}
     if isinstance(module, nn.modules.conv._ConvNd):
-        inside = get("in_channels") // get("groups") if get("groups") != 1 else get("in_channels")  # type: ignore[operator]
-        outside = get("out_channels")
-        if module.transposed:
-            inside, outside = get("in_channels"), outside // get("groups") if get("groups") != 1 else outside  # type: ignore[operator]
-            return {"weight": (inside, outside), "bias": (get("out_channels"),)}
-        return {"weight": (outside, inside), "bias": (outside,)}
+        ends = (
+            (module.in_channels, module.out_channels)
+            if module.transposed
+            else (module.out_channels, module.in_channels)
+        )
+        return {"weight": (ends[0], ends[1] // module.groups), "bias": (module.out_channels,)}
     if isinstance(module, nn.Embedding):
-        return {"weight": (get("num_embeddings"), get("embedding_dim"))}
+        return {"weight": (module.num_embeddings, module.embedding_dim)}
     if isinstance(module, (nn.LayerNorm, nn.RMSNorm)):
-        return {"weight": get("normalized_shape"), "bias": get("normalized_shape")}  # type: ignore[dict-item]
+        return {"weight": module.normalized_shape, "bias": module.normalized_shape}
     for name in ("num_features", "num_channels", "num_parameters"):
         if name in vars(module):
-            return {"weight": (get(name),), "bias": (get(name),)}
+            return {"weight": (vars(module)[name],), "bias": (vars(module)[name],)}
     return {}
 
 
-def axis_slices(module: nn.Module, picks: Picks) -> dict[str, tuple[tuple[int, list[tuple[int, int]]], ...]]:
+def axis_slices(module: nn.Module, picks: Picks) -> dict[str, tuple[AxisSlices, ...]]:
     """For each own parameter of a module that is sliced: (axis, [(start, length), ...]) of its decided axes."""
     result = {}
     for name, lengths in _axes(module).items():
         if module._parameters.get(name) is not None:
-            cut = tuple((a, n.slices(picks)) for a, n in enumerate(lengths) if isinstance(n, DecidedInt))
-            if cut:
-                result[name] = cut
+            axes = tuple((a, n.slices(picks)) for a, n in enumerate(lengths) if isinstance(n, DecidedInt))
+            if axes:
+                result[name] = axes
     return result
 
 
-def cut(tensor: Tensor, axes: Sequence[tuple[int, list[tuple[int, int]]]]) -> Tensor:
+def cut(tensor: Tensor, axes: Sequence[AxisSlices]) -> Tensor:
     """The part of a tensor that is left of these slices: a view where one slice of each axis is left."""
     for axis, slices in axes:
         pieces = [tensor.narrow(axis, start, length) for start, length in slices if length]
@@ -317,6 +309,5 @@ def resolved(module: nn.Module, picks: Picks) -> nn.Module:
         parameters[name] = cut(parameters[name], axes)  # type: ignore[arg-type, assignment]
     vars(here)["_parameters"] = parameters
     for name, thing in list(vars(here).items()):
-        if not name.startswith("_") or name == "_reversed_padding_repeated_twice":
-            vars(here)[name] = _resolve(thing, picks)
+        vars(here)[name] = _resolve(thing, picks)
     return here

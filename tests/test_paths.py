@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -83,7 +83,6 @@ def test_no_dropout_keeps_everything(rate: float) -> None:
     assert draw(few, PathsConfig(rate=rate, schedule="constant"), 100, 1.0, generator=stream(0, "none")).all()
 
 
-@settings(deadline=None)
 @given(st.integers(1, 40), st.integers(0, 2**31))
 def test_fair_paths_use_every_option_equally_often(ghosts: int, seed: int) -> None:
     space = tiny_bender()

@@ -25,7 +25,7 @@ def test_a_decided_number_is_the_largest_and_remembers() -> None:
     width = value("w", (4, 6, 8))
     for copied in (width, copy.deepcopy(width), pickle.loads(pickle.dumps(width))):
         assert (copied, copied.at(SMALL), (3 * copied).at(SMALL), (copied // 2).at(SMALL)) == (8, 4, 12, 2)
-    assert (width + width * 2 + 1).slices(SMALL) == [(0, 4), (8, 8), (24, 1)]
+    assert (width + width * 2 + 1).slices(SMALL) == ((0, 4), (8, 8), (24, 1))
     assert (width * value("h", (1, 3))).at({"w": frozenset([1]), "h": frozenset([1])}) == 18
     with decided({"w": ("6",)}):
         assert type(value("w", (4, 6, 8))) is int
