@@ -17,7 +17,7 @@ import textwrap
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import fields
+from dataclasses import fields, replace
 from functools import partial
 from importlib.resources import files
 from itertools import pairwise
@@ -30,7 +30,9 @@ if TYPE_CHECKING:
     from supernet.steps import Watch
 
 STEP_NAMES = ("train", "search", "retrain")
-SHORT = {"--device": "--runtime.device", "--precision": "--runtime.precision"}
+SHORT = {"--device": "--runtime.device", "--precision": "--runtime.precision", "--model": "--space.name"}
+OWN = "own-network"
+"""The recipe of a run with `--model` where none is named."""
 MAIN_HELP = """usage: supernet COMMAND ...
 
 One-shot neural architecture search that says how far its ranking can be trusted.
@@ -38,6 +40,8 @@ One-shot neural architecture search that says how far its ranking can be trusted
 the whole way:
   run RECIPE --out DIR     train the one-shot model, score candidates, retrain
                            the best from scratch, test them once
+  run --model FILE.py:FUNCTION --data FILE.py:FUNCTION --out DIR
+                           the same with a network and data of your own
 step by step, on a run folder (each continues where it was):
   train DIR [RECIPE]       train the one-shot model; RECIPE where DIR is new
   search DIR               score candidates with its weights, choose finalists
@@ -201,7 +205,8 @@ def _score(words: list[str]) -> None:
 
 
 def _space(words: list[str]) -> None:
-    from supernet.config import check_name, space_hints
+    from supernet.config import SpaceConfig, check_name, make_space, space_hints
+    from supernet.files import is_function
     from supernet.spaces import SPACES
 
     if not words or words[0] in ("-h", "--help"):
@@ -210,18 +215,33 @@ def _space(words: list[str]) -> None:
         print("usage: supernet space NAME [--SETTING VALUE ...] [--samples N] [--seed N] [--json]\n")
         print("Describes a space: choices, number of architectures, costs.\n\nspaces:")
         print(_rows(_space_lines()))
-        print("\n`supernet space NAME --help` lists its settings.")
+        print("\n`supernet space NAME --help` lists its settings. NAME may be FILE.py:FUNCTION too, your own network.")
         return
     name = words[0]
-    check_name(name, SPACES, "space")
+    if not is_function(name):
+        check_name(name, SPACES, "space")
     parser = _parser(f"space {name} [--SETTING VALUE ...]", "Describes a space: choices, size and costs.")
-    parser.add_function_arguments(SPACES[name])
+    if is_function(name):
+        parser.add_argument("--settings", type=dict[str, Any], default={}, help="arguments of the function, as YAML")
+        parser.add_argument("--num_classes", type=int, default=10, help="where the function asks for it")
+        parser.add_argument(
+            "--inputs",
+            type=Any,
+            default="float32 3 32 32",
+            help="type and shape of an example; or a list or dict of them",
+        )
+    else:
+        parser.add_function_arguments(SPACES[name])
     parser.add_argument("--samples", type=int, default=2000, help="architectures drawn for the distribution of costs")
     parser.add_argument("--seed", type=int, default=0, help="of these draws")
     parser.add_argument("--json", action="store_true", help="print it as JSON")
-    given = _parse(parser, words[1:], {**space_hints(SPACES[name]), "samples": int, "seed": int})
+    hints = {} if is_function(name) else space_hints(SPACES[name])
+    given = _parse(parser, words[1:], {**hints, "samples": int, "seed": int})
     samples, seed, as_json = (given.pop(key) for key in ("samples", "seed", "json"))
-    space = SPACES[name](**given)
+    if is_function(name):
+        space = make_space(SpaceConfig(name=name, settings=given["settings"]), given["num_classes"], given["inputs"])
+    else:
+        space = SPACES[name](**given)
     from supernet.describe import describe_space, print_space
 
     facts = describe_space(space, samples=samples, seed=seed)
@@ -329,9 +349,10 @@ def _prepare(command: str, words: list[str]) -> tuple[Path, bool] | None:
         The folder, and whether JSON is asked for; None where only the settings were to be printed.
     """
     from supernet.config import Config, check_config, from_dict, read_settings, setting_hints, to_yaml
+    from supernet.files import absolute, is_function
     from supernet.runs import create_run, open_run
 
-    usage = "run RECIPE --out DIR" if command == "run" else f"{command} DIR [RECIPE]"
+    usage = "run [RECIPE] --out DIR" if command == "run" else f"{command} DIR [RECIPE]"
     parser = _parser(
         f"{usage} [--SETTING VALUE ...] [--config FILE.yaml] [--json]",
         f"{DESCRIPTIONS[command]} It continues where it was; what is done already is not done again.\n\n"
@@ -348,11 +369,14 @@ def _prepare(command: str, words: list[str]) -> tuple[Path, bool] | None:
     parser.add_argument("--json", action="store_true", help="print the result as JSON on stdout")
     parser.add_argument("--device", help="short for --runtime.device")
     parser.add_argument("--precision", help="short for --runtime.precision")
+    parser.add_argument(
+        "--model", help="short for --space.name: FILE.py:FUNCTION that returns your network with choices"
+    )
     parser.add_class_arguments(Config)
     for action in parser._actions:
         if action.help == "Path to a configuration file.":  # each part may come from a file; not worth the space
             action.help = argparse.SUPPRESS
-    words = [next((long + w[len(s) :] for s, long in SHORT.items() if w.partition("=")[0] == s), w) for w in words]
+    words = _long(words)
     for word, following in pairwise([*words, ""]):
         option, equals, value = word.partition("=")
         if option == "--config":
@@ -361,6 +385,11 @@ def _prepare(command: str, words: list[str]) -> tuple[Path, bool] | None:
     given = _parse(parser, words, hints)
     folder = None if given["dir"] is None else Path(given["dir"])
     base = None
+    is_new = not given["config"] and (folder is None or not (folder / "config.yaml").exists())
+    if given["recipe"] is None and is_new and is_function(given["space"]["name"]):
+        given["recipe"] = OWN
+        if not any(word.startswith("--data") for word in words):
+            raise ValueError("--model needs --data: the name of a source, a folder of images, or FILE.py:FUNCTION")
     if given["recipe"] is not None:
         base = _recipe_path(given["recipe"])
     elif not given["config"] and folder is not None and (folder / "config.yaml").exists():
@@ -374,6 +403,12 @@ def _prepare(command: str, words: list[str]) -> tuple[Path, bool] | None:
         read_settings(base)
         given = _parse(parser, ["--config", str(base), *words], hints)
     config = from_dict({name: value for name, value in given.items() if name in {f.name for f in fields(Config)}})
+    config = replace(
+        config,
+        space=replace(config.space, name=absolute(config.space.name)),
+        data=replace(config.data, name=absolute(config.data.name)),
+        task=replace(config.task, loss=absolute(config.task.loss), metric=absolute(config.task.metric)),
+    )
     check_config(config)
     if given["print_config"]:
         print(to_yaml(config), end="")
@@ -382,6 +417,26 @@ def _prepare(command: str, words: list[str]) -> tuple[Path, bool] | None:
         raise ValueError(f"expected a run folder: supernet {usage}")
     create_run(folder, config)
     return folder, given["json"]
+
+
+def _long(words: list[str]) -> list[str]:
+    """Options with their long names; ``--data`` takes the name of a source, a folder, a parquet file or a function."""
+    from supernet.files import is_function
+    from supernet.sources import NAMES
+
+    long: list[str] = []
+    for number, word in enumerate(words):
+        option, equals, value = word.partition("=")
+        if option == "--data":
+            value = value if equals else next(iter(words[number + 1 : number + 2]), "")
+            kind = "parquet" if value.endswith(".parquet") else "folder"
+            if value in NAMES or is_function(value):
+                word = f"--data.name{equals}{value}" if equals else "--data.name"
+            elif Path(value).exists() and not value.endswith((".yaml", ".yml")):
+                long.append(f"--data.name={kind}")
+                word = f"--data.path{equals}{value}" if equals else "--data.path"
+        long.append(SHORT.get(option, option) + word[len(option) :] if option in SHORT else word)
+    return long
 
 
 def _formatter() -> Any:

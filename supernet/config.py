@@ -8,13 +8,17 @@ import inspect
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import NoneType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import yaml
+from torch import Tensor
 
 from supernet.data import DataConfig
+from supernet.files import is_function, load_function, users_code
+from supernet.model import from_network
 from supernet.paths import PathsConfig
 from supernet.retrain import RetrainConfig
 from supernet.runtime import RuntimeConfig
@@ -22,7 +26,9 @@ from supernet.search import SearchConfig
 from supernet.sources import check as check_data
 from supernet.space import Space
 from supernet.spaces import SPACES
+from supernet.task import TaskConfig, loss_of, metric_of
 from supernet.train import TrainConfig
+from supernet.trees import zeros
 
 MANY = 12
 """More names than this are not listed in a message."""
@@ -37,10 +43,10 @@ class SpaceConfig:
     """Which space; its number of classes and its input shape come from the data."""
 
     name: str = "bender"
-    """One of the names that `supernet spaces` lists."""
+    """One of the names that `supernet spaces` lists, or FILE.py:FUNCTION, which returns your network with choices."""
 
     settings: dict[str, Any] = field(default_factory=dict)
-    """Arguments of the space, for instance {filters: 16, cells: 6}."""
+    """Arguments of the space or the function, for instance {filters: 16, cells: 6}."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +57,10 @@ class Config:
     """All random numbers follow from it."""
 
     data: DataConfig = field(default_factory=DataConfig)
-    """The images."""
+    """The examples."""
+
+    task: TaskConfig = field(default_factory=TaskConfig)
+    """What is learned."""
 
     space: SpaceConfig = field(default_factory=SpaceConfig)
     """Step 1."""
@@ -72,33 +81,47 @@ class Config:
     """Device, precision, processes."""
 
 
-def make_space(
-    config: SpaceConfig, num_classes: int, input_shape: tuple[int, ...], changes: dict[str, Any] | None = None
-) -> Space:
+def make_space(config: SpaceConfig, num_classes: int, inputs: Any, changes: dict[str, Any] | None = None) -> Space:
     """The space for a data set.
 
     Args:
         config: name and settings.
-        num_classes: number of classes.
-        input_shape: (C, H, W) of an image.
+        num_classes: number of classes; 0 where the targets are no classes.
+        inputs: types and shapes of an example, as `supernet.trees.describe` tells them.
         changes: settings that replace those of `config`.
 
     Raises:
         ConfigError: no such space, or no such setting, or a value of another type.
-        ValueError: a setting's value does not fit.
+        ValueError: a setting's value does not fit, or the user's network does not do with this data.
     """
-    check_name(config.name, SPACES, "space.name")
-    make = SPACES[config.name]
+    is_own = is_function(config.name)
+    if not is_own:
+        check_name(config.name, SPACES, "space.name")
+    make: Callable[..., Any] = load_function(config.name) if is_own else SPACES[config.name]
     settings = {**config.settings, **(changes or {})}
-    from_data = ("num_classes", "input_shape")
-    allowed = [name for name in inspect.signature(make).parameters if name not in from_data]
+    example = zeros(inputs, 2)
+    shape = tuple(example.shape[1:]) if isinstance(example, Tensor) else ()
+    from_data = {"num_classes": num_classes, "input_shape": shape}
+    parameters = inspect.signature(make).parameters
+    allowed = [name for name in parameters if name not in from_data]
     hints = space_hints(make)
     for name, value in settings.items():
         if name in from_data:
             raise ConfigError(f"space.settings.{name}: comes from the data, leave it out")
         check_name(name, allowed, f"setting of space {config.name!r}")
         settings[name] = check_value(f"space.settings.{name}", value, hints.get(name, Any))
-    return make(**settings, num_classes=num_classes, input_shape=input_shape)
+    if is_own:
+        given = {**settings, **{name: value for name, value in from_data.items() if name in parameters}}
+        with users_code(config.name.rpartition(":")[0]):
+            return from_network(partial(make, **given), example, name=make.__name__, settings=given)
+    if len(shape) != 3:
+        raise ConfigError(
+            f"space.name: {config.name!r} is for images; the data has {inputs}: name a network of your own"
+        )
+    if not num_classes:
+        raise ConfigError(f"space.name: {config.name!r} needs classes 0, 1, ... as targets: name a network of your own")
+    space: Space = make(**settings, **from_data)
+    return space
 
 
 def space_hints(make: Callable[..., Space]) -> dict[str, Any]:
@@ -116,15 +139,34 @@ def check_config(config: Config) -> None:
         ValueError: a setting does not fit.
     """
     check_data(config.data)
-    # The choices of a space, and with them its size, do not depend on the classes and the pixels.
-    space = make_space(config.space, 10, (3, 32, 32))
-    if config.search.candidates > space.size:
+    loss_of(config.task), metric_of(config.task)
+    for part, train in (("train", config.train), ("retrain.train", config.retrain.train)):
+        if train.label_smoothing and config.task.loss != "cross-entropy":
+            raise ConfigError(f"{part}.label_smoothing: expected 0 with task.loss {config.task.loss}")
+    if is_function(config.space.name):
+        load_function(config.space.name)  # what its network takes is only known with the data
+    else:  # the choices of a space, and with them its size, do not depend on the classes and the pixels
+        check_space(config, 10, "float32 3 32 32")
+
+
+def check_space(config: Config, num_classes: int, inputs: Any) -> Space:
+    """The space of a configuration, checked with its settings of search and retrain.
+
+    Raises:
+        ValueError: as `make_space`, or a setting does not fit the space.
+    """
+    space = make_space(config.space, num_classes, inputs)
+    if config.search.candidates is not None and config.search.candidates > space.size:
         raise ConfigError(
             f"search.candidates: expected at most {space.size:,}, the whole space, got {config.search.candidates:,}"
         )
-    again = make_space(config.space, 10, (3, 32, 32), config.retrain.space)
-    if again.choices != space.choices:
-        raise ConfigError("retrain.space: expected settings that leave the choices as they are (like filters or cells)")
+    if config.retrain.space:
+        again = make_space(config.space, num_classes, inputs, config.retrain.space)
+        if again.choices != space.choices:
+            raise ConfigError(
+                "retrain.space: expected settings that leave the choices as they are (like filters or cells)"
+            )
+    return space
 
 
 def check_name(name: str, known: Iterable[str], what: str) -> None:

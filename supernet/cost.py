@@ -23,7 +23,8 @@ from torch.utils.flop_counter import FlopCounterMode, flop_registry
 from supernet.layers import LivePaths, live_paths, set_live_paths
 from supernet.model import Within, call, example_of, parameters_within, replace_modules, without_data
 from supernet.space import Architecture, Choice, Space
-from supernet.values import decided
+from supernet.trees import map_tensors
+from supernet.values import decided, decided_values
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +140,13 @@ def cost_table(space: Space) -> CostTable:
     Raises:
         ValueError: one module depends on too many combinations for a table.
     """
-    shaping = {choice.name: _settings(choice) for choice in space.choices if choice.kind != "paths"}
+    # A depth is not among them: blocks that it leaves out cost nothing, the others what they always cost.
+    with without_data():
+        modules = list(space.network().modules())
+    held = {c.name for module in modules for number in decided_values(module) for c in number.choices()}
+    shaping = {
+        choice.name: _settings(choice) for choice in space.choices if choice.kind == "concat" or choice.name in held
+    }
     everything = {name: settings[-1] for name, settings in shaping.items()}
     measured: dict[tuple[tuple[str, ...], ...], _Measured] = {}
 
@@ -246,22 +253,25 @@ def _measure_modules(space: Space, setting: _Setting) -> _Measured:
     return {key: (p, w, m) for key, (p, w, m) in parts.items()}
 
 
-def measure(network: nn.Module, input_shape: Sequence[int]) -> Cost:
+def measure(network: nn.Module, example: Any) -> Cost:
     """Cost of a stand-alone network, counted on the network itself.
 
     Args:
         network: any module without free choices.
-        input_shape: of one example, without the batch dimension.
+        example: the shape of one example without the batch dimension; or one example, a tensor or a tuple or dict of
+            tensors, with it.
     """
     norms = _norm_parameters(network)
     params = sum(p.numel() for p in network.parameters())
     scale = sum(p.numel() for p in network.parameters() if id(p) in norms)
+    is_shape = isinstance(example, (tuple, list)) and all(isinstance(n, int) for n in example)
+    inputs = torch.zeros(1, *example) if is_shape else example
     device = next((p.device for p in network.parameters()), torch.device("cpu"))
     training = network.training
     network.eval()
     counter = FlopCounterMode(display=False)
     with torch.no_grad(), counter:
-        network(torch.zeros(1, *input_shape, device=device))
+        call(network, map_tensors(inputs, lambda t: t.to(device)))
     network.train(training)
     return Cost(params, params - scale, counter.get_total_flops() // 2)
 

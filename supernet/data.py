@@ -1,4 +1,4 @@
-"""Images in three splits by name, the per-channel normalisation and the batched augmentation.
+"""Examples in three splits by name; of images also the per-channel normalisation and the batched augmentation.
 
 `load` returns the training and the validation split. The test split is opened once, by `open_test`.
 `feed` and `prepare` bring a split to the device, for training and for scoring.
@@ -24,6 +24,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from supernet import trees
 from supernet.files import read_json, write_json
 from supernet.randomness import stream
 from supernet.sources import DataConfig, DataError, Source, check, join, read, write_cache, write_header
@@ -37,6 +38,7 @@ __all__ = [
     "batches",
     "feed",
     "from_arrays",
+    "joined",
     "load",
     "normalise",
     "open_test",
@@ -51,23 +53,31 @@ _ON_DEVICE = 10**9  # bytes; the images of a smaller split live on the device
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """Images uint8 [N, C, H, W] (perhaps memory-mapped), labels int64 [N], and a hash of the choice.
+    """A part of the examples with their targets, and a hash of the choice.
 
     The hash is the first 16 hex digits of SHA-256 over shape, source indices, labels and checksums of the pixels (of
-    10,000 to 20,000 images where there are more).
+    10,000 to 20,000 images where there are more); of other examples over all their numbers.
+
+    Attributes:
+        examples: images uint8 [N, C, H, W] (perhaps memory-mapped); else a tensor, or a tuple or dict of tensors.
+        targets: classes int64 [N]; else tensors as in `examples`.
+        hash: see above.
     """
 
-    images: Tensor
-    labels: Tensor
+    examples: Any
+    targets: Any
     hash: str
+
+    def __len__(self) -> int:
+        return trees.rows(self.targets)
 
 
 @dataclass(frozen=True, slots=True)
 class Data:
     """What a search may see: two splits, and of the test split no more than its hash.
 
-    `mean` and `std` are per channel, in units where white is 1, over the training split. `hashes`
-    has the keys 'train', 'validation' and 'test'.
+    `mean` and `std` are per channel, in units where white is 1, over the training split; empty where the examples are
+    no images. `classes` is empty where the targets are none. `hashes` has the keys 'train', 'validation' and 'test'.
     """
 
     train: Split
@@ -78,10 +88,15 @@ class Data:
     hashes: dict[str, str]
 
     @property
-    def input_shape(self) -> tuple[int, int, int]:
-        """Channels, height and width in pixels."""
-        _, channels, height, width = self.train.images.shape
-        return channels, height, width
+    def inputs(self) -> Any:
+        """Types and shapes of an example as a network gets it, as `supernet.trees.describe` tells them."""
+        described = trees.describe(self.train.examples)
+        return described.replace("uint8", "float32") if self.mean else described
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Of one example without the batch dimension, for images (C, H, W) in pixels; () where it is not one tensor."""
+        return tuple(self.train.examples.shape[1:]) if isinstance(self.train.examples, Tensor) else ()
 
 
 def load(config: DataConfig, *, seed: int) -> Data:
@@ -126,7 +141,7 @@ def open_test(config: DataConfig, *, seed: int, record: Path, networks: Sequence
         "opened": datetime.now(UTC).isoformat(timespec="seconds"),
         "networks": sorted(networks),
         "split_hash": test.hash,
-        "images": len(test.labels),
+        "images": len(test),
     }
     if not record.exists():
         whole = record.with_name(f".{record.name}.{uuid.uuid4().hex}")
@@ -151,29 +166,29 @@ def _same_test(record: Path, networks: Sequence[str]) -> None:
 
 
 def from_arrays(
-    images: NDArray[Any] | Tensor,
-    labels: NDArray[Any] | Tensor,
+    examples: Any,
+    targets: Any,
     *,
     seed: int,
-    validation: int,
-    test_images: NDArray[Any] | Tensor | None = None,
-    test_labels: NDArray[Any] | Tensor | None = None,
+    validation: int | None = None,
+    test_examples: Any = None,
+    test_targets: Any = None,
     test: float = 0.2,
     classes: Sequence[str] | None = None,
 ) -> tuple[Data, Split]:
-    """Split images that are already in memory; return the data and, apart from it, the test split.
+    """Split examples that are already in memory; return the data and, apart from it, the test split.
 
     Keep the second away from any ranking: it is for the one final evaluation.
 
     Args:
-        images: uint8 [N, H, W], [N, C, H, W] or [N, H, W, C] with 1 or 3 channels; where both
-            readings fit, channels come first.
-        labels: Integers [N], 0..K-1.
+        examples: Images, uint8 [N, H, W], [N, C, H, W] or [N, H, W, C] with 1 or 3 channels; where both readings fit,
+            channels come first. Or an array or tensor of anything else, or a tuple or dict of them.
+        targets: Classes, integers [N], 0..K-1; or an array or tensor of anything else, or a tuple or dict of them.
         seed: Chooses the splits.
-        validation: Images for the validation split, >= 1.
-        test_images: The test split, if it is fixed; needs `test_labels`.
-        test_labels: Its labels.
-        test: Share of the images for the test split otherwise, in (0, 1).
+        validation: Examples for the validation split, >= 1; None = a fifth of what is not for the test.
+        test_examples: The test split, if it is fixed; needs `test_targets`.
+        test_targets: Its targets.
+        test: Share of the examples for the test split otherwise, in (0, 1).
         classes: Names of the K classes; None = the labels' numbers, which then have no gap.
 
     Raises:
@@ -181,18 +196,14 @@ def from_arrays(
     """
     config = DataConfig(name="arrays", validation=validation, test=test)
     check(config)
-    if (test_images is None) != (test_labels is None):
-        raise DataError("test_images and test_labels come together, one is missing: give both or none")
-    pairs = [(_numpy(images), _numpy(labels))]
-    if test_images is not None and test_labels is not None:
-        pairs.append((_numpy(test_images), _numpy(test_labels)))
+    if (test_examples is None) != (test_targets is None):
+        raise DataError("test_examples and test_targets come together, one is missing: give both or none")
+    pairs = [(examples, targets)]
+    if test_examples is not None:
+        pairs.append((test_examples, test_targets))
     source = join(pairs, classes, None)
     parts = _split(source, config, seed)
     return _data(source, parts), _take(source, parts["test"])
-
-
-def _numpy(values: NDArray[Any] | Tensor) -> NDArray[Any]:
-    return np.asarray(values.detach().cpu() if isinstance(values, Tensor) else values)
 
 
 def normalise(
@@ -261,7 +272,7 @@ def _apply(
 
 def feed(
     split: Split, data: Data, config: DataConfig, *, batch_size: int, seed: int, device: torch.device
-) -> Callable[[int], tuple[Tensor, Tensor]]:
+) -> Callable[[int], tuple[Any, Any]]:
     """Batches for training, by number of the step.
 
     The passes over the split, each in a new random order, form one endless stream: the last images
@@ -269,58 +280,75 @@ def feed(
     so that a killed training continues with the same batches.
 
     Args:
-        split: The images to train on.
+        split: The examples to train on.
         data: Gives the normalisation.
         config: `crop`, `flip` and `cutout`.
-        batch_size: Images in a batch, >= 1.
+        batch_size: Examples in a batch, >= 1.
         seed: Chooses the orders and the augmentation.
         device: Of the batches; a split of less than 1 GB is kept there as a whole.
 
     Returns:
-        For the step, from 0: images float32 [batch_size, C, H, W], normalised, augmented and
-        channels-last, and their labels int64 [batch_size].
+        For the step, from 0: images float32 [batch_size, C, H, W], normalised, augmented and channels-last, or other
+        examples as they are; and their targets.
     """
-    count = len(split.labels)
-    images = split.images.to(device) if split.images.nbytes < _ON_DEVICE else split.images
-    labels = split.labels.to(device)
+    count = len(split)
+    small = sum(tensor.nbytes for tensor in trees.tensors(split.examples)) < _ON_DEVICE
+    examples = trees.map_tensors(split.examples, lambda t: t.to(device)) if small else split.examples
+    targets = trees.map_tensors(split.targets, lambda t: t.to(device))
 
     @lru_cache(maxsize=2)  # a batch may lie across the end of a pass
     def order(epoch: int) -> Tensor:
         return torch.randperm(count, generator=stream(seed, "order", epoch))
 
-    def batch(step: int) -> tuple[Tensor, Tensor]:
+    def batch(step: int) -> tuple[Any, Any]:
         start = step * batch_size
         stop = start + batch_size
         epochs = range(start // count, (stop - 1) // count + 1)
         index = torch.cat([order(e)[max(0, start - e * count) : stop - e * count] for e in epochs])
-        chosen = images[index.to(images.device)].to(device)
-        inputs = augment(normalise(chosen, data.mean, data.std), config, generator=stream(seed, "augment", step))
-        return inputs.contiguous(memory_format=torch.channels_last), labels[index.to(device)]
+        chosen = trees.map_tensors(examples, lambda t: t[index.to(t.device)].to(device))
+        if data.mean:
+            chosen = augment(normalise(chosen, data.mean, data.std), config, generator=stream(seed, "augment", step))
+            chosen = chosen.contiguous(memory_format=torch.channels_last)
+        return chosen, trees.take_rows(targets, index.to(device))
 
     return batch
 
 
-def prepare(split: Split, data: Data, *, device: torch.device, images: int | None = None) -> tuple[Tensor, Tensor]:
+def prepare(split: Split, data: Data, *, device: torch.device, images: int | None = None) -> tuple[Any, Any]:
     """Bring a split to the device, for scoring.
 
     Args:
-        split: The images to score on.
+        split: The examples to score on.
         data: Gives the normalisation.
         device: Of the result.
         images: Only so many of them, the first; None = all.
 
     Returns:
-        Images float32 [N, C, H, W], normalised and channels-last, and labels int64 [N].
+        Images float32 [N, C, H, W], normalised and channels-last, or other examples as they are; and their targets.
     """
-    pixels = normalise(split.images[:images].to(device), data.mean, data.std)
-    return pixels.contiguous(memory_format=torch.channels_last), split.labels[:images].to(device)
+    examples, targets = (
+        trees.map_tensors(tree, lambda t: t[:images].to(device)) for tree in (split.examples, split.targets)
+    )
+    if data.mean:
+        examples = normalise(examples, data.mean, data.std).contiguous(memory_format=torch.channels_last)
+    return examples, targets
 
 
-def batches(split: Split, data: Data, *, device: torch.device, size: int = 250) -> Iterator[tuple[Tensor, Tensor]]:
-    """The whole split in order, `size` images at a time, each batch as from `prepare`; for splits of any size."""
-    for start in range(0, len(split.labels), size):
-        part = Split(split.images[start : start + size], split.labels[start : start + size], split.hash)
-        yield prepare(part, data, device=device)
+def batches(split: Split, data: Data, *, device: torch.device, size: int = 250) -> Iterator[tuple[Any, Any]]:
+    """The whole split in order, `size` examples at a time, each batch as from `prepare`; for splits of any size."""
+    for start in range(0, len(split), size):
+        part = slice(start, start + size)
+        examples, targets = trees.take_rows(split.examples, part), trees.take_rows(split.targets, part)
+        yield prepare(Split(examples, targets, split.hash), data, device=device)
+
+
+def joined(splits: Sequence[Split]) -> Split:
+    """Splits as one, in this order."""
+    return Split(
+        trees.join_rows([split.examples for split in splits]),
+        trees.join_rows([split.targets for split in splits]),
+        "+".join(split.hash for split in splits),
+    )
 
 
 def _split(source: Source, config: DataConfig, seed: int) -> dict[str, NDArray[np.int64]]:
@@ -330,7 +358,8 @@ def _split(source: Source, config: DataConfig, seed: int) -> dict[str, NDArray[n
     random sample even where the source is sorted by class; the others ascend.
     """
     generator = torch.Generator().manual_seed(seed)
-    labels, total = source.labels, len(source.labels)
+    total = trees.rows(source.targets) if not source.classes else len(source.targets)
+    labels = source.targets if source.classes else np.zeros(total, np.int64)
 
     def choose(pool: NDArray[np.int64], count: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         chosen = _stratified(labels[pool], count, generator)
@@ -340,12 +369,13 @@ def _split(source: Source, config: DataConfig, seed: int) -> dict[str, NDArray[n
     test = np.arange(len(train), total)
     if not source.own_test:
         test, train = choose(train, max(1, round(config.test * total)))
-    if config.validation >= len(train):
+    wanted = max(1, len(train) // 5) if config.validation is None else config.validation
+    if wanted >= len(train):
         raise DataError(
-            f"data.validation={config.validation} leaves none of the {len(train)} training images: "
+            f"data.validation={wanted} leaves none of the {len(train)} training examples: "
             f"set data.validation to less, for example data.validation={max(1, len(train) // 5)}"
         )
-    validation, train = choose(train, config.validation)
+    validation, train = choose(train, wanted)
     validation = validation[torch.randperm(len(validation), generator=generator).numpy()]
     if config.train_images is not None:
         train, _ = choose(train, min(config.train_images, len(train)))
@@ -358,8 +388,8 @@ def _split(source: Source, config: DataConfig, seed: int) -> dict[str, NDArray[n
         if not counts.all():
             missing = int(counts.argmin())
             raise DataError(
-                f"class {source.classes[missing]!r} has {(labels == missing).sum()} images, too few to "
-                f"appear in the {part} split: add images of it or {setting}"
+                f"class {source.classes[missing]!r} has {(labels == missing).sum()} examples, too few to "
+                f"appear in the {part} split: add examples of it or {setting}"
             )
     return {"train": train, "validation": validation, "test": test}
 
@@ -377,40 +407,52 @@ def _stratified(labels: NDArray[np.int64], count: int, generator: torch.Generato
 
 def _data(source: Source, parts: dict[str, NDArray[np.int64]]) -> Data:
     train = _take(source, parts["train"])
-    mean, std = _statistics(train.images)
+    mean, std = _statistics(train.examples) if isinstance(source.examples, np.ndarray) else ((), ())
     hashes = {name: _hash(source, index) for name, index in parts.items()}
     return Data(train, _take(source, parts["validation"]), source.classes, mean, std, hashes)
 
 
 def _hash(source: Source, index: NDArray[np.int64]) -> str:
-    digest = hashlib.sha256(repr((len(index), *source.images.shape[1:])).encode())
+    if isinstance(source.examples, np.ndarray):
+        digest = hashlib.sha256(repr((len(index), *source.examples.shape[1:])).encode())
+    else:
+        digest = hashlib.sha256(repr((len(index), trees.describe(source.examples))).encode())
     digest.update(index.astype("<i8").tobytes())
-    digest.update(source.labels[index].astype("<i8").tobytes())
+    for target in (torch.from_numpy(source.targets),) if source.classes else trees.tensors(source.targets):
+        digest.update(target.numpy()[index].tobytes())
+    if not isinstance(source.examples, np.ndarray):
+        for tensor in trees.tensors(source.examples):
+            digest.update(tensor[torch.from_numpy(index)].view(torch.uint8).numpy().tobytes())
+        return digest.hexdigest()[:16]
     # Of a split that is too large to be read each time some thousand images stand for all.
     step = max(1, len(index) // _HASHED)
     for start in range(0, len(index), step * _CHUNK):
         digest.update(
-            zlib.crc32(source.images[index[start : start + step * _CHUNK : step]].tobytes()).to_bytes(4, "big")
+            zlib.crc32(source.examples[index[start : start + step * _CHUNK : step]].tobytes()).to_bytes(4, "big")
         )
     return digest.hexdigest()[:16]
 
 
 def _take(source: Source, index: NDArray[np.int64]) -> Split:
-    split_hash, shape = _hash(source, index), (len(index), *source.images.shape[1:])
+    split_hash, at = _hash(source, index), torch.from_numpy(index)
+    targets = torch.from_numpy(source.targets[index]) if source.classes else trees.take_rows(source.targets, at)
+    if not isinstance(source.examples, np.ndarray):
+        return Split(trees.take_rows(source.examples, at), targets, split_hash)
+    shape = (len(index), *source.examples.shape[1:])
 
     def write(file: IO[bytes]) -> None:
         write_header(file, shape)
         for start in range(0, len(index), _CHUNK):
-            file.write(source.images[index[start : start + _CHUNK]].tobytes())
+            file.write(source.examples[index[start : start + _CHUNK]].tobytes())
 
     if source.cache is None or math.prod(shape) < _IN_MEMORY:
-        images = np.ascontiguousarray(source.images[index])
+        images = np.ascontiguousarray(source.examples[index])
     else:
         path = source.cache.with_name(f"{source.cache.stem}-{split_hash}.npy")
         if not path.exists():
             write_cache(path, write)
         images = np.load(path, mmap_mode="c")
-    return Split(torch.from_numpy(images), torch.from_numpy(source.labels[index]), split_hash)
+    return Split(torch.from_numpy(images), targets, split_hash)
 
 
 def _statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:

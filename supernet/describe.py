@@ -83,9 +83,11 @@ def print_space(facts: dict[str, Any]) -> None:
 
 def print_result(result: dict[str, Any]) -> None:
     """Prints the groups as in the paper's Table 1, the winner, and how the two rankings agree."""
-    groups = result["groups"]
+    groups, metric = result["groups"], result.get("metric", "accuracy")
+    name_of_metric = metric.rpartition(":")[2]
+    form = ("%", 0.01, 2) if metric == "accuracy" else (name_of_metric, 1, 4)
     titles = {"params": "params", "macs": "MACs", "score": "score", "validation": "valid.", "test": "test"}
-    forms = dict.fromkeys(("score", "validation", "test"), ("%", 0.01, 2))
+    forms = dict.fromkeys(("score", "validation", "test"), form)
     for name in ("params", "macs"):
         forms[name] = _unit([row[name]["mean"] for row in groups.values()])
 
@@ -105,9 +107,10 @@ def print_result(result: dict[str, Any]) -> None:
     )
     winner = result["networks"][0] if result["networks"] else {}
     if "rank" in winner:  # All On alone has none
-        by = "validation accuracy" if winner["validation"] else "one-shot score"
+        by = f"validation {name_of_metric}" if winner["validation"] else "one-shot score"
         means = {name: sum(winner[name]) / len(winner[name]) for name in ("validation", "test") if winner[name]}
-        accuracies = ", ".join(f"{name} {100 * value:.2f}%" for name, value in means.items())
+        sign = "%" if form[0] == "%" else ""
+        accuracies = ", ".join(f"{name} {value / form[1]:.{form[2]}f}{sign}" for name, value in means.items())
         unit, scale, digits = _unit([winner["params"]])
         _print_text(
             f"winner by {by}: {winner['id']} ({winner['params'] / scale:.{digits}f} {unit} parameters, {accuracies})"
@@ -116,7 +119,7 @@ def print_result(result: dict[str, Any]) -> None:
     agreement = result["rank_correlation"]
     if agreement["kendall"] is not None:
         _print_text(
-            f"one-shot score against validation accuracy of {agreement['n']} networks: "
+            f"one-shot score against validation {name_of_metric} of {agreement['n']} networks: "
             f"Kendall tau {agreement['kendall']:.2f} (95% of bootstrap samples: "
             f"{agreement['kendall_interval'][0]:.2f} to {agreement['kendall_interval'][1]:.2f}), "
             f"Spearman {agreement['spearman']:.2f}; the finalists are no random sample of the candidates"

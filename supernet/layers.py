@@ -364,8 +364,7 @@ class GhostBatchNorm(nn.Module):
 
     def __init__(self, of: nn.modules.batchnorm._BatchNorm) -> None:
         super().__init__()
-        self.kind = type(of)
-        self.num_features, self.eps, self.momentum = of.num_features, of.eps, of.momentum
+        self.num_features, self.eps = of.num_features, of.eps
         self.weight, self.bias = of.weight, of.bias
 
     def extra_repr(self) -> str:
@@ -383,13 +382,6 @@ class GhostBatchNorm(nn.Module):
             y = F.batch_norm(side_by_side, None, None, weight, bias, training=True, eps=self.eps)
             return y.reshape(per_ghost, ghosts, channels, *rest).transpose(0, 1).reshape(x.shape)
         return F.batch_norm(x, None, None, weight, bias, training=True, eps=self.eps)
-
-    def standalone(self) -> nn.modules.batchnorm._BatchNorm:
-        """Ordinary batch norm with running statistics, not yet estimated, and the same weights."""
-        norm = self.kind(self.num_features, eps=self.eps, momentum=self.momentum, affine=False)
-        norm.affine = self.weight is not None
-        norm.weight, norm.bias = self.weight, self.bias
-        return norm
 
 
 def _by_ghost(x: Tensor, ghosts: int) -> Tensor:

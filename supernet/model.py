@@ -22,6 +22,7 @@ from torch.overrides import TorchFunctionMode
 
 from supernet.layers import Choose, Depth, Elastic, GhostBatchNorm, LivePaths, ShapeError, set_live_paths
 from supernet.space import Architecture, Choice, Space
+from supernet.trees import describe, join_rows, map_tensors, rows, take_rows
 from supernet.values import decided, decided_values, resolved
 
 Within = tuple[tuple[str, tuple[str, ...]], ...]
@@ -173,13 +174,9 @@ def check_shapes(space: Space) -> None:
         except (RuntimeError, ValueError, IndexError, TypeError) as error:
             place = ".".join(part for part in running[-1].split(".") if part != "of") if running else "the network"
             raise ValueError(
-                f"the network does not run with {what}: {place}: {' '.join(str(error).split())}; the example has shape "
-                f"{_shapes_of(inputs)}; a module after a width that is a choice has to be made with that width"
+                f"the network does not run with {what}: {place}: {' '.join(str(error).split())}; one example is "
+                f"{describe(inputs)}; a module after a width that is a choice has to be made with that width"
             ) from error
-
-
-def _shapes_of(batch: Any) -> Any:
-    return map_tensors(batch, lambda tensor: list(tensor.shape))
 
 
 def call(network: nn.Module, inputs: Any) -> Any:
@@ -194,37 +191,6 @@ def example_of(space: Space, number: int) -> Any:
     if space.example is None:
         return torch.zeros(number, *space.input_shape)
     return map_tensors(space.example, lambda t: torch.zeros(number, *t.shape[1:], dtype=t.dtype))
-
-
-def map_tensors(batch: Any, function: Callable[[Tensor], Any]) -> Any:
-    """The same structure with each tensor replaced."""
-    if isinstance(batch, Tensor):
-        return function(batch)
-    if isinstance(batch, dict):
-        return {name: map_tensors(part, function) for name, part in batch.items()}
-    return type(batch)(map_tensors(part, function) for part in batch)
-
-
-def rows(batch: Any) -> int:
-    """Number of examples in a batch: a tensor, or a tuple, list or dict of them."""
-    while not isinstance(batch, Tensor):
-        batch = next(iter(batch.values() if isinstance(batch, dict) else batch))
-    return len(batch)
-
-
-def take_rows(batch: Any, which: slice | Tensor) -> Any:
-    """These examples of a batch, in the same structure."""
-    return map_tensors(batch, lambda tensor: tensor[which])
-
-
-def join_rows(batches: list[Any]) -> Any:
-    """Batches of the same structure as one, in this order."""
-    first = batches[0]
-    if isinstance(first, Tensor):
-        return torch.cat(batches)
-    if isinstance(first, dict):
-        return {name: join_rows([batch[name] for batch in batches]) for name in first}
-    return type(first)(join_rows(list(parts)) for parts in zip(*batches, strict=True))
 
 
 def build(space: Space, architecture: Architecture | None = None, *, seed: int | None = None) -> nn.Module:
@@ -304,14 +270,14 @@ def choices_of(network: nn.Module) -> tuple[Choice, ...]:
         ValueError: two places share a name but not their options.
     """
     found: dict[str, Choice] = {}
+    places: dict[str, Within] = {}
 
     def add(choice: Choice, within: Within) -> None:
-        here = replace(choice, within=within[-1] if within else None)
-        before = found.setdefault(here.name, here)
-        if replace(before, within=None) != replace(here, within=None):
-            raise ValueError(f"choice {here.name!r} occurs with different options: {before.options}, {here.options}")
-        if before.within != here.within:
-            found[here.name] = replace(here, within=_common(before.within, here.within))
+        before = found.setdefault(choice.name, choice)
+        if before != choice:
+            options = f"{before.options}, {choice.options}"
+            raise ValueError(f"choice {choice.name!r} occurs with different options: {options}")
+        places[choice.name] = _common(places.get(choice.name, within), within)
 
     for module, within in _walk(network):
         if isinstance(module, (Choose, Depth)):
@@ -319,16 +285,15 @@ def choices_of(network: nn.Module) -> tuple[Choice, ...]:
         for thing in decided_values(module):
             for choice in thing.choices():
                 add(choice, within)
-    return _parents_first(found)
+    return _parents_first(
+        {name: replace(choice, within=places[name][-1] if places[name] else None) for name, choice in found.items()}
+    )
 
 
-def _common(
-    a: tuple[str, tuple[str, ...]] | None, b: tuple[str, tuple[str, ...]] | None
-) -> tuple[str, tuple[str, ...]] | None:
-    """What a choice with places nested in both is nested in: their options together where it is the same choice."""
-    if a is None or b is None or a[0] != b[0]:
-        return None
-    return a[0], tuple(dict.fromkeys((*a[1], *b[1])))
+def _common(a: Within, b: Within) -> Within:
+    """What two places of one choice are both nested in, with their options together."""
+    others = dict(b)
+    return tuple((name, tuple(dict.fromkeys((*options, *others[name])))) for name, options in a if name in others)
 
 
 def _parents_first(found: dict[str, Choice]) -> tuple[Choice, ...]:

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import torch
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 
 def derive(seed: int, *name: str | int) -> int:
@@ -20,3 +25,49 @@ def stream(seed: int, *name: str | int) -> torch.Generator:
     storing any generator's state.
     """
     return torch.Generator().manual_seed(derive(seed, *name))
+
+
+def draws_at_random(network: nn.Module) -> bool:
+    """Whether a network has modules that draw random numbers in their forward pass: dropout of whatever kind."""
+    return any(
+        isinstance(module, nn.modules.dropout._DropoutNd)
+        or any(isinstance(thing, float) and thing > 0 and "drop" in name for name, thing in vars(module).items())
+        for module in network.modules()
+    )
+
+
+@contextmanager
+def seeded(device: torch.device, seed: int, *name: str | int) -> Iterator[None]:
+    """Inside the ``with`` block what torch draws on a device comes from a stream of its own.
+
+    Dropout takes no generator, and torch's global one is shared by all threads.
+    """
+    generator = torch.Generator(device).manual_seed(derive(seed, *name))
+    with _DrawFrom(generator):
+        yield
+
+
+class _DrawFrom(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Gives a generator to every operation that takes one."""
+
+    def __init__(self, generator: torch.Generator) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.generator = generator
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if torch.Tag.nondeterministic_seeded not in func.tags:
+            return func(*args, **kwargs)
+        if func._overloadpacket is torch.ops.aten.native_dropout:  # the fused kernel of GPUs takes no generator
+            x, rate, training = args
+            if not training:
+                return x.clone(), torch.ones_like(x, dtype=torch.bool)
+            kept = torch.empty_like(x, dtype=torch.bool).bernoulli_(1 - rate, generator=self.generator)
+            return x * kept * (0.0 if rate == 1 else 1 / (1 - rate)), kept
+        if any(argument.name == "generator" for argument in func._schema.arguments):
+            return func(*args, **{**kwargs, "generator": self.generator})
+        if "generator" in func._overloadpacket.overloads():
+            return func._overloadpacket.generator(*args, **{**kwargs, "generator": self.generator})
+        return func(*args, **kwargs)

@@ -16,11 +16,13 @@ import torch
 from torch import nn
 
 from supernet.files import read_weights, write_json, write_weights
-from supernet.model import build
+from supernet.model import build, call
 from supernet.randomness import derive
 from supernet.runtime import Runtime
 from supernet.space import Architecture, Space
+from supernet.task import Loss, Metric, accuracy, number_of
 from supernet.train import Batch, Progress, TrainConfig, fit
+from supernet.trees import join_rows, map_tensors
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +36,7 @@ class RetrainConfig:
     """Trainings of each finalist with different seeds."""
 
     images: Literal["train", "train+validation"] = "train"
-    """What they are trained on; with the validation split no validation accuracy can be given."""
+    """The splits they are trained on; with the validation split no validation accuracy can be given."""
 
     space: dict[str, Any] = field(default_factory=dict)
     """Settings of the space that differ from the search's, for instance {filters: 32}."""
@@ -45,15 +47,16 @@ class RetrainConfig:
 
 
 @torch.inference_mode()
-def evaluate(network: nn.Module, batches: Iterable[Batch], *, runtime: Runtime) -> float:
-    """Accuracy (0 to 1) over all batches of a stand-alone network with its running statistics."""
+def evaluate(network: nn.Module, batches: Iterable[Batch], *, runtime: Runtime, metric: Metric = accuracy) -> float:
+    """What the metric (accuracy, 0 to 1) says of a stand-alone network with its running statistics on all batches."""
     runtime.place(network).eval()
-    right = total = 0
+    outputs, wanted = [], []
     for examples, targets in batches:
         with runtime.autocast():
-            right += int((network(examples).argmax(1) == targets).sum())
-        total += len(targets)
-    return right / total
+            output = call(network, examples)
+        outputs.append(map_tensors(output, lambda t: t.float() if t.is_floating_point() else t))
+        wanted.append(targets)
+    return number_of(metric, join_rows(outputs), join_rows(wanted))
 
 
 def retrain(
@@ -67,6 +70,8 @@ def retrain(
     runtime: Runtime,
     seed: int,
     folder: Path,
+    loss: Loss | None = None,
+    metric: Metric = accuracy,
     progress: Progress | None = None,
     stop: Callable[[], bool] = lambda: False,
 ) -> None:
@@ -84,6 +89,8 @@ def retrain(
         runtime: device and precision.
         seed: of the run; each training derives its own.
         folder: the results' place.
+        loss: as `loss_function` of `supernet.fit`.
+        metric: of outputs and targets of the validation split; more is better.
         progress: called after each step.
         stop: asked before each step.
 
@@ -118,6 +125,8 @@ def retrain(
                 steps,
                 config.train,
                 runtime=alone,
+                loss_function=loss,
+                seed=own,
                 folder=place,
                 progress=show,
                 stop=lambda: stop() or bool(failures),
@@ -125,9 +134,9 @@ def retrain(
         except BaseException as error:
             failures.append(error)  # the others stop too
             return
-        accuracy = None if validation is None else evaluate(network, validation(), runtime=alone)
+        validated = None if validation is None else evaluate(network, validation(), runtime=alone, metric=metric)
         write_weights(place / "weights.safetensors", network)
-        result = {"architecture": str(architecture), "repeat": repeat, "seed": own, "validation": accuracy}
+        result = {"architecture": str(architecture), "repeat": repeat, "seed": own, "validation": validated}
         write_json(place / "result.json", {**result, "history": history})
         (place / "checkpoint.pt").unlink(missing_ok=True)
 
@@ -161,13 +170,14 @@ def test_accuracies(
     *,
     runtime: Runtime,
     folder: Path,
+    metric: Metric = accuracy,
 ) -> dict[str, list[float]]:
-    """Test accuracy of each repeat of each finalist, by architecture id: the last line of `retrain`."""
+    """Test accuracy (or other metric) of each repeat of each finalist, by architecture id: the end of `retrain`."""
     alone = runtime.one_thread()
 
     def measure(architecture: Architecture) -> list[float]:
         networks = [read_network(space, architecture, folder, repeat) for repeat in range(repeats)]
-        return [evaluate(network, test(), runtime=alone) for network in networks]
+        return [evaluate(network, test(), runtime=alone, metric=metric) for network in networks]
 
     everyone = list(dict.fromkeys(architectures))
     with runtime.workers() as run:

@@ -4,7 +4,7 @@
 |---|---|---|
 | `config.yaml` | the first step | every setting; `supernet run config.yaml` repeats the run |
 | `environment.json` | each step | versions, machine, command and time of the step |
-| `data.json` | the first step | sizes and hashes of the three splits, classes, mean and deviation |
+| `data.json` | the first step | sizes and hashes of the three splits, classes, types and shapes, mean and deviation |
 | `train/model.safetensors` | train | weights of the one-shot model; its presence says that the step is done |
 | `train/history.json` | train | training curve |
 | `train/paths.npy` | train | live_GP of every step, packed bits: uint8 [steps, G, ceil(P / 8)] |

@@ -14,9 +14,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import Tensor
 from torch.nn import functional as F
 
 from supernet.cost import CostTable
@@ -24,7 +24,12 @@ from supernet.model import OneShot
 from supernet.randomness import stream
 from supernet.runtime import Runtime
 from supernet.space import Architecture, Space
+from supernet.task import Loss, Metric, accuracy, number_of
 from supernet.train import Interrupted, Progress
+from supernet.trees import join_rows, map_tensors, rows, take_rows
+
+WITHOUT_NUMBER = 1000
+"""Candidates where no number is asked for."""
 
 COMMIT_SECONDS = 2.0
 """A killed search loses at most this much work."""
@@ -34,14 +39,15 @@ COMMIT_SECONDS = 2.0
 class SearchConfig:
     """How candidates are drawn and scored, and who goes to the final."""
 
-    candidates: int = 20_000
-    """Distinct architectures drawn uniformly and scored; at most the size of the space."""
+    candidates: int | None = 20_000
+    """Distinct architectures drawn uniformly and scored; at most the size of the space. None: 1,000, or the whole space
+    where it is smaller."""
 
     images: int | None = None
-    """Validation images for each score, the same random ones for all candidates; None for the whole split."""
+    """Validation examples for each score, the same random ones for all candidates; None for the whole split."""
 
     ghost_size: int = 32
-    """Images that share batch statistics (ours: the paper does not say; the training's ghost size)."""
+    """Examples that share batch statistics (ours: the paper does not say; the training's ghost size)."""
 
     ghosts_per_forward: int | None = None
     """Ghost batches in one forward pass: memory against launches. None: 1 on a CPU, all of them elsewhere."""
@@ -91,9 +97,10 @@ class Candidate:
 
     Attributes:
         architecture: which.
-        accuracy: share of the validation images that the one-shot model classifies right, 0 to 1.
-        loss: mean cross-entropy on them, in nats.
-        images: number of validation images.
+        accuracy: what the task's metric says of the one-shot model on the validation split: more is better. By default
+            the share of examples that it classifies right, 0 to 1.
+        loss: mean loss on them, by default cross-entropy in nats.
+        images: number of validation examples.
         params, weights, macs: see `supernet.cost.Cost`.
     """
 
@@ -109,10 +116,12 @@ class Candidate:
 def score(
     model: OneShot,
     architectures: Sequence[Architecture],
-    examples: Tensor,
-    targets: Tensor,
+    examples: Any,
+    targets: Any,
     *,
     runtime: Runtime,
+    loss: Loss = F.cross_entropy,
+    metric: Metric = accuracy,
     ghost_size: int = 32,
     ghosts_per_forward: int | None = None,
 ) -> Iterator[tuple[float, float]]:
@@ -125,36 +134,39 @@ def score(
     Args:
         model: the one-shot model.
         architectures: what to score, in this order.
-        examples: [N, ...] on the model's device.
-        targets: classes, int64 [N].
+        examples: N examples on the model's device.
+        targets: their targets, for instance classes, int64 [N].
         runtime: device and precision.
+        loss: of outputs and targets, the mean over examples.
+        metric: of the outputs and targets of all examples at once; more is better.
         ghost_size: examples that share batch statistics.
         ghosts_per_forward: ghost batches in one forward pass; see `SearchConfig`.
 
     Yields:
-        Accuracy (0 to 1) and mean cross-entropy in nats of each architecture.
+        Metric (by default accuracy, 0 to 1) and mean loss (cross-entropy, in nats) of each architecture.
 
     Raises:
-        ValueError: fewer examples than one ghost batch.
+        ValueError: fewer examples than one ghost batch, or outputs that the metric cannot be taken of.
     """
-    ghosts = len(examples) // ghost_size
+    ghosts = rows(examples) // ghost_size
     if ghosts == 0:
-        raise ValueError(f"expected at least {ghost_size} examples, one ghost batch; got {len(examples)}")
+        raise ValueError(f"expected at least {ghost_size} examples, one ghost batch; got {rows(examples)}")
 
     per_forward = runtime.ghosts_per_forward(ghosts_per_forward, ghosts)
+    everything = take_rows(targets, slice(ghosts * ghost_size))
 
     def score_one(architecture: Architecture) -> tuple[float, float]:
         live = model.space.live([architecture])
-        right = loss = 0.0
+        total, outputs = 0.0, []
         with torch.inference_mode():
             for first in range(0, ghosts, per_forward):
                 last = min(first + per_forward, ghosts)
                 part = slice(first * ghost_size, last * ghost_size)
                 with runtime.autocast():
-                    logits = model(examples[part], live.expand(last - first, -1)).float()
-                right += float((logits.argmax(1) == targets[part]).sum())
-                loss += float(F.cross_entropy(logits, targets[part], reduction="sum"))
-        return right / (ghosts * ghost_size), loss / (ghosts * ghost_size)
+                    output = model(take_rows(examples, part), live.expand(last - first, -1))
+                outputs.append(map_tensors(output, lambda t: t.float() if t.is_floating_point() else t))
+                total += float(loss(outputs[-1], take_rows(targets, part))) * (last - first)
+            return number_of(metric, join_rows(outputs), everything), total / ghosts
 
     training = model.training
     model.eval()
@@ -167,14 +179,16 @@ def score(
 
 def search(
     model: OneShot,
-    examples: Tensor,
-    targets: Tensor,
+    examples: Any,
+    targets: Any,
     costs: CostTable,
     config: SearchConfig,
     *,
     runtime: Runtime,
     seed: int,
     table: Path,
+    loss: Loss = F.cross_entropy,
+    metric: Metric = accuracy,
     progress: Progress | None = None,
     stop: Callable[[], bool] = lambda: False,
 ) -> list[Candidate]:
@@ -182,13 +196,14 @@ def search(
 
     Args:
         model: the trained one-shot model.
-        examples: the validation examples to score on [N, ...], on the model's device.
-        targets: classes, int64 [N].
+        examples: the validation examples to score on, on the model's device.
+        targets: their targets.
         costs: of the space.
         config: how many, on how many images.
         runtime: device and precision.
         seed: of the run.
         table: SQLite file that every candidate is kept in.
+        loss, metric: as for `score`.
         progress: called after each candidate.
         stop: asked before each candidate.
 
@@ -199,7 +214,8 @@ def search(
         Interrupted: `stop` said so.
         ValueError: more candidates than the space has.
     """
-    drawn = model.space.sample_distinct(config.candidates, generator=stream(seed, "search"))
+    number = min(WITHOUT_NUMBER, model.space.size) if config.candidates is None else config.candidates
+    drawn = model.space.sample_distinct(number, generator=stream(seed, "search"))
     with closing(_open(table)) as connection:
         known = {text for (text,) in connection.execute("SELECT architecture FROM candidates")}
         waiting = [architecture for architecture in drawn if str(architecture) not in known]
@@ -209,27 +225,29 @@ def search(
             examples,
             targets,
             runtime=runtime,
+            loss=loss,
+            metric=metric,
             ghost_size=config.ghost_size,
             ghosts_per_forward=config.ghosts_per_forward,
         )
-        images = len(examples) // config.ghost_size * config.ghost_size
-        best = max((a for (a,) in connection.execute("SELECT accuracy FROM candidates")), default=0.0)
+        images = rows(examples) // config.ghost_size * config.ghost_size
+        best = max((a for (a,) in connection.execute("SELECT accuracy FROM candidates")), default=-math.inf)
         committed = time.monotonic()
         done = len(drawn) - len(waiting)
         for architecture, sums in zip(waiting, costs.costs(waiting), strict=True):
             if stop():
                 connection.commit()
                 raise Interrupted(f"stopped after {done} of {len(drawn)} candidates")
-            accuracy, loss = next(scores)
-            loss = loss if math.isfinite(loss) else math.inf  # SQLite has no NaN
-            row = (str(architecture), accuracy, loss, images, *map(int, sums), "random", time.time())
+            found, mean_loss = next(scores)
+            mean_loss = mean_loss if math.isfinite(mean_loss) else math.inf  # SQLite has no NaN
+            row = (str(architecture), found, mean_loss, images, *map(int, sums), "random", time.time())
             connection.execute("INSERT INTO candidates VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
-            done, best = done + 1, max(best, accuracy)
+            done, best = done + 1, max(best, found)
             if time.monotonic() - committed > COMMIT_SECONDS:
                 connection.commit()
                 committed = time.monotonic()
             if progress is not None:
-                progress(done, len(drawn), best=best, accuracy=accuracy)
+                progress(done, len(drawn), best=best, accuracy=found)
         connection.commit()
     by_text = {str(candidate.architecture): candidate for candidate in read_candidates(table, model.space)}
     return [by_text[str(architecture)] for architecture in drawn]

@@ -1,6 +1,7 @@
-"""Reading and decoding: everything between a `DataConfig` and the images and labels of its source.
+"""Reading and decoding: everything between a `DataConfig` and the examples and targets of its source.
 
-What is decoded is kept in a cache folder, and mapped from there.
+Images are bytes and have classes; a function of the user gives them, or examples of any other kind. What is decoded is
+kept in a cache folder, and mapped from there.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import difflib
 import errno
 import gzip
 import hashlib
+import inspect
 import io
 import json
 import pickle
@@ -20,9 +22,11 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
-from supernet.files import write_atomically
+from supernet import trees
+from supernet.files import is_function, load_function, users_code, write_atomically
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -54,22 +58,23 @@ class DataError(ValueError):
 
 @dataclass(frozen=True, kw_only=True)
 class DataConfig:
-    """Where the images come from, how they are split and how they are augmented."""
+    """Where the examples come from, how they are split, and how images are augmented."""
 
     name: str = "fashion-mnist"
-    """Source: 'fashion-mnist', 'cifar10', 'digits', 'folder', 'parquet' or 'arrays'."""
+    """Source: 'fashion-mnist', 'cifar10', 'digits', 'folder', 'parquet', 'arrays', or FILE.py:FUNCTION, which returns
+    (inputs, targets) or (inputs, targets, test inputs, test targets)."""
 
     path: str | None = None
-    """Folder or file of the source; 'fashion-mnist' and 'digits' work without."""
+    """Folder or file of the source; 'fashion-mnist' and 'digits' work without, a function gets it as `path`."""
 
-    validation: int = 5000
-    """Images taken from the training images for the validation split, >= 1."""
+    validation: int | None = 5000
+    """Examples taken from the training examples for the validation split, >= 1; None = a fifth of them."""
 
     test: float = 0.2
-    """Share of all images for the test split where the source has none, in (0, 1)."""
+    """Share of all examples for the test split where the source has none, in (0, 1)."""
 
     train_images: int | None = None
-    """Use at most so many training images (stratified), >= 1; None = all."""
+    """Use at most so many training examples (stratified), >= 1; None = all."""
 
     image_size: int | None = None
     """Pixels, >= 1: resize the shorter side, cut a centred square; None = sizes must already agree."""
@@ -89,18 +94,19 @@ class DataConfig:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """All images of a source, before they are split.
+    """All examples of a source, before they are split.
 
     Attributes:
-        images: uint8 [N, C, H, W], perhaps memory-mapped; the source's own test images come last.
-        labels: int64 [N], 0..K-1.
-        classes: Names of the K classes.
-        own_test: Number of images in the source's own test part; 0 = it has none.
-        cache: The file that `images` maps, if any.
+        examples: images, uint8 [N, C, H, W], perhaps memory-mapped; else a tensor, or a tuple, list or dict of tensors
+            with N rows each. The source's own test examples come last.
+        targets: classes, int64 [N], 0..K-1; else tensors as in `examples`.
+        classes: Names of the K classes; empty where targets are none.
+        own_test: Number of examples in the source's own test part; 0 = it has none.
+        cache: The file that `examples` maps, if any.
     """
 
-    images: NDArray[np.uint8]
-    labels: NDArray[np.int64]
+    examples: Any
+    targets: Any
     classes: tuple[str, ...]
     own_test: int
     cache: Path | None = None
@@ -108,10 +114,11 @@ class Source:
 
 def check(config: DataConfig) -> None:
     """Raise `DataError` for a value out of its range."""
-    if config.name not in NAMES:
+    if config.name not in NAMES and not is_function(config.name):
         near = difflib.get_close_matches(config.name, NAMES, n=1, cutoff=0.4)
         hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise DataError(f"unknown data.name={config.name!r}: known are {', '.join(NAMES)}{hint}")
+        known = f"{', '.join(NAMES)}, or FILE.py:FUNCTION"
+        raise DataError(f"unknown data.name={config.name!r}: known are {known}{hint}")
     for key, least in (("validation", 1), ("train_images", 1), ("image_size", 1), ("crop", 0), ("cutout", 0)):
         value = getattr(config, key)
         if value is not None and value < least:
@@ -127,6 +134,8 @@ def read(config: DataConfig) -> Source:
         DataError: The configuration or the source cannot be used; the message says what to do.
     """
     check(config)
+    if is_function(config.name):
+        return _call_function(config)
     readers: dict[str, Callable[[DataConfig, Path], Source]] = {
         "fashion-mnist": _read_fashion,
         "cifar10": _read_cifar10,
@@ -186,6 +195,102 @@ def _check_images(array: NDArray[Any], image_size: int | None) -> NDArray[np.uin
 
 
 def join(
+    parts: Sequence[tuple[Any, Any]],
+    classes: Sequence[str] | None,
+    image_size: int | None,
+) -> Source:
+    """Make a source of the training and, if there is one, the test pair of examples and targets.
+
+    Examples that are one array of bytes with three or four axes are images; all others are left as they are.
+
+    Raises:
+        DataError: Shapes, types or counts do not fit.
+    """
+    first, targets = parts[0]
+    if _is_array(first) and first.ndim in (3, 4) and first.dtype in (np.uint8, torch.uint8) and _is_array(targets):
+        return _join_images([(_numpy(x), _numpy(y)) for x, y in parts], classes, image_size)
+    for x, y in parts:
+        for what, tree in (("inputs", x), ("targets", y)):
+            _check_tree(what, tree)
+        counts = [len(leaf) for tree in (x, y) for leaf in _leaves(tree)]
+        if not counts or len(set(counts)) > 1 or not counts[0]:
+            raise DataError(f"inputs and targets need the same number of rows, above 0; got {counts}")
+    pairs = [(_tensors(x), _tensors(y)) for x, y in parts]
+    try:
+        examples, all_targets = (trees.join_rows([pair[i] for pair in pairs]) for i in (0, 1))
+    except (RuntimeError, StopIteration, TypeError) as error:
+        raise DataError(f"training and test examples do not have the same form: {line(error)}") from None
+    own_test = trees.rows(examples) - trees.rows(pairs[0][0])
+    if isinstance(all_targets, torch.Tensor) and all_targets.ndim == 1 and not all_targets.is_floating_point():
+        numbers, names = _check_labels(all_targets.numpy(), classes)
+        return Source(examples, numbers, names, own_test)
+    return Source(examples, all_targets, (), own_test)
+
+
+def _is_array(thing: Any) -> bool:
+    return isinstance(thing, (np.ndarray, torch.Tensor))
+
+
+def _numpy(values: NDArray[Any] | torch.Tensor) -> NDArray[Any]:
+    return np.asarray(values.detach().cpu() if isinstance(values, torch.Tensor) else values)
+
+
+def _leaves(tree: Any) -> Iterator[Any]:
+    if isinstance(tree, dict):
+        tree = tuple(tree.values())
+    if isinstance(tree, (tuple, list)):
+        for part in tree:
+            yield from _leaves(part)
+    else:
+        yield tree
+
+
+def _check_tree(what: str, tree: Any) -> None:
+    """Raise `DataError` where something is no array of numbers, or a number is none."""
+    for leaf in _leaves(tree):
+        if not _is_array(leaf) or leaf.ndim == 0 or (isinstance(leaf, np.ndarray) and leaf.dtype.kind not in "biuf"):
+            got = f"{leaf.dtype} {list(leaf.shape)}" if _is_array(leaf) else type(leaf).__name__
+            raise DataError(
+                f"{what} must be an array or tensor of numbers, [N, ...], or a tuple, list or dict of them; got {got}"
+            )
+        values = torch.as_tensor(leaf)
+        if values.is_floating_point() and not values.isfinite().all():
+            raise DataError(f"{what} hold a value that is no number (NaN or infinite): replace or leave out such rows")
+
+
+def _tensors(tree: Any) -> Any:
+    """The same structure of tensors on the CPU; numbers in double precision become single, as networks expect."""
+    if isinstance(tree, dict):
+        return {name: _tensors(part) for name, part in tree.items()}
+    if isinstance(tree, (tuple, list)):
+        return tuple(_tensors(part) for part in tree)
+    values = torch.as_tensor(tree).detach().cpu()
+    return values.float() if values.dtype is torch.float64 else values
+
+
+def _call_function(config: DataConfig) -> Source:
+    make = load_function(config.name)
+    file = config.name.rpartition(":")[0]
+    given = {"path": config.path} if "path" in inspect.signature(make).parameters and config.path is not None else {}
+    with users_code(file):
+        parts = make(**given)
+    if not isinstance(parts, (tuple, list)) or len(parts) not in (2, 4):
+        got = f"{len(parts)} things" if isinstance(parts, (tuple, list)) else type(parts).__name__
+        raise DataError(
+            f"{config.name} must return (inputs, targets) or (inputs, targets, test inputs, test targets), got {got}"
+        )
+    source = join([(parts[i], parts[i + 1]) for i in range(0, len(parts), 2)], None, config.image_size)
+    if not isinstance(source.examples, np.ndarray):
+        for name in ("image_size", "crop", "flip", "cutout"):
+            if getattr(config, name):
+                raise DataError(
+                    f"data.{name} is for images, one array of uint8 [N, C, H, W], and {config.name} gives others: "
+                    f"leave data.{name} out, or return the images as bytes"
+                )
+    return source
+
+
+def _join_images(
     parts: Sequence[tuple[NDArray[Any], NDArray[Any]]],
     classes: Sequence[str] | None,
     image_size: int | None,
@@ -223,7 +328,7 @@ def _read_arrays(config: DataConfig, path: Path) -> Source:
             return np.asarray(np.load(path / name, allow_pickle=False))
 
     own_test = any((path / f"test_{name}.npy").exists() for name in ("images", "labels"))
-    return join([pair(prefix) for prefix in ("", "test_")[: 1 + own_test]], None, config.image_size)
+    return _join_images([pair(prefix) for prefix in ("", "test_")[: 1 + own_test]], None, config.image_size)
 
 
 def _read_digits(config: DataConfig, path: Path) -> Source:
@@ -231,7 +336,7 @@ def _read_digits(config: DataConfig, path: Path) -> Source:
 
     digits = load_digits()
     images = np.rint(digits.images * (255 / 16)).astype(np.uint8)
-    return join([(images, digits.target)], None, config.image_size)
+    return _join_images([(images, digits.target)], None, config.image_size)
 
 
 def _read_fashion(config: DataConfig, path: Path) -> Source:
@@ -243,7 +348,7 @@ def _read_fashion(config: DataConfig, path: Path) -> Source:
     else:
         files = [_download(name, digest, _cache(config)) for name, digest in _FASHION_FILES]
     images, labels, test_images, test_labels = map(_read_idx, files)
-    return join([(images, labels), (test_images, test_labels)], _FASHION, config.image_size)
+    return _join_images([(images, labels), (test_images, test_labels)], _FASHION, config.image_size)
 
 
 def _download(name: str, digest: str, folder: Path) -> Path:
@@ -274,7 +379,7 @@ def _read_cifar10(config: DataConfig, path: Path) -> Source:
     if (folder / "data_batch_1").exists():
         batches = [_read_batch(folder / f"data_batch_{number}") for number in range(1, 6)]
         train_pair = np.concatenate([x for x, _ in batches]), np.concatenate([y for _, y in batches])
-        return join([train_pair, _read_batch(folder / "test_batch")], _CIFAR10, config.image_size)
+        return _join_images([train_pair, _read_batch(folder / "test_batch")], _CIFAR10, config.image_size)
     train, test = sorted(folder.glob("train*.parquet")), sorted(folder.glob("test*.parquet"))
     if not (train and test):
         raise DataError(

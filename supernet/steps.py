@@ -24,10 +24,10 @@ from torch import nn
 from supernet import data as datasets
 from supernet import paths
 from supernet.analysis import rank_correlation
-from supernet.config import Config, make_space
+from supernet.config import Config, check_space, make_space
 from supernet.cost import CostTable, cost_table
-from supernet.data import Data, Split, batches, feed, open_test, prepare
-from supernet.files import read_json, read_weights, write_atomically, write_json, write_weights
+from supernet.data import Data, batches, feed, joined, open_test, prepare
+from supernet.files import digest_of, is_function, read_json, read_weights, write_atomically, write_json, write_weights
 from supernet.model import OneShot, build
 from supernet.randomness import derive, stream
 from supernet.retrain import mean_and_deviation, read_network, retrain, test_accuracies
@@ -35,7 +35,9 @@ from supernet.runs import RunError, is_done, open_run, record_environment, requi
 from supernet.runtime import Runtime, start
 from supernet.search import Candidate, finalists, from_json, read_candidates, score, search, to_json
 from supernet.space import Architecture, ArchitectureError, Space
+from supernet.task import Loss, TaskConfig, loss_of, metric_of
 from supernet.train import Interrupted, Progress, fit
+from supernet.trees import rows
 
 SAVE_SECONDS = 5.0
 """Scores of a file of architectures are saved this often."""
@@ -59,7 +61,7 @@ def train_step(folder: Path, runtime: Runtime, watch: Watch) -> bool:
         record_environment(folder, "train")
     model = build(space, seed=derive(config.seed, "weights"))
     ghosts = config.train.batch_size // config.train.ghost_size
-    steps = config.train.total_steps(len(data.train.labels))
+    steps = config.train.total_steps(len(data.train))
 
     def draw_live(step: int) -> torch.Tensor:
         generator = stream(config.seed, "paths", step)
@@ -74,6 +76,8 @@ def train_step(folder: Path, runtime: Runtime, watch: Watch) -> bool:
         config.train,
         runtime=runtime,
         draw_live=draw_live,
+        loss_function=_loss_of_fit(config.task),
+        seed=config.seed,
         folder=folder / "train",
         progress=watch.progress,
         stop=watch.stop,
@@ -104,6 +108,8 @@ def search_step(folder: Path, runtime: Runtime, watch: Watch) -> bool:
         runtime=runtime,
         seed=config.seed,
         table=folder / "candidates.sqlite",
+        loss=loss_of(config.task),
+        metric=metric_of(config.task),
         progress=watch.progress,
         stop=watch.stop,
     )
@@ -123,24 +129,27 @@ def retrain_step(folder: Path, runtime: Runtime, watch: Watch) -> bool:
         raise RunError(f"{folder / 'finalists.json'} names no network: there is nothing to retrain")
     scored = {c.architecture: c for c in read_candidates(folder / "candidates.sqlite", model.space)}
     record_environment(folder, "retrain")
-    space = make_space(config.space, len(data.classes), data.input_shape, config.retrain.space)
+    space = make_space(config.space, len(data.classes), data.inputs, config.retrain.space)
+    loss, metric = loss_of(config.task), metric_of(config.task)
     costs = cost_table(space)
     # The longest trainings first, so that no core waits for a long last one.
     everyone = sorted(
         dict.fromkeys(a for members in groups.values() for a in members), key=lambda a: -costs.cost(a).macs
     )
     place, settings = folder / "retrain", config.retrain.train
-    images = data.train if config.retrain.images == "train" else _both(data)
+    images = data.train if config.retrain.images == "train" else joined([data.train, data.validation])
     retrain(
         space,
         everyone,
         lambda seed: feed(images, data, config.data, batch_size=settings.batch_size, seed=seed, device=runtime.device),
-        settings.total_steps(len(images.labels)),
+        settings.total_steps(len(images)),
         (lambda: batches(data.validation, data, device=runtime.device)) if config.retrain.images == "train" else None,
         config.retrain,
         runtime=runtime,
         seed=config.seed,
         folder=place,
+        loss=_loss_of_fit(config.task),
+        metric=metric,
         progress=watch.progress,
         stop=watch.stop,
     )
@@ -148,10 +157,11 @@ def retrain_step(folder: Path, runtime: Runtime, watch: Watch) -> bool:
     for architecture in everyone:
         if architecture not in scored:  # All On, which is drawn by no search
             examples, targets = prepare(data.validation, data, device=runtime.device, images=config.search.images)
-            ((accuracy, loss),) = score(
-                model, [architecture], examples, targets, runtime=runtime, ghost_size=config.search.ghost_size
-            )
-            scored[architecture] = Candidate(architecture, accuracy, loss, len(targets), 0, 0, 0)
+            ((found, mean_loss),) = score(
+                model, [architecture], examples, targets, runtime=runtime, loss=loss, metric=metric,
+                ghost_size=config.search.ghost_size,
+            )  # fmt: skip
+            scored[architecture] = Candidate(architecture, found, mean_loss, rows(targets), 0, 0, 0)
     networks = [network_row(costs, scored[a], place, config.retrain.repeats) for a in everyone]
     # From here on nothing is chosen any more. This line opens the test split.
     test = open_test(
@@ -164,10 +174,12 @@ def retrain_step(folder: Path, runtime: Runtime, watch: Watch) -> bool:
         config.retrain.repeats,
         runtime=runtime,
         folder=place,
+        metric=metric,
     )
     for row in networks:
         row["test"] = tested[row["id"]]
-    write_json(done, summarise(groups, networks, read_json(place / "test_opened.json")))
+    result = summarise(groups, networks, read_json(place / "test_opened.json"))
+    write_json(done, {"metric": config.task.metric, **result})
     return True
 
 
@@ -278,7 +290,8 @@ def score_file(folder: Path, architectures: Path, out: Path, watch: Watch) -> in
     examples, targets = prepare(data.validation, data, device=runtime.device, images=config.search.images)
     picked = [architecture for _, architecture in waiting]
     scores = score(
-        model, picked, examples, targets, runtime=runtime, ghost_size=config.search.ghost_size,
+        model, picked, examples, targets, runtime=runtime, loss=loss_of(config.task), metric=metric_of(config.task),
+        ghost_size=config.search.ghost_size,
         ghosts_per_forward=config.search.ghosts_per_forward,
     )  # fmt: skip
     costs = cost_table(model.space).costs(picked).tolist()
@@ -322,43 +335,47 @@ def load(folder: str | Path, rank: int = 1) -> nn.Module:
     if rank not in rows:
         raise RunError(f"rank: expected from 1 to {len(rows)}, got {rank}")
     known = read_json(folder / "data.json")
-    space = make_space(config.space, len(known["classes"]), tuple(known["input_shape"]), config.retrain.space)
+    space = make_space(config.space, len(known["classes"]), known["inputs"], config.retrain.space)
     return read_network(space, space.parse(rows[rank]["architecture"]), folder / "retrain")
 
 
 def _load(folder: Path) -> tuple[Config, Data, Space]:
     config = open_run(folder)
     data = datasets.load(config.data, seed=config.seed)
+    functions = (config.space.name, config.task.loss, config.task.metric)
+    files = {name.rpartition(":")[0]: digest_of(name) for name in functions if is_function(name)}
     facts = {
-        "images": {"train": len(data.train.labels), "validation": len(data.validation.labels)},
+        "images": {"train": len(data.train), "validation": len(data.validation)},
         "hashes": data.hashes,
         "classes": list(data.classes),
-        "input_shape": list(data.input_shape),
+        "inputs": data.inputs,
         "mean": list(data.mean),
         "std": list(data.std),
+        "files": files,
     }
     path = folder / "data.json"
-    if path.exists() and read_json(path, ("hashes",))["hashes"] != facts["hashes"]:
-        raise RunError(f"the images at {config.data.path or config.data.name} have changed since {folder} was made")
+    known = read_json(path, ("hashes", "files")) if path.exists() else facts
+    if known["hashes"] != facts["hashes"]:
+        raise RunError(f"the data at {config.data.path or config.data.name} has changed since {folder} was made")
+    if changed := [file for file, digest in files.items() if known["files"].get(file) != digest]:
+        raise RunError(
+            f"{changed[0]} has changed since {folder} was made: put it back as it was, or choose another folder"
+        )
     if not path.exists():
         write_json(path, facts)
     # What step 4 or 3 would refuse is refused before step 2.
-    config.retrain.train.total_steps(len(data.train.labels))
-    images = min(len(data.validation.labels), config.search.images or math.inf)
+    config.retrain.train.total_steps(len(data.train))
+    images = min(len(data.validation), config.search.images or math.inf)
     if images < config.search.ghost_size:
         raise RunError(
-            f"{images} images to score on are too few for search.ghost_size {config.search.ghost_size}: lower it, or "
+            f"{images} examples to score on are too few for search.ghost_size {config.search.ghost_size}: lower it, or "
             "raise search.images or data.validation"
         )
-    return config, data, make_space(config.space, len(data.classes), data.input_shape)
+    return config, data, check_space(config, len(data.classes), data.inputs)
 
 
-def _both(data: Data) -> Split:
-    return Split(
-        torch.cat([data.train.images, data.validation.images]),
-        torch.cat([data.train.labels, data.validation.labels]),
-        f"{data.train.hash}+{data.validation.hash}",
-    )
+def _loss_of_fit(config: TaskConfig) -> Loss | None:
+    return None if config.loss == "cross-entropy" else loss_of(config)  # None: with the training's label smoothing
 
 
 STEPS: dict[str, Callable[[Path, Runtime, Watch], bool]] = {

@@ -16,7 +16,9 @@ import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,11 +28,15 @@ from torch.nn import functional as F
 
 from supernet.files import write_atomically
 from supernet.layers import Elastic
-from supernet.model import OneShot, parameters_within, picks_of
+from supernet.model import OneShot, call, parameters_within, picks_of
+from supernet.randomness import draws_at_random, seeded
 from supernet.runtime import Runtime
+from supernet.trees import rows, take_rows
 from supernet.values import axis_slices
 
-Batch = tuple[Tensor, Tensor]
+Batch = tuple[Any, Any]
+"""Examples and targets: each a tensor, or a tuple, list or dict of tensors, with the examples along the first axis."""
+
 Progress = Callable[..., None]
 """Called as ``progress(done, total, **figures)``, for whoever shows it."""
 
@@ -48,16 +54,16 @@ class TrainConfig:
     """One training, of the one-shot model or of a stand-alone network."""
 
     epochs: float = 225.0
-    """Passes over the training images (the paper: 225 for the one-shot model, 300 for the final networks)."""
+    """Passes over the training examples (the paper: 225 for the one-shot model, 300 for the final networks)."""
 
     steps: int | None = None
     """Steps of the optimiser; where given, in place of `epochs`."""
 
     batch_size: int = 1024
-    """Images in one step of the optimiser; a multiple of `ghost_size`."""
+    """Examples in one step of the optimiser; a multiple of `ghost_size`."""
 
     ghost_size: int = 32
-    """Images that share their live options and their batch statistics."""
+    """Examples that share their live options and their batch statistics."""
 
     optimizer: str = "SGD"
     """Name of a class in torch.optim."""
@@ -109,17 +115,19 @@ class TrainConfig:
         except (TypeError, ValueError) as error:
             raise ValueError(f"optimizer_settings: {self.optimizer} does not take them ({error})") from None
 
-    def total_steps(self, images: int) -> int:
-        """Steps of the optimiser for a training split of so many images.
+    def total_steps(self, examples: int) -> int:
+        """Steps of the optimiser for a training split of so many examples.
 
         Raises:
-            ValueError: one batch is more than there are images.
+            ValueError: one batch is more than there are examples.
         """
-        if self.batch_size > images:
-            raise ValueError(f"batch_size: expected at most the {images:,} training images, got {self.batch_size:,}")
+        if self.batch_size > examples:
+            raise ValueError(
+                f"batch_size: expected at most the {examples:,} training examples, got {self.batch_size:,}"
+            )
         if self.steps is not None:
             return self.steps
-        return max(1, round(self.epochs * images / self.batch_size))
+        return max(1, round(self.epochs * examples / self.batch_size))
 
     def rate_at(self, progress: float) -> float:
         """Learning rate when this share of the training is over."""
@@ -139,6 +147,7 @@ def fit(
     runtime: Runtime,
     draw_live: Callable[[int], Tensor] | None = None,
     loss_function: Callable[[Any, Any], Tensor] | None = None,
+    seed: int = 0,
     folder: Path | None = None,
     progress: Progress | None = None,
     stop: Callable[[], bool] = lambda: False,
@@ -147,12 +156,14 @@ def fit(
 
     Args:
         model: a one-shot model, which needs `draw_live`, or a stand-alone network.
-        feed: gives the batch of a step: examples [batch_size, ...] and targets, in ghost batches one after the other.
+        feed: gives the batch of a step: `batch_size` examples and their targets, in ghost batches one after the other.
+            A tuple or dict of tensors is given to the model as its arguments.
         steps: number of steps of the optimiser.
         config: the training.
         runtime: device, precision, processes.
         draw_live: gives live_GP of a step, bool [batch_size / ghost_size, P]; the same in every process.
         loss_function: of outputs and targets, the mean over examples; None for softmax cross-entropy.
+        seed: of what the model draws at random in its forward pass (`nn.Dropout`), for each ghost batch by itself.
         folder: where checkpoints go and a killed training continues from; None to keep none.
         progress: called after each step.
         stop: asked before each step; when true the state is saved.
@@ -199,6 +210,7 @@ def fit(
                 lambda file: torch.save({**state, "step": step, "seconds": spent, "history": history}, file),
             )
 
+    random = draws_at_random(model)
     # The running statistics of a stand-alone network need its ghost batches one after the other.
     side_by_side = runtime if draw_live is not None else runtime.one_thread()
     with side_by_side.workers() as run:
@@ -212,7 +224,8 @@ def fit(
                 group["lr"] = rate
             live = None if draw_live is None else draw_live(step)
             optimizer.zero_grad(set_to_none=True)
-            loss = _backward(model, parameters, feed(step), live, criterion, config, runtime, run)
+            chance = partial(seeded, runtime.device, seed, "network", step) if random else lambda ghost: nullcontext()
+            loss = _backward(model, parameters, feed(step), live, criterion, config, runtime, run, chance)
             touched = [(group, share) for group in groups if (share := group.share(live)) > 0]
             for parameter in (p for group, _ in touched for p in group.parameters):
                 if parameter.grad is None:  # live, but all that its output goes to was dropped, or live elsewhere only
@@ -252,11 +265,12 @@ def _backward(
     config: TrainConfig,
     runtime: Runtime,
     run: Callable[..., Iterable[Any]],
+    chance: Callable[[int], AbstractContextManager[None]],
 ) -> Tensor:
     """Puts the gradients of this process's ghost batches into ``.grad``; returns their part of the mean loss."""
     examples, targets = batch
     size = config.ghost_size
-    ghosts = len(examples) // size
+    ghosts = rows(examples) // size
     mine = range(ghosts * runtime.rank // runtime.world_size, ghosts * (runtime.rank + 1) // runtime.world_size)
     # Ordinary batch norm knows no ghost batches: a stand-alone network gets one of them at a time.
     per_forward = 1 if live_GP is None else runtime.ghosts_per_forward(config.ghosts_per_forward, len(mine))
@@ -264,9 +278,10 @@ def _backward(
     def part(first: int) -> tuple[Tensor, tuple[Tensor | None, ...]]:
         last = min(first + per_forward, mine.stop)
         here = slice(first * size, last * size)
-        with runtime.autocast():
-            outputs = model(examples[here]) if live_GP is None else model(examples[here], live_GP[first:last])
-            loss = criterion(outputs, targets[here]) * ((last - first) / ghosts)
+        inputs, wanted = take_rows(examples, here), take_rows(targets, here)
+        with runtime.autocast(), chance(first):
+            outputs = call(model, inputs) if live_GP is None else model(inputs, live_GP[first:last])
+            loss = criterion(outputs, wanted) * ((last - first) / ghosts)
         return loss.detach(), torch.autograd.grad(loss, parameters, allow_unused=True)
 
     total = torch.zeros((), device=runtime.device)

@@ -82,4 +82,4 @@ def tagged(numbers: list[int]) -> np.ndarray:
 
 def tags(split: Split) -> list[int]:
     """The indices that `tagged` put into the pixels."""
-    return split.images.contiguous().numpy().reshape(-1).view("<u4").tolist()
+    return split.examples.contiguous().numpy().reshape(-1).view("<u4").tolist()

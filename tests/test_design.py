@@ -12,8 +12,8 @@ import supernet
 PACKAGE = Path(supernet.__file__).parent
 # From the bottom up; a module imports what stands before it.
 LAYERS = [
-    ["randomness", "files", "space", "runtime"],
-    ["values"],
+    ["randomness", "files", "space", "runtime", "trees"],
+    ["values", "task"],
     ["layers"],
     ["model"],
     ["paths", "cost", "spaces", "sources"],

@@ -55,15 +55,6 @@ def test_ghost_batch_norm_is_batch_norm_of_each_ghost_batch(kind: type, affine: 
     assert not list(norm.buffers())
 
 
-def test_ghost_batch_norm_becomes_ordinary_again() -> None:
-    ordinary = nn.BatchNorm2d(3, eps=1e-3, momentum=0.2)
-    again = GhostBatchNorm(ordinary).standalone()
-    assert (type(again), again.eps, again.momentum) == (nn.BatchNorm2d, 1e-3, 0.2)
-    assert again.weight is ordinary.weight
-    assert again.track_running_stats
-    assert GhostBatchNorm(nn.BatchNorm1d(2, affine=False)).standalone().weight is None
-
-
 def test_channels_last_and_contiguous_layouts_agree() -> None:
     norm = GhostBatchNorm(nn.BatchNorm2d(4))
     x = torch.randn(6, 4, 5, 5)

@@ -12,7 +12,8 @@ README = (ROOT / "README.md").read_text()
 
 
 def test_the_python_example_runs(capsys: pytest.CaptureFixture[str]) -> None:
-    (code,) = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    example, code = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    assert example.strip() in (ROOT / "examples" / "image.py").read_text()
     exec(compile(code, "README.md", "exec"), {})
     assert "block1.inputs=" in capsys.readouterr().out
 

@@ -46,8 +46,8 @@ def test_cifar10_batches(root: Path, protocol: int, below: str) -> None:
     write_batches(root / "in" / below, protocol)
     made = load(config(root, "cifar10", 20), seed=0)
     test = open_test(config(root, "cifar10", 20), seed=0, record=root / "test.json", networks=["a"])
-    assert made.input_shape == (3, 32, 32) and len(made.train.labels) == 80 and made.classes[5] == "dog"
-    assert np.array_equal(test.images.flatten(1).numpy(), pixels(20, 3072, seed=5))
+    assert made.input_shape == (3, 32, 32) and len(made.train.targets) == 80 and made.classes[5] == "dog"
+    assert np.array_equal(test.examples.flatten(1).numpy(), pixels(20, 3072, seed=5))
 
 
 def test_cifar10_parquet_decodes_once(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -61,9 +61,9 @@ def test_cifar10_parquet_decodes_once(root: Path, monkeypatch: pytest.MonkeyPatc
     assert first.input_shape == (3, 4, 4) and first.classes[0] == "airplane"
     monkeypatch.setattr(sources, "_open_image", lambda *_: pytest.fail("decoded again"))
     again = load(config(root, "cifar10", 20), seed=0)
-    assert torch.equal(first.train.images, again.train.images) and first.hashes == again.hashes
+    assert torch.equal(first.train.examples, again.train.examples) and first.hashes == again.hashes
     test = open_test(config(root, "cifar10", 20), seed=0, record=root / "test.json", networks=["a"])
-    assert np.array_equal(test.images[7].permute(1, 2, 0).numpy(), pixels(4, 4, 3, seed=7))
+    assert np.array_equal(test.examples[7].permute(1, 2, 0).numpy(), pixels(4, 4, 3, seed=7))
 
 
 def test_a_changed_source_or_broken_cache_is_decoded_again(root: Path) -> None:
@@ -88,10 +88,10 @@ def test_folder_in_two_levels(root: Path, monkeypatch: pytest.MonkeyPatch, limit
     (root / "in" / "train" / ".hidden").mkdir()
     made = load(config(root, "folder"), seed=0)
     test = open_test(config(root, "folder"), seed=0, record=root / "test.json", networks=["a"])
-    assert made.classes == ("a", "b") and made.input_shape == (3, 4, 6) and len(made.train.labels) == 12
+    assert made.classes == ("a", "b") and made.input_shape == (3, 4, 6) and len(made.train.targets) == 12
     expected = [pixels(4, 6, 3, seed=ord(name) * 100 + number) for name in "ab" for number in range(3)]
-    assert np.array_equal(test.images.permute(0, 2, 3, 1).numpy(), expected)
-    assert test.labels.tolist() == [0, 0, 0, 1, 1, 1]
+    assert np.array_equal(test.examples.permute(0, 2, 3, 1).numpy(), expected)
+    assert test.targets.tolist() == [0, 0, 0, 1, 1, 1]
 
 
 def test_folder_in_one_level_may_have_a_class_called_train(root: Path) -> None:
@@ -111,8 +111,8 @@ def test_one_coloured_image_makes_all_rgb(root: Path) -> None:
     mixed = load(config(root, "folder", 2), seed=0)
     assert (grey.input_shape, mixed.input_shape) == ((1, 4, 4), (3, 4, 4))
     # The exchanged image is the last of the source, all others keep their three equal channels.
-    alike = [i for i in range(len(mixed.train.labels)) if (mixed.train.images[i] == grey.train.images[i]).all()]
-    assert len(alike) >= len(mixed.train.labels) - 1
+    alike = [i for i in range(len(mixed.train.targets)) if (mixed.train.examples[i] == grey.train.examples[i]).all()]
+    assert len(alike) >= len(mixed.train.targets) - 1
 
 
 def test_image_size_resizes_the_shorter_side_and_cuts_the_centre(root: Path) -> None:
@@ -123,7 +123,7 @@ def test_image_size_resizes_the_shorter_side_and_cuts_the_centre(root: Path) -> 
             (root / "in" / name).mkdir(exist_ok=True)
             Image.fromarray(bars).save(root / "in" / name / f"{number}.png")
     made = load(config(root, "folder", 2, image_size=8), seed=0)
-    assert made.input_shape == (1, 8, 8) and (made.train.images == 200).all()
+    assert made.input_shape == (1, 8, 8) and (made.train.examples == 200).all()
     assert load(config(root, "folder", 2, image_size=5), seed=0).input_shape == (1, 5, 5)
 
 
@@ -146,30 +146,30 @@ def test_parquet_with_text_labels(root: Path, struct: bool) -> None:
     file = root / "in" / "all.parquet"
     write_parquet(file, [png(4, 4, seed=i) for i in range(20)], ["dog", "cat"] * 10, "photo", struct)
     made = load(config(root, "parquet"), seed=0)
-    assert made.classes == ("cat", "dog") and made.input_shape == (1, 4, 4) and len(made.train.labels) == 12
+    assert made.classes == ("cat", "dog") and made.input_shape == (1, 4, 4) and len(made.train.targets) == 12
     direct = DataConfig(name="parquet", path=str(file), cache=str(root / "cache"), validation=4)
     assert load(direct, seed=0).hashes == made.hashes
 
 
 def test_digits() -> None:
     made = load(DataConfig(name="digits", validation=300), seed=0)
-    assert made.input_shape == (1, 8, 8) and made.train.images.max() == 255
-    assert len(made.train.labels) == 1797 - 359 - 300 and len(made.classes) == 10
+    assert made.input_shape == (1, 8, 8) and made.train.examples.max() == 255
+    assert len(made.train.targets) == 1797 - 359 - 300 and len(made.classes) == 10
 
 
 def test_fashion_mnist_from_a_folder(root: Path) -> None:
     write_fashion(root / "in")
     made = load(config(root, "fashion-mnist", 20), seed=0)
     test = open_test(config(root, "fashion-mnist", 20), seed=0, record=root / "test.json", networks=["a"])
-    assert made.input_shape == (1, 4, 4) and len(made.train.labels) == 40 and made.classes[9] == "Ankle boot"
-    assert np.array_equal(test.images[:, 0].numpy(), pixels(20, 4, 4))
+    assert made.input_shape == (1, 4, 4) and len(made.train.targets) == 40 and made.classes[9] == "Ankle boot"
+    assert np.array_equal(test.examples[:, 0].numpy(), pixels(20, 4, 4))
 
 
 def test_fashion_mnist_from_the_debian_package() -> None:
     if not sources._FASHION_PACKAGE.is_dir():
         pytest.skip("NOT TESTED: the real Fashion-MNIST; install the Debian package dataset-fashion-mnist")
     made = load(DataConfig(), seed=0)
-    assert made.input_shape == (1, 28, 28) and made.train.labels.bincount().tolist() == [5500] * 10
+    assert made.input_shape == (1, 28, 28) and made.train.targets.bincount().tolist() == [5500] * 10
     assert made.mean == pytest.approx([0.286], abs=0.001) and made.std == pytest.approx([0.353], abs=0.001)
 
 
@@ -186,7 +186,7 @@ def test_fashion_mnist_download_asks_for_the_published_files(root: Path, monkeyp
     monkeypatch.setattr(sources, "_FASHION_PACKAGE", root / "none")
     monkeypatch.setattr(pooch, "retrieve", retrieve)
     made = load(DataConfig(validation=20, cache=str(root)), seed=0)
-    assert len(made.train.labels) == 40
+    assert len(made.train.targets) == 40
     assert asked[0] == ("train-images-idx3-ubyte.gz", "sha256:3aede38d") and len(set(asked)) == 4
 
 
@@ -322,7 +322,7 @@ ERRORS: dict[str, tuple[Callable[[Path], DataConfig], str]] = {
         options(name="cifar"),
         r"unknown data.name='cifar': known are .*; did you mean 'cifar10'\?",
     ),
-    "unknown name, none near": (options(name="zzz"), r"known are fashion-mnist, .*arrays$"),
+    "unknown name, none near": (options(name="zzz"), r"known are fashion-mnist, .*arrays, or FILE.py:FUNCTION$"),
     "no path": (options(name="cifar10"), r"'cifar10' needs a place: set data.path"),
     "no folder": (options(name="folder", path="no/such"), r"no such folder: no/such; set data.path"),
     "no parquet": (

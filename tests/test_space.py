@@ -14,7 +14,7 @@ from torch import nn
 
 from supernet.space import Architecture, ArchitectureError, Choice, Space
 from tests.reference import all_architectures
-from tests.spaces_for_tests import nested, tiny_bender, tiny_macro
+from tests.spaces_for_tests import elastic, nested, tiny_bender, tiny_macro, tiny_nasbench201
 
 
 def space_of(*choices: Choice) -> Space:
@@ -62,7 +62,9 @@ def test_live_holds_just_the_picks(space: Space, seed: int) -> None:
     assert {pair for pair, column in space.columns.items() if row[column]} == picked
 
 
-@pytest.mark.parametrize("space", [tiny_bender(choice_blocks=1), nested(), tiny_macro()], ids=lambda s: s.name)
+@pytest.mark.parametrize(
+    "space", [tiny_bender(choice_blocks=1), nested(), tiny_macro(), tiny_nasbench201(), elastic()], ids=lambda s: s.name
+)
 def test_sampling_is_uniform(space: Space) -> None:
     """Chi-square over all architectures. By chance it fails once in 10,000 seeds; the seed is fixed."""
     generator = torch.Generator().manual_seed(0)

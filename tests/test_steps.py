@@ -122,13 +122,13 @@ def test_the_test_split_is_not_reached_before_the_last_step(tmp_path: Path, monk
         seen.append(trained == {text for members in groups.values() for text in members})
         assert not (folder / "results.json").exists()
         test = real(*arguments, **named)
-        assert not known & {image.numpy().tobytes() for image in test.images}
+        assert not known & {image.numpy().tobytes() for image in test.examples}
         return test
 
     def loading(*arguments: Any, **named: Any) -> data.Data:
         loaded = load_data(*arguments, **named)
         for split in (loaded.train, loaded.validation):
-            known.update(image.numpy().tobytes() for image in split.images)
+            known.update(image.numpy().tobytes() for image in split.examples)
         return loaded
 
     load_data = data.load

@@ -10,9 +10,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from supernet.model import OneShot, build, parameters_within
+from supernet.layers import Choose
+from supernet.model import OneShot, build, from_network, parameters_within
 from supernet.paths import PathsConfig, draw
-from supernet.randomness import stream
+from supernet.randomness import seeded, stream
 from supernet.runtime import Runtime, RuntimeConfig, start
 from supernet.train import Diverged, Interrupted, TrainConfig, fit
 from tests import reference
@@ -269,7 +270,7 @@ def test_learning_rate() -> None:
 def test_length() -> None:
     assert TrainConfig(epochs=2.5, batch_size=64).total_steps(1000) == 39
     assert TrainConfig(steps=7, batch_size=64).total_steps(1000) == 7
-    with pytest.raises(ValueError, match="batch_size: expected at most the 100 training images, got 1,024"):
+    with pytest.raises(ValueError, match="batch_size: expected at most the 100 training examples, got 1,024"):
         TrainConfig().total_steps(100)
 
 
@@ -295,3 +296,49 @@ def test_live_paths_are_for_one_shot_models_only(runtime: Runtime) -> None:
         fit(build(nested()), feed_for(nested(), 8), 1, config, runtime=runtime)
     with pytest.raises(ValueError, match="and for no other"):
         fit(nn.Linear(4, 3), feed_for(nested(), 8), 1, config, runtime=runtime, draw_live=draws_for(nested(), 2))
+
+
+class _Chance(nn.Module):
+    """Takes two tensors, draws at random, gives two tensors."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.act = Choose("act", {"relu": nn.ReLU(), "tanh": nn.Tanh()}, max_picks=2)
+        self.drop, self.out = nn.Dropout(0.5), nn.Linear(4, 2)
+
+    def forward(self, a: Tensor, b: Tensor) -> dict[str, Tensor]:
+        y = self.out(self.drop(self.act(a * b)))
+        return {"first": y, "second": y.detach()}
+
+
+@pytest.mark.parametrize("alone", [False, True])
+def test_dropout_follows_the_seed_and_batches_are_trees(alone: bool) -> None:
+    def feed(step: int) -> tuple[dict[str, Tensor], tuple[Tensor]]:
+        a, b = torch.randn(2, 16, 4, generator=stream(0, "examples", step))
+        return {"a": a, "b": b}, (a[:, :2],)
+
+    def loss(outputs: dict[str, Tensor], targets: tuple[Tensor]) -> Tensor:
+        return (outputs["first"] - targets[0]).abs().mean()
+
+    def weights(seed: int, threads: int) -> Tensor:
+        space = from_network(_Chance, feed(0)[0])
+        model = build(space, space.at(0) if alone else None, seed=0)
+        torch.manual_seed(threads)  # what the global generator would draw does not matter
+        config = TrainConfig(steps=4, batch_size=16, ghost_size=4, optimizer="Adam", optimizer_settings={}, lr=0.01)
+        runtime = start(RuntimeConfig(device="cpu", threads=threads))
+        live = None if alone else draws_for(space, 4)
+        fit(model, feed, 4, config, runtime=runtime, draw_live=live, loss_function=loss, seed=seed)
+        return torch.cat([p.detach().flatten() for p in model.parameters()])
+
+    first = weights(0, 2)
+    assert torch.equal(first, weights(0, 2)) and torch.equal(first, weights(0, 1))
+    assert not torch.equal(first, weights(1, 1))
+
+
+def test_seeded_dropout_drops_its_share() -> None:
+    """Of 4,000 numbers a half and a quarter, within five standard deviations."""
+    with seeded(torch.device("cpu"), 0, "some"):
+        kept = (nn.Dropout(0.5)(torch.ones(4000)) == 2).sum()
+        fused, mask = torch.native_dropout(torch.ones(4000), 0.25, True)
+    assert abs(kept - 2000) < 5 * 32 and abs(mask.sum() - 3000) < 5 * 28
+    assert torch.allclose(fused, mask * 4 / 3)

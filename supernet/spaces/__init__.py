@@ -6,9 +6,19 @@ from collections.abc import Callable
 
 from supernet.space import Space
 from supernet.spaces.bender import bender
+from supernet.spaces.darts import darts
 from supernet.spaces.macro import macro
+from supernet.spaces.mobilenet import mobilenet
 from supernet.spaces.nasbench201 import nasbench201
+from supernet.spaces.resnet import resnet
 
-SPACES: dict[str, Callable[..., Space]] = {"bender": bender, "nasbench201": nasbench201, "macro": macro}
+SPACES: dict[str, Callable[..., Space]] = {
+    "bender": bender,
+    "nasbench201": nasbench201,
+    "darts": darts,
+    "macro": macro,
+    "mobilenet": mobilenet,
+    "resnet": resnet,
+}
 
-__all__ = ["SPACES", "bender", "macro", "nasbench201"]
+__all__ = ["SPACES", "bender", "darts", "macro", "mobilenet", "nasbench201", "resnet"]

@@ -25,6 +25,25 @@ def check_sizes(sizes: Mapping[str, int], input_shape: Sequence[int]) -> None:
         raise ValueError(f"space.input_shape: expected (channels, height, width), got {input_shape}")
 
 
+def whole_numbers(name: str, values: object, *, ascending: bool = True) -> tuple[int, ...]:
+    """Checks a setting that is a list of whole numbers.
+
+    Args:
+        name: of the setting.
+        values: what was given.
+        ascending: whether each has to be above the one before.
+
+    Raises:
+        ValueError: the values are none, or anything but whole numbers from 1 on, or do not ascend.
+    """
+    numbers = tuple(values) if isinstance(values, Sequence) else ()
+    fit = bool(numbers) and all(type(number) is int and number >= 1 for number in numbers)
+    if not fit or (ascending and list(numbers) != sorted(set(numbers))):
+        kind = "ascending whole numbers" if ascending else "whole numbers"
+        raise ValueError(f"space.{name}: expected one or more {kind} from 1 on, got {values!r}")
+    return numbers
+
+
 def space_of(
     name: str,
     network: Callable[..., nn.Module],

@@ -1,0 +1,107 @@
+"""What is learned: the loss that is made small, and the metric that networks are compared by.
+
+A loss is a function of outputs and targets that gives the mean over examples; a metric is a function of the outputs
+and targets of a whole split that gives a number, more of which is better. Add one to `LOSSES` or `METRICS` to use it by
+name, or name a function of your own as ``FILE.py:FUNCTION``.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from supernet.files import is_function, load_function
+
+Loss = Callable[[Any, Any], Tensor]
+Metric = Callable[[Any, Any], float]
+
+
+def accuracy(outputs: Tensor, targets: Tensor) -> float:
+    """Share of the targets (classes) that are the largest output: 0 to 1.
+
+    Outputs [N, classes, ...] and int64 [N, ...].
+    """
+    return float((outputs.argmax(1) == targets).double().mean())
+
+
+def r2(outputs: Tensor, targets: Tensor) -> float:
+    """Coefficient of determination, 1 at best; outputs and targets [N] or [N, columns], columns count equally."""
+    targets = targets.double().flatten(1) if targets.ndim > 1 else targets.double()[:, None]
+    rest = (outputs.double().reshape(targets.shape) - targets).square().sum(0)
+    total = (targets - targets.mean(0)).square().sum(0)
+    return float((1 - rest / total.clamp_min(torch.finfo(torch.float64).tiny)).mean())
+
+
+def mse(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Mean squared error; outputs [N, 1] fit targets [N] too."""
+    return F.mse_loss(outputs.reshape(targets.shape), targets)
+
+
+def bce(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Binary cross-entropy of outputs before the sigmoid, in nats; targets 0 or 1, of the same shape."""
+    return F.binary_cross_entropy_with_logits(outputs.reshape(targets.shape), targets.to(outputs.dtype))
+
+
+LOSSES: dict[str, Loss] = {"cross-entropy": F.cross_entropy, "mse": mse, "bce": bce}
+METRICS: dict[str, Metric] = {"accuracy": accuracy, "r2": r2}
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskConfig:
+    """What is learned."""
+
+    loss: str = "cross-entropy"
+    """'cross-entropy', 'mse', 'bce' (of many labels at once), or FILE.py:FUNCTION of (outputs, targets)."""
+
+    metric: str = "accuracy"
+    """More is better: 'accuracy', 'r2', 'loss' (the negative loss), or FILE.py:FUNCTION of (outputs, targets)."""
+
+    def __post_init__(self) -> None:
+        for kind, name, known in (("loss", self.loss, LOSSES), ("metric", self.metric, {**METRICS, "loss": 0})):
+            if name not in known and not is_function(name):
+                raise ValueError(f"{kind}: expected one of {', '.join(known)} or FILE.py:FUNCTION, got {name!r}")
+
+
+def loss_of(config: TaskConfig) -> Loss:
+    """The loss of a task.
+
+    Raises:
+        ValueError: its file or function is not there.
+    """
+    return LOSSES[config.loss] if config.loss in LOSSES else load_function(config.loss)
+
+
+def metric_of(config: TaskConfig) -> Metric:
+    """The metric of a task.
+
+    Raises:
+        ValueError: its file or function is not there.
+    """
+    if config.metric == "loss":
+        loss = loss_of(config)
+        return lambda outputs, targets: -float(loss(outputs, targets))
+    return METRICS[config.metric] if config.metric in METRICS else load_function(config.metric)
+
+
+def number_of(metric: Metric, outputs: Any, targets: Any) -> float:
+    """What a metric says; where that is no finite number the least that there is, so that nothing comes after it.
+
+    Raises:
+        ValueError: the metric gives anything but one number.
+    """
+    try:
+        number = float(metric(outputs, targets))
+    except (TypeError, RuntimeError, ValueError) as error:
+        name = getattr(metric, "__name__", "metric")
+        raise ValueError(
+            f"metric {name!r} cannot be taken of these outputs and targets ({' '.join(str(error).split())}): expected "
+            "a function of (outputs, targets) that gives one number; set task.metric"
+        ) from error
+    return number if math.isfinite(number) else -sys.float_info.max

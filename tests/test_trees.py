@@ -1,0 +1,66 @@
+"""Batches of any structure."""
+
+from __future__ import annotations
+
+from collections import namedtuple
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from supernet import trees
+
+Pair = namedtuple("Pair", "first second")
+
+
+def batches(number: int) -> st.SearchStrategy[Any]:
+    shapes = st.lists(st.integers(0, 3), max_size=2)
+    kinds = st.sampled_from([torch.float32, torch.int64, torch.bool])
+    leaves = st.builds(
+        lambda shape, kind: torch.arange(number).view(-1, *[1] * len(shape)).expand(number, *shape).to(kind),
+        shapes,
+        kinds,
+    )
+    return st.recursive(
+        leaves,
+        lambda inner: st.one_of(
+            st.lists(inner, min_size=1, max_size=3),
+            st.lists(inner, min_size=1, max_size=3).map(tuple),
+            st.builds(Pair, inner, inner),
+            st.dictionaries(st.text(max_size=3), inner, min_size=1, max_size=3),
+        ),
+        max_leaves=5,
+    )
+
+
+def same(a: Any, b: Any) -> bool:
+    return type(a) is type(b) and all(
+        torch.equal(x, y) for x, y in zip(trees.tensors(a), trees.tensors(b), strict=True)
+    )
+
+
+@given(batches(6), st.integers(1, 5))
+def test_parts_joined_are_the_whole(batch: Any, cut: int) -> None:
+    parts = [trees.take_rows(batch, slice(cut)), trees.take_rows(batch, slice(cut, None))]
+    assert [trees.rows(part) for part in parts] == [cut, 6 - cut]
+    assert same(trees.join_rows(parts), batch)
+
+
+@given(batches(6))
+def test_zeros_have_the_form_that_was_described(batch: Any) -> None:
+    made = trees.zeros(trees.describe(batch), 2)
+    assert trees.describe(made) == trees.describe(trees.map_tensors(batch, lambda t: t))
+    assert trees.rows(made) == 2 and not any(t.any() for t in trees.tensors(made))
+
+
+def test_rows_by_index() -> None:
+    batch = {"a": torch.arange(4), "b": (torch.arange(4).view(4, 1), None)}
+    taken = trees.take_rows(batch, torch.tensor([3, 1]))
+    assert taken["a"].tolist() == [3, 1] and taken["b"][0].tolist() == [[3], [1]] and taken["b"][1] is None
+
+
+def test_something_else_is_refused() -> None:
+    with pytest.raises(TypeError, match="expected a tensor, or a tuple, list or dict of tensors, got str"):
+        trees.rows({"a": "text"})
