@@ -239,7 +239,9 @@ def _space(words: list[str]) -> None:
     given = _parse(parser, words[1:], {**hints, "samples": int, "seed": int})
     samples, seed, as_json = (given.pop(key) for key in ("samples", "seed", "json"))
     if is_function(name):
-        space = make_space(SpaceConfig(name=name, settings=given["settings"]), given["num_classes"], given["inputs"])
+        space = make_space(
+            SpaceConfig(name=name, settings=given["settings"]), given["num_classes"], given["inputs"], check=True
+        )
     else:
         space = SPACES[name](**given)
     from supernet.describe import describe_space, print_space

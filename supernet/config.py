@@ -81,7 +81,14 @@ class Config:
     """Device, precision, processes."""
 
 
-def make_space(config: SpaceConfig, num_classes: int, inputs: Any, changes: dict[str, Any] | None = None) -> Space:
+def make_space(
+    config: SpaceConfig,
+    num_classes: int,
+    inputs: Any,
+    changes: dict[str, Any] | None = None,
+    *,
+    check: bool = False,
+) -> Space:
     """The space for a data set.
 
     Args:
@@ -89,6 +96,7 @@ def make_space(config: SpaceConfig, num_classes: int, inputs: Any, changes: dict
         num_classes: number of classes; 0 where the targets are no classes.
         inputs: types and shapes of an example, as `supernet.trees.describe` tells them.
         changes: settings that replace those of `config`.
+        check: whether to try the shapes of a user's network.
 
     Raises:
         ConfigError: no such space, or no such setting, or a value of another type.
@@ -113,7 +121,7 @@ def make_space(config: SpaceConfig, num_classes: int, inputs: Any, changes: dict
     if is_own:
         given = {**settings, **{name: value for name, value in from_data.items() if name in parameters}}
         with users_code(config.name.rpartition(":")[0]):
-            return from_network(partial(make, **given), example, name=make.__name__, settings=given)
+            return from_network(partial(make, **given), example, name=make.__name__, settings=given, check=check)
     if len(shape) != 3:
         raise ConfigError(
             f"space.name: {config.name!r} is for images; the data has {inputs}: name a network of your own"
@@ -149,19 +157,19 @@ def check_config(config: Config) -> None:
         check_space(config, 10, "float32 3 32 32")
 
 
-def check_space(config: Config, num_classes: int, inputs: Any) -> Space:
-    """The space of a configuration, checked with its settings of search and retrain.
+def check_space(config: Config, num_classes: int, inputs: Any, *, check: bool = False) -> Space:
+    """The space of a configuration, checked with its settings of search and retrain; arguments as for `make_space`.
 
     Raises:
         ValueError: as `make_space`, or a setting does not fit the space.
     """
-    space = make_space(config.space, num_classes, inputs)
+    space = make_space(config.space, num_classes, inputs, check=check)
     if config.search.candidates is not None and config.search.candidates > space.size:
         raise ConfigError(
             f"search.candidates: expected at most {space.size:,}, the whole space, got {config.search.candidates:,}"
         )
     if config.retrain.space:
-        again = make_space(config.space, num_classes, inputs, config.retrain.space)
+        again = make_space(config.space, num_classes, inputs, config.retrain.space, check=check)
         if again.choices != space.choices:
             raise ConfigError(
                 "retrain.space: expected settings that leave the choices as they are (like filters or cells)"

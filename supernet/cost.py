@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +22,7 @@ from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
 from supernet.layers import LivePaths, live_paths, set_live_paths
 from supernet.model import Within, call, example_of, parameters_within, replace_modules, without_data
+from supernet.randomness import stream
 from supernet.space import Architecture, Choice, Space
 from supernet.trees import map_tensors
 from supernet.values import decided, decided_values
@@ -44,6 +45,9 @@ class Cost:
 
 MAX_COMBINATIONS = 4096
 """Where the cost of one module depends on more combinations of options than this, there is no table of it."""
+
+TRIALS = 4
+"""Random settings on which a table of costs is compared with measurements before it is taken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +133,9 @@ def _picked(space: Space, live: NDArray[np.bool_], names: set[str]) -> dict[str,
 Figures = tuple[int, int, int]
 _Setting = dict[str, tuple[str, ...]]
 _Measured = dict[tuple[str, Within], Figures]
+_Shaping = dict[str, tuple[tuple[str, ...], ...]]
+_Depends = dict[tuple[str, Within], tuple[str, ...]]
+_Found = dict[tuple[str, ...], dict[tuple[tuple[str, ...], ...], _Measured]]
 
 
 def cost_table(space: Space) -> CostTable:
@@ -140,12 +147,13 @@ def cost_table(space: Space) -> CostTable:
     Raises:
         ValueError: one module depends on too many combinations for a table.
     """
-    # A depth is not among them: blocks that it leaves out cost nothing, the others what they always cost.
     with without_data():
-        modules = list(space.network().modules())
-    held = {c.name for module in modules for number in decided_values(module) for c in number.choices()}
+        modules = dict(space.network().named_modules())
+    held = {name: {c.name for v in decided_values(module) for c in v.choices()} for name, module in modules.items()}
+    # A depth is not among them: blocks that it leaves out cost nothing, the others what they always cost.
+    known = set().union(*held.values())
     shaping = {
-        choice.name: _settings(choice) for choice in space.choices if choice.kind == "concat" or choice.name in held
+        choice.name: _settings(choice) for choice in space.choices if choice.kind == "concat" or choice.name in known
     }
     everything = {name: settings[-1] for name, settings in shaping.items()}
     measured: dict[tuple[tuple[str, ...], ...], _Measured] = {}
@@ -156,14 +164,19 @@ def cost_table(space: Space) -> CostTable:
             measured[key] = _measure_modules(space, setting)
         return measured[key]
 
-    base = at(everything)
-    depends: dict[tuple[str, Within], tuple[str, ...]] = dict.fromkeys(base, ())
-    for name, settings in shaping.items():
-        for setting in settings[:-1]:
-            for key, figures in at({**everything, name: setting}).items():
-                if figures != base.get(key, figures) and name not in depends[key]:
-                    depends[key] = (*depends[key], name)
-    found = _cover(shaping, everything, list(dict.fromkeys(depends.values())), at)
+    # What a module costs follows as a rule from the numbers that it holds itself. Where trials show that it does not,
+    # the choices are tried one by one, which takes more passes.
+    depends = {key: tuple(name for name in shaping if name in held.get(key[0], ())) for key in at(everything)}
+    found = _cover(shaping, everything, depends, at)
+    if found is None or not all(_agrees(found, depends, trial, at(trial)) for trial in _trials(shaping)):
+        depends = _one_by_one(shaping, everything, at)
+        found = _cover(shaping, everything, depends, at)
+    if found is None:
+        most = max(depends.values(), key=lambda names: math.prod(len(shaping[name]) for name in names))
+        raise ValueError(
+            f"the cost of one module depends on {', '.join(most)} in more than {MAX_COMBINATIONS} combinations: "
+            "lower the number of their options, or let fewer of them meet in one module"
+        )
     clauses: dict[tuple[str, tuple[str, ...]], int] = {}
     tables: dict[tuple[Within, tuple[str, ...]], NDArray[np.int64]] = {}
     for key, names in depends.items():
@@ -181,23 +194,48 @@ def cost_table(space: Space) -> CostTable:
     return CostTable(space, masks, parts)
 
 
+def _trials(shaping: _Shaping) -> Iterator[_Setting]:
+    """The first of everything, then random settings, always the same."""
+    yield {name: settings[0] for name, settings in shaping.items()}
+    generator = stream(0, "cost trials")
+    for _ in range(TRIALS):
+        drawn = {name: int(torch.randint(len(s), (1,), generator=generator)) for name, s in shaping.items()}
+        yield {name: settings[drawn[name]] for name, settings in shaping.items()}
+
+
+def _agrees(found: _Found, depends: _Depends, setting: _Setting, measured: _Measured) -> bool:
+    """Whether every module costs what was found for its own choices, whatever the others are."""
+    nothing = (0, 0, 0)
+    return measured.keys() <= depends.keys() and all(
+        found[names][tuple(setting[name] for name in names)].get(key, nothing) == measured.get(key, nothing)
+        for key, names in depends.items()
+    )
+
+
+def _one_by_one(shaping: _Shaping, everything: _Setting, at: Callable[[_Setting], _Measured]) -> _Depends:
+    """The choices that change what a module costs when they alone are not as with everything on."""
+    base = at(everything)
+    depends: _Depends = dict.fromkeys(base, ())
+    for name, settings in shaping.items():
+        for setting in settings[:-1]:
+            for key, figures in at({**everything, name: setting}).items():
+                if figures != base.get(key, figures) and name not in depends[key]:
+                    depends[key] = (*depends[key], name)
+    return depends
+
+
 def _cover(
-    shaping: dict[str, tuple[tuple[str, ...], ...]],
-    everything: _Setting,
-    together: list[tuple[str, ...]],
-    at: Callable[[_Setting], _Measured],
-) -> dict[tuple[str, ...], dict[tuple[tuple[str, ...], ...], _Measured]]:
-    """For the choices that meet in one module every combination of them, measured.
+    shaping: _Shaping, everything: _Setting, depends: _Depends, at: Callable[[_Setting], _Measured]
+) -> _Found | None:
+    """For the choices that meet in one module every combination of them, measured; None where these are too many.
 
     Combinations of several meetings that do not contradict each other are measured at once.
     """
+    together = list(dict.fromkeys(depends.values()))
     found: dict[tuple[str, ...], dict[tuple[tuple[str, ...], ...], _Measured | None]] = {}
     for names in together:
         if math.prod(len(shaping[name]) for name in names) > MAX_COMBINATIONS:
-            raise ValueError(
-                f"the cost of one module depends on {', '.join(names)} in more than {MAX_COMBINATIONS} combinations: "
-                "lower the number of their options, or let fewer of them meet in one module"
-            )
+            return None
         found[names] = dict.fromkeys(itertools.product(*(shaping[name] for name in names)))
     for names in sorted(together, key=lambda names: -len(found[names])):
         for combination, known in found[names].items():

@@ -119,7 +119,12 @@ def picks_of(space: Space, live_GP: Tensor) -> list[dict[str, frozenset[int]]]:
 
 
 def from_network(
-    network: Callable[[], nn.Module], example: Any, *, name: str = "own", settings: Mapping[str, object] | None = None
+    network: Callable[[], nn.Module],
+    example: Any,
+    *,
+    name: str = "own",
+    settings: Mapping[str, object] | None = None,
+    check: bool = True,
 ) -> Space:
     """The space of a network with choices: found in its modules, checked on its shapes.
 
@@ -129,6 +134,7 @@ def from_network(
             the network's arguments.
         name: of the space, for people.
         settings: what else there is to say of it, for people and files.
+        check: whether to try the shapes; not needed again for a network that was tried before.
 
     Raises:
         ValueError: the network has no choice, or does not run with some option; the message names it.
@@ -139,7 +145,8 @@ def from_network(
     shape = tuple(example.shape[1:]) if isinstance(example, Tensor) else ()
     kept = None if isinstance(example, Tensor) and example.dtype == torch.float32 else example
     space = Space(name, choices_of(made), network, shape, tuple((settings or {}).items()), example=kept)
-    check_shapes(space)
+    if check:
+        check_shapes(space)
     return space
 
 

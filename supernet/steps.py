@@ -361,8 +361,6 @@ def _load(folder: Path) -> tuple[Config, Data, Space]:
         raise RunError(
             f"{changed[0]} has changed since {folder} was made: put it back as it was, or choose another folder"
         )
-    if not path.exists():
-        write_json(path, facts)
     # What step 4 or 3 would refuse is refused before step 2.
     config.retrain.train.total_steps(len(data.train))
     images = min(len(data.validation), config.search.images or math.inf)
@@ -371,7 +369,10 @@ def _load(folder: Path) -> tuple[Config, Data, Space]:
             f"{images} examples to score on are too few for search.ghost_size {config.search.ghost_size}: lower it, or "
             "raise search.images or data.validation"
         )
-    return config, data, check_space(config, len(data.classes), data.inputs)
+    space = check_space(config, len(data.classes), data.inputs, check=not path.exists())
+    if not path.exists():
+        write_json(path, facts)
+    return config, data, space
 
 
 def _loss_of_fit(config: TaskConfig) -> Loss | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -43,15 +44,14 @@ def space_of(name: str, **settings: Any) -> Space:
 
 
 SPACES = {name: space_of(name) for name in OPTIONS}
+table_of = cache(cost_table)
 
 
+@cache
 def model_of(space: Space) -> OneShot:
     model = build(space, seed=1).eval().double()
     assert isinstance(model, OneShot)
     return model
-
-
-MODELS = {name: model_of(space) for name, space in SPACES.items()}
 
 
 def inputs_of(space: Space, number: int) -> Any:
@@ -72,7 +72,7 @@ def inputs_of(space: Space, number: int) -> Any:
 @settings(max_examples=15)
 @given(st.data())
 def test_one_architecture_live_equals_the_stand_alone_network(name: str, data: st.DataObject) -> None:
-    model = MODELS[name]
+    model = model_of(SPACES[name])
     architecture = model.space.at(data.draw(st.integers(0, model.space.size - 1)))
     assert model.space.parse(str(architecture)) == architecture
     inputs = inputs_of(model.space, 4)
@@ -89,10 +89,7 @@ def test_one_architecture_live_equals_the_stand_alone_network(name: str, data: s
 def test_costs_by_sums_equal_measured_ones(name: str, data: st.DataObject) -> None:
     space = SPACES[name]
     architecture = space.at(data.draw(st.integers(0, space.size - 1)))
-    assert TABLES[name].cost(architecture) == measure(build(space, architecture, seed=0), example_of(space, 1))
-
-
-TABLES = {name: cost_table(space) for name, space in SPACES.items()}
+    assert table_of(space).cost(architecture) == measure(build(space, architecture, seed=0), example_of(space, 1))
 
 
 @pytest.mark.parametrize(("name", "changes"), ENUMERATED.items())

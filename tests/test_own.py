@@ -151,6 +151,14 @@ def test_a_file_that_changed_does_not_continue_the_run(mine: Path, refused: Refu
     assert main(["search", out]) == 0
 
 
+def test_a_mistake_that_is_mended_does_not_block_the_folder(mine: Path, refused: Refused) -> None:
+    words = [str(mine.parent / "out"), cli.OWN, f"--model={mine}:make_network", f"--data={mine}:make_data", *TINY]
+    mine.write_text(MINE.replace("nn.Linear(6, width)", "nn.Linear(7, width)"))
+    assert "does not run with everything on" in refused("train", *words)
+    mine.write_text(MINE)
+    assert main(["train", *words]) == 0
+
+
 def test_space_of_a_file(mine: Path, refused: Refused, capsys: pytest.CaptureFixture[str]) -> None:
     name = f"{mine}:make_network"
     assert main(["space", name, "--inputs", "float32 6", "--num_classes=2", "--settings={hidden: 6}", "--json"]) == 0
