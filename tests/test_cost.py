@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from torch import nn
 
 from supernet.cost import Cost, cost_table, measure
-from supernet.model import build
+from supernet.model import build, from_network
 from supernet.space import Space
+from supernet.values import value
 from tests.spaces_for_tests import elastic, nested, tiny_bender, tiny_macro, tiny_nasbench201
 
 SPACES = [
@@ -60,3 +61,17 @@ def test_many_at_once_equal_one_by_one() -> None:
     for row, architecture in zip(table.costs(drawn).tolist(), drawn, strict=True):
         cost = table.cost(architecture)
         assert row == [cost.params, cost.weights, cost.macs]
+
+
+def test_costs_that_follow_from_a_choice_elsewhere() -> None:
+    """The second convolution does not hold the stride of the first, but its output is smaller for it."""
+
+    def network() -> nn.Module:
+        first, second = nn.Conv2d(1, 4, 3, value("stride", (1, 2))), nn.Conv2d(4, value("width", (2, 3)), 3)
+        return nn.Sequential(first, second, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+
+    space = from_network(network, torch.zeros(1, 1, 9, 9))
+    table = cost_table(space)
+    for architecture in space:
+        assert table.cost(architecture) == measure(build(space, architecture), (1, 9, 9))
+    assert len({table.cost(architecture).macs for architecture in space}) == space.size == 4
