@@ -28,7 +28,7 @@ from supernet.task import Loss, Metric, accuracy, number_of
 from supernet.train import Interrupted, Progress
 from supernet.trees import join_rows, map_tensors, rows, take_rows
 
-WITHOUT_NUMBER = 1000
+WITHOUT_NUMBER = 500
 """Candidates where no number is asked for."""
 
 COMMIT_SECONDS = 2.0
@@ -40,7 +40,7 @@ class SearchConfig:
     """How candidates are drawn and scored, and who goes to the final."""
 
     candidates: int | None = 20_000
-    """Distinct architectures drawn uniformly and scored; at most the size of the space. None: 1,000, or the whole space
+    """Distinct architectures drawn uniformly and scored; at most the size of the space. None: 500, or the whole space
     where it is smaller."""
 
     images: int | None = None

@@ -137,7 +137,7 @@ def test_differences() -> None:
 
 
 def test_make_space_takes_changes() -> None:
-    space = make_space(SpaceConfig(settings={"filters": 2, "cells": 1}), 5, (1, 8, 8), {"filters": 4})
+    space = make_space(SpaceConfig(settings={"filters": 2, "cells": 1}), 5, "float32 1 8 8", {"filters": 4})
     settings = dict(space.settings)
     assert (settings["filters"], settings["cells"], settings["num_classes"]) == (4, 1, 5)
 

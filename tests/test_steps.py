@@ -14,7 +14,7 @@ from supernet.runs import RunError
 from supernet.steps import summarise
 from tests.conftest import TINY
 
-SPACE = make_space(SpaceConfig(settings={"filters": 1, "cells": 1, "choice_blocks": 1}), 10, (1, 8, 8))
+SPACE = make_space(SpaceConfig(settings={"filters": 1, "cells": 1, "choice_blocks": 1}), 10, "float32 1 8 8")
 MEMBERS = [SPACE.at(i) for i in range(4)]
 ALL_ON = SPACE.everything_on()
 
