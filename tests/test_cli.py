@@ -417,7 +417,7 @@ print(json.dumps(codes))
 def test_a_stopped_run_continues_to_the_same_result(finished_run: Path, tmp_path: Path) -> None:
     words = [*TINY, "--train.checkpoint_seconds=0", "--retrain.train.checkpoint_seconds=0"]
     script = [sys.executable, "-c", STOPPED_AGAIN_AND_AGAIN, f"{tmp_path}/", *words]
-    stopped = subprocess.run(script, capture_output=True, text=True, timeout=100)
+    stopped = subprocess.run(script, capture_output=True, text=True, timeout=300)
     assert stopped.stdout == json.dumps(3 * [-signal.SIGKILL] + 3 * [130]) + "\n", stopped.stderr
     assert stopped.stderr.count("its state is saved, the same command continues") == 3
     assert "Traceback" not in stopped.stderr
@@ -439,6 +439,6 @@ def test_ctrl_c_before_the_work_begins() -> None:
     assert process.stdout.readline() == "started\n"  # before that the signal meets Python and not the program
     time.sleep(0.2)
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=30)
+    _, err = process.communicate(timeout=300)
     assert process.returncode == 130
     assert err == "supernet: interrupted; the same command continues\n"
