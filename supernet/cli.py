@@ -218,10 +218,11 @@ def _space(words: list[str]) -> None:
         print("\n`supernet space NAME --help` lists its settings. NAME may be FILE.py:FUNCTION too, your own network.")
         return
     name = words[0]
-    if not is_function(name):
+    is_own = is_function(name)
+    if not is_own:
         check_name(name, SPACES, "space")
     parser = _parser(f"space {name} [--SETTING VALUE ...]", "Describes a space: choices, size and costs.")
-    if is_function(name):
+    if is_own:
         parser.add_argument("--settings", type=dict[str, Any], default={}, help="arguments of the function, as YAML")
         parser.add_argument("--num_classes", type=int, default=10, help="where the function asks for it")
         parser.add_argument(
@@ -235,10 +236,10 @@ def _space(words: list[str]) -> None:
     parser.add_argument("--samples", type=int, default=2000, help="architectures drawn for the distribution of costs")
     parser.add_argument("--seed", type=int, default=0, help="of these draws")
     parser.add_argument("--json", action="store_true", help="print it as JSON")
-    hints = {} if is_function(name) else space_hints(SPACES[name])
+    hints = {} if is_own else space_hints(SPACES[name])
     given = _parse(parser, words[1:], {**hints, "samples": int, "seed": int})
     samples, seed, as_json = (given.pop(key) for key in ("samples", "seed", "json"))
-    if is_function(name):
+    if is_own:
         space = make_space(
             SpaceConfig(name=name, settings=given["settings"]), given["num_classes"], given["inputs"], check=True
         )
@@ -427,17 +428,17 @@ def _long(words: list[str]) -> list[str]:
     from supernet.sources import NAMES
 
     long: list[str] = []
+    short = dict(SHORT)
     for number, word in enumerate(words):
         option, equals, value = word.partition("=")
         if option == "--data":
             value = value if equals else next(iter(words[number + 1 : number + 2]), "")
-            kind = "parquet" if value.endswith(".parquet") else "folder"
             if value in NAMES or is_function(value):
-                word = f"--data.name{equals}{value}" if equals else "--data.name"
+                short["--data"] = "--data.name"
             elif Path(value).exists() and not value.endswith((".yaml", ".yml")):
-                long.append(f"--data.name={kind}")
-                word = f"--data.path{equals}{value}" if equals else "--data.path"
-        long.append(SHORT.get(option, option) + word[len(option) :] if option in SHORT else word)
+                short["--data"] = "--data.path"
+                long.append(f"--data.name={'parquet' if value.endswith('.parquet') else 'folder'}")
+        long.append(short.get(option, option) + word[len(option) :])
     return long
 
 

@@ -17,7 +17,7 @@ import yaml
 from torch import Tensor
 
 from supernet.data import DataConfig
-from supernet.files import is_function, load_function, users_code
+from supernet.files import file_of, is_function, load_function, users_code
 from supernet.model import from_network
 from supernet.paths import PathsConfig
 from supernet.retrain import RetrainConfig
@@ -120,7 +120,7 @@ def make_space(
         settings[name] = check_value(f"space.settings.{name}", value, hints.get(name, Any))
     if is_own:
         given = {**settings, **{name: value for name, value in from_data.items() if name in parameters}}
-        with users_code(config.name.rpartition(":")[0]):
+        with users_code(file_of(config.name)):
             return from_network(partial(make, **given), example, name=make.__name__, settings=given, check=check)
     if len(shape) != 3:
         raise ConfigError(

@@ -200,8 +200,7 @@ def _trials(shaping: _Shaping) -> Iterator[_Setting]:
     yield {name: settings[0] for name, settings in shaping.items()}
     generator = stream(0, "cost trials")
     for _ in range(TRIALS):
-        drawn = {name: int(torch.randint(len(s), (1,), generator=generator)) for name, s in shaping.items()}
-        yield {name: settings[drawn[name]] for name, settings in shaping.items()}
+        yield {name: s[int(torch.randint(len(s), (1,), generator=generator))] for name, s in shaping.items()}
 
 
 def _agrees(found: _Found, depends: _Depends, setting: _Setting, measured: _Measured) -> bool:

@@ -358,8 +358,8 @@ def _split(source: Source, config: DataConfig, seed: int) -> dict[str, NDArray[n
     random sample even where the source is sorted by class; the others ascend.
     """
     generator = torch.Generator().manual_seed(seed)
-    total = trees.rows(source.targets) if not source.classes else len(source.targets)
-    labels = source.targets if source.classes else np.zeros(total, np.int64)
+    total = trees.rows(source.targets)
+    labels = source.targets.numpy() if source.classes else np.zeros(total, np.int64)
 
     def choose(pool: NDArray[np.int64], count: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         chosen = _stratified(labels[pool], count, generator)
@@ -407,20 +407,18 @@ def _stratified(labels: NDArray[np.int64], count: int, generator: torch.Generato
 
 def _data(source: Source, parts: dict[str, NDArray[np.int64]]) -> Data:
     train = _take(source, parts["train"])
-    mean, std = _statistics(train.examples) if isinstance(source.examples, np.ndarray) else ((), ())
+    mean, std = _statistics(train.examples) if source.is_images else ((), ())
     hashes = {name: _hash(source, index) for name, index in parts.items()}
     return Data(train, _take(source, parts["validation"]), source.classes, mean, std, hashes)
 
 
 def _hash(source: Source, index: NDArray[np.int64]) -> str:
-    if isinstance(source.examples, np.ndarray):
-        digest = hashlib.sha256(repr((len(index), *source.examples.shape[1:])).encode())
-    else:
-        digest = hashlib.sha256(repr((len(index), trees.describe(source.examples))).encode())
+    form = source.examples.shape[1:] if source.is_images else (trees.describe(source.examples),)
+    digest = hashlib.sha256(repr((len(index), *form)).encode())
     digest.update(index.astype("<i8").tobytes())
-    for target in (torch.from_numpy(source.targets),) if source.classes else trees.tensors(source.targets):
+    for target in trees.tensors(source.targets):
         digest.update(target.numpy()[index].tobytes())
-    if not isinstance(source.examples, np.ndarray):
+    if not source.is_images:
         for tensor in trees.tensors(source.examples):
             digest.update(tensor[torch.from_numpy(index)].view(torch.uint8).numpy().tobytes())
         return digest.hexdigest()[:16]
@@ -435,8 +433,8 @@ def _hash(source: Source, index: NDArray[np.int64]) -> str:
 
 def _take(source: Source, index: NDArray[np.int64]) -> Split:
     split_hash, at = _hash(source, index), torch.from_numpy(index)
-    targets = torch.from_numpy(source.targets[index]) if source.classes else trees.take_rows(source.targets, at)
-    if not isinstance(source.examples, np.ndarray):
+    targets = trees.take_rows(source.targets, at)
+    if not source.is_images:
         return Split(trees.take_rows(source.examples, at), targets, split_hash)
     shape = (len(index), *source.examples.shape[1:])
 

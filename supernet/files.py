@@ -119,12 +119,14 @@ def is_function(name: str) -> bool:
     return _FUNCTION.fullmatch(name) is not None
 
 
+def file_of(name: str) -> Path:
+    """The whole path of the file of FILE.py:FUNCTION."""
+    return Path(name.rpartition(":")[0]).expanduser().resolve()
+
+
 def absolute(name: str) -> str:
     """FILE.py:FUNCTION with the whole path of the file; another name as it is."""
-    if not is_function(name):
-        return name
-    file, _, function = name.rpartition(":")
-    return f"{Path(file).expanduser().resolve()}:{function}"
+    return f"{file_of(name)}:{name.rpartition(':')[2]}" if is_function(name) else name
 
 
 def digest_of(name: str) -> str:
@@ -133,7 +135,7 @@ def digest_of(name: str) -> str:
     Raises:
         ValueError: there is no such file.
     """
-    path = Path(name.rpartition(":")[0]).expanduser().resolve()
+    path = file_of(name)
     if not path.is_file():
         raise ValueError(f"{path}: no such file")
     return hashlib.sha256(path.read_bytes()).hexdigest()
@@ -145,10 +147,8 @@ def load_function(name: str) -> Callable[..., Any]:
     Raises:
         ValueError: there is no such file or function, or the file does not run; the message says in which line.
     """
-    file, _, function = name.rpartition(":")
-    digest = digest_of(name)
-    path = Path(file).expanduser().resolve()
-    module = _load_module(path, digest)
+    path, function = file_of(name), name.rpartition(":")[2]
+    module = _load_module(path, digest_of(name))
     found = getattr(module, function, None)
     if not callable(found):
         names = [name for name, thing in vars(module).items() if getattr(thing, "__module__", None) == module.__name__]
@@ -176,7 +176,7 @@ def _load_module(path: Path, digest: str) -> ModuleType:
 
 
 @contextmanager
-def users_code(file: Path | str) -> Iterator[None]:
+def users_code(file: Path) -> Iterator[None]:
     """Whatever a user's file raises becomes one line that names the line of the file it came from.
 
     Raises:

@@ -22,7 +22,7 @@ from torch.overrides import TorchFunctionMode
 
 from supernet.layers import Choose, Depth, Elastic, GhostBatchNorm, LivePaths, ShapeError, set_live_paths
 from supernet.space import Architecture, Choice, Space
-from supernet.trees import describe, join_rows, map_tensors, rows, take_rows
+from supernet.trees import describe, join_rows, map_tensors, rows, take_rows, zeros
 from supernet.values import decided, decided_values, resolved
 
 Within = tuple[tuple[str, tuple[str, ...]], ...]
@@ -197,7 +197,7 @@ def example_of(space: Space, number: int) -> Any:
     """So many examples of zeros, of the shapes and types that the network of a space takes."""
     if space.example is None:
         return torch.zeros(number, *space.input_shape)
-    return map_tensors(space.example, lambda t: torch.zeros(number, *t.shape[1:], dtype=t.dtype))
+    return zeros(describe(space.example), number)
 
 
 def build(space: Space, architecture: Architecture | None = None, *, seed: int | None = None) -> nn.Module:

@@ -22,7 +22,7 @@ from supernet.runtime import Runtime
 from supernet.space import Architecture, Space
 from supernet.task import Loss, Metric, accuracy, number_of
 from supernet.train import Batch, Progress, TrainConfig, fit
-from supernet.trees import join_rows, map_tensors
+from supernet.trees import in_full_precision, join_rows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +54,7 @@ def evaluate(network: nn.Module, batches: Iterable[Batch], *, runtime: Runtime, 
     for examples, targets in batches:
         with runtime.autocast():
             output = call(network, examples)
-        outputs.append(map_tensors(output, lambda t: t.float() if t.is_floating_point() else t))
+        outputs.append(in_full_precision(output))
         wanted.append(targets)
     return number_of(metric, join_rows(outputs), join_rows(wanted))
 

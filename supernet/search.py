@@ -26,7 +26,7 @@ from supernet.runtime import Runtime
 from supernet.space import Architecture, Space
 from supernet.task import Loss, Metric, accuracy, number_of
 from supernet.train import Interrupted, Progress
-from supernet.trees import join_rows, map_tensors, rows, take_rows
+from supernet.trees import in_full_precision, join_rows, rows, take_rows
 
 WITHOUT_NUMBER = 500
 """Candidates where no number is asked for."""
@@ -164,7 +164,7 @@ def score(
                 part = slice(first * ghost_size, last * ghost_size)
                 with runtime.autocast():
                     output = model(take_rows(examples, part), live.expand(last - first, -1))
-                outputs.append(map_tensors(output, lambda t: t.float() if t.is_floating_point() else t))
+                outputs.append(in_full_precision(output))
                 total += float(loss(outputs[-1], take_rows(targets, part))) * (last - first)
             return number_of(metric, join_rows(outputs), everything), total / ghosts
 

@@ -26,7 +26,7 @@ import torch
 from numpy.typing import NDArray
 
 from supernet import trees
-from supernet.files import is_function, load_function, users_code, write_atomically
+from supernet.files import file_of, is_function, load_function, users_code, write_atomically
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -99,7 +99,7 @@ class Source:
     Attributes:
         examples: images, uint8 [N, C, H, W], perhaps memory-mapped; else a tensor, or a tuple, list or dict of tensors
             with N rows each. The source's own test examples come last.
-        targets: classes, int64 [N], 0..K-1; else tensors as in `examples`.
+        targets: classes, int64 tensor [N], 0..K-1; else tensors as in `examples`.
         classes: Names of the K classes; empty where targets are none.
         own_test: Number of examples in the source's own test part; 0 = it has none.
         cache: The file that `examples` maps, if any.
@@ -110,6 +110,11 @@ class Source:
     classes: tuple[str, ...]
     own_test: int
     cache: Path | None = None
+
+    @property
+    def is_images(self) -> bool:
+        """Whether the examples are images: bytes that are normalised, and may be augmented."""
+        return isinstance(self.examples, np.ndarray)
 
 
 def check(config: DataConfig) -> None:
@@ -153,7 +158,7 @@ def read(config: DataConfig) -> Source:
     return readers[config.name](config, path)
 
 
-def _check_labels(labels: NDArray[Any], classes: Sequence[str] | None) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+def _check_labels(labels: NDArray[Any], classes: Sequence[str] | None) -> tuple[torch.Tensor, tuple[str, ...]]:
     if labels.ndim != 1 or labels.dtype.kind not in "iu":
         got = f"{labels.dtype} {list(labels.shape)}"
         raise DataError(f"labels must be integers of shape [N], got {got}: convert them")
@@ -168,7 +173,7 @@ def _check_labels(labels: NDArray[Any], classes: Sequence[str] | None) -> tuple[
             f"label {labels[at]} at index {at} is out of range: expected 0..{count - 1} for {count} classes, "
             "without a gap; renumber the labels or name all classes"
         )
-    return labels.astype(np.int64), tuple(classes or map(str, range(count)))
+    return torch.from_numpy(labels.astype(np.int64)), tuple(classes or map(str, range(count)))
 
 
 def _check_images(array: NDArray[Any], image_size: int | None) -> NDArray[np.uint8]:
@@ -209,13 +214,11 @@ def join(
     first, targets = parts[0]
     if _is_array(first) and first.ndim in (3, 4) and first.dtype in (np.uint8, torch.uint8) and _is_array(targets):
         return _join_images([(_numpy(x), _numpy(y)) for x, y in parts], classes, image_size)
-    for x, y in parts:
-        for what, tree in (("inputs", x), ("targets", y)):
-            _check_tree(what, tree)
-        counts = [len(leaf) for tree in (x, y) for leaf in _leaves(tree)]
+    pairs = [(_tensors("inputs", x), _tensors("targets", y)) for x, y in parts]
+    for pair in pairs:
+        counts = [len(tensor) for tensor in trees.tensors(pair)]
         if not counts or len(set(counts)) > 1 or not counts[0]:
             raise DataError(f"inputs and targets need the same number of rows, above 0; got {counts}")
-    pairs = [(_tensors(x), _tensors(y)) for x, y in parts]
     try:
         examples, all_targets = (trees.join_rows([pair[i] for pair in pairs]) for i in (0, 1))
     except (RuntimeError, StopIteration, TypeError) as error:
@@ -235,44 +238,31 @@ def _numpy(values: NDArray[Any] | torch.Tensor) -> NDArray[Any]:
     return np.asarray(values.detach().cpu() if isinstance(values, torch.Tensor) else values)
 
 
-def _leaves(tree: Any) -> Iterator[Any]:
+def _tensors(what: str, tree: Any) -> Any:
+    """The same structure of tensors on the CPU; numbers in double precision become single, as networks expect.
+
+    Raises:
+        DataError: something in it is no array of numbers, or a number is none.
+    """
     if isinstance(tree, dict):
-        tree = tuple(tree.values())
+        return {name: _tensors(what, part) for name, part in tree.items()}
     if isinstance(tree, (tuple, list)):
-        for part in tree:
-            yield from _leaves(part)
-    else:
-        yield tree
-
-
-def _check_tree(what: str, tree: Any) -> None:
-    """Raise `DataError` where something is no array of numbers, or a number is none."""
-    for leaf in _leaves(tree):
-        if not _is_array(leaf) or leaf.ndim == 0 or (isinstance(leaf, np.ndarray) and leaf.dtype.kind not in "biuf"):
-            got = f"{leaf.dtype} {list(leaf.shape)}" if _is_array(leaf) else type(leaf).__name__
-            raise DataError(
-                f"{what} must be an array or tensor of numbers, [N, ...], or a tuple, list or dict of them; got {got}"
-            )
-        values = torch.as_tensor(leaf)
-        if values.is_floating_point() and not values.isfinite().all():
-            raise DataError(f"{what} hold a value that is no number (NaN or infinite): replace or leave out such rows")
-
-
-def _tensors(tree: Any) -> Any:
-    """The same structure of tensors on the CPU; numbers in double precision become single, as networks expect."""
-    if isinstance(tree, dict):
-        return {name: _tensors(part) for name, part in tree.items()}
-    if isinstance(tree, (tuple, list)):
-        return tuple(_tensors(part) for part in tree)
+        return tuple(_tensors(what, part) for part in tree)
+    if not _is_array(tree) or tree.ndim == 0 or (isinstance(tree, np.ndarray) and tree.dtype.kind not in "biuf"):
+        got = f"{tree.dtype} {list(tree.shape)}" if _is_array(tree) else type(tree).__name__
+        raise DataError(
+            f"{what} must be an array or tensor of numbers, [N, ...], or a tuple, list or dict of them; got {got}"
+        )
     values = torch.as_tensor(tree).detach().cpu()
+    if values.is_floating_point() and not values.isfinite().all():
+        raise DataError(f"{what} hold a value that is no number (NaN or infinite): replace or leave out such rows")
     return values.float() if values.dtype is torch.float64 else values
 
 
 def _call_function(config: DataConfig) -> Source:
     make = load_function(config.name)
-    file = config.name.rpartition(":")[0]
     given = {"path": config.path} if "path" in inspect.signature(make).parameters and config.path is not None else {}
-    with users_code(file):
+    with users_code(file_of(config.name)):
         parts = make(**given)
     if not isinstance(parts, (tuple, list)) or len(parts) not in (2, 4):
         got = f"{len(parts)} things" if isinstance(parts, (tuple, list)) else type(parts).__name__
@@ -280,7 +270,7 @@ def _call_function(config: DataConfig) -> Source:
             f"{config.name} must return (inputs, targets) or (inputs, targets, test inputs, test targets), got {got}"
         )
     source = join([(parts[i], parts[i + 1]) for i in range(0, len(parts), 2)], None, config.image_size)
-    if not isinstance(source.examples, np.ndarray):
+    if not source.is_images:
         for name in ("image_size", "crop", "flip", "cutout"):
             if getattr(config, name):
                 raise DataError(
@@ -437,7 +427,7 @@ def _read_folder(config: DataConfig, path: Path) -> Source:
 
     images, cache = _decode(blobs, len(files), files, config)
     numbers = {name: number for number, name in enumerate(classes)}
-    labels = np.array([numbers[file.parent.name] for file in files])
+    labels = torch.tensor([numbers[file.parent.name] for file in files])
     return Source(images, labels, tuple(classes), len(parts[1]) if len(parts) > 1 else 0, cache)
 
 

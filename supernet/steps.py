@@ -27,7 +27,16 @@ from supernet.analysis import rank_correlation
 from supernet.config import Config, check_space, make_space
 from supernet.cost import CostTable, cost_table
 from supernet.data import Data, batches, feed, joined, open_test, prepare
-from supernet.files import digest_of, is_function, read_json, read_weights, write_atomically, write_json, write_weights
+from supernet.files import (
+    digest_of,
+    file_of,
+    is_function,
+    read_json,
+    read_weights,
+    write_atomically,
+    write_json,
+    write_weights,
+)
 from supernet.model import OneShot, build
 from supernet.randomness import derive, stream
 from supernet.retrain import mean_and_deviation, read_network, retrain, test_accuracies
@@ -343,7 +352,7 @@ def _load(folder: Path) -> tuple[Config, Data, Space]:
     config = open_run(folder)
     data = datasets.load(config.data, seed=config.seed)
     functions = (config.space.name, config.task.loss, config.task.metric)
-    files = {name.rpartition(":")[0]: digest_of(name) for name in functions if is_function(name)}
+    files = {str(file_of(name)): digest_of(name) for name in functions if is_function(name)}
     facts = {
         "images": {"train": len(data.train), "validation": len(data.validation)},
         "hashes": data.hashes,

@@ -9,22 +9,34 @@ import torch
 from torch import Tensor
 
 
+def _map(tree: Any, kind: type, function: Callable[[Any], Any]) -> Any:
+    """The same structure with each leaf of this kind replaced; None stays.
+
+    Raises:
+        TypeError: it has a leaf of another kind.
+    """
+    if isinstance(tree, kind):
+        return function(tree)
+    if tree is None:
+        return None
+    if isinstance(tree, dict):
+        return {name: _map(part, kind, function) for name, part in tree.items()}
+    if not isinstance(tree, (tuple, list)):
+        raise TypeError(
+            f"expected a {kind.__name__.lower()}, or a tuple, list or dict of {kind.__name__.lower()}s, "
+            f"got {type(tree).__name__}"
+        )
+    parts = [_map(part, kind, function) for part in tree]
+    return type(tree)(*parts) if hasattr(tree, "_fields") else type(tree)(parts)  # named tuples take arguments
+
+
 def map_tensors(batch: Any, function: Callable[[Tensor], Any]) -> Any:
     """The same structure with each tensor replaced; None stays.
 
     Raises:
         TypeError: it holds something else than tensors.
     """
-    if isinstance(batch, Tensor):
-        return function(batch)
-    if batch is None:
-        return None
-    if isinstance(batch, dict):
-        return {name: map_tensors(part, function) for name, part in batch.items()}
-    if not isinstance(batch, (tuple, list)):
-        raise TypeError(f"expected a tensor, or a tuple, list or dict of tensors, got {type(batch).__name__}")
-    parts = [map_tensors(part, function) for part in batch]
-    return type(batch)(*parts) if hasattr(batch, "_fields") else type(batch)(parts)  # named tuples take arguments
+    return _map(batch, Tensor, function)
 
 
 def tensors(batch: Any) -> Iterator[Tensor]:
@@ -50,6 +62,11 @@ def join_rows(batches: Sequence[Any]) -> Any:
     return map_tensors(batches[0], lambda _: torch.cat([next(part) for part in parts]))
 
 
+def in_full_precision(batch: Any) -> Any:
+    """The same with numbers in float32, after autocast to a half precision; whole numbers stay."""
+    return map_tensors(batch, lambda tensor: tensor.float() if tensor.is_floating_point() else tensor)
+
+
 def describe(batch: Any) -> Any:
     """The types and shapes of the examples as JSON: for each tensor a text like ``"int64 5 2"``."""
     return map_tensors(batch, lambda t: " ".join([str(t.dtype).removeprefix("torch."), *map(str, t.shape[1:])]))
@@ -61,13 +78,16 @@ def zeros(description: Any, number: int) -> Any:
     Raises:
         ValueError: it is no such description.
     """
-    if isinstance(description, str):
-        kind, *shape = description.split() or [""]
+
+    def make(text: str) -> Tensor:
+        kind, *shape = text.split() or [""]
         if not isinstance(getattr(torch, kind, None), torch.dtype) or not all(length.isdecimal() for length in shape):
-            raise ValueError(
-                f"expected a type and the lengths of an example, like 'float32 3 32 32'; got {description!r}"
-            )
+            raise TypeError
         return torch.zeros(number, *map(int, shape), dtype=getattr(torch, kind))
-    if isinstance(description, dict):
-        return {name: zeros(part, number) for name, part in description.items()}
-    return tuple(zeros(part, number) for part in description)
+
+    try:
+        return _map(description, str, make)
+    except TypeError:
+        raise ValueError(
+            f"expected a type and the lengths of an example, like 'float32 3 32 32'; got {description!r}"
+        ) from None

@@ -6,9 +6,11 @@ Nothing here skips work: every option is computed, in double precision, and what
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 
 import pytest
 import torch
+from scipy import stats
 from torch import Tensor, nn
 
 from supernet.layers import Choose, Depth, GhostBatchNorm, LivePaths, set_live_paths
@@ -135,3 +137,18 @@ def score(model: OneShot, architecture: Architecture, x: Tensor, y: Tensor, ghos
             right += int(row.argmax() == label)
             losses.append(float(torch.logsumexp(row, 0) - row[label]))
     return right / (ghosts * ghost_size), sum(losses) / len(losses)
+
+
+def uniformity(space: Space, each: int, *, seed: int = 0) -> float:
+    """Chance that a uniform sampler draws as unevenly as this one does: chi-square over all architectures.
+
+    Args:
+        space: small enough to be listed.
+        each: draws of one architecture that are expected.
+        seed: of the draws.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    counts = Counter(str(space.sample(generator=generator)) for _ in range(each * space.size))
+    observed = [counts[str(architecture)] for architecture in space]
+    assert sum(observed) == each * space.size, "something outside of the space was drawn"
+    return float(stats.chisquare(observed).pvalue)

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from supernet.layers import Choose, Depth
-from supernet.model import OneShot, build, choices_of, from_network
-from supernet.space import Space
+from supernet.model import OneShot, build, choices_of, extract, from_network
+from supernet.space import Architecture, Space
 from supernet.spaces import bender, macro, nasbench201
 from supernet.values import value
 
@@ -117,3 +117,14 @@ def one_shot(space: Space) -> OneShot:
             if parameter.ndim == 1:
                 parameter.add_(0.3 * torch.randn(parameter.shape, generator=generator))
     return model.double()
+
+
+def examples(space: Space, number: int) -> torch.Tensor:
+    return torch.randn(number, *space.input_shape, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+
+
+def assert_same_network(model: OneShot, architecture: Architecture) -> None:
+    """The one-shot model with one architecture live is the stand-alone network with its weights."""
+    x = examples(model.space, 6)
+    live = model(x, model.space.live([architecture]))
+    torch.testing.assert_close(live, extract(model, architecture).train()(x), rtol=1e-9, atol=1e-9)

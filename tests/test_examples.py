@@ -11,7 +11,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import chisquare
 
 from supernet import trees
 from supernet.cli import main
@@ -22,6 +21,7 @@ from supernet.files import read_json
 from supernet.model import OneShot, build, call, example_of, extract
 from supernet.space import Space
 from supernet.steps import load as load_network
+from tests.reference import uniformity
 
 FOLDER = Path(__file__).parent.parent / "examples"
 ENUMERATED = {"image": {}, "tabular": {}, "sequence": {}, "vit": {"blocks": 2}}
@@ -95,13 +95,7 @@ def test_costs_by_sums_equal_measured_ones(name: str, data: st.DataObject) -> No
 @pytest.mark.parametrize(("name", "changes"), ENUMERATED.items())
 def test_sampling_is_uniform(name: str, changes: dict[str, int]) -> None:
     """Chi-square over all architectures: a right sampler fails with a chance of 1e-6, and the seed is fixed."""
-    space = space_of(name, **changes)
-    generator = torch.Generator().manual_seed(7)
-    index = {space.at(i): i for i in range(space.size)}
-    counts = [0] * space.size
-    for _ in range(8 * space.size):
-        counts[index[space.sample(generator=generator)]] += 1
-    assert chisquare(counts).pvalue > 1e-6
+    assert uniformity(space_of(name, **changes), 8, seed=7) > 1e-6
 
 
 @pytest.mark.parametrize("name", OPTIONS)

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections import Counter
-
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy import stats
 
 from supernet.cost import CostTable, cost_table, measure
 from supernet.layers import Choose
-from supernet.model import OneShot, build, extract, without_data
+from supernet.model import build, without_data
 from supernet.space import Architecture, Space
 from supernet.spaces.mobilenet import mobilenet
-from tests.reference import all_architectures
-from tests.spaces_for_tests import one_shot
+from tests.reference import all_architectures, uniformity
+from tests.spaces_for_tests import assert_same_network, one_shot
 
 SPACE = mobilenet()
 V2_WIDTHS = (24, 32, 64, 96, 160)
@@ -102,13 +99,6 @@ def test_costs_equal_measured(tiny_tables: list[CostTable], index: int) -> None:
         assert table.cost(space.at(index)) == measure(build(space, space.at(index), seed=0), space.input_shape)
 
 
-def assert_same_network(model: OneShot, architecture: Architecture) -> None:
-    generator = torch.Generator().manual_seed(2)
-    x = torch.randn(6, *model.space.input_shape, dtype=torch.float64, generator=generator)
-    live = model(x, model.space.live([architecture]))
-    torch.testing.assert_close(live, extract(model, architecture).train()(x), rtol=1e-9, atol=1e-9)
-
-
 @settings(max_examples=12)
 @given(indices)
 def test_one_architecture_live_equals_the_stand_alone_network(index: int) -> None:
@@ -129,12 +119,8 @@ def test_every_text_goes_there_and_back(seed: int) -> None:
 def test_sampling_is_uniform() -> None:
     """Chi-square over all architectures. By chance it fails once in 1,000,000 seeds; the seed is fixed."""
     space = tiny_mobilenet(widths=(16,), strides=(1,))
-    generator = torch.Generator().manual_seed(0)
-    counts = Counter(space.sample(generator=generator) for _ in range(30 * space.size))
-    observed = [counts[architecture] for architecture in all_architectures(space)]
-    assert len(observed) == space.size
-    assert sum(observed) == 30 * space.size, "something outside of the space was drawn"
-    assert stats.chisquare(observed).pvalue > 1e-6
+    assert set(space) == set(all_architectures(space))
+    assert uniformity(space, 30) > 1e-6
 
 
 def test_sizes_of_the_stages() -> None:

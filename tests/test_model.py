@@ -15,7 +15,17 @@ from supernet.layers import Choose, GhostBatchNorm
 from supernet.model import OneShot, build, choices_of, extract, parameters_within
 from supernet.space import Architecture, ArchitectureError, Space
 from tests import reference
-from tests.spaces_for_tests import NestedNetwork, elastic, nested, one_shot, tiny_bender, tiny_macro, tiny_nasbench201
+from tests.spaces_for_tests import (
+    NestedNetwork,
+    assert_same_network,
+    elastic,
+    examples,
+    nested,
+    one_shot,
+    tiny_bender,
+    tiny_macro,
+    tiny_nasbench201,
+)
 
 SPACES = [
     tiny_bender(),
@@ -28,26 +38,20 @@ SPACES = [
 IDS = ["bender", "bender-relu-bn-conv", "nested", "nasbench201", "macro", "elastic"]
 
 
-def examples(space: Space, number: int) -> torch.Tensor:
-    return torch.randn(number, *space.input_shape, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
-
-
 MODELS = [one_shot(space) for space in SPACES]
 
 
-def assert_same_network(model: OneShot, architecture: Architecture) -> None:
-    x = examples(model.space, 6)
-    live = model(x, model.space.live([architecture]))
-    alone = extract(model, architecture).train()
-    torch.testing.assert_close(live, alone(x), rtol=1e-9, atol=1e-9)
-    torch.testing.assert_close(live, reference.forward(model, x, model.space.live([architecture])))
+def assert_same_as_reference(model: OneShot, architecture: Architecture) -> None:
+    assert_same_network(model, architecture)
+    x, live = examples(model.space, 6), model.space.live([architecture])
+    torch.testing.assert_close(model(x, live), reference.forward(model, x, live))
 
 
 @pytest.mark.parametrize("model", MODELS, ids=IDS)
 @settings(max_examples=25, deadline=None)
 @given(st.data())
 def test_one_architecture_live_equals_the_stand_alone_network(model: OneShot, data: st.DataObject) -> None:
-    assert_same_network(model, model.space.at(data.draw(st.integers(0, model.space.size - 1))))
+    assert_same_as_reference(model, model.space.at(data.draw(st.integers(0, model.space.size - 1))))
 
 
 @pytest.mark.parametrize("model", MODELS, ids=IDS)
@@ -59,13 +63,13 @@ def test_the_same_for_every_single_option(model: OneShot) -> None:
         new = {(name, option) for name, options in architecture.picks for option in options} - seen
         if new:
             seen |= new
-            assert_same_network(model, architecture)
+            assert_same_as_reference(model, architecture)
 
 
 @pytest.mark.parametrize("model", MODELS, ids=IDS)
 def test_everything_on_equals_its_stand_alone_network(model: OneShot) -> None:
     if model.space.name != "nested":  # there options of one choice exclude each other
-        assert_same_network(model, model.space.everything_on())
+        assert_same_as_reference(model, model.space.everything_on())
 
 
 @pytest.mark.parametrize("model", MODELS, ids=IDS)
