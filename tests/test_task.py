@@ -18,7 +18,7 @@ from supernet.task import LOSSES, METRICS, TaskConfig, accuracy, bce, loss_of, m
 @given(st.integers(0, 1000), st.integers(2, 5))
 def test_metrics_agree_with_scikit_learn(seed: int, columns: int) -> None:
     generator = torch.Generator().manual_seed(seed)
-    outputs, targets = torch.randn(2, 30, columns, generator=generator)
+    outputs, targets = torch.randn(2, 30, columns, generator=generator, dtype=torch.float64)
     assert r2(outputs, targets) == pytest.approx(r2_score(targets, outputs), rel=1e-6)
     assert r2(outputs[:, :1], targets[:, 0]) == pytest.approx(r2_score(targets[:, 0], outputs[:, 0]), rel=1e-6)
     classes = targets.argmax(1)

@@ -64,3 +64,9 @@ def test_rows_by_index() -> None:
 def test_something_else_is_refused() -> None:
     with pytest.raises(TypeError, match="expected a tensor, or a tuple, list or dict of tensors, got str"):
         trees.rows({"a": "text"})
+
+
+@pytest.mark.parametrize("wrong", [5, "six", "float32 a", "", ["float32 3", 4], {"a": (1, 8, 8)}])
+def test_what_is_no_description_is_refused(wrong: Any) -> None:
+    with pytest.raises(ValueError, match="expected a type and the lengths of an example"):
+        trees.zeros(wrong, 2)
