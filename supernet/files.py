@@ -23,6 +23,13 @@ from torch import nn
 _FUNCTION = re.compile(r"(.+\.py):([A-Za-z_]\w*)")
 
 
+def cache_folder() -> Path:
+    """The platform's folder for what can be made again; the variable SUPERNET_CACHE names another."""
+    import pooch
+
+    return Path(os.environ.get("SUPERNET_CACHE") or pooch.os_cache("supernet"))
+
+
 class DiskFull(OSError):
     """No space left; nothing was left half written."""
 

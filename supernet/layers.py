@@ -367,6 +367,10 @@ class GhostBatchNorm(nn.Module):
         self.num_features, self.eps = of.num_features, of.eps
         self.weight, self.bias = of.weight, of.bias
 
+    def is_one_ghost_batch(self) -> bool:
+        """Whether the forward pass that runs now holds one ghost batch only."""
+        return len(live_paths().ghosts) == 1
+
     def extra_repr(self) -> str:
         return f"{self.num_features}, eps={self.eps}, affine={self.weight is not None}"
 

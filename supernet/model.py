@@ -366,6 +366,13 @@ def replace_modules(module: nn.Module, new: Callable[[nn.Module], nn.Module]) ->
     return module
 
 
+def view_of(module: nn.Module, new: Callable[[nn.Module], nn.Module]) -> nn.Module:
+    """Like `replace_modules`, but leaves `module` as it is: shallow copies, which share parameters and buffers."""
+    shallow = copy.copy(new(module))
+    shallow._modules = {name: child and view_of(child, new) for name, child in shallow._modules.items()}
+    return shallow
+
+
 def _elastic(module: nn.Module) -> nn.Module:
     """Puts modules that hold decided values into `Elastic`, children before their parents, each once."""
     if isinstance(module, Elastic):
@@ -389,16 +396,14 @@ def _resolve(module: nn.Module, picks: dict[str, tuple[str, ...]]) -> nn.Module:
 
 
 def _keep_view(network: nn.Module, architecture: Architecture, space: Space) -> nn.Module:
-    """Like `_keep`, but leaves `network` as it is: modules are shallow copies that share its parameters."""
+    """Like `_keep`, but leaves `network` as it is."""
     picks = dict(architecture.picks)
     (indices,) = picks_of(space, space.live([architecture]))
 
-    def view(module: nn.Module) -> nn.Module:
+    def keep(module: nn.Module) -> nn.Module:
         module = _resolve(module, picks)
         while isinstance(module, Elastic):
             module = _resolve(resolved(module.of, indices), picks)
-        shallow = copy.copy(module)
-        shallow._modules = {name: view(child) for name, child in shallow._modules.items() if child is not None}
-        return shallow
+        return module
 
-    return view(network)
+    return view_of(network, keep)

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor, nn
 
+from supernet.tune import Tuning, self_test
+
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
-
-Precision = Literal["32-true", "bf16-mixed"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,8 +25,13 @@ class RuntimeConfig:
     device: str = "auto"
     """'auto', 'cpu', 'cuda' or 'mps'."""
 
-    precision: Precision = "32-true"
-    """'32-true', or autocast to half precision: 'bf16-mixed'."""
+    precision: Literal["auto", "32-true", "bf16-mixed"] = "auto"
+    """'32-true', or autocast to half precision: 'bf16-mixed'. 'auto': half precision where a self-test, made once on
+    each machine, finds it right and faster."""
+
+    kernels: Literal["auto", "torch"] = "auto"
+    """'torch': only the operations of torch. 'auto': also the project's own for CPUs, where the self-test finds them
+    right and faster."""
 
     devices: int = 1
     """Processes on each machine, one device each; the ghost batches of a step are divided among them."""
@@ -49,6 +54,7 @@ class Runtime:
 
     fabric: Fabric
     threads: int
+    tuning: Tuning
     is_alone: bool = False
 
     @contextmanager
@@ -96,8 +102,9 @@ class Runtime:
         return asked or (1 if self.device.type == "cpu" else ghosts)
 
     def place(self, module: nn.Module) -> nn.Module:
-        """Moves a module to the device, its convolutions in channels-last layout, in which they are faster."""
-        return module.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+        """Moves a module to the device, its convolutions in the layout in which they are faster."""
+        layout = getattr(torch, {"contiguous": "contiguous_format"}.get(self.tuning.layout, self.tuning.layout))
+        return module.to(self.device).to(memory_format=layout)  # type: ignore[call-overload, no-any-return]
 
     def autocast(self) -> AbstractContextManager[None]:
         """The precision asked for, inside the ``with`` block."""
@@ -148,11 +155,17 @@ def start(config: RuntimeConfig) -> Runtime:
 
     several = config.devices * config.nodes > 1
     try:
+        device = torch.device(_device_type(config.device))
+        tuning = self_test(device) if "auto" in (config.precision, config.kernels) else Tuning()
+        if config.kernels == "torch":
+            tuning = replace(tuning, kernels=())
+        if config.precision != "auto":
+            tuning = replace(tuning, precision=config.precision)
         fabric = Fabric(
             accelerator=config.device,
             devices=config.devices,
             num_nodes=config.nodes,
-            precision=config.precision,
+            precision=tuning.precision,
             strategy="ddp" if several else "auto",
         )
         fabric.launch()
@@ -162,9 +175,17 @@ def start(config: RuntimeConfig) -> Runtime:
             f"{' '.join(str(error).split())}"
         ) from error
     if fabric.device.type != "cpu":
-        return Runtime(fabric, 1)
+        return Runtime(fabric, 1, tuning)
     torch.set_num_threads(1)  # of each operation; see `Runtime.workers`
-    return Runtime(fabric, config.threads or cores())
+    return Runtime(fabric, config.threads or cores(), tuning)
+
+
+def _device_type(asked: str) -> str:
+    if asked != "auto":
+        return asked
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
 def cores() -> int:

@@ -21,6 +21,7 @@ from torch.nn import functional as F
 
 from supernet.cost import CostTable
 from supernet.model import OneShot
+from supernet.quick import quick
 from supernet.randomness import stream
 from supernet.runtime import Runtime
 from supernet.space import Architecture, Space
@@ -163,13 +164,14 @@ def score(
                 last = min(first + per_forward, ghosts)
                 part = slice(first * ghost_size, last * ghost_size)
                 with runtime.autocast():
-                    output = model(take_rows(examples, part), live.expand(last - first, -1))
+                    output = runner(take_rows(examples, part), live.expand(last - first, -1))
                 outputs.append(in_full_precision(output))
                 total += float(loss(outputs[-1], take_rows(targets, part))) * (last - first)
             return number_of(metric, join_rows(outputs), everything), total / ghosts
 
     training = model.training
     model.eval()
+    runner = quick(model, runtime.tuning)
     try:
         with runtime.workers() as run:
             yield from run(score_one, architectures)

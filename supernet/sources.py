@@ -26,7 +26,7 @@ import torch
 from numpy.typing import NDArray
 
 from supernet import trees
-from supernet.files import file_of, is_function, load_function, users_code, write_atomically
+from supernet.files import cache_folder, file_of, is_function, load_function, users_code, write_atomically
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -596,9 +596,7 @@ def write_header(file: IO[bytes], shape: tuple[int, ...]) -> None:
 def _cache(config: DataConfig) -> Path:
     if config.cache is not None:
         return Path(config.cache).expanduser()
-    import pooch
-
-    return Path(pooch.os_cache("supernet"))
+    return cache_folder()
 
 
 def write_cache(path: Path, write: Callable[[IO[bytes]], None]) -> None:

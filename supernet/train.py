@@ -29,6 +29,7 @@ from torch.nn import functional as F
 from supernet.files import write_atomically
 from supernet.layers import Elastic
 from supernet.model import OneShot, call, parameters_within, picks_of
+from supernet.quick import quick
 from supernet.randomness import draws_at_random, seeded
 from supernet.runtime import Runtime
 from supernet.trees import rows, take_rows
@@ -183,6 +184,7 @@ def fit(
         raise ValueError(f"{ghosts} ghost batches cannot be divided among {runtime.world_size} processes")
     runtime.place(model).train()
     runtime.same_weights(model)
+    runner = quick(model, runtime.tuning)
     groups = _live_groups(model)
     sliced = _sliced_parameters(model, groups)
     parameters = [p for group in groups for p in group.parameters]
@@ -225,7 +227,7 @@ def fit(
             live = None if draw_live is None else draw_live(step)
             optimizer.zero_grad(set_to_none=True)
             chance = partial(seeded, runtime.device, seed, "network", step) if random else lambda ghost: nullcontext()
-            loss = _backward(model, parameters, feed(step), live, criterion, config, runtime, run, chance)
+            loss = _backward(runner, parameters, feed(step), live, criterion, config, runtime, run, chance)
             touched = [(group, share) for group in groups if (share := group.share(live)) > 0]
             for parameter in (p for group, _ in touched for p in group.parameters):
                 if parameter.grad is None:  # live, but all that its output goes to was dropped, or live elsewhere only

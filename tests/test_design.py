@@ -12,10 +12,11 @@ import supernet
 PACKAGE = Path(supernet.__file__).parent
 # From the bottom up; a module imports what stands before it.
 LAYERS = [
-    ["randomness", "files", "space", "runtime", "trees"],
-    ["values", "task"],
-    ["layers"],
-    ["model"],
+    ["randomness", "files", "space", "trees"],
+    ["kernels", "values", "task"],
+    ["tune", "layers"],
+    ["runtime", "model"],
+    ["quick"],
     ["paths", "cost", "spaces", "sources"],
     ["data", "train"],
     ["search", "analysis", "describe"],

@@ -28,7 +28,7 @@ def validation() -> list[tuple[Tensor, Tensor]]:
 
 @pytest.fixture(scope="module")
 def runtime() -> Runtime:
-    return start(RuntimeConfig(device="cpu", threads=2))
+    return start(RuntimeConfig(device="cpu", precision="32-true", threads=2))
 
 
 def run(folder: Path, runtime: Runtime, stop_after: int | None = None, config: RetrainConfig = CONFIG) -> None:

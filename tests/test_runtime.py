@@ -21,7 +21,7 @@ from tests.spaces_for_tests import one_shot, tiny_bender
 from tests.test_train import draws_for, feed_for
 from tests.test_runtime import EVERY_OTHER
 
-runtime = start(RuntimeConfig(device="cpu", devices=int(sys.argv[2]), threads=1))
+runtime = start(RuntimeConfig(device="cpu", precision="32-true", devices=int(sys.argv[2]), threads=1))
 space = tiny_bender()
 model = one_shot(space)
 if runtime.rank:  # the first process's weights have to win
@@ -69,7 +69,7 @@ def test_two_processes_train_as_one(tmp_path: Path) -> None:
 
 
 def test_workers_keep_the_order_and_use_one_core_each() -> None:
-    runtime = start(RuntimeConfig(device="cpu", threads=3))
+    runtime = start(RuntimeConfig(device="cpu", precision="32-true", threads=3))
     with runtime.workers() as run_:
         assert list(run_(lambda i: (i, torch.get_num_threads()), range(20))) == [(i, 1) for i in range(20)]
     assert torch.get_num_threads() == 1
@@ -78,7 +78,10 @@ def test_workers_keep_the_order_and_use_one_core_each() -> None:
 
 
 def test_an_error_in_a_worker_reaches_the_caller() -> None:
-    with start(RuntimeConfig(device="cpu", threads=2)).workers() as run_, pytest.raises(ZeroDivisionError):
+    with (
+        start(RuntimeConfig(device="cpu", precision="32-true", threads=2)).workers() as run_,
+        pytest.raises(ZeroDivisionError),
+    ):
         list(run_(lambda i: 1 // i, [1, 0, 1]))
 
 
@@ -97,5 +100,5 @@ def test_ghost_batches_in_a_forward_pass() -> None:
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_a_device_that_is_not_there() -> None:
-    with pytest.raises(ValueError, match="device 'cuda' with precision '32-true' is not to be had here"):
+    with pytest.raises(ValueError, match="device 'cuda' with precision 'auto' is not to be had here"):
         start(RuntimeConfig(device="cuda"))

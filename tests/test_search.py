@@ -28,7 +28,7 @@ DRAWN = SPACE.sample_distinct(12, generator=torch.Generator().manual_seed(2))
 
 @pytest.fixture(scope="module")
 def runtime() -> Runtime:
-    return start(RuntimeConfig(device="cpu", threads=2))
+    return start(RuntimeConfig(device="cpu", precision="32-true", threads=2))
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def test_scores_equal_the_reference(model: OneShot, runtime: Runtime, ghosts_per
 @settings(max_examples=10, deadline=None)
 @given(order=st.permutations(range(6)))
 def test_scores_do_not_depend_on_the_order(order: list[int]) -> None:
-    runtime = start(RuntimeConfig(device="cpu", threads=2))
+    runtime = start(RuntimeConfig(device="cpu", precision="32-true", threads=2))
     one_shot = build(SPACE, seed=0)
     assert isinstance(one_shot, OneShot)
     plain = list(score(one_shot, DRAWN[:6], EXAMPLES, TARGETS, runtime=runtime, ghost_size=8))
@@ -76,7 +76,14 @@ def test_scoring_leaves_weights_buffers_and_mode_as_they_were(model: OneShot, ru
 def test_scores_of_one_thread_and_of_several_are_equal(model: OneShot) -> None:
     scores = [
         list(
-            score(model, DRAWN, EXAMPLES, TARGETS, runtime=start(RuntimeConfig(device="cpu", threads=n)), ghost_size=8)
+            score(
+                model,
+                DRAWN,
+                EXAMPLES,
+                TARGETS,
+                runtime=start(RuntimeConfig(device="cpu", precision="32-true", threads=n)),
+                ghost_size=8,
+            )
         )
         for n in (1, 2, 3)
     ]

@@ -24,7 +24,7 @@ SGD = {"momentum": 0.9, "nesterov": True}
 
 @pytest.fixture(scope="module")
 def runtime() -> Runtime:
-    return start(RuntimeConfig(device="cpu", threads=2))
+    return start(RuntimeConfig(device="cpu", precision="32-true", threads=2))
 
 
 def feed_for(space: object, batch: int, dtype: torch.dtype = torch.float32) -> Callable[[int], tuple[Tensor, Tensor]]:
@@ -161,7 +161,8 @@ def train(
             steps=steps, batch_size=16, ghost_size=4, clip_norm=1.0, weight_decay=0.01, optimizer=optimizer,
             optimizer_settings=SGD if optimizer == "SGD" else {}, lr=0.01,
         ),
-        runtime=start(RuntimeConfig(device="cpu", threads=threads)), draw_live=draws_for(space, 4), folder=folder,
+        runtime=start(RuntimeConfig(device="cpu", precision="32-true", threads=threads)),
+        draw_live=draws_for(space, 4), folder=folder,
         stop=lambda: stop_at is not None and next(calls) == stop_at,
     )  # fmt: skip
     return torch.cat([p.detach().flatten() for p in model.parameters()])
@@ -325,7 +326,7 @@ def test_dropout_follows_the_seed_and_batches_are_trees(alone: bool) -> None:
         model = build(space, space.at(0) if alone else None, seed=0)
         torch.manual_seed(threads)  # what the global generator would draw does not matter
         config = TrainConfig(steps=4, batch_size=16, ghost_size=4, optimizer="Adam", optimizer_settings={}, lr=0.01)
-        runtime = start(RuntimeConfig(device="cpu", threads=threads))
+        runtime = start(RuntimeConfig(device="cpu", precision="32-true", threads=threads))
         live = None if alone else draws_for(space, 4)
         fit(model, feed, 4, config, runtime=runtime, draw_live=live, loss_function=loss, seed=seed)
         return torch.cat([p.detach().flatten() for p in model.parameters()])

@@ -119,7 +119,7 @@ def test_decay_follows_the_live_slice() -> None:
     )
     fit(
         model, lambda _: (torch.zeros(8, 4), torch.zeros(8, dtype=torch.int64)), 1, config,
-        runtime=start(RuntimeConfig(device="cpu", threads=1)), draw_live=lambda _: live,
+        runtime=start(RuntimeConfig(device="cpu", precision="32-true", threads=1)), draw_live=lambda _: live,
         loss_function=lambda outputs, targets: (outputs * 0).sum(),
     )  # fmt: skip
     first, second, bias = [p.detach() / b for p, b in zip(model.parameters(), before, strict=True)]

@@ -1,0 +1,132 @@
+"""A training step of the one-shot model in the paper's space, against the plain way and against torch's own kernels.
+
+    python benchmarks/one_shot_step.py [--out RESULT.json] [--filters 16] [--cells 6] [--pixels 32]
+
+The plain way computes every option and multiplies it by its 0 or 1, in single precision and torch's default layout,
+with all cores on each operation. Both make the same step: ghost batches of 32, path dropout with r = 0.1, SGD with
+momentum.
+Also the peak memory of each in a process of its own, less what the process held before its first step.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import resource
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import torch
+from measure import arguments, ratios, report
+from torch import Tensor, nn
+
+from supernet import build
+from supernet.layers import Choose, live_paths
+from supernet.model import OneShot, replace_modules
+from supernet.paths import PathsConfig, draw
+from supernet.randomness import stream
+from supernet.runtime import RuntimeConfig, cores, start
+from supernet.spaces import bender
+from supernet.train import TrainConfig, fit
+
+GHOST = 32
+
+
+class Plain(nn.Module):
+    """Every option computed, multiplied by 0 or 1."""
+
+    def __init__(self, choose: Choose) -> None:
+        super().__init__()
+        self.options, self.each_input, self.name = choose.options, choose.each_input, choose.choice.name
+
+    def forward(self, x: Tensor | list[Tensor]) -> Tensor:
+        live = live_paths()
+        picked = live.picks[live.ghosts[0]][self.name]
+        total: Tensor | float = 0.0
+        for index, option in enumerate(self.options):
+            total = total + option(x[index] if self.each_input else x) * float(index in picked)
+        assert isinstance(total, Tensor)
+        return total
+
+
+def steps(filters: int, cells: int, pixels: int, ghosts: int, only: str | None = None) -> dict[str, Callable[[], None]]:
+    space = bender(filters, cells=cells, input_shape=(3, pixels, pixels))
+    x = torch.randn(ghosts * GHOST, 3, pixels, pixels)
+    y = torch.randint(0, 10, (ghosts * GHOST,))
+    config = TrainConfig(steps=1, batch_size=ghosts * GHOST, ghost_size=GHOST)
+    drawn = [
+        draw(space, PathsConfig(schedule="constant"), ghosts, 1.0, generator=stream(0, "paths", i)) for i in range(100)
+    ]
+
+    def way(make: Callable[[nn.Module], nn.Module], threads: int, layout: torch.memory_format, **settings: Any) -> Any:
+        runtime = start(RuntimeConfig(device="cpu", threads=None if threads == 1 else 1, **settings))
+        if layout == torch.contiguous_format:
+            runtime = replace(runtime, tuning=replace(runtime.tuning, layout="contiguous"))
+        model = build(space, seed=0)
+        assert isinstance(model, OneShot)
+        model.network = make(model.network)
+        images = x.contiguous(memory_format=layout)
+        turn = iter(range(10**6))
+
+        def work() -> None:
+            torch.set_num_threads(threads)
+            live = drawn[next(turn) % len(drawn)]
+            fit(model, lambda _: (images, y), 1, config, runtime=runtime, draw_live=lambda _: live)
+
+        return work
+
+    def plain(network: nn.Module) -> nn.Module:
+        return replace_modules(network, lambda m: Plain(m) if isinstance(m, Choose) else m)
+
+    ways = {
+        "plain": lambda: way(plain, cores(), torch.contiguous_format, precision="32-true", kernels="torch"),
+        "fp32, torch's kernels": lambda: way(copy.copy, 1, torch.channels_last, precision="32-true", kernels="torch"),
+        "fp32": lambda: way(copy.copy, 1, torch.channels_last, precision="32-true"),
+        "ours": lambda: way(copy.copy, 1, torch.channels_last),
+    }
+    return {name: make() for name, make in ways.items() if only in (None, name)}
+
+
+def peak_memory(name: str, sizes: list[int]) -> int:
+    """Bytes, of this process."""
+    (work,) = steps(*sizes, only=name).values()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    work()
+    work()
+    return 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+
+
+def main() -> None:
+    parser = arguments(__doc__ or "")
+    parser.add_argument("--filters", type=int, default=16)
+    parser.add_argument("--cells", type=int, default=6)
+    parser.add_argument("--pixels", type=int, default=32)
+    parser.add_argument("--ghosts", type=int, default=4, help="ghost batches in a step (default 4)")
+    parser.add_argument("--memory", help=argparse.SUPPRESS)
+    chosen = parser.parse_args()
+    sizes = [chosen.filters, chosen.cells, chosen.pixels, chosen.ghosts]
+    if chosen.memory:
+        print(peak_memory(chosen.memory, sizes))
+        return
+    result = ratios(steps(*sizes), chosen.rounds)
+    result["images per second"] = {
+        name: round(chosen.ghosts * GHOST / value, 1) for name, value in result["seconds"].items()
+    }
+    words = ["--filters", "--cells", "--pixels", "--ghosts"]
+    options = [text for pair in zip(words, map(str, sizes), strict=True) for text in pair]
+    memory = {}
+    for name in ("plain", "ours"):
+        command = [sys.executable, __file__, "--memory", name, *options]
+        memory[name] = int(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1])
+    result["peak memory in MB"] = {name: round(value / 1e6, 1) for name, value in memory.items()}
+    result["peak memory, ours / plain"] = round(memory["ours"] / memory["plain"], 3)
+    tuning = start(RuntimeConfig(device="cpu")).tuning
+    result["precision, layout, kernels"] = [tuning.precision, tuning.layout, *tuning.kernels]
+    report(f"python benchmarks/one_shot_step.py {' '.join(options)} --rounds {chosen.rounds}", result, chosen.out)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,234 @@
+"""Faster kernels for CPUs where the library has none: batch norm with ReLU, a depthwise convolution's weight gradient.
+
+`kernels.c` is compiled once for the processor at hand. Every function here does what torch's own operation does, which
+is its reference in the tests, and is that operation where there is no compiler, or no kernel for the tensors at hand:
+another device, another layout, a number of channels that is no multiple of 8.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+import platform
+import shlex
+import shutil
+import subprocess
+import sysconfig
+import tempfile
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from supernet.files import cache_folder, write_atomically
+
+FLAGS = ("-O3", "-march=native", "-ffp-contract=fast", "-fno-math-errno", "-shared", "-fPIC")
+SOURCE = Path(__file__).with_name("kernels.c")
+
+MOST_KERNEL = 7
+"""Largest kernel of a depthwise convolution; as in kernels.c."""
+
+
+@cache
+def library() -> ctypes.CDLL | None:
+    """The compiled kernels; None where there is no compiler, or it does not manage."""
+    compiler = shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc")
+    if shutil.which(compiler[0]) is None:
+        compiler = ["cc"]
+    if shutil.which(compiler[0]) is None:
+        return None
+    key = hashlib.sha256(repr((version(), compiler, FLAGS, processor())).encode()).hexdigest()[:16]
+    compiled = cache_folder() / f"kernels-{key}.so"
+    try:
+        if not compiled.exists():
+            with tempfile.TemporaryDirectory() as folder:
+                made = Path(folder) / "kernels.so"
+                command = [*compiler, *FLAGS, str(SOURCE), "-o", str(made), "-lm"]
+                subprocess.run(command, check=True, capture_output=True, timeout=300)
+                write_atomically(compiled, lambda file: file.write(made.read_bytes()))
+        return ctypes.CDLL(str(compiled))
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def version() -> str:
+    """Of the kernels: a digest of their source."""
+    return hashlib.sha256(SOURCE.read_bytes()).hexdigest()
+
+
+def processor() -> str:
+    """What `-march=native` depends on: a cache folder may be shared by machines of several kinds."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line for line in lines if line.startswith(("flags", "Features")))
+    except (OSError, StopIteration):
+        return f"{platform.machine()} {platform.processor()}"
+
+
+def norm_relu(x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float, *, relu: bool) -> Tensor:
+    """Batch norm with the statistics of the batch, and ReLU where asked for.
+
+    Args:
+        x: [N, C, H, W].
+        weight: scales, float32 [C].
+        bias: offsets, float32 [C].
+        eps: added to the variance.
+        relu: whether negative outputs become 0.
+    """
+    if _fits(x) and _plain(weight) and _plain(bias):
+        y: Tensor = _NormRelu.apply(x, weight, bias, eps, relu)[0]  # type: ignore[no-untyped-call]
+        return y
+    y = F.batch_norm(x, None, None, weight, bias, training=True, eps=eps)
+    return F.relu(y) if relu else y
+
+
+def norm_relu_statistics(
+    x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float, *, relu: bool
+) -> tuple[Tensor, Tensor, Tensor] | None:
+    """`norm_relu` with mean and variance (of the batch, not corrected), each [C]; None where there is no kernel."""
+    if not (_fits(x) and _plain(weight) and _plain(bias)):
+        return None
+    y, mean, variance = _NormRelu.apply(x, weight, bias, eps, relu)  # type: ignore[no-untyped-call]
+    return y, mean, variance
+
+
+def depthwise_fits(x: Tensor, weight: Tensor, stride: tuple[int, ...], padding: Any, dilation: tuple[int, ...]) -> bool:
+    """Whether `depthwise` has a kernel for these tensors and settings."""
+    height, width = weight.shape[2:]
+    return (
+        _fits(x)
+        and height == width <= MOST_KERNEL
+        and stride[0] == stride[1]
+        and dilation[0] == dilation[1]
+        and not isinstance(padding, str)
+        and padding[0] == padding[1] <= dilation[0] * (width - 1)
+    )
+
+
+def depthwise(x: Tensor, weight: Tensor, stride: int, padding: int, dilation: int) -> Tensor:
+    """A depthwise convolution: forward as the library does it, its gradients by what is faster.
+
+    The gradient of the input is a forward convolution with the kernel turned round, where the stride is 1.
+
+    Args:
+        x: [N, C, H, W], such that `depthwise_fits`.
+        weight: [C, 1, K, K], of the type of `x`.
+        stride: of both axes.
+        padding: of both axes, at both ends.
+        dilation: of both axes.
+    """
+    y: Tensor = _Depthwise.apply(x, weight, stride, padding, dilation)  # type: ignore[no-untyped-call]
+    return y
+
+
+def _fits(x: Tensor) -> bool:
+    return (
+        x.device.type == "cpu"
+        and x.ndim == 4
+        and x.shape[1] % 8 == 0
+        and x.dtype in (torch.float32, torch.bfloat16)
+        and x.numel() > 0
+        and x.is_contiguous(memory_format=torch.channels_last)
+        and library() is not None
+    )
+
+
+def _plain(parameter: Tensor | None) -> bool:
+    return parameter is None or (parameter.dtype == torch.float32 and parameter.is_contiguous())
+
+
+def _pointer(tensor: Tensor | None) -> ctypes.c_void_p:
+    return ctypes.c_void_p(None if tensor is None else tensor.data_ptr())
+
+
+def _long(*numbers: int) -> list[ctypes.c_long]:
+    return [ctypes.c_long(number) for number in numbers]
+
+
+class _NormRelu(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float, relu: bool
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        channels = x.shape[1]
+        y = torch.empty_like(x)
+        mean, variance = x.new_empty(2, channels, dtype=torch.float32)
+        kernels = library()
+        assert kernels is not None
+        kernels.norm_relu(
+            _pointer(x), _pointer(y), *_long(x.numel() // channels, channels), _pointer(weight), _pointer(bias),
+            ctypes.c_float(eps), _pointer(mean), _pointer(variance), int(relu), int(x.dtype == torch.bfloat16),
+        )  # fmt: skip
+        ctx.save_for_backward(x, weight, bias, mean, variance)
+        ctx.eps, ctx.relu = eps, relu
+        ctx.mark_non_differentiable(mean, variance)
+        ctx.set_materialize_grads(False)
+        return y, mean, variance
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor | None, *_: Tensor | None) -> Any:
+        if dy is None:
+            return None, None, None, None, None
+        x, weight, bias, mean, variance = ctx.saved_tensors
+        channels = x.shape[1]
+        dy = dy.to(x.dtype).contiguous(memory_format=torch.channels_last)
+        dx = torch.empty_like(x)
+        dweight, dbias = x.new_empty(2, channels, dtype=torch.float32)
+        kernels = library()
+        assert kernels is not None
+        kernels.norm_relu_backward(
+            _pointer(x), _pointer(dy), _pointer(dx), *_long(x.numel() // channels, channels), _pointer(weight),
+            _pointer(bias), ctypes.c_float(ctx.eps), _pointer(mean), _pointer(variance), _pointer(dweight),
+            _pointer(dbias), int(ctx.relu), int(x.dtype == torch.bfloat16),
+        )  # fmt: skip
+        return dx, None if weight is None else dweight, None if bias is None else dbias, None, None
+
+
+class _Depthwise(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, stride: int, padding: int, dilation: int) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        ctx.settings = stride, padding, dilation
+        return F.conv2d(x, weight, None, stride, padding, dilation, groups=x.shape[1])
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor) -> Any:
+        x, weight = ctx.saved_tensors
+        stride, padding, dilation = ctx.settings
+        dy = dy.to(x.dtype).contiguous(memory_format=torch.channels_last)
+        dx = dweight = None
+        if ctx.needs_input_grad[0]:
+            dx = _input_gradient(x, weight, dy, stride, padding, dilation)
+        if ctx.needs_input_grad[1]:
+            dweight = _weight_gradient(x, weight, dy, stride, padding, dilation)
+        return dx, dweight, None, None, None
+
+
+def _input_gradient(x: Tensor, weight: Tensor, dy: Tensor, stride: int, padding: int, dilation: int) -> Tensor:
+    channels, _, size, _ = weight.shape
+    if stride == 1:
+        around = dilation * (size - 1) - padding
+        return F.conv2d(dy, weight.flip(2, 3), None, 1, around, dilation, groups=channels)
+    found: Tensor = torch.ops.aten.convolution_backward(
+        dy, x, weight, None, [stride] * 2, [padding] * 2, [dilation] * 2, False, [0, 0], channels, [True, False, False]
+    )[0]
+    return found
+
+
+def _weight_gradient(x: Tensor, weight: Tensor, dy: Tensor, stride: int, padding: int, dilation: int) -> Tensor:
+    images, channels, height, width = x.shape
+    size, (out_height, out_width) = weight.shape[-1], dy.shape[2:]
+    found = x.new_empty(size, size, channels, dtype=torch.float32)
+    scratch = x.new_empty((width + 2 * padding + out_height * out_width + 4) * 16, dtype=torch.float32)
+    start = -scratch.data_ptr() % 64 // 4
+    kernels = library()
+    assert kernels is not None
+    kernels.depthwise_weight_gradient(
+        _pointer(x), _pointer(dy), _pointer(found), *_long(images, height, width, channels, out_height, out_width),
+        size, stride, padding, dilation, _pointer(scratch[start:]), int(x.dtype == torch.bfloat16),
+    )  # fmt: skip
+    return found.permute(2, 0, 1).unsqueeze(1).to(weight.dtype)

@@ -1,0 +1,253 @@
+"""The self-test: what is right and faster on this machine, measured once and kept.
+
+Half precision, the layout in memory and the kernels of `supernet.kernels` each win on some machines and lose, or give
+wrong numbers, on others; the processor's name does not tell. So each is tried on small tensors against torch's own
+operation in single precision. The outcome is kept in the cache folder under the machine and the versions, so that runs
+on one machine agree.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from supernet import kernels
+from supernet.files import cache_folder, read_json, write_json
+
+Precision = Literal["32-true", "bf16-mixed"]
+
+ERROR = 0.03
+"""Largest difference from single precision, relative to the largest number, that half precision may make."""
+
+ROUNDS = 7
+"""Timings of each of two ways, in turns; the fastest of each counts, which other work on the machine disturbs least."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tuning:
+    """What is right and faster on a machine.
+
+    Attributes:
+        precision: half where a convolution in it is right and faster.
+        layout: in which convolutions are faster.
+        kernels: which of "norm" and "depthwise" of `supernet.kernels` are faster than torch's.
+        in_full_precision: kinds of convolution (see `kind_of`) that half precision makes wrong or slower.
+        measured: how many times faster each was; what is wrong has 0.
+    """
+
+    precision: Precision = "32-true"
+    layout: Literal["channels_last", "contiguous"] = "channels_last"
+    kernels: tuple[str, ...] = ()
+    in_full_precision: tuple[str, ...] = ()
+    measured: dict[str, float] = field(default_factory=dict, compare=False)
+
+
+def kind_of(
+    x: Tensor,
+    weight: Tensor,
+    stride: Sequence[int],
+    padding: Sequence[int] | str,
+    dilation: Sequence[int],
+    groups: int,
+) -> str:
+    """The kind of a two-dimensional convolution, as far as half precision makes a difference.
+
+    Returns:
+        "plain", "narrow" (one column of output, with a stride), "dilated", "grouped", "depthwise" or
+        "dilated depthwise".
+    """
+    if max(stride) > 1 and not isinstance(padding, str):
+        steps = (x.shape[-1] + 2 * padding[1] - dilation[1] * (weight.shape[-1] - 1) - 1) // stride[1]
+        if steps == 0:
+            return "narrow"
+    depthwise = groups > 1 and weight.shape[1] == 1
+    if max(dilation) > 1:
+        return "dilated depthwise" if depthwise else "dilated"
+    if groups > 1:
+        return "depthwise" if depthwise else "grouped"
+    return "plain"
+
+
+KINDS: dict[str, list[tuple[int, int, dict[str, int]]]] = {
+    "plain": [(32, 3, {"padding": 1}), (64, 1, {})],
+    "narrow": [(32, 3, {"stride": 16, "padding": 1})],
+    "dilated": [(32, 3, {"padding": 2, "dilation": 2})],
+    "grouped": [(32, 3, {"padding": 1, "groups": 4})],
+    "depthwise": [(32, k, {"padding": k // 2, "groups": 32}) for k in (3, 5)],
+    "dilated depthwise": [(32, 3, {"padding": 2, "dilation": 2, "groups": 32})],
+}
+"""For each kind: channels, kernel and settings of the convolutions that it is tried on."""
+
+
+def self_test(device: torch.device) -> Tuning:
+    """What is right and faster on this machine: from the cache, or measured now, which takes some seconds."""
+    return _tuning(device.type)
+
+
+@cache
+def _tuning(device_type: str) -> Tuning:
+    device = torch.device(device_type)
+    name = torch.cuda.get_device_name() if device_type == "cuda" else kernels.processor()
+    known = hashlib.sha256(
+        repr((device_type, name, platform.machine(), torch.__version__, kernels.version(), _version())).encode()
+    ).hexdigest()[:16]
+    path = cache_folder() / f"machine-{known}.json"
+    try:
+        kept: Any = {key: tuple(value) if isinstance(value, list) else value for key, value in read_json(path).items()}
+        return Tuning(**kept)
+    except (OSError, ValueError, TypeError):
+        pass
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # of each operation, as in training: see `Runtime.workers`
+    try:
+        tuning = measure(device)
+    finally:
+        torch.set_num_threads(threads)
+    with suppress(OSError):  # where the cache cannot be written, every start measures
+        write_json(path, asdict(tuning))
+    return tuning
+
+
+def _version() -> str:
+    return hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
+
+
+def measure(device: torch.device) -> Tuning:
+    """Tries everything; see `Tuning`."""
+    measured: dict[str, float] = {}
+    generator = torch.Generator().manual_seed(0)
+
+    def draw(*shape: int) -> Tensor:
+        made = torch.randn(*shape, generator=generator).to(device)
+        return made.contiguous(memory_format=torch.channels_last) if made.ndim == 4 else made
+
+    for kind, cases in KINDS.items():
+        ways = []
+        for channels, size, settings in cases:
+            x = draw(32, channels, 16, 16)
+            weight = draw(channels, channels // settings.get("groups", 1), size, size)
+            ways.append((_convolution(x, weight, settings, False), _convolution(x, weight, settings, True)))
+        right = all(_agree(full(), half()) for full, half in ways)
+        measured[f"bf16 {kind}"] = _times_faster(ways, device) if right else 0.0
+    precision: Precision = "bf16-mixed" if measured["bf16 plain"] > 1.1 else "32-true"
+    half = precision == "bf16-mixed"
+    slow = tuple(kind for kind in KINDS if measured[f"bf16 {kind}"] < 0.8)
+
+    x, weight = draw(32, 32, 16, 16), draw(32, 32, 3, 3)
+    rows, columns = _convolution(x, weight, {"padding": 1}, half), _convolution(
+        x.contiguous(), weight.contiguous(), {"padding": 1}, half
+    )  # fmt: skip
+    measured["channels last"] = _times_faster([(columns, rows)], device)
+
+    ours: list[str] = []
+    if device.type == "cpu" and kernels.library() is not None:
+        dtype = torch.bfloat16 if half else torch.float32
+        x, scale, offset = draw(32, 32, 16, 16).to(dtype), draw(32), draw(32)
+        theirs, mine = _norm(x, scale, offset, False), _norm(x, scale, offset, True)
+        measured["norm"] = _times_faster([(theirs, mine)], device) if _agree(theirs(), mine()) else 0.0
+        pairs = []
+        for size in (3, 5):
+            weight = draw(32, 1, size, size).to(dtype)
+            pairs.append((_depthwise(x, weight, False), _depthwise(x, weight, True)))
+        right = all(_agree(theirs(), mine()) for theirs, mine in pairs)
+        measured["depthwise"] = _times_faster(pairs, device) if right else 0.0
+        ours = [name for name in ("norm", "depthwise") if measured[name] > 1]
+    if "depthwise" in ours:
+        slow = tuple(kind for kind in slow if "depthwise" not in kind or measured[f"bf16 {kind}"] == 0)
+    return Tuning(
+        precision=precision,
+        layout="channels_last" if measured["channels last"] > 0.9 else "contiguous",
+        kernels=tuple(ours),
+        in_full_precision=slow,
+        measured={name: round(value, 3) for name, value in measured.items()},
+    )
+
+
+Way = Callable[[], tuple[Tensor, ...]]
+"""Computes something: an output and its gradients."""
+
+
+def _with_gradients(function: Callable[..., Tensor], *inputs: Tensor) -> Way:
+    inputs = tuple(tensor.detach().requires_grad_() for tensor in inputs)
+    slope: list[Tensor] = []
+
+    def work() -> tuple[Tensor, ...]:
+        output = function(*inputs)
+        if not slope:
+            slope.append(torch.linspace(-1, 1, output.numel(), device=output.device).view_as(output).to(output))
+        return (output.detach(), *torch.autograd.grad(output, inputs, slope[0]))
+
+    return work
+
+
+def _convolution(x: Tensor, weight: Tensor, settings: dict[str, int], half: bool) -> Way:
+    def forward(x: Tensor, weight: Tensor) -> Tensor:
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=half):
+            y: Tensor = F.conv2d(x, weight, **settings)  # type: ignore[call-overload]
+            return y
+
+    return _with_gradients(forward, x.to(torch.bfloat16) if half else x, weight)
+
+
+def _norm(x: Tensor, scale: Tensor, offset: Tensor, mine: bool) -> Way:
+    def theirs(x: Tensor, scale: Tensor, offset: Tensor) -> Tensor:
+        return F.relu(F.batch_norm(x, None, None, scale, offset, training=True))
+
+    def ours(x: Tensor, scale: Tensor, offset: Tensor) -> Tensor:
+        return kernels.norm_relu(x, scale, offset, 1e-5, relu=True)
+
+    return _with_gradients(ours if mine else theirs, x, scale, offset)
+
+
+def _depthwise(x: Tensor, weight: Tensor, mine: bool) -> Way:
+    padding = weight.shape[-1] // 2
+
+    def theirs(x: Tensor, weight: Tensor) -> Tensor:
+        return F.conv2d(x, weight, None, 1, padding, 1, len(weight))
+
+    def ours(x: Tensor, weight: Tensor) -> Tensor:
+        return kernels.depthwise(x, weight, 1, padding, 1)
+
+    return _with_gradients(ours if mine else theirs, x, weight)
+
+
+def _agree(expected: tuple[Tensor, ...], got: tuple[Tensor, ...]) -> bool:
+    def near(a: Tensor, b: Tensor) -> bool:
+        a, b = a.float(), b.float()
+        return bool((a - b).abs().max() <= ERROR * a.abs().max())  # false for what is no number
+
+    return all(near(a, b) for a, b in zip(expected, got, strict=True))
+
+
+def _times_faster(pairs: list[tuple[Way, Way]], device: torch.device) -> float:
+    """Time of the first ways over that of the second."""
+    totals = [0.0, 0.0]
+    for pair in pairs:
+        best = [float("inf"), float("inf")]
+        for _ in range(ROUNDS):
+            for i, way in enumerate(pair):
+                _wait(device)
+                began = time.perf_counter()
+                way()
+                _wait(device)
+                best[i] = min(best[i], time.perf_counter() - began)
+        totals = [total + fastest for total, fastest in zip(totals, best, strict=True)]
+    return totals[0] / totals[1]
+
+
+def _wait(device: torch.device) -> Any:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()

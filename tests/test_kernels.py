@@ -1,0 +1,123 @@
+from collections.abc import Callable
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+from torch.nn import functional as F
+
+from supernet import kernels
+
+if kernels.library() is None:
+    pytest.skip("no C compiler: nothing but torch's own operations to test", allow_module_level=True)
+
+TYPES = st.sampled_from([torch.float32, torch.bfloat16])
+CHANNELS = st.sampled_from([8, 16, 24, 40])
+
+
+def drawn(shape: tuple[int, ...], dtype: torch.dtype, seed: int, *, mean: float = 0.0, spread: float = 1.0) -> Tensor:
+    made = torch.randn(shape, generator=torch.Generator().manual_seed(seed)) * spread + mean
+    return made.to(dtype).contiguous(memory_format=torch.channels_last) if made.ndim == 4 else made.to(dtype)
+
+
+def results(function: Callable[..., Tensor], *inputs: Tensor) -> list[Tensor]:
+    """The output, and the gradients of its product with a fixed tensor."""
+    inputs = tuple(tensor.detach().clone().requires_grad_() for tensor in inputs)
+    output = function(*inputs)
+    slope = drawn(tuple(output.shape), torch.bfloat16, 99).to(output.dtype)
+    return [output.detach(), *torch.autograd.grad(output, inputs, slope)]
+
+
+def assert_near(got: list[Tensor], expected: list[Tensor], dtype: torch.dtype) -> None:
+    """Against results in double precision, relative to the largest number."""
+    for mine, reference in zip(got, expected, strict=True):
+        scale = reference.abs().max().clamp_min(1e-3)
+        assert (mine.double() - reference).abs().max() <= (1e-2 if dtype == torch.bfloat16 else 1e-4) * scale
+
+
+@given(
+    st.tuples(st.integers(1, 9), CHANNELS, st.integers(1, 12), st.integers(1, 12)), TYPES, st.booleans(),
+    st.integers(0, 99), st.floats(-50, 50),
+)  # fmt: skip
+@settings(max_examples=60)
+def test_norm_relu(shape: tuple[int, int, int, int], dtype: torch.dtype, relu: bool, seed: int, mean: float) -> None:
+    if shape[0] * shape[2] * shape[3] < 4:
+        shape = (4, *shape[1:])
+    x = drawn(shape, dtype, seed, mean=mean if dtype == torch.float32 else mean / 50, spread=2.0)
+    scale, offset = drawn((shape[1],), torch.float32, seed + 1), drawn((shape[1],), torch.float32, seed + 2)
+
+    def reference(x: Tensor, scale: Tensor, offset: Tensor) -> Tensor:
+        y = F.batch_norm(x, None, None, scale, offset, training=True, eps=1e-3)
+        return F.relu(y) if relu else y
+
+    mine = results(lambda x, scale, offset: kernels.norm_relu(x, scale, offset, 1e-3, relu=relu), x, scale, offset)
+    theirs = results(reference, x.double(), scale.double(), offset.double())
+    if relu:  # where an output is 0 up to rounding the gradient may be cut or not
+        edge = (F.batch_norm(x.double(), None, None, scale.double(), offset.double(), True, eps=1e-3)).abs() < 1e-2
+        if edge.any():
+            mine, theirs = mine[:1], theirs[:1]
+    assert mine[0].dtype == dtype and mine[0].is_contiguous(memory_format=torch.channels_last)
+    assert_near(mine, theirs, dtype)
+
+
+def test_statistics_of_the_batch() -> None:
+    x = drawn((4, 16, 5, 5), torch.float32, 0, mean=3.0)
+    found = kernels.norm_relu_statistics(x, None, None, 1e-5, relu=False)
+    assert found is not None
+    y, mean, variance = found
+    torch.testing.assert_close(mean, x.mean((0, 2, 3)))
+    torch.testing.assert_close(variance, x.var((0, 2, 3), correction=0))
+    torch.testing.assert_close(y, F.batch_norm(x, None, None, training=True))
+
+
+@given(
+    st.integers(1, 4), CHANNELS, st.tuples(st.integers(5, 12), st.integers(5, 12)), st.sampled_from([1, 3, 5, 7]),
+    st.integers(1, 2), st.integers(1, 2), st.data(), TYPES, st.integers(0, 99),
+)  # fmt: skip
+@settings(max_examples=60)
+def test_depthwise(
+    images: int, channels: int, size: tuple[int, int], kernel: int, stride: int, dilation: int, data: st.DataObject,
+    dtype: torch.dtype, seed: int,
+) -> None:  # fmt: skip
+    reach = dilation * (kernel - 1)
+    least = max(0, -(-(reach + 1 - min(size)) // 2))
+    padding = data.draw(st.integers(least, max(least, reach)))
+    x, weight = drawn((images, channels, *size), dtype, seed), drawn((channels, 1, kernel, kernel), dtype, seed + 1)
+    assert kernels.depthwise_fits(x, weight, (stride,) * 2, (padding,) * 2, (dilation,) * 2)
+    mine = results(lambda x, weight: kernels.depthwise(x, weight, stride, padding, dilation), x, weight)
+    theirs = results(
+        lambda x, weight: F.conv2d(x, weight, None, stride, padding, dilation, channels), x.double(), weight.double()
+    )
+    assert_near(mine, theirs, dtype)
+
+
+@pytest.mark.parametrize("shape", [(2, 12, 4, 4), (2, 16, 4)])
+def test_what_has_no_kernel_is_left_to_torch(shape: tuple[int, ...]) -> None:
+    x = torch.randn(shape)
+    assert kernels.norm_relu_statistics(x, None, None, 1e-5, relu=False) is None
+    expected = F.relu(F.batch_norm(x, None, None, training=True))
+    torch.testing.assert_close(kernels.norm_relu(x, None, None, 1e-5, relu=True), expected, rtol=0, atol=0)
+
+
+def test_what_is_no_number_stays_none() -> None:
+    x = drawn((2, 16, 3, 3), torch.bfloat16, 0)
+    x[0, 3, 1, 1] = torch.nan
+    y = kernels.norm_relu(x, None, None, 1e-5, relu=True)
+    assert y[:, 3].isnan().all() and not y[:, :3].isnan().any()
+
+
+def test_without_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernels, "library", lambda: None)
+    x = drawn((2, 16, 3, 3), torch.float32, 0)
+    assert kernels.norm_relu_statistics(x, None, None, 1e-5, relu=True) is None
+    assert not kernels.depthwise_fits(x, torch.ones(16, 1, 3, 3), (1, 1), (1, 1), (1, 1))
+    torch.testing.assert_close(
+        kernels.norm_relu(x, None, None, 1e-5, relu=False), F.batch_norm(x, None, None, training=True), rtol=0, atol=0
+    )
+
+
+def test_a_compiler_that_fails(monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> None:
+    monkeypatch.setenv("CC", "false")
+    monkeypatch.setenv("SUPERNET_CACHE", str(tmp_path))
+    assert kernels.library.__wrapped__() is None

@@ -1,0 +1,124 @@
+import copy
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from supernet import Choose, build, kernels, value
+from supernet.model import OneShot, from_network
+from supernet.quick import QuickConv2d, QuickGhostNorm, QuickNorm, quick
+from supernet.space import Space
+from supernet.tune import Tuning
+
+ALL = Tuning(kernels=("norm", "depthwise"))
+X = torch.randn(8, 3, 8, 8, generator=torch.Generator().manual_seed(0)).to(memory_format=torch.channels_last)
+
+
+def network() -> nn.Module:
+    width = value("width", (8, 16))
+    return nn.Sequential(
+        nn.Conv2d(3, width, 3, padding=1, bias=False),
+        nn.BatchNorm2d(width),
+        nn.ReLU(),
+        Choose("op", {
+            "depthwise": nn.Sequential(
+                nn.Conv2d(width, width, 5, padding=2, groups=width, bias=False), nn.BatchNorm2d(width)
+            ),
+            "conv": nn.Sequential(nn.ReLU(), nn.Conv2d(width, width, 3, padding=1), nn.BatchNorm2d(width), nn.ReLU()),
+        }, max_picks=2),
+        nn.BatchNorm2d(width),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(width, 4),
+    )  # fmt: skip
+
+
+SPACE: Space = from_network(network, X)
+
+
+def gradients(model: nn.Module, of: nn.Module, *inputs: Tensor) -> list[Tensor]:
+    for parameter in of.parameters():
+        parameter.grad = None
+    (model(*inputs) ** 2).sum().backward()
+    return [torch.zeros_like(p) if p.grad is None else p.grad for p in of.parameters()]
+
+
+@given(st.integers(0, 99), st.integers(1, 2))
+@settings(max_examples=15)
+def test_the_one_shot_model_computes_the_same(seed: int, ghosts: int) -> None:
+    model = build(SPACE, seed=0).to(memory_format=torch.channels_last)
+    live = SPACE.live([SPACE.sample(generator=torch.Generator().manual_seed(seed + i)) for i in range(ghosts)])
+    faster = quick(model, ALL)
+    assert isinstance(faster, OneShot)
+    torch.testing.assert_close(faster(X, live), model(X, live), rtol=1e-4, atol=1e-5)
+    expected, got = gradients(model, model, X, live), gradients(faster, model, X, live)
+    for a, b in zip(expected, got, strict=True):
+        torch.testing.assert_close(b, a, rtol=1e-3, atol=1e-3 * float(a.abs().max()) + 1e-5)
+
+
+@given(st.integers(0, 99))
+@settings(max_examples=10)
+def test_a_stand_alone_network_computes_and_remembers_the_same(seed: int) -> None:
+    architecture = SPACE.sample(generator=torch.Generator().manual_seed(seed))
+    plain = build(SPACE, architecture, seed=seed).to(memory_format=torch.channels_last)
+    other = copy.deepcopy(plain)
+    faster = quick(other, ALL)
+    for _ in range(2):
+        torch.testing.assert_close(faster(X), plain(X), rtol=1e-4, atol=1e-5)
+    for (name, a), b in zip(plain.state_dict().items(), other.state_dict().values(), strict=True):
+        torch.testing.assert_close(b, a, rtol=1e-4, atol=1e-6, msg=name)
+    plain.eval(), other.eval()
+    torch.testing.assert_close(quick(other, ALL)(X), plain(X), rtol=1e-4, atol=1e-5)
+
+
+def test_the_model_stays_as_it_is_and_shares_its_parameters() -> None:
+    model = build(SPACE, seed=0)
+    before = [(name, type(module)) for name, module in model.named_modules()]
+    faster = quick(model, ALL)
+    assert [(name, type(module)) for name, module in model.named_modules()] == before
+    assert [id(p) for p in faster.parameters()] == [id(p) for p in model.parameters()]
+    assert faster.state_dict().keys() == model.state_dict().keys()
+    kinds = [type(module) for module in faster.modules()]
+    assert kinds.count(QuickGhostNorm) == 4 and kinds.count(QuickConv2d) == 3
+    assert quick(model, Tuning()) is model
+    standalone = build(SPACE, SPACE.sample(generator=torch.Generator().manual_seed(0)))
+    assert QuickNorm in map(type, quick(standalone, ALL).modules())
+
+
+@pytest.mark.skipif(kernels.library() is None, reason="no C compiler")
+def test_the_kernels_are_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    used = []
+    for name in ("norm_relu", "depthwise"):
+        original = getattr(kernels, name)
+        monkeypatch.setattr(
+            kernels,
+            name,
+            lambda *a, _name=name, _f=original, **k: (used.append((_name, k.get("relu"))), _f(*a, **k))[1],
+        )
+    model = build(SPACE, seed=0).to(memory_format=torch.channels_last)
+    quick(model, ALL)(X, SPACE.live([SPACE.parse("width=16 op=depthwise+conv")]))
+    names = [name for name, _ in used]
+    assert names.count("norm_relu") == 4 and names.count("depthwise") == 1
+    assert [relu for name, relu in used if name == "norm_relu"].count(True) == 3
+
+
+def test_what_half_precision_makes_wrong_is_run_in_full() -> None:
+    convolution = nn.Conv2d(8, 8, 3, padding=1, groups=4)
+    x = torch.randn(2, 8, 6, 6, generator=torch.Generator().manual_seed(1))
+    for kinds, dtype in (((), torch.bfloat16), (("grouped",), torch.float32), (("dilated",), torch.bfloat16)):
+        faster = quick(convolution, Tuning(kernels=("norm",), in_full_precision=kinds))
+        with torch.autocast("cpu", torch.bfloat16):
+            y = faster(x)
+        assert y.dtype == dtype
+    torch.testing.assert_close(quick(convolution, Tuning(in_full_precision=("grouped",)))(x), convolution(x))
+
+
+def test_a_norm_with_a_hook_keeps_its_place() -> None:
+    seen: list[Tensor] = []
+    plain = nn.Sequential(nn.BatchNorm2d(8), nn.ReLU())
+    plain[0].register_forward_hook(lambda module, inputs, output: seen.append(output))
+    quick(plain, ALL)(torch.randn(4, 8, 2, 2, generator=torch.Generator().manual_seed(0)))
+    assert seen[0].min() < 0
