@@ -30,7 +30,12 @@ if TYPE_CHECKING:
     from supernet.steps import Watch
 
 STEP_NAMES = ("train", "search", "retrain")
-SHORT = {"--device": "--runtime.device", "--precision": "--runtime.precision", "--model": "--space.name"}
+SHORT = {
+    "--device": "--runtime.device",
+    "--precision": "--runtime.precision",
+    "--model": "--space.name",
+    "--exhaustive": "--search.exhaustive=true",
+}
 OWN = "own-network"
 """The recipe of a run with `--model` where none is named."""
 MAIN_HELP = """usage: supernet COMMAND ...
@@ -373,6 +378,9 @@ def _prepare(command: str, words: list[str]) -> tuple[Path, bool] | None:
     parser.add_argument("--device", help="short for --runtime.device")
     parser.add_argument("--precision", help="short for --runtime.precision")
     parser.add_argument(
+        "--exhaustive", action="store_true", help="score all on all: short for --search.exhaustive true"
+    )
+    parser.add_argument(
         "--model", help="short for --space.name: FILE.py:FUNCTION that returns your network with choices"
     )
     parser.add_class_arguments(Config)
@@ -516,6 +524,7 @@ def _bar(step: str) -> Iterator[Callable[..., None]]:
             "network": "network {:.0f}",
             "networks": "of {:.0f}",
             "loss": "loss {:.3f}",
+            "examples": "on {:.0f} examples",
             "best": "best {:.4f}",
             "images_per_second": "{:.0f} images/s",
         }

@@ -10,6 +10,7 @@
 | `train/paths.npy` | train | live_GP of every step, packed bits: uint8 [steps, G, ceil(P / 8)] |
 | `train/checkpoint.pt` | train | state of a training under way |
 | `candidates.sqlite` | search | every candidate with its score and its costs |
+| `finalists.drawn.json` | search | finalists that are not all scored on everything yet |
 | `finalists.json` | search | groups of finalists; its presence says that the step is done |
 | `retrain/ID/REPEAT/` | retrain | `result.json`, `weights.safetensors` of one training |
 | `retrain/test_opened.json` | retrain | when and for which networks the test split was opened |

@@ -16,12 +16,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch.nn import functional as F
 
 from supernet.cost import CostTable
 from supernet.model import OneShot
 from supernet.quick import quick
+from supernet.race import packed, stages, survivors, unpacked
 from supernet.randomness import stream
 from supernet.runtime import Runtime
 from supernet.space import Architecture, Space
@@ -46,6 +48,13 @@ class SearchConfig:
 
     images: int | None = None
     """Validation examples for each score, the same random ones for all candidates; None for the whole split."""
+
+    exhaustive: bool = False
+    """Score every candidate on all of these examples. Otherwise candidates race (ours): all begin on a few, and who
+    will hardly be among the best `top_of` is dropped. Finalists are scored on all. Only for the metric accuracy."""
+
+    lose: float = 0.02
+    """Share of the best `top_of` that a race may lose on average, from 0 to below 1."""
 
     ghost_size: int = 32
     """Examples that share batch statistics (ours: the paper does not say; the training's ghost size)."""
@@ -88,6 +97,8 @@ class SearchConfig:
             raise ValueError("top, small, random, all_on: expected at least one finalist, got none")
         if not 0 <= self.small_quantile < 1:
             raise ValueError(f"small_quantile: expected from 0 to below 1, got {self.small_quantile}")
+        if not 0 <= self.lose < 1:
+            raise ValueError(f"lose: expected from 0 to below 1, got {self.lose}")
         if self.top_of < self.top:
             raise ValueError(f"top_of: expected at least top {self.top}, got {self.top_of}")
 
@@ -149,14 +160,30 @@ def score(
     Raises:
         ValueError: fewer examples than one ghost batch, or outputs that the metric cannot be taken of.
     """
+    everything = take_rows(targets, slice(rows(examples) // ghost_size * ghost_size))
+    for outputs, mean_loss in _outputs(
+        model, architectures, examples, targets, loss, ghost_size, ghosts_per_forward, runtime
+    ):
+        yield number_of(metric, outputs, everything), mean_loss
+
+
+def _outputs(
+    model: OneShot,
+    architectures: Sequence[Architecture],
+    examples: Any,
+    targets: Any,
+    loss: Loss,
+    ghost_size: int,
+    ghosts_per_forward: int | None,
+    runtime: Runtime,
+) -> Iterator[tuple[Any, float]]:
+    """Outputs for all examples, and the mean loss, of each architecture; see `score`."""
     ghosts = rows(examples) // ghost_size
     if ghosts == 0:
         raise ValueError(f"expected at least {ghost_size} examples, one ghost batch; got {rows(examples)}")
-
     per_forward = runtime.ghosts_per_forward(ghosts_per_forward, ghosts)
-    everything = take_rows(targets, slice(ghosts * ghost_size))
 
-    def score_one(architecture: Architecture) -> tuple[float, float]:
+    def run_one(architecture: Architecture) -> tuple[Any, float]:
         live = model.space.live([architecture])
         total, outputs = 0.0, []
         with torch.inference_mode():
@@ -167,14 +194,14 @@ def score(
                     output = runner(take_rows(examples, part), live.expand(last - first, -1))
                 outputs.append(in_full_precision(output))
                 total += float(loss(outputs[-1], take_rows(targets, part))) * (last - first)
-            return number_of(metric, join_rows(outputs), everything), total / ghosts
+            return join_rows(outputs), total / ghosts
 
     training = model.training
     model.eval()
     runner = quick(model, runtime.tuning)
     try:
         with runtime.workers() as run:
-            yield from run(score_one, architectures)
+            yield from run(run_one, architectures)
     finally:
         model.train(training)
 
@@ -195,6 +222,8 @@ def search(
     stop: Callable[[], bool] = lambda: False,
 ) -> list[Candidate]:
     """Draws distinct architectures uniformly and scores them; what the table holds already is not scored again.
+
+    Unless `config.exhaustive`, candidates race on more and more of the examples; see `supernet.race`.
 
     Args:
         model: the trained one-shot model.
@@ -218,41 +247,111 @@ def search(
     """
     number = min(WITHOUT_NUMBER, model.space.size) if config.candidates is None else config.candidates
     drawn = model.space.sample_distinct(number, generator=stream(seed, "search"))
-    with closing(_open(table)) as connection:
-        known = {text for (text,) in connection.execute("SELECT architecture FROM candidates")}
-        waiting = [architecture for architecture in drawn if str(architecture) not in known]
-        scores = score(
-            model,
-            waiting,
-            examples,
-            targets,
-            runtime=runtime,
-            loss=loss,
-            metric=metric,
-            ghost_size=config.ghost_size,
-            ghosts_per_forward=config.ghosts_per_forward,
-        )
-        images = rows(examples) // config.ghost_size * config.ghost_size
-        best = max((a for (a,) in connection.execute("SELECT accuracy FROM candidates")), default=-math.inf)
-        committed = time.monotonic()
-        done = len(drawn) - len(waiting)
-        for architecture, sums in zip(waiting, costs.costs(waiting), strict=True):
-            if stop():
-                connection.commit()
-                raise Interrupted(f"stopped after {done} of {len(drawn)} candidates")
-            found, mean_loss = next(scores)
-            mean_loss = mean_loss if math.isfinite(mean_loss) else math.inf  # SQLite has no NaN
-            row = (str(architecture), found, mean_loss, images, *map(int, sums), "random", time.time())
-            connection.execute("INSERT INTO candidates VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
-            done, best = done + 1, max(best, found)
-            if time.monotonic() - committed > COMMIT_SECONDS:
-                connection.commit()
-                committed = time.monotonic()
-            if progress is not None:
-                progress(done, len(drawn), best=best, accuracy=found)
-        connection.commit()
+    images = rows(examples) // config.ghost_size * config.ghost_size
+    racing = not config.exhaustive and number > config.top_of and _adds_up(metric, targets)
+    counts = stages(images, config.ghost_size) if racing else [images]
+    alive = drawn
+    for count in counts:
+        score_into(
+            table, model, alive, examples, targets, count, costs, config,
+            runtime=runtime, loss=loss, metric=metric, progress=progress, stop=stop,
+        )  # fmt: skip
+        if count < images:
+            right = _right(table)
+            seen = np.stack([unpacked(right[str(architecture)], count) for architecture in alive])
+            stay = survivors(seen, images, config.top_of, config.lose * config.top_of / (len(counts) - 1))
+            alive = [architecture for architecture, stays in zip(alive, stay, strict=True) if stays]
     by_text = {str(candidate.architecture): candidate for candidate in read_candidates(table, model.space)}
     return [by_text[str(architecture)] for architecture in drawn]
+
+
+def score_into(
+    table: Path,
+    model: OneShot,
+    architectures: Sequence[Architecture],
+    examples: Any,
+    targets: Any,
+    images: int,
+    costs: CostTable,
+    config: SearchConfig,
+    *,
+    runtime: Runtime,
+    loss: Loss = F.cross_entropy,
+    metric: Metric = accuracy,
+    progress: Progress | None = None,
+    stop: Callable[[], bool] = lambda: False,
+) -> None:
+    """Scores architectures on the first so many examples, into a table of candidates.
+
+    Where the metric is accuracy, an architecture that was scored on fewer goes on from there.
+
+    Args:
+        images: a multiple of the ghost size.
+
+    Otherwise as for `search`.
+    """
+    additive = _adds_up(metric, targets)
+    with closing(_open(table)) as connection:
+        known = {text: figures for text, *figures in connection.execute(
+            "SELECT architecture, images, loss, right FROM candidates"
+        )}  # fmt: skip
+        done, best, committed = 0, -math.inf, time.monotonic()
+        waiting: dict[int, list[Architecture]] = {}
+        for architecture in architectures:
+            before = known.get(str(architecture), (0,))[0]
+            if before >= images:
+                done += 1
+            else:
+                waiting.setdefault(before if additive else 0, []).append(architecture)
+        for before, group in sorted(waiting.items()):
+            part = slice(before, images)
+            outcomes = _outputs(
+                model, group, take_rows(examples, part), take_rows(targets, part), loss, config.ghost_size,
+                config.ghosts_per_forward, runtime,
+            )  # fmt: skip
+            wanted = take_rows(targets, part)
+            for architecture, sums in zip(group, costs.costs(group), strict=True):
+                if stop():
+                    connection.commit()
+                    raise Interrupted(f"stopped after {done} of {len(architectures)} candidates on {images} examples")
+                outputs, mean_loss = next(outcomes)
+                right: bytes | None = None
+                if additive:
+                    number_of(metric, outputs, wanted)  # refuses outputs that are no classes
+                    here = (outputs.argmax(1) == wanted).cpu().numpy()
+                    if before:
+                        _, loss_before, bits = known[str(architecture)]
+                        here = np.concatenate([unpacked(bits, before), here])
+                        mean_loss = (loss_before * before + mean_loss * (images - before)) / images
+                    found, right = float(here.mean()), packed(here)
+                else:
+                    found = number_of(metric, outputs, wanted)
+                mean_loss = mean_loss if math.isfinite(mean_loss) else math.inf  # SQLite has no NaN
+                row = (str(architecture), found, mean_loss, images, *map(int, sums), "random", time.time(), right)
+                connection.execute(
+                    "INSERT INTO candidates VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (architecture) "
+                    "DO UPDATE SET accuracy = excluded.accuracy, loss = excluded.loss, images = excluded.images, "
+                    "time = excluded.time, right = excluded.right",
+                    row,
+                )
+                done, best = done + 1, max(best, found)
+                if time.monotonic() - committed > COMMIT_SECONDS:
+                    connection.commit()
+                    committed = time.monotonic()
+                if progress is not None:
+                    progress(done, len(architectures), best=best, accuracy=found, examples=images)
+        connection.commit()
+
+
+def _adds_up(metric: Metric, targets: Any) -> bool:
+    """Whether the metric is a mean over examples, so that more of them can be added."""
+    return metric is accuracy and isinstance(targets, torch.Tensor) and targets.ndim == 1
+
+
+def _right(table: Path) -> dict[str, bytes]:
+    """For each candidate on which examples it is right, packed."""
+    with closing(_open(table)) as connection:
+        return dict(connection.execute("SELECT architecture, right FROM candidates"))
 
 
 def _open(table: Path) -> sqlite3.Connection:
@@ -262,8 +361,9 @@ def _open(table: Path) -> sqlite3.Connection:
         connection.execute(
             "CREATE TABLE IF NOT EXISTS candidates (number INTEGER PRIMARY KEY, architecture TEXT UNIQUE NOT NULL, "
             "accuracy REAL NOT NULL, loss REAL NOT NULL, images INTEGER NOT NULL, params INTEGER NOT NULL, "
-            "weights INTEGER NOT NULL, macs INTEGER NOT NULL, strategy TEXT NOT NULL, time REAL NOT NULL)"
+            "weights INTEGER NOT NULL, macs INTEGER NOT NULL, strategy TEXT NOT NULL, time REAL NOT NULL, right BLOB)"
         )
+        connection.execute("SELECT right FROM candidates LIMIT 1")
     except sqlite3.Error as error:
         connection.close()
         raise ValueError(f"{table} is no table of candidates ({error}): delete it and search again") from None
@@ -286,6 +386,11 @@ def read_candidates(table: Path, space: Space) -> list[Candidate]:
     return [Candidate(space.parse(text), *figures) for text, *figures in rows]
 
 
+def standing(candidate: Candidate) -> tuple[float, ...]:
+    """Sorts candidates, the best first: who stayed longer in the race, then accuracy, then loss."""
+    return -candidate.images, -candidate.accuracy, candidate.loss
+
+
 def finalists(
     candidates: Sequence[Candidate], space: Space, config: SearchConfig, *, generator: torch.Generator
 ) -> dict[str, list[Architecture]]:
@@ -304,7 +409,7 @@ def finalists(
     Returns:
         For each group that is not empty its architectures, the best score first.
     """
-    ranked = sorted(candidates, key=lambda c: (-c.accuracy, c.loss))
+    ranked = sorted(candidates, key=standing)
     best = ranked[: config.top_of]
     strata = min(config.top, len(best))
     edges = [round(i * len(best) / strata) for i in range(strata + 1)] if strata else []
@@ -323,6 +428,12 @@ def finalists(
         "All On": [space.everything_on()] if config.all_on else [],
     }
     return {group: members for group, members in groups.items() if members}
+
+
+def in_order(groups: dict[str, list[Architecture]], candidates: Sequence[Candidate]) -> dict[str, list[Architecture]]:
+    """The same groups, in each the best score first; architectures that are no candidates stay where they are."""
+    place = {candidate.architecture: standing(candidate) for candidate in candidates}
+    return {name: sorted(members, key=lambda a: place.get(a, ())) for name, members in groups.items()}
 
 
 def to_json(groups: dict[str, list[Architecture]]) -> dict[str, list[str]]:

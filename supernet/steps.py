@@ -42,7 +42,17 @@ from supernet.randomness import derive, stream
 from supernet.retrain import mean_and_deviation, read_network, retrain, test_accuracies
 from supernet.runs import RunError, is_done, open_run, record_environment, require
 from supernet.runtime import Runtime, start
-from supernet.search import Candidate, finalists, from_json, read_candidates, score, search, to_json
+from supernet.search import (
+    Candidate,
+    finalists,
+    from_json,
+    in_order,
+    read_candidates,
+    score,
+    score_into,
+    search,
+    to_json,
+)
 from supernet.space import Architecture, ArchitectureError, Space
 from supernet.task import Loss, TaskConfig, loss_of, metric_of
 from supernet.train import Interrupted, Progress, fit
@@ -109,21 +119,30 @@ def search_step(folder: Path, runtime: Runtime, watch: Watch) -> bool:
     model, config, data = load_one_shot(folder)
     record_environment(folder, "search")
     runtime.place(model)
-    candidates = search(
-        model,
-        *prepare(data.validation, data, device=runtime.device, images=config.search.images),
-        cost_table(model.space),
-        config.search,
-        runtime=runtime,
-        seed=config.seed,
-        table=folder / "candidates.sqlite",
-        loss=loss_of(config.task),
-        metric=metric_of(config.task),
-        progress=watch.progress,
-        stop=watch.stop,
-    )
-    groups = finalists(candidates, model.space, config.search, generator=stream(config.seed, "finalists"))
-    write_json(done, to_json(groups))
+    table, drawn = folder / "candidates.sqlite", folder / "finalists.drawn.json"
+    costs = cost_table(model.space)
+    examples, targets = prepare(data.validation, data, device=runtime.device, images=config.search.images)
+    how: Any = {
+        "runtime": runtime,
+        "loss": loss_of(config.task),
+        "metric": metric_of(config.task),
+        "progress": watch.progress,
+        "stop": watch.stop,
+    }
+    if not drawn.exists():
+        candidates = search(
+            model, examples, targets, costs, config.search, seed=config.seed, table=table, **how
+        )  # fmt: skip
+        groups = finalists(candidates, model.space, config.search, generator=stream(config.seed, "finalists"))
+        write_json(drawn, to_json(groups))
+    # Whoever left the race early and is a finalist all the same is scored on everything, like the others. The draw
+    # stands in a file before that: it must not change when a killed search continues.
+    groups = from_json(read_json(drawn), model.space)
+    everyone = list(dict.fromkeys(a for name, members in groups.items() if name != "All On" for a in members))
+    images = rows(targets) // config.search.ghost_size * config.search.ghost_size
+    score_into(table, model, everyone, examples, targets, images, costs, config.search, **how)
+    write_json(done, to_json(in_order(groups, read_candidates(table, model.space))))
+    drawn.unlink()
     return True
 
 

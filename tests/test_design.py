@@ -12,7 +12,7 @@ import supernet
 PACKAGE = Path(supernet.__file__).parent
 # From the bottom up; a module imports what stands before it.
 LAYERS = [
-    ["randomness", "files", "space", "trees"],
+    ["randomness", "files", "space", "trees", "race"],
     ["kernels", "values", "task"],
     ["tune", "layers"],
     ["runtime", "model"],

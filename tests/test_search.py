@@ -14,7 +14,18 @@ from hypothesis import strategies as st
 from supernet.cost import cost_table
 from supernet.model import OneShot, build
 from supernet.runtime import Runtime, RuntimeConfig, start
-from supernet.search import Candidate, SearchConfig, finalists, from_json, read_candidates, score, search, to_json
+from supernet.search import (
+    Candidate,
+    SearchConfig,
+    finalists,
+    from_json,
+    read_candidates,
+    score,
+    score_into,
+    search,
+    standing,
+    to_json,
+)
 from supernet.space import ArchitectureError
 from supernet.train import Interrupted
 from tests import reference
@@ -143,6 +154,63 @@ def test_a_table_of_something_else(model: OneShot, runtime: Runtime, tmp_path: P
     run(model, runtime, tmp_path / "d.sqlite")
     with pytest.raises(ArchitectureError):
         read_candidates(tmp_path / "d.sqlite", nested())
+
+
+MANY = torch.randn(256, 1, 8, 8, generator=torch.Generator().manual_seed(5))
+with torch.no_grad():  # what one architecture says is the truth: scores of the others differ widely
+    MANY_TARGETS = build(SPACE, seed=0)(MANY, SPACE.live(DRAWN[:1]).expand(16, -1)).argmax(1)
+
+
+def race(
+    model: OneShot, runtime: Runtime, table: Path, stop_after: int | None = None, *, exhaustive: bool = False
+) -> list[Candidate]:
+    asked = iter(range(10_000))
+    config = SearchConfig(candidates=60, ghost_size=16, top=3, top_of=5, lose=0.4, exhaustive=exhaustive)
+    return search(
+        model, MANY, MANY_TARGETS, cost_table(SPACE), config, runtime=runtime, seed=0, table=table,
+        stop=lambda: stop_after is not None and next(asked) == stop_after,
+    )  # fmt: skip
+
+
+def test_who_stays_in_the_race_is_scored_as_if_there_were_none(
+    model: OneShot, runtime: Runtime, tmp_path: Path
+) -> None:
+    raced = race(model, runtime, tmp_path / "race.sqlite")
+    full = race(model, runtime, tmp_path / "full.sqlite", exhaustive=True)
+    assert [c.architecture for c in raced] == [c.architecture for c in full]
+    assert {c.images for c in full} == {256}
+    assert {c.images for c in raced} == {64, 256}
+    for a, b in zip(raced, full, strict=True):
+        seen = slice(a.images)
+        expected = (b.accuracy, b.loss)
+        if a.images < 256:
+            (expected,) = score(model, [a.architecture], MANY[seen], MANY_TARGETS[seen], runtime=runtime, ghost_size=16)
+        assert (a.accuracy, a.loss) == pytest.approx(expected, rel=1e-5)
+    best = {c.architecture for c in sorted(full, key=standing)[:5]}
+    assert len(best & {c.architecture for c in sorted(raced, key=standing)[:5]}) >= 4
+
+
+@pytest.mark.parametrize("stop_after", [3, 60, 65])
+def test_a_stopped_race_continues_to_the_same_candidates(
+    model: OneShot, runtime: Runtime, tmp_path: Path, stop_after: int
+) -> None:
+    with pytest.raises(Interrupted):
+        race(model, runtime, tmp_path / "a.sqlite", stop_after)
+    assert race(model, runtime, tmp_path / "a.sqlite") == race(model, runtime, tmp_path / "b.sqlite")
+
+
+def test_finalists_are_scored_on_everything(model: OneShot, runtime: Runtime, tmp_path: Path) -> None:
+    table = tmp_path / "c.sqlite"
+    early = [c.architecture for c in race(model, runtime, table) if c.images == 64][:3]
+    score_into(
+        table, model, early, MANY, MANY_TARGETS, 256, cost_table(SPACE), SearchConfig(ghost_size=16), runtime=runtime
+    )
+    found = {c.architecture: c for c in read_candidates(table, SPACE)}
+    scores = list(score(model, early, MANY, MANY_TARGETS, runtime=runtime, ghost_size=16))
+    for architecture, expected in zip(early, scores, strict=True):
+        candidate = found[architecture]
+        assert (candidate.accuracy, candidate.loss) == pytest.approx(expected, rel=1e-5)
+        assert candidate.images == 256
 
 
 def population(number: int) -> list[Candidate]:
