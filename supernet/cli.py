@@ -124,7 +124,8 @@ def _command(words: list[str]) -> None:
 
         check_name(words[0], commands, "command")
         logging.basicConfig(format="%(message)s", level=logging.INFO, stream=sys.stderr)
-        logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
+        for name in ("lightning_fabric", "lightning_utilities"):
+            logging.getLogger(name).setLevel(logging.WARNING)
         commands[words[0]](words[1:])
 
 

@@ -200,7 +200,10 @@ class Choose(nn.Module):
         elif key not in self._shapes:
             with torch.no_grad():
                 shadow = copy.deepcopy(self.options[0]).to("meta")
-                self._shapes[key] = tuple(shadow(source.detach().to("meta")).shape[1:])
+                ghost = source.detach().to("meta")
+                if ghost.is_floating_point():  # autocast, which would make the types agree, leaves `meta` alone
+                    ghost = ghost.to(next((p.dtype for p in shadow.parameters()), ghost.dtype))
+                self._shapes[key] = tuple(shadow(ghost).shape[1:])
         return self._shapes[key]
 
     def chosen(self, picked: Sequence[str]) -> nn.Module:

@@ -34,6 +34,7 @@ import torch
 from supernet.config import Config, differences, read_settings, read_yaml, setting_hints, to_yaml
 from supernet.files import read_json, write_atomically, write_json
 from supernet.runtime import cores
+from supernet.tune import Tuning
 
 DONE = {"train": "train/model.safetensors", "search": "finalists.json", "retrain": "results.json"}
 """The steps on a run folder, in order, with the file that each writes last."""
@@ -111,8 +112,8 @@ def is_done(folder: Path, step: str) -> bool:
     return (folder / DONE[step]).exists()
 
 
-def record_environment(folder: Path, step: str) -> None:
-    """Adds versions, machine and command of a step to `environment.json`; the last one of each step is kept."""
+def record_environment(folder: Path, step: str, tuning: Tuning) -> None:
+    """Adds versions, machine, command and what the self-test chose to `environment.json`, by step; the last is kept."""
     from supernet import __version__
 
     path = folder / "environment.json"
@@ -126,6 +127,10 @@ def record_environment(folder: Path, step: str) -> None:
         "machine": platform.machine(),
         "system": platform.platform(),
         "cores": cores(),
+        "precision": tuning.precision,
+        "layout": tuning.layout,
+        "kernels": list(tuning.kernels),
+        "in_full_precision": list(tuning.in_full_precision),
         "cuda": torch.version.cuda if torch.cuda.is_available() else None,
     }
     write_json(path, steps)

@@ -77,7 +77,7 @@ def train_step(folder: Path, runtime: Runtime, watch: Watch) -> bool:
         return False
     config, data, space = _load(folder)
     if runtime.rank == 0:
-        record_environment(folder, "train")
+        record_environment(folder, "train", runtime.tuning)
     model = build(space, seed=derive(config.seed, "weights"))
     ghosts = config.train.batch_size // config.train.ghost_size
     steps = config.train.total_steps(len(data.train))
@@ -117,7 +117,7 @@ def search_step(folder: Path, runtime: Runtime, watch: Watch) -> bool:
     if done.exists():
         return False
     model, config, data = load_one_shot(folder)
-    record_environment(folder, "search")
+    record_environment(folder, "search", runtime.tuning)
     runtime.place(model)
     table, drawn = folder / "candidates.sqlite", folder / "finalists.drawn.json"
     costs = cost_table(model.space)
@@ -156,7 +156,7 @@ def retrain_step(folder: Path, runtime: Runtime, watch: Watch) -> bool:
     if not groups:
         raise RunError(f"{folder / 'finalists.json'} names no network: there is nothing to retrain")
     scored = {c.architecture: c for c in read_candidates(folder / "candidates.sqlite", model.space)}
-    record_environment(folder, "retrain")
+    record_environment(folder, "retrain", runtime.tuning)
     space = make_space(config.space, len(data.classes), data.inputs, config.retrain.space)
     loss, metric = loss_of(config.task), metric_of(config.task)
     costs = cost_table(space)

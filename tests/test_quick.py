@@ -122,3 +122,13 @@ def test_a_norm_with_a_hook_keeps_its_place() -> None:
     plain[0].register_forward_hook(lambda module, inputs, output: seen.append(output))
     quick(plain, ALL)(torch.randn(4, 8, 2, 2, generator=torch.Generator().manual_seed(0)))
     assert seen[0].min() < 0
+
+
+def test_half_precision_where_nothing_was_ever_live() -> None:
+    """The shape of the output is then found without data, where autocast does nothing."""
+    live = SPACE.live([SPACE.parse("width=8 op=conv")])
+    live[:, [SPACE.columns["op", option] for option in ("conv", "depthwise")]] = False
+    model = build(SPACE, seed=0)
+    for faster in (model, quick(model, ALL)):
+        with torch.autocast("cpu", torch.bfloat16):
+            assert faster(X, live).isfinite().all()

@@ -6,6 +6,7 @@ import pytest
 from supernet.config import Config, ConfigError, read_yaml
 from supernet.files import read_json
 from supernet.runs import DONE, RunError, create_run, is_done, open_run, record_environment, require
+from supernet.tune import Tuning
 
 
 def test_create_and_open(tmp_path: Path) -> None:
@@ -70,8 +71,10 @@ def test_done_files(tmp_path: Path) -> None:
 
 def test_environment_of_each_step(tmp_path: Path) -> None:
     for step in ("train", "search", "train"):
-        record_environment(tmp_path, step)
+        record_environment(tmp_path, step, Tuning(kernels=("norm",)))
     steps = read_json(tmp_path / "environment.json")
+    assert {entry["precision"] for entry in steps.values()} == {"32-true"}
+    assert all(entry["kernels"] == ["norm"] for entry in steps.values())
     assert list(steps) == ["train", "search"]
     assert steps["train"]["command"].startswith("supernet")
     assert {"started", "supernet", "python", "torch", "machine", "cores"} <= set(steps["train"])
