@@ -31,5 +31,6 @@ def test_links_lead_somewhere() -> None:
 
 
 def test_no_placeholder_is_left() -> None:
+    known = {"TORCH_INDEX", "SUPERNET_DEBUG", "SUPERNET_CACHE"}
     for page in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
-        assert not re.findall(r"\b[A-Z]+_[A-Z_]+\b(?<!TORCH_INDEX)(?<!SUPERNET_DEBUG)(?<!SUPERNET_CACHE)", page.read_text()), page.name
+        assert set(re.findall(r"\b[A-Z]+_[A-Z_]+\b", page.read_text())) <= known, page.name
