@@ -44,7 +44,7 @@ def main() -> None:
     parser.set_defaults(rounds=40)
     chosen = parser.parse_args()
     torch.set_num_threads(1)
-    if kernels.library() is None:
+    if kernels.compiled() is None:
         raise SystemExit("no C compiler was found: there is nothing to compare")
     result: dict[str, dict[str, float]] = {}
     for dtype in (torch.float32, torch.bfloat16):

@@ -64,7 +64,7 @@ def steps(filters: int, cells: int, pixels: int, ghosts: int, only: str | None =
     def way(make: Callable[[nn.Module], nn.Module], threads: int, layout: torch.memory_format, **settings: Any) -> Any:
         runtime = start(RuntimeConfig(device="cpu", threads=None if threads == 1 else 1, **settings))
         if layout == torch.contiguous_format:
-            runtime = replace(runtime, tuning=replace(runtime.tuning, layout="contiguous"))
+            runtime = replace(runtime, tuning=replace(runtime.tuning, layout="contiguous_format"))
         model = build(space, seed=0)
         assert isinstance(model, OneShot)
         model.network = make(model.network)

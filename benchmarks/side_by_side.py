@@ -1,24 +1,19 @@
 """Ghost batches side by side, one core each, against one after the other with all cores on each operation.
 
-    python benchmarks/side_by_side.py [RESULT.json]
+    python benchmarks/side_by_side.py [--out RESULT.json]
 
-Alternates the two in one process, on a training step of the paper's space at two sizes, and prints the ratio of their
-times: median, smallest and largest. Also scoring with one ghost batch in a forward pass against eight.
+On a training step of the paper's space at two sizes, in single precision with torch's own operations. Also scoring with
+one ghost batch in a forward pass against eight.
 """
 
 from __future__ import annotations
 
-import json
-import platform
-import statistics
-import sys
-import time
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime
-from pathlib import Path
+from typing import Any
 
 import torch
+from measure import arguments, ratios, report
 
 from supernet import build, score
 from supernet.model import OneShot
@@ -28,35 +23,17 @@ from supernet.runtime import RuntimeConfig, cores, start
 from supernet.spaces import bender
 from supernet.train import TrainConfig, fit
 
-GHOSTS, SIZE, ROUNDS = 8, 32, 7
+GHOSTS, SIZE = 8, 32
 
 
-def seconds(work: Callable[[], object]) -> float:
-    began = time.perf_counter()
-    work()
-    return time.perf_counter() - began
-
-
-def ratios(slow: Callable[[], object], fast: Callable[[], object]) -> dict[str, float]:
-    slow(), fast()
-    pairs = [(seconds(slow), seconds(fast)) for _ in range(ROUNDS)]
-    found = [a / b for a, b in pairs]
-    return {
-        "median": round(statistics.median(found), 3),
-        "smallest": round(min(found), 3),
-        "largest": round(max(found), 3),
-        "images_per_second": round(GHOSTS * SIZE / statistics.median(b for _, b in pairs), 1),
-    }
-
-
-def case(filters: int, cells: int, pixels: int, channels: int) -> dict[str, dict[str, float]]:
+def case(filters: int, cells: int, pixels: int, channels: int, rounds: int) -> dict[str, Any]:
     space = bender(filters, cells=cells, input_shape=(channels, pixels, pixels))
     model = build(space, seed=0)
     assert isinstance(model, OneShot)
     x = torch.randn(GHOSTS * SIZE, channels, pixels, pixels).to(memory_format=torch.channels_last)
     y = torch.randint(0, 10, (GHOSTS * SIZE,))
     config = TrainConfig(steps=1, batch_size=GHOSTS * SIZE, ghost_size=SIZE)
-    here = start(RuntimeConfig(device="cpu"))
+    here = start(RuntimeConfig(device="cpu", precision="32-true", kernels="torch"))
     dropout = PathsConfig(schedule="constant")
     live = draw(space, dropout, GHOSTS, 1.0, generator=stream(0, "paths"))
 
@@ -78,25 +55,23 @@ def case(filters: int, cells: int, pixels: int, channels: int) -> dict[str, dict
 
         return work
 
-    return {
-        "training: all cores on each operation / side by side": ratios(step(cores()), step(1)),
-        "scoring: 8 ghost batches in a forward pass / 1": ratios(scoring(8), scoring(1)),
-    }
+    training = {"all cores on each operation": step(cores()), "side by side": step(1)}
+    scored = {f"{GHOSTS} ghost batches in a forward pass": scoring(GHOSTS), "1": scoring(1)}
+    found = {"training": ratios(training, rounds), "scoring": ratios(scored, rounds)}
+    for part in found.values():
+        part["images per second"] = {name: round(GHOSTS * SIZE / value, 1) for name, value in part["seconds"].items()}
+    return found
 
 
 def main() -> None:
+    parser = arguments(__doc__ or "")
+    parser.set_defaults(rounds=7)
+    chosen = parser.parse_args()
     result = {
-        "command": "python benchmarks/side_by_side.py",
-        "date": datetime.now(UTC).date().isoformat(),
-        "machine": f"{platform.machine()}, {cores()} cores, {torch.backends.cpu.get_cpu_capability()}",
-        "torch": torch.__version__,
-        "F=8, 3 cells, 28 pixels": case(8, 3, 28, 1),
-        "F=16, 6 cells, 32 pixels": case(16, 6, 32, 3),
+        "F=8, 3 cells, 28 pixels": case(8, 3, 28, 1, chosen.rounds),
+        "F=16, 6 cells, 32 pixels": case(16, 6, 32, 3, chosen.rounds),
     }
-    text = json.dumps(result, indent=1)
-    print(text)
-    if len(sys.argv) > 1:
-        Path(sys.argv[1]).write_text(text + "\n")
+    report(f"python benchmarks/side_by_side.py --rounds {chosen.rounds}", result, chosen.out)
 
 
 if __name__ == "__main__":

@@ -145,6 +145,11 @@ def digest_of(name: str) -> str:
     path = file_of(name)
     if not path.is_file():
         raise ValueError(f"{path}: no such file")
+    return sha256(path)
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal digits."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 

@@ -117,13 +117,20 @@ INLINE void statistics(const void *x, long rows, long channels, long first, floa
     }
 }
 
+/* What takes x to its output: both passes have to agree to the last bit on where ReLU cuts. */
+INLINE void scale_and_shift(const float *weight, const float *bias, float eps, const float *mean, const float *variance,
+                            long first, int count, lanes *scale, lanes *shift) {
+    *scale = *shift = (lanes){0};
+    for (int i = 0; i < count; i++) {
+        (*scale)[i] = (weight ? weight[first + i] : 1.0f) / sqrtf(variance[first + i] + eps);
+        (*shift)[i] = (bias ? bias[first + i] : 0.0f) - mean[first + i] * (*scale)[i];
+    }
+}
+
 INLINE void norm(const void *x, void *y, long rows, long channels, const float *weight, const float *bias, float eps,
                  const float *mean, const float *variance, int relu, long first, int half, int count) {
-    lanes scale = {0}, shift = {0};
-    for (int i = 0; i < count; i++) {
-        scale[i] = (weight ? weight[first + i] : 1.0f) / sqrtf(variance[first + i] + eps);
-        shift[i] = (bias ? bias[first + i] : 0.0f) - mean[first + i] * scale[i];
-    }
+    lanes scale, shift;
+    scale_and_shift(weight, bias, eps, mean, variance, first, count, &scale, &shift);
     for (long row = 0; row < rows; row++) {
         lanes value = load(x, row * channels + first, half, count) * scale + shift;
         if (relu) value = (lanes)((masks)value & ~(value <= 0));
@@ -134,11 +141,10 @@ INLINE void norm(const void *x, void *y, long rows, long channels, const float *
 INLINE void norm_backward(const void *x, const void *dy, void *dx, long rows, long channels, const float *weight,
                           const float *bias, float eps, const float *mean, const float *variance, float *dweight,
                           float *dbias, int relu, long first, int half, int count) {
-    lanes scale = {0}, shift = {0}, centre = {0}, inverse = {0};
+    lanes scale, shift, centre = {0}, inverse = {0};
+    scale_and_shift(weight, bias, eps, mean, variance, first, count, &scale, &shift);
     for (int i = 0; i < count; i++) {
         inverse[i] = 1.0f / sqrtf(variance[first + i] + eps);
-        scale[i] = (weight ? weight[first + i] : 1.0f) * inverse[i];
-        shift[i] = (bias ? bias[first + i] : 0.0f) - mean[first + i] * scale[i];
         centre[i] = mean[first + i];
     }
     double sum[LANES] = {0}, products[LANES] = {0};

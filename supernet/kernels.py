@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from supernet.files import cache_folder, write_atomically
+from supernet.files import cache_folder, sha256, write_atomically
 
 FLAGS = ("-O3", "-march=native", "-ffp-contract=fast", "-fno-math-errno", "-shared", "-fPIC")
 SOURCE = Path(__file__).with_name("kernels.c")
@@ -34,30 +34,25 @@ MOST_KERNEL = 7
 
 
 @cache
-def library() -> ctypes.CDLL | None:
+def compiled() -> ctypes.CDLL | None:
     """The compiled kernels; None where there is no compiler, or it does not manage."""
     compiler = shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc")
     if shutil.which(compiler[0]) is None:
         compiler = ["cc"]
     if shutil.which(compiler[0]) is None:
         return None
-    key = hashlib.sha256(repr((version(), compiler, FLAGS, processor())).encode()).hexdigest()[:16]
-    compiled = cache_folder() / f"kernels-{key}.so"
+    key = hashlib.sha256(repr((sha256(SOURCE), compiler, FLAGS, processor())).encode()).hexdigest()[:16]
+    path = cache_folder() / f"kernels-{key}.so"
     try:
-        if not compiled.exists():
+        if not path.exists():
             with tempfile.TemporaryDirectory() as folder:
                 made = Path(folder) / "kernels.so"
                 command = [*compiler, *FLAGS, str(SOURCE), "-o", str(made), "-lm"]
                 subprocess.run(command, check=True, capture_output=True, timeout=300)
-                write_atomically(compiled, lambda file: file.write(made.read_bytes()))
-        return ctypes.CDLL(str(compiled))
+                write_atomically(path, lambda file: file.write(made.read_bytes()))
+        return ctypes.CDLL(str(path))
     except (OSError, subprocess.SubprocessError):
         return None
-
-
-def version() -> str:
-    """Of the kernels: a digest of their source."""
-    return hashlib.sha256(SOURCE.read_bytes()).hexdigest()
 
 
 def processor() -> str:
@@ -79,9 +74,9 @@ def norm_relu(x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float,
         eps: added to the variance.
         relu: whether negative outputs become 0.
     """
-    if _fits(x) and _plain(weight) and _plain(bias):
-        y: Tensor = _NormRelu.apply(x, weight, bias, eps, relu)[0]  # type: ignore[no-untyped-call]
-        return y
+    found = norm_relu_statistics(x, weight, bias, eps, relu=relu)
+    if found is not None:
+        return found[0]
     y = F.batch_norm(x, None, None, weight, bias, training=True, eps=eps)
     return F.relu(y) if relu else y
 
@@ -133,7 +128,7 @@ def _fits(x: Tensor) -> bool:
         and x.dtype in (torch.float32, torch.bfloat16)
         and x.numel() > 0
         and x.is_contiguous(memory_format=torch.channels_last)
-        and library() is not None
+        and compiled() is not None
     )
 
 
@@ -143,6 +138,12 @@ def _plain(parameter: Tensor | None) -> bool:
 
 def _pointer(tensor: Tensor | None) -> ctypes.c_void_p:
     return ctypes.c_void_p(None if tensor is None else tensor.data_ptr())
+
+
+def _run(name: str, *arguments: Any) -> None:
+    kernels = compiled()
+    assert kernels is not None, "_fits was not asked"
+    getattr(kernels, name)(*arguments)
 
 
 def _long(*numbers: int) -> list[ctypes.c_long]:
@@ -157,9 +158,8 @@ class _NormRelu(torch.autograd.Function):
         channels = x.shape[1]
         y = torch.empty_like(x)
         mean, variance = x.new_empty(2, channels, dtype=torch.float32)
-        kernels = library()
-        assert kernels is not None
-        kernels.norm_relu(
+        _run(
+            "norm_relu",
             _pointer(x), _pointer(y), *_long(x.numel() // channels, channels), _pointer(weight), _pointer(bias),
             ctypes.c_float(eps), _pointer(mean), _pointer(variance), int(relu), int(x.dtype == torch.bfloat16),
         )  # fmt: skip
@@ -178,9 +178,8 @@ class _NormRelu(torch.autograd.Function):
         dy = dy.to(x.dtype).contiguous(memory_format=torch.channels_last)
         dx = torch.empty_like(x)
         dweight, dbias = x.new_empty(2, channels, dtype=torch.float32)
-        kernels = library()
-        assert kernels is not None
-        kernels.norm_relu_backward(
+        _run(
+            "norm_relu_backward",
             _pointer(x), _pointer(dy), _pointer(dx), *_long(x.numel() // channels, channels), _pointer(weight),
             _pointer(bias), ctypes.c_float(ctx.eps), _pointer(mean), _pointer(variance), _pointer(dweight),
             _pointer(dbias), int(ctx.relu), int(x.dtype == torch.bfloat16),
@@ -225,9 +224,8 @@ def _weight_gradient(x: Tensor, weight: Tensor, dy: Tensor, stride: int, padding
     found = x.new_empty(size, size, channels, dtype=torch.float32)
     scratch = x.new_empty((width + 2 * padding + out_height * out_width + 4) * 16, dtype=torch.float32)
     start = -scratch.data_ptr() % 64 // 4
-    kernels = library()
-    assert kernels is not None
-    kernels.depthwise_weight_gradient(
+    _run(
+        "depthwise_weight_gradient",
         _pointer(x), _pointer(dy), _pointer(found), *_long(images, height, width, channels, out_height, out_width),
         size, stride, padding, dilation, _pointer(scratch[start:]), int(x.dtype == torch.bfloat16),
     )  # fmt: skip

@@ -103,7 +103,7 @@ class Runtime:
 
     def place(self, module: nn.Module) -> nn.Module:
         """Moves a module to the device, its convolutions in the layout in which they are faster."""
-        layout = getattr(torch, {"contiguous": "contiguous_format"}.get(self.tuning.layout, self.tuning.layout))
+        layout = getattr(torch, self.tuning.layout)
         return module.to(self.device).to(memory_format=layout)  # type: ignore[call-overload, no-any-return]
 
     def autocast(self) -> AbstractContextManager[None]:

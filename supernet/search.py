@@ -125,6 +125,11 @@ class Candidate:
     macs: int
 
 
+def in_whole_ghost_batches(examples: Any, ghost_size: int) -> int:
+    """How many of the examples are scored: those that fill ghost batches."""
+    return rows(examples) // ghost_size * ghost_size
+
+
 def score(
     model: OneShot,
     architectures: Sequence[Architecture],
@@ -160,7 +165,7 @@ def score(
     Raises:
         ValueError: fewer examples than one ghost batch, or outputs that the metric cannot be taken of.
     """
-    everything = take_rows(targets, slice(rows(examples) // ghost_size * ghost_size))
+    everything = take_rows(targets, slice(in_whole_ghost_batches(examples, ghost_size)))
     for outputs, mean_loss in _outputs(
         model, architectures, examples, targets, loss, ghost_size, ghosts_per_forward, runtime
     ):
@@ -247,7 +252,7 @@ def search(
     """
     number = min(WITHOUT_NUMBER, model.space.size) if config.candidates is None else config.candidates
     drawn = model.space.sample_distinct(number, generator=stream(seed, "search"))
-    images = rows(examples) // config.ghost_size * config.ghost_size
+    images = in_whole_ghost_batches(examples, config.ghost_size)
     racing = not config.exhaustive and number > config.top_of and _adds_up(metric, targets)
     counts = stages(images, config.ghost_size) if racing else [images]
     alive = drawn

@@ -33,6 +33,7 @@ from supernet.files import (
     is_function,
     read_json,
     read_weights,
+    sha256,
     write_atomically,
     write_json,
     write_weights,
@@ -47,6 +48,7 @@ from supernet.search import (
     finalists,
     from_json,
     in_order,
+    in_whole_ghost_batches,
     read_candidates,
     score,
     score_into,
@@ -130,16 +132,14 @@ def search_step(folder: Path, runtime: Runtime, watch: Watch) -> bool:
         "stop": watch.stop,
     }
     if not drawn.exists():
-        candidates = search(
-            model, examples, targets, costs, config.search, seed=config.seed, table=table, **how
-        )  # fmt: skip
+        candidates = search(model, examples, targets, costs, config.search, seed=config.seed, table=table, **how)
         groups = finalists(candidates, model.space, config.search, generator=stream(config.seed, "finalists"))
         write_json(drawn, to_json(groups))
     # Whoever left the race early and is a finalist all the same is scored on everything, like the others. The draw
     # stands in a file before that: it must not change when a killed search continues.
     groups = from_json(read_json(drawn), model.space)
     everyone = list(dict.fromkeys(a for name, members in groups.items() if name != "All On" for a in members))
-    images = rows(targets) // config.search.ghost_size * config.search.ghost_size
+    images = in_whole_ghost_batches(examples, config.search.ghost_size)
     score_into(table, model, everyone, examples, targets, images, costs, config.search, **how)
     write_json(done, to_json(in_order(groups, read_candidates(table, model.space))))
     drawn.unlink()
@@ -301,7 +301,7 @@ def score_file(folder: Path, architectures: Path, out: Path, watch: Watch) -> in
             except ArchitectureError as error:
                 raise ArchitectureError(f"{architectures}, line {number}: {error}") from None
     # What the scores depend on besides the architecture, so that a file of another run is not taken for this one's.
-    weights = hashlib.sha256(require(folder, "train").read_bytes()).hexdigest()
+    weights = sha256(require(folder, "train"))
     facts = (weights, data.hashes["validation"], config.search.images, config.search.ghost_size)
     model_id = hashlib.sha256(repr(facts).encode()).hexdigest()[:10]
     header = ["architecture", "accuracy", "loss", "params", "weights", "macs", "model"]

@@ -23,7 +23,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from supernet import kernels
-from supernet.files import cache_folder, read_json, write_json
+from supernet.files import cache_folder, read_json, sha256, write_json
 
 Precision = Literal["32-true", "bf16-mixed"]
 
@@ -40,14 +40,14 @@ class Tuning:
 
     Attributes:
         precision: half where a convolution in it is right and faster.
-        layout: in which convolutions are faster.
+        layout: in which convolutions are faster; torch's name of it.
         kernels: which of "norm" and "depthwise" of `supernet.kernels` are faster than torch's.
         in_full_precision: kinds of convolution (see `kind_of`) that half precision makes wrong or slower.
         measured: how many times faster each was; what is wrong has 0.
     """
 
     precision: Precision = "32-true"
-    layout: Literal["channels_last", "contiguous"] = "channels_last"
+    layout: Literal["channels_last", "contiguous_format"] = "channels_last"
     kernels: tuple[str, ...] = ()
     in_full_precision: tuple[str, ...] = ()
     measured: dict[str, float] = field(default_factory=dict, compare=False)
@@ -99,9 +99,8 @@ def self_test(device: torch.device) -> Tuning:
 def _tuning(device_type: str) -> Tuning:
     device = torch.device(device_type)
     name = torch.cuda.get_device_name() if device_type == "cuda" else kernels.processor()
-    known = hashlib.sha256(
-        repr((device_type, name, platform.machine(), torch.__version__, kernels.version(), _version())).encode()
-    ).hexdigest()[:16]
+    versions = torch.__version__, sha256(kernels.SOURCE), sha256(Path(__file__))
+    known = hashlib.sha256(repr((device_type, name, platform.machine(), *versions)).encode()).hexdigest()[:16]
     path = cache_folder() / f"machine-{known}.json"
     try:
         kept: Any = {key: tuple(value) if isinstance(value, list) else value for key, value in read_json(path).items()}
@@ -119,10 +118,6 @@ def _tuning(device_type: str) -> Tuning:
     return tuning
 
 
-def _version() -> str:
-    return hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
-
-
 def measure(device: torch.device) -> Tuning:
     """Tries everything; see `Tuning`."""
     measured: dict[str, float] = {}
@@ -138,36 +133,32 @@ def measure(device: torch.device) -> Tuning:
             x = draw(32, channels, 16, 16)
             weight = draw(channels, channels // settings.get("groups", 1), size, size)
             ways.append((_convolution(x, weight, settings, False), _convolution(x, weight, settings, True)))
-        right = all(_agree(full(), half()) for full, half in ways)
-        measured[f"bf16 {kind}"] = _times_faster(ways, device) if right else 0.0
+        measured[f"bf16 {kind}"] = _gain(ways, device)
     precision: Precision = "bf16-mixed" if measured["bf16 plain"] > 1.1 else "32-true"
     half = precision == "bf16-mixed"
     slow = tuple(kind for kind in KINDS if measured[f"bf16 {kind}"] < 0.8)
 
     x, weight = draw(32, 32, 16, 16), draw(32, 32, 3, 3)
-    rows, columns = _convolution(x, weight, {"padding": 1}, half), _convolution(
-        x.contiguous(), weight.contiguous(), {"padding": 1}, half
-    )  # fmt: skip
-    measured["channels last"] = _times_faster([(columns, rows)], device)
+    channels_last = _convolution(x, weight, {"padding": 1}, half)
+    contiguous = _convolution(x.contiguous(), weight.contiguous(), {"padding": 1}, half)
+    measured["channels last"] = _times_faster([(contiguous, channels_last)], device)
 
     ours: list[str] = []
-    if device.type == "cpu" and kernels.library() is not None:
+    if device.type == "cpu" and kernels.compiled() is not None:
         dtype = torch.bfloat16 if half else torch.float32
         x, scale, offset = draw(32, 32, 16, 16).to(dtype), draw(32), draw(32)
-        theirs, mine = _norm(x, scale, offset, False), _norm(x, scale, offset, True)
-        measured["norm"] = _times_faster([(theirs, mine)], device) if _agree(theirs(), mine()) else 0.0
+        measured["norm"] = _gain([(_norm(x, scale, offset, False), _norm(x, scale, offset, True))], device)
         pairs = []
         for size in (3, 5):
             weight = draw(32, 1, size, size).to(dtype)
             pairs.append((_depthwise(x, weight, False), _depthwise(x, weight, True)))
-        right = all(_agree(theirs(), mine()) for theirs, mine in pairs)
-        measured["depthwise"] = _times_faster(pairs, device) if right else 0.0
+        measured["depthwise"] = _gain(pairs, device)
         ours = [name for name in ("norm", "depthwise") if measured[name] > 1]
     if "depthwise" in ours:
         slow = tuple(kind for kind in slow if "depthwise" not in kind or measured[f"bf16 {kind}"] == 0)
     return Tuning(
         precision=precision,
-        layout="channels_last" if measured["channels last"] > 0.9 else "contiguous",
+        layout="channels_last" if measured["channels last"] > 0.9 else "contiguous_format",
         kernels=tuple(ours),
         in_full_precision=slow,
         measured={name: round(value, 3) for name, value in measured.items()},
@@ -228,6 +219,11 @@ def _agree(expected: tuple[Tensor, ...], got: tuple[Tensor, ...]) -> bool:
         return bool((a - b).abs().max() <= ERROR * a.abs().max())  # false for what is no number
 
     return all(near(a, b) for a, b in zip(expected, got, strict=True))
+
+
+def _gain(pairs: list[tuple[Way, Way]], device: torch.device) -> float:
+    """How many times faster the second ways are; 0 where one of them gives other numbers."""
+    return _times_faster(pairs, device) if all(_agree(a(), b()) for a, b in pairs) else 0.0
 
 
 def _times_faster(pairs: list[tuple[Way, Way]], device: torch.device) -> float:

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from supernet import kernels
 
-if kernels.library() is None:
+if kernels.compiled() is None:
     pytest.skip("no C compiler: nothing but torch's own operations to test", allow_module_level=True)
 
 TYPES = st.sampled_from([torch.float32, torch.bfloat16])
@@ -108,7 +108,7 @@ def test_what_is_no_number_stays_none() -> None:
 
 
 def test_without_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kernels, "library", lambda: None)
+    monkeypatch.setattr(kernels, "compiled", lambda: None)
     x = drawn((2, 16, 3, 3), torch.float32, 0)
     assert kernels.norm_relu_statistics(x, None, None, 1e-5, relu=True) is None
     assert not kernels.depthwise_fits(x, torch.ones(16, 1, 3, 3), (1, 1), (1, 1), (1, 1))
@@ -120,4 +120,4 @@ def test_without_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_compiler_that_fails(monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> None:
     monkeypatch.setenv("CC", "false")
     monkeypatch.setenv("SUPERNET_CACHE", str(tmp_path))
-    assert kernels.library.__wrapped__() is None
+    assert kernels.compiled.__wrapped__() is None

@@ -88,7 +88,7 @@ def test_the_model_stays_as_it_is_and_shares_its_parameters() -> None:
     assert QuickNorm in map(type, quick(standalone, ALL).modules())
 
 
-@pytest.mark.skipif(kernels.library() is None, reason="no C compiler")
+@pytest.mark.skipif(kernels.compiled() is None, reason="no C compiler")
 def test_the_kernels_are_used(monkeypatch: pytest.MonkeyPatch) -> None:
     used = []
     for name in ("norm_relu", "depthwise"):

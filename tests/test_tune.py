@@ -28,7 +28,7 @@ def test_kinds(channels: int, kernel: int, stride: int, padding: int, dilation: 
 
 def test_the_self_test_is_made_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("SUPERNET_CACHE", str(tmp_path))
-    monkeypatch.setattr(kernels, "library", lambda: None)
+    monkeypatch.setattr(kernels, "compiled", lambda: None)
     monkeypatch.setattr(tune, "ROUNDS", 1)
     first = tune._tuning.__wrapped__("cpu")
     assert first.kernels == ()
@@ -47,7 +47,7 @@ def test_what_is_wrong_or_slow_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> 
     assert (found.precision, found.layout, found.in_full_precision) == (
         "bf16-mixed", "channels_last", ("narrow",) if "depthwise" in found.kernels else ("narrow", "dilated depthwise"),
     )  # fmt: skip
-    if kernels.library() is not None:
+    if kernels.compiled() is not None:
         assert found.kernels == ("depthwise",)
     monkeypatch.setattr(tune, "_times_faster", lambda pairs, device: 2.0)
     monkeypatch.setattr(tune, "_agree", lambda a, b: False)
