@@ -1,16 +1,109 @@
-"""How far scores can be trusted, as numbers."""
+"""How far scores can be trusted: functions of numbers, whoever measured them.
+
+References:
+    Bender et al., ICML 2018, figures 4 to 6. What is more than the correlation of two rankings is ours.
+"""
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from importlib.resources import files
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+
+Numbers = NDArray[np.float64]
 
 BOOTSTRAP = 2000
-"""Bootstrap samples for an interval."""
+"""Bootstrap samples for an interval, which is where 95 % of them lie."""
+
+TOPS = (1, 5, 10)
+"""Numbers of networks with the best scores for which regret and recall are told."""
+
+FEW = 10
+"""With fewer networks there is no verdict."""
+
+BANDS = 4
+"""Parts of equal size, by accuracy or by size, within which agreement is told."""
+
+Z95 = 1.96
+"""Standard deviations to either side that hold 95 % of a normal distribution."""
+
+
+def paper_points() -> dict[str, Any]:
+    """The points of the paper's figures 4 to 7, read from its drawings; `source` says what they are."""
+    found: dict[str, Any] = json.loads(files("supernet").joinpath("paper_points.json").read_text(encoding="utf-8"))
+    return found
+
+
+def kendall(x: ArrayLike, y: ArrayLike, weights: ArrayLike | None = None) -> Any:
+    """Kendall's tau-b, where each point may count several times.
+
+    Args:
+        x, y: [n]; memory grows with n squared.
+        weights: how often each point counts, at least 0: [n], or [..., n] for several answers at once. None: once.
+
+    Returns:
+        From -1 to 1, [...]; NaN where all x or all y are equal.
+    """
+    x, y, w = _points(x, y, weights)
+    sx, sy = _order(x), _order(y)
+
+    def pairs(signs: Numbers) -> Numbers:
+        counted: Numbers = ((w @ signs) * w).sum(-1)
+        return counted
+
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return pairs(sx * sy) / np.sqrt(pairs(sx * sx) * pairs(sy * sy))
+
+
+def spearman(x: ArrayLike, y: ArrayLike, weights: ArrayLike | None = None) -> Any:
+    """Spearman's rank correlation, where each point may count several times; see `kendall`."""
+    x, y, w = _points(x, y, weights)
+    total = w.sum(-1, keepdims=True)
+
+    def centred(values: Numbers) -> Numbers:
+        ranks = w @ (0.5 - 0.5 * _order(values)).T  # equal values share the rank in their middle
+        return np.asarray(ranks - (w * ranks).sum(-1, keepdims=True) / total)
+
+    a, b = centred(x), centred(y)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return (w * a * b).sum(-1) / np.sqrt((w * a * a).sum(-1) * (w * b * b).sum(-1))
+
+
+def _points(x: ArrayLike, y: ArrayLike, weights: ArrayLike | None) -> tuple[Numbers, Numbers, Numbers]:
+    x, y = np.asarray(x, float), np.asarray(y, float)
+    if x.ndim != 1 or x.shape != y.shape:
+        raise ValueError(f"expected two lists of equal length, got shapes {list(x.shape)} and {list(y.shape)}")
+    if np.isnan(x).any() or np.isnan(y).any():
+        raise ValueError("expected numbers, got NaN among them")
+    return x, y, np.ones(len(x)) if weights is None else np.asarray(weights, float)
+
+
+def _order(values: Numbers) -> Numbers:
+    """For each pair 1, 0 or -1: whether the first is larger."""
+    return (values[:, None] > values).astype(float) - (values[:, None] < values)
+
+
+def _resamples(n: int) -> Numbers:
+    """How often each of n points occurs in each bootstrap sample: [BOOTSTRAP, n]."""
+    return np.random.default_rng(0).multinomial(n, np.full(n, 1 / n), BOOTSTRAP).astype(float)
+
+
+def _interval(samples: Numbers) -> list[float] | None:
+    defined = samples[~np.isnan(samples)]
+    return [float(edge) for edge in np.quantile(defined, [0.025, 0.975])] if len(defined) else None
+
+
+def _estimate(statistic: Callable[[Numbers], Any], n: int, weights: Numbers | None = None) -> dict[str, Any]:
+    """A statistic of weights [..., n] with its bootstrap interval."""
+    own = np.ones(n) if weights is None else weights
+    value = float(statistic(own))
+    interval = _interval(statistic(_resamples(n) * own)) if n >= 3 else None
+    return {"value": None if math.isnan(value) else value, "interval": interval}
 
 
 def rank_correlation(scores: Sequence[float], accuracies: Sequence[float]) -> dict[str, Any]:
@@ -28,26 +121,258 @@ def rank_correlation(scores: Sequence[float], accuracies: Sequence[float]) -> di
     Raises:
         ValueError: the lengths differ.
     """
-    from scipy import stats
-
     if len(scores) != len(accuracies):
         raise ValueError(f"expected as many accuracies as scores, got {len(accuracies)} and {len(scores)}")
-    result: dict[str, Any] = {"n": len(scores), "spearman": None, "kendall": None, "kendall_interval": None}
-    if len(scores) >= 3 and len(set(scores)) > 1 and len(set(accuracies)) > 1:
-        for name, function in (("spearman", stats.spearmanr), ("kendall", stats.kendalltau)):
-            value = float(function(scores, accuracies).statistic)
-            result[name] = None if math.isnan(value) else value
-        pairs = np.array([scores, accuracies], dtype=np.float64)
-        draws = np.random.default_rng(0).integers(0, len(scores), (BOOTSTRAP, len(scores)))
-        taus = [_tau(*pairs[:, draw]) for draw in draws]
-        defined = [tau for tau in taus if not math.isnan(tau)]
-        result["kendall_interval"] = np.quantile(defined, [0.025, 0.975]).tolist()
-    return result
+    n = len(scores)
+    if n < 3:
+        return {"n": n, "spearman": None, "kendall": None, "kendall_interval": None}
+    tau = _estimate(lambda w: kendall(scores, accuracies, w), n)
+    rho = float(spearman(scores, accuracies))
+    return {
+        "n": n,
+        "spearman": None if math.isnan(rho) else rho,
+        "kendall": tau["value"],
+        "kendall_interval": None if tau["value"] is None else tau["interval"],
+    }
 
 
-def _tau(x: NDArray[np.float64], y: NDArray[np.float64]) -> float:
-    """Kendall's tau-b; for a few points counting pairs is much faster than scipy's function."""
-    above = np.triu_indices(len(x), 1)
-    dx, dy = (np.sign(v[:, None] - v[None, :])[above] for v in (x, y))
-    scale = math.sqrt(np.count_nonzero(dx) * np.count_nonzero(dy))
-    return float(dx @ dy) / scale if scale else math.nan
+def agreement(scores: ArrayLike, accuracies: ArrayLike, weights: ArrayLike | None = None) -> dict[str, Any]:
+    """Spearman, Kendall tau-b and top-weighted tau, each with a bootstrap interval.
+
+    Args:
+        scores, accuracies: [n].
+        weights: how many candidates each point stands for, [n]; None: all points as many. The top-weighted tau has
+            no place for them and is left out then.
+
+    Returns:
+        For each name `value` and `interval`, [lowest, highest] of 95 % of the bootstrap samples; None where not
+        defined. The top-weighted tau (Vigna, 2015) counts an exchange of two points the more, the higher they rank.
+    """
+    x, y, _ = _points(scores, accuracies, None)
+    n = len(x)
+    own = None if weights is None else np.asarray(weights, float)
+    found = {
+        "spearman": _estimate(lambda w: spearman(x, y, w), n, own),
+        "kendall": _estimate(lambda w: kendall(x, y, w), n, own),
+    }
+    if own is None:
+        from scipy import stats
+
+        def top_weighted(x: Numbers, y: Numbers) -> float:
+            return float(stats.weightedtau(x, y).statistic) if len(set(x)) > 1 < len(set(y)) else math.nan
+
+        value = top_weighted(x, y) if n >= 2 else math.nan
+        draws = np.random.default_rng(0).integers(0, n, (BOOTSTRAP // 4, n)) if n >= 3 else []
+        samples = np.array([top_weighted(x[draw], y[draw]) for draw in draws])
+        found["top_weighted"] = {"value": None if math.isnan(value) else value, "interval": _interval(samples)}
+    return found
+
+
+def population_weights(scores: ArrayLike, population: ArrayLike, bucket: float) -> Numbers:
+    """How many candidates each network stands for that was drawn in buckets of the score.
+
+    Networks drawn evenly over the score flatter it, since most candidates have scores that are close together.
+
+    Args:
+        scores: of the networks, [n].
+        population: scores of all candidates.
+        bucket: width of the buckets, which begin at multiples of it.
+
+    Returns:
+        [n], with mean 1. Candidates in buckets without a network are stood for by nobody.
+
+    Raises:
+        ValueError: no candidate shares a bucket with a network.
+    """
+
+    def place(values: ArrayLike) -> NDArray[np.int64]:
+        return np.floor(np.asarray(values, float) / bucket + 1e-9).astype(np.int64)
+
+    own, everyone = place(scores), place(population)
+    weights = np.array([(everyone == b).sum() / (own == b).sum() for b in own], float)
+    if weights.sum() == 0:
+        raise ValueError("population: expected scores of the candidates that the networks were drawn from")
+    return weights / weights.mean()
+
+
+def score_noise(right_CN: NDArray[np.bool_]) -> float:
+    """Differences of two scores that are no more than the choice of validation images, with 95 % confidence.
+
+    Args:
+        right_CN: whether candidate c is right on image n.
+
+    Returns:
+        A difference of accuracies, from 0 to 1: 1.96 standard deviations of the difference of two candidates, whose
+        number of images on which only one of both is right is the mean over all pairs.
+    """
+    candidates, images = right_CN.shape
+    share = right_CN.mean(0)
+    disagree = 2 * float((share * (1 - share)).mean()) * candidates / max(1, candidates - 1)
+    return Z95 * math.sqrt(disagree / images)
+
+
+def regret(scores: ArrayLike, accuracies: ArrayLike) -> dict[str, float]:
+    """How much accuracy the best of the top 1, 5, 10 by score lacks to the best of all."""
+    x, y, _ = _points(scores, accuracies, None)
+    best_first = np.argsort(-x, kind="stable")
+    return {str(k): float(y.max() - y[best_first[:k]].max()) for k in TOPS if k < len(x)}
+
+
+def recall(scores: ArrayLike, accuracies: ArrayLike) -> dict[str, float]:
+    """Which share of the best 5, 10 and 10 % is among as many with the best scores."""
+    x, y, _ = _points(scores, accuracies, None)
+    sizes = {**{str(k): k for k in TOPS if k > 1}, "10 %": round(len(x) / 10)}
+    first, best = (np.argsort(-v, kind="stable").tolist() for v in (x, y))
+    return {name: len(set(first[:k]) & set(best[:k])) / k for name, k in sizes.items() if 1 < k < len(x)}
+
+
+def within_bands(scores: ArrayLike, accuracies: ArrayLike, by: ArrayLike) -> list[dict[str, Any]]:
+    """Kendall's tau within quarters of the networks, by accuracy or by size, the smallest first.
+
+    Returns:
+        For each `from` and `to` of what the bands are by, `n` and `kendall`.
+    """
+    x, y, _ = _points(scores, accuracies, None)
+    key = np.asarray(by, float)
+    bands = []
+    for part in np.array_split(np.argsort(key, kind="stable"), BANDS):
+        if len(part) >= 3:
+            tau = float(kendall(x[part], y[part]))
+            low, high = float(key[part].min()), float(key[part].max())
+            bands.append({"from": low, "to": high, "n": len(part), "kendall": None if math.isnan(tau) else tau})
+    return bands
+
+
+def ceiling(accuracies_nR: ArrayLike) -> dict[str, Any] | None:
+    """Kendall's tau between repeats of the same trainings with other seeds: no score can do better.
+
+    Args:
+        accuracies_nR: of n networks, R repeats each.
+
+    Returns:
+        The mean over all pairs of repeats, with its interval; None for a single repeat.
+    """
+    repeats = np.asarray(accuracies_nR, float)
+    if repeats.ndim != 2 or repeats.shape[1] < 2:
+        return None
+    pairs = [(a, b) for b in range(repeats.shape[1]) for a in range(b)]
+
+    def mean_tau(weights: Numbers) -> Any:
+        return np.mean([kendall(repeats[:, a], repeats[:, b], weights) for a, b in pairs], axis=0)
+
+    return _estimate(mean_tau, len(repeats))
+
+
+def trust(
+    scores: ArrayLike,
+    accuracies: ArrayLike,
+    sizes: Mapping[str, ArrayLike] | None = None,
+    *,
+    untrained: ArrayLike | None = None,
+    population: ArrayLike | None = None,
+    bucket: float = 0.05,
+    noise: float | None = None,
+) -> dict[str, Any]:
+    """Whether scores predict accuracies, by how much, and whether size alone would do.
+
+    Args:
+        scores: of n architectures, more is better.
+        accuracies: their stand-alone accuracies, [n], or [n, R] of R repeats.
+        sizes: what else might explain them, for instance ``{"params": ..., "macs": ...}``, each [n].
+        untrained: scores of the same architectures by a one-shot model that was not trained, [n].
+        population: scores of all candidates, where the n were drawn evenly in buckets of the score; see
+            `population_weights`.
+        bucket: width of those buckets.
+        noise: difference of two scores that means nothing; see `score_noise`.
+
+    Returns:
+        Everything as numbers, texts, lists and dicts:
+
+        - `n`, `repeats`;
+        - `as_drawn`, `population`: see `agreement`; the second re-weighted to all candidates, or None;
+        - `ceiling`: see `ceiling`;
+        - `floor`: for each size and for `untrained` Kendall's tau with the accuracies, as `value` and `interval`;
+        - `beyond`: for each of these, by how much the tau of the scores is larger, with the interval of the
+          difference over the same bootstrap samples;
+        - `partial`: Kendall's partial tau of scores and accuracies given each size;
+        - `size_bias`: Kendall's tau of each size with the scores;
+        - `regret`, `recall`, `bands`: see there;
+        - `noise`; and `verdict`, in words.
+
+    Raises:
+        ValueError: the lengths differ, or a number is NaN.
+    """
+    truth = np.asarray(accuracies, float)
+    if truth.ndim not in (1, 2):
+        raise ValueError(f"accuracies: expected [n] or [n, R], got shape {list(truth.shape)}")
+    mean = truth.mean(1) if truth.ndim == 2 else truth
+    x, y, _ = _points(scores, mean, None)
+    n = len(x)
+    others = {name: _points(values, mean, None)[0] for name, values in (sizes or {}).items()}
+    floors = others if untrained is None else {**others, "untrained": _points(untrained, mean, None)[0]}
+    weights = None if population is None else population_weights(x, population, bucket)
+
+    def difference(other: Numbers) -> dict[str, Any]:
+        return _estimate(lambda w: kendall(x, y, w) - kendall(other, y, w), n, weights)
+
+    def partial(size: Numbers) -> float | None:
+        xy, xs, ys = (
+            float(kendall(a, b, np.ones(n) if weights is None else weights)) for a, b in ((x, y), (x, size), (y, size))
+        )
+        rest = (1 - xs**2) * (1 - ys**2)
+        return (xy - xs * ys) / math.sqrt(rest) if rest > 0 else None
+
+    result: dict[str, Any] = {
+        "n": n,
+        "repeats": truth.shape[1] if truth.ndim == 2 else 1,
+        "as_drawn": agreement(x, y),
+        "population": None if weights is None else agreement(x, y, weights),
+        "ceiling": ceiling(truth),
+        "floor": {name: _estimate(lambda w, v=v: kendall(v, y, w), n, weights) for name, v in floors.items()},
+        "beyond": {name: difference(v) for name, v in floors.items()},
+        "partial": {name: partial(v) for name, v in others.items()},
+        "size_bias": {name: _estimate(lambda w, v=v: kendall(v, x, w), n, weights) for name, v in others.items()},
+        "regret": regret(x, y),
+        "recall": recall(x, y),
+        "bands": {"accuracy": within_bands(x, y, y), **{k: within_bands(x, y, v) for k, v in others.items()}},
+        "noise": noise,
+    }
+    return {**result, "verdict": verdict(result)}
+
+
+def verdict(result: Mapping[str, Any]) -> str:
+    """What `trust` found, in words; the rules are ours.
+
+    Fewer than `FEW` networks allow none. Scores mislead, or show nothing, where the interval of tau (re-weighted to
+    all candidates where that is known) lies below 0, or holds it. They say no more than size does unless the interval
+    of the difference of both taus lies above 0. Otherwise they predict.
+    """
+    n, tau = result["n"], (result["population"] or result["as_drawn"])["kendall"]
+    if n < FEW:
+        return f"No verdict: {n} networks are too few; at least {FEW} have to be trained."
+    if tau["value"] is None or tau["interval"] is None:
+        return "No verdict: all scores, or all accuracies, are equal."
+    low, high = tau["interval"]
+    sizes = {
+        name: floor for name, floor in result["floor"].items() if name != "untrained" and floor["value"] is not None
+    }
+    strongest = max(sizes, key=lambda name: sizes[name]["value"], default=None)
+    said = f"tau {tau['value']:.2f} ({low:.2f} to {high:.2f})"
+    beside = []
+    if result["ceiling"] is not None and result["ceiling"]["value"] is not None:
+        beside.append(f"ceiling {result['ceiling']['value']:.2f}")
+    if strongest is not None:
+        beside.append(f"size alone {sizes[strongest]['value']:.2f} ({strongest})")
+    figures = ", ".join([said, *beside])
+    beyond = result["beyond"][strongest]["interval"] if strongest is not None else None
+    if high < 0:
+        words = f"Scores mislead: {figures}. The better the score, the worse the network."
+    elif low <= 0:
+        words = f"No evidence that scores predict: {figures}."
+    elif beyond is not None and beyond[0] <= 0:
+        words = f"These scores say no more than size does: {figures}."
+    else:
+        words = f"Scores predict: {figures}."
+    if result["noise"] is not None:
+        words += f" Differences under {100 * result['noise']:.1f} points of score are noise."
+    return words
