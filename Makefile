@@ -1,4 +1,4 @@
-# make demo   environment, data, and the four steps on Fashion-MNIST
+# make demo   environment, data, the four steps on Fashion-MNIST, what the ranking is worth, and a page about it
 # make test   environment, and every check
 PYTHON ?= python3
 VENV ?= .venv
@@ -13,6 +13,8 @@ TORCH_INDEX ?=
 
 demo: environment data
 	$(BIN)/supernet run fashion-quick --out $(RUNS)/fashion-quick
+	$(BIN)/supernet analyze $(RUNS)/fashion-quick
+	$(BIN)/supernet report $(RUNS)/fashion-quick
 
 test: environment check
 	$(BIN)/python -m pytest -n 2

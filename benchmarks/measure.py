@@ -10,6 +10,7 @@ import argparse
 import json
 import platform
 import statistics
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -77,12 +78,13 @@ def ratios(ways: dict[str, Callable[[], object]], rounds: int) -> dict[str, Any]
         Median, smallest and largest ratio for each of the others, and median seconds of all.
     """
     with watching() as watch:
-        for work in ways.values():
-            work()
         times: dict[str, list[float]] = {name: [] for name in ways}
-        for _ in range(rounds):
+        for turn in range(1 + rounds):
             for name, work in ways.items():
-                times[name].append(seconds(work, watch))
+                took = seconds(work, watch)
+                print(f"turn {turn} of {rounds}, {name}: {took:.3f} s", file=sys.stderr, flush=True)
+                if turn:
+                    times[name].append(took)
         share = watch.still / (time.perf_counter() - watch.began)
     *others, ours = ways
     found: dict[str, Any] = {}

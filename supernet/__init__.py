@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from supernet.data import from_arrays
     from supernet.layers import Choose, Depth, adapter
     from supernet.model import build, extract, from_network
-    from supernet.search import finalists, score
+    from supernet.scoring import score
+    from supernet.search import finalists
     from supernet.space import Architecture, ArchitectureError, Choice, Space
     from supernet.steps import load
     from supernet.train import fit
@@ -39,7 +40,7 @@ _HOME = {
     "from_arrays": "data",
     "from_network": "model",
     "load": "steps",
-    "score": "search",
+    "score": "scoring",
     "spaces": "",
     "value": "values",
 }

@@ -156,16 +156,17 @@ def agreement(scores: ArrayLike, accuracies: ArrayLike, weights: ArrayLike | Non
         "kendall": _estimate(lambda w: kendall(x, y, w), n, own),
     }
     if own is None:
-        from scipy import stats
-
-        def top_weighted(x: Numbers, y: Numbers) -> float:
-            return float(stats.weightedtau(x, y).statistic) if len(set(x)) > 1 < len(set(y)) else math.nan
-
-        value = top_weighted(x, y) if n >= 2 else math.nan
-        draws = np.random.default_rng(0).integers(0, n, (BOOTSTRAP // 4, n)) if n >= 3 else []
-        samples = np.array([top_weighted(x[draw], y[draw]) for draw in draws])
-        found["top_weighted"] = {"value": None if math.isnan(value) else value, "interval": _interval(samples)}
+        value = _top_weighted(x, y)
+        draws = np.random.default_rng(0).integers(0, n, (BOOTSTRAP // 4 if n >= 3 else 0, n))
+        interval = _interval(np.array([_top_weighted(x[draw], y[draw]) for draw in draws]))
+        found["top_weighted"] = {"value": None if math.isnan(value) else value, "interval": interval}
     return found
+
+
+def _top_weighted(x: Numbers, y: Numbers) -> float:
+    from scipy import stats
+
+    return float(stats.weightedtau(x, y).statistic) if len(set(x)) > 1 < len(set(y)) else math.nan
 
 
 def population_weights(scores: ArrayLike, population: ArrayLike, bucket: float) -> Numbers:
@@ -192,7 +193,7 @@ def population_weights(scores: ArrayLike, population: ArrayLike, bucket: float) 
     weights = np.array([(everyone == b).sum() / (own == b).sum() for b in own], float)
     if weights.sum() == 0:
         raise ValueError("population: expected scores of the candidates that the networks were drawn from")
-    return weights / weights.mean()
+    return np.asarray(weights / weights.mean())
 
 
 def score_noise(right_CN: NDArray[np.bool_]) -> float:
@@ -269,8 +270,7 @@ def trust(
     sizes: Mapping[str, ArrayLike] | None = None,
     *,
     untrained: ArrayLike | None = None,
-    population: ArrayLike | None = None,
-    bucket: float = 0.05,
+    weights: ArrayLike | None = None,
     noise: float | None = None,
 ) -> dict[str, Any]:
     """Whether scores predict accuracies, by how much, and whether size alone would do.
@@ -280,9 +280,8 @@ def trust(
         accuracies: their stand-alone accuracies, [n], or [n, R] of R repeats.
         sizes: what else might explain them, for instance ``{"params": ..., "macs": ...}``, each [n].
         untrained: scores of the same architectures by a one-shot model that was not trained, [n].
-        population: scores of all candidates, where the n were drawn evenly in buckets of the score; see
-            `population_weights`.
-        bucket: width of those buckets.
+        weights: how many candidates each of the n stands for, where they were drawn evenly in buckets of the score;
+            see `population_weights`.
         noise: difference of two scores that means nothing; see `score_noise`.
 
     Returns:
@@ -310,15 +309,16 @@ def trust(
     n = len(x)
     others = {name: _points(values, mean, None)[0] for name, values in (sizes or {}).items()}
     floors = others if untrained is None else {**others, "untrained": _points(untrained, mean, None)[0]}
-    weights = None if population is None else population_weights(x, population, bucket)
+    w = None if weights is None else np.asarray(weights, float)
+
+    def tau(a: Numbers, b: Numbers) -> dict[str, Any]:
+        return _estimate(lambda each: kendall(a, b, each), n, w)
 
     def difference(other: Numbers) -> dict[str, Any]:
-        return _estimate(lambda w: kendall(x, y, w) - kendall(other, y, w), n, weights)
+        return _estimate(lambda each: kendall(x, y, each) - kendall(other, y, each), n, w)
 
     def partial(size: Numbers) -> float | None:
-        xy, xs, ys = (
-            float(kendall(a, b, np.ones(n) if weights is None else weights)) for a, b in ((x, y), (x, size), (y, size))
-        )
+        xy, xs, ys = (float(kendall(a, b, w)) for a, b in ((x, y), (x, size), (y, size)))
         rest = (1 - xs**2) * (1 - ys**2)
         return (xy - xs * ys) / math.sqrt(rest) if rest > 0 else None
 
@@ -326,12 +326,12 @@ def trust(
         "n": n,
         "repeats": truth.shape[1] if truth.ndim == 2 else 1,
         "as_drawn": agreement(x, y),
-        "population": None if weights is None else agreement(x, y, weights),
+        "population": None if w is None else agreement(x, y, w),
         "ceiling": ceiling(truth),
-        "floor": {name: _estimate(lambda w, v=v: kendall(v, y, w), n, weights) for name, v in floors.items()},
+        "floor": {name: tau(v, y) for name, v in floors.items()},
         "beyond": {name: difference(v) for name, v in floors.items()},
         "partial": {name: partial(v) for name, v in others.items()},
-        "size_bias": {name: _estimate(lambda w, v=v: kendall(v, x, w), n, weights) for name, v in others.items()},
+        "size_bias": {name: tau(v, x) for name, v in others.items()},
         "regret": regret(x, y),
         "recall": recall(x, y),
         "bands": {"accuracy": within_bands(x, y, y), **{k: within_bands(x, y, v) for k, v in others.items()}},

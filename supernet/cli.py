@@ -15,7 +15,7 @@ import sqlite3
 import sys
 import textwrap
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields, replace
 from functools import partial
@@ -35,6 +35,7 @@ SHORT = {
     "--precision": "--runtime.precision",
     "--model": "--space.name",
     "--exhaustive": "--search.exhaustive=true",
+    "--score": "--search.score",
 }
 OWN = "own-network"
 """The recipe of a run with `--model` where none is named."""
@@ -52,6 +53,10 @@ step by step, on a run folder (each continues where it was):
   search DIR               score candidates with its weights, choose finalists
   retrain DIR              train the finalists from scratch, then test them
   show DIR                 print the result again
+  analyze DIR              say what the ranking is worth: train networks drawn
+                           evenly over the score, and compare
+  analyze FILE.csv         the same for scores and accuracies of your own
+  report DIR               one page of HTML about a finished run
   score DIR --architectures FILE --out FILE.csv
                            score architectures given one a line as text
 what there is:
@@ -68,6 +73,14 @@ DESCRIPTIONS = {
     "train": "Trains the one-shot model.",
     "search": "Scores candidates with the weights of the one-shot model and chooses finalists.",
     "retrain": "Trains the finalists from scratch, then tests them once.",
+    "analyze": "Says what the ranking of a run is worth: trains networks drawn evenly over the score, and compares. "
+    "With --truth it takes published accuracies, with FILE.csv in place of DIR numbers of your own "
+    "(columns score, accuracy, accuracy_2 ..., and any sizes).",
+}
+ANALYZE_OPTIONS = {
+    "--sweep": "dropout rates, as in 1e-6,0.01,0.3: trains a one-shot model for each, and compares how well they rank",
+    "--truth": "CSV file with a column architecture and published accuracies: correlate with these, train nothing",
+    "--column": "the column of these accuracies",
 }
 
 
@@ -105,6 +118,8 @@ def _command(words: list[str]) -> None:
     commands: dict[str, Callable[[list[str]], None]] = {
         "run": _run,
         **{step: partial(_step, step) for step in STEP_NAMES},
+        "analyze": _analyze,
+        "report": _report,
         "show": _show,
         "score": _score,
         "space": _space,
@@ -145,7 +160,7 @@ def _run(words: list[str]) -> None:
     prepared = _prepare("run", words)
     if prepared is None:
         return
-    folder, as_json = prepared
+    folder, as_json, _ = prepared
     for step in STEP_NAMES:
         _do(step, folder)
     _print_result(folder, as_json)
@@ -155,7 +170,7 @@ def _step(step: str, words: list[str]) -> None:
     prepared = _prepare(step, words)
     if prepared is None:
         return
-    folder, as_json = prepared
+    folder, as_json, _ = prepared
     did = _do(step, folder)
     if step == "retrain":
         _print_result(folder, as_json)
@@ -182,6 +197,78 @@ def _is_helper() -> bool:
     from torch import distributed
 
     return distributed.is_available() and distributed.is_initialized() and distributed.get_rank() > 0
+
+
+def _analyze(words: list[str]) -> None:
+    from supernet.describe import print_trust
+
+    if words and words[0].endswith(".csv"):
+        parser = _parser("analyze FILE.csv [--json]", DESCRIPTIONS["analyze"])
+        parser.add_argument("file", help="CSV file with columns score, accuracy (accuracy_2, ...), and any sizes")
+        parser.add_argument("--json", action="store_true", help="print the result as JSON on stdout")
+        given = _parse(parser, words)
+        from supernet.analyze import analyze_file
+
+        found = analyze_file(Path(given["file"]))
+        print(json.dumps(found)) if given["json"] else print_trust(found["trust"])
+        return
+    if not any(word in ("-h", "--help") for word in words):
+        _refuse_new_folder(words)
+    prepared = _prepare("analyze", words, ANALYZE_OPTIONS)
+    if prepared is None:
+        return
+    folder, as_json, own = prepared
+    if (own["--truth"] is None) != (own["--column"] is None):
+        raise ValueError("--truth and --column: expected both or none of them")
+    rates = [float(rate) for rate in _rates(own["--sweep"])]
+    from supernet.analyze import analyze_step, analyze_truth
+    from supernet.runs import open_run
+    from supernet.runtime import start
+
+    with _watch("analyze") as watch:
+        if own["--truth"] is not None:
+            found = analyze_truth(folder, Path(own["--truth"]), own["--column"] or "", watch)
+        else:
+            runtime = start(open_run(folder).runtime)
+            if runtime.rank > 0:
+                return
+            found = analyze_step(folder, runtime.alone(), watch, rates)
+    print(f"analyze: done ({folder / 'analysis.json'})", file=sys.stderr)
+    print(json.dumps(found)) if as_json else print_trust(found["trust"], found)
+
+
+def _report(words: list[str]) -> None:
+    parser = _parser(
+        "report DIR [--json]", "Writes report.html about a finished run, from its files only; analyze it first."
+    )
+    parser.add_argument("dir", help="run folder")
+    parser.add_argument("--json", action="store_true", help="print as JSON where the page is")
+    given = _parse(parser, words)
+    from supernet.report import write_report
+
+    page = write_report(Path(given["dir"]))
+    print(json.dumps({"report": str(page)}) if given["json"] else page)
+
+
+def _refuse_new_folder(words: list[str]) -> None:
+    """Unlike the steps, an analysis needs a run that is there."""
+    from supernet.runs import open_run
+
+    folder = next((word for word in words if not word.startswith("-")), None)
+    if folder is not None:
+        open_run(Path(folder))
+
+
+def _rates(text: str | None) -> list[str]:
+    words = [] if text is None else text.split(",")
+    for word in words:
+        try:
+            fits = 0 <= float(word) < 1
+        except ValueError:
+            fits = False
+        if not fits:
+            raise ValueError(f"--sweep: expected dropout rates from 0 to below 1, as in 1e-6,0.01,0.3; got {text!r}")
+    return words
 
 
 def _show(words: list[str]) -> None:
@@ -351,11 +438,19 @@ def _parse(parser: ArgumentParser, words: list[str], hints: dict[str, Any] | Non
         raise ConfigError(f"{text} ({parser.format_usage().strip()})") from None
 
 
-def _prepare(command: str, words: list[str]) -> tuple[Path, bool] | None:
+def _prepare(
+    command: str, words: list[str], own: Mapping[str, str] | None = None
+) -> tuple[Path, bool, dict[str, str | None]] | None:
     """Reads folder, recipe and settings; makes the run folder, or checks that its configuration is the same.
 
+    Args:
+        command: whose words they are.
+        words: of the command line.
+        own: options of this command only, with their help.
+
     Returns:
-        The folder, and whether JSON is asked for; None where only the settings were to be printed.
+        The folder, whether JSON is asked for, and the values of the command's own options; None where only the settings
+        were to be printed.
     """
     from supernet.config import Config, check_config, from_dict, read_settings, setting_hints, to_yaml
     from supernet.files import absolute, is_function
@@ -381,9 +476,12 @@ def _prepare(command: str, words: list[str]) -> tuple[Path, bool] | None:
     parser.add_argument(
         "--exhaustive", action="store_true", help="score all on all: short for --search.exhaustive true"
     )
+    parser.add_argument("--score", help="short for --search.score: 'metric', or 'kl', which needs no labels")
     parser.add_argument(
         "--model", help="short for --space.name: FILE.py:FUNCTION that returns your network with choices"
     )
+    for option, text in (own or {}).items():
+        parser.add_argument(option, help=text)
     parser.add_class_arguments(Config)
     for action in parser._actions:
         if action.help == "Path to a configuration file.":  # each part may come from a file; not worth the space
@@ -428,7 +526,7 @@ def _prepare(command: str, words: list[str]) -> tuple[Path, bool] | None:
     if folder is None:
         raise ValueError(f"expected a run folder: supernet {usage}")
     create_run(folder, config)
-    return folder, given["json"]
+    return folder, given["json"], {option: given[option.removeprefix("--")] for option in own or ()}
 
 
 def _long(words: list[str]) -> list[str]:

@@ -26,6 +26,7 @@ from supernet.search import SearchConfig
 from supernet.sources import check as check_data
 from supernet.space import Space
 from supernet.spaces import SPACES
+from supernet.study import AnalysisConfig
 from supernet.task import TaskConfig, loss_of, metric_of
 from supernet.train import TrainConfig
 from supernet.trees import zeros
@@ -76,6 +77,9 @@ class Config:
 
     retrain: RetrainConfig = field(default_factory=RetrainConfig)
     """Step 4."""
+
+    analysis: AnalysisConfig = field(default_factory=AnalysisConfig)
+    """What the ranking is worth: `supernet analyze`."""
 
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
     """Device, precision, processes."""
@@ -148,7 +152,11 @@ def check_config(config: Config) -> None:
     """
     check_data(config.data)
     loss_of(config.task), metric_of(config.task)
-    for part, train in (("train", config.train), ("retrain.train", config.retrain.train)):
+    for part, train in (
+        ("train", config.train),
+        ("retrain.train", config.retrain.train),
+        ("analysis.train", config.analysis.train),
+    ):
         if train.label_smoothing and config.task.loss != "cross-entropy":
             raise ConfigError(f"{part}.label_smoothing: expected 0 with task.loss {config.task.loss}")
     if is_function(config.space.name):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import textwrap
 from collections.abc import Sequence
 from typing import Any
@@ -81,13 +82,14 @@ def print_space(facts: dict[str, Any]) -> None:
     print(f"an architecture as text:\n{facts['example']}")
 
 
-def print_result(result: dict[str, Any]) -> None:
-    """Prints the groups as in the paper's Table 1, the winner, and how the two rankings agree."""
-    groups, metric = result["groups"], result.get("metric", "accuracy")
-    name_of_metric = metric.rpartition(":")[2]
-    form = ("%", 0.01, 2) if metric == "accuracy" else (name_of_metric, 1, 4)
+def result_rows(result: dict[str, Any]) -> list[tuple[str, ...]]:
+    """The groups as in the paper's Table 1: a head, and a row for each."""
+    groups = result["groups"]
+    form = _metric_form(result)
     titles = {"params": "params", "macs": "MACs", "score": "score", "validation": "valid.", "test": "test"}
     forms = dict.fromkeys(("score", "validation", "test"), form)
+    if result.get("score", "metric") != "metric":
+        forms["score"] = ("nats", 1, 3)
     for name in ("params", "macs"):
         forms[name] = _unit([row[name]["mean"] for row in groups.values()])
 
@@ -99,23 +101,45 @@ def print_result(result: dict[str, Any]) -> None:
         return mean if row["networks"] == 1 else f"{mean} ± {row[name]['deviation'] / scale:.{digits}f}"
 
     table = [("group", "n", *(f"{title} ({forms[name][0]})" for name, title in titles.items()))]
-    table += [(group, str(row["networks"]), *(cell(row, name) for name in titles)) for group, row in groups.items()]
-    _print_table(table)
-    _print_text(
-        "mean ± standard deviation over the n networks of a group; score: of the one-shot model on the validation "
-        "split; valid. and test: of the networks trained from scratch"
-    )
+    return table + [
+        (group, str(row["networks"]), *(cell(row, name) for name in titles)) for group, row in groups.items()
+    ]
+
+
+def winner_text(result: dict[str, Any]) -> str | None:
+    """Who won, by what, and how well; None where there is nobody, as with All On alone."""
     winner = result["networks"][0] if result["networks"] else {}
-    if "rank" in winner:  # All On alone has none
-        by = f"validation {name_of_metric}" if winner["validation"] else "one-shot score"
-        means = {name: sum(winner[name]) / len(winner[name]) for name in ("validation", "test") if winner[name]}
-        sign = "%" if form[0] == "%" else ""
-        accuracies = ", ".join(f"{name} {value / form[1]:.{form[2]}f}{sign}" for name, value in means.items())
-        unit, scale, digits = _unit([winner["params"]])
-        _print_text(
-            f"winner by {by}: {winner['id']} ({winner['params'] / scale:.{digits}f} {unit} parameters, {accuracies})"
-        )
-        print(f"  {winner['architecture']}")  # on one line, to be copied
+    if "rank" not in winner:
+        return None
+    metric, scale, digits = _metric_form(result)
+    name_of_metric = result.get("metric", "accuracy").rpartition(":")[2]
+    by = f"validation {name_of_metric}" if winner["validation"] else "one-shot score"
+    means = {name: sum(winner[name]) / len(winner[name]) for name in ("validation", "test") if winner[name]}
+    sign = "%" if metric == "%" else ""
+    accuracies = ", ".join(f"{name} {value / scale:.{digits}f}{sign}" for name, value in means.items())
+    unit, size, places = _unit([winner["params"]])
+    return f"winner by {by}: {winner['id']} ({winner['params'] / size:.{places}f} {unit} parameters, {accuracies})"
+
+
+def _metric_form(result: dict[str, Any]) -> tuple[str, float, int]:
+    metric = result.get("metric", "accuracy")
+    return ("%", 0.01, 2) if metric == "accuracy" else (metric.rpartition(":")[2], 1, 4)
+
+
+def print_result(result: dict[str, Any]) -> None:
+    """Prints the groups as in the paper's Table 1, the winner, and how the two rankings agree."""
+    name_of_metric = result.get("metric", "accuracy").rpartition(":")[2]
+    by_metric = result.get("score", "metric") == "metric"
+    _print_table(result_rows(result))
+    _print_text(
+        "mean ± standard deviation over the n networks of a group; score: of the one-shot model on "
+        + ("the validation split" if by_metric else "training examples, without labels: negative divergence")
+        + "; valid. and test: of the networks trained from scratch"
+    )
+    text = winner_text(result)
+    if text is not None:
+        _print_text(text)
+        print(f"  {result['networks'][0]['architecture']}")  # on one line, to be copied
     agreement = result["rank_correlation"]
     if agreement["kendall"] is not None:
         _print_text(
@@ -125,6 +149,69 @@ def print_result(result: dict[str, Any]) -> None:
             f"Spearman {agreement['spearman']:.2f}; the finalists are no random sample of the candidates"
         )
     _print_text(f"the test split was opened once, at {result['test_split']['opened']}")
+
+
+def trust_rows(found: dict[str, Any], more: dict[str, Any] | None = None) -> list[tuple[str, ...]]:
+    """The figures behind a verdict: a head, and a row for each; arguments as for `print_trust`."""
+    more = more or {}
+
+    def figures(name: str, estimate: dict[str, Any] | None) -> tuple[str, ...]:
+        if estimate is None or estimate["value"] is None:
+            return name, "-", "-"
+        low, high = estimate["interval"] or (math.nan, math.nan)
+        return name, f"{estimate['value']:.2f}", f"{low:.2f} to {high:.2f}"
+
+    rows: list[tuple[str, ...]] = [("rank correlation", "value", "95 % interval")]
+    for kind, title in (("as_drawn", "as drawn"), ("population", "all candidates")):
+        names = {"spearman": "Spearman", "kendall": "Kendall tau-b", "top_weighted": "top-weighted tau"}
+        rows += [figures(f"{names[name]}, {title}", estimate) for name, estimate in (found[kind] or {}).items()]
+    rows += [figures("ceiling: tau between repeats", found["ceiling"])]
+    rows += [figures(f"floor: tau of {name}", estimate) for name, estimate in found["floor"].items()]
+    rows += [figures(f"tau beyond {name}", estimate) for name, estimate in found["beyond"].items()]
+    if more.get("divergence"):
+        rows += [figures("Spearman, divergence and score", more["divergence"]["with_score"]["spearman"])]
+        rows += [figures("Spearman, divergence and accuracy", more["divergence"]["with_accuracy"]["spearman"])]
+    return rows + [
+        figures(f"Kendall tau-b at dropout rate {row['rate']:g}", row["agreement"]["kendall"])
+        for row in more.get("sweep", ())
+    ]
+
+
+def comparison_lines(more: dict[str, Any]) -> list[str]:
+    """Whether the groups of finalists differ, one line for each pair; `more` as for `print_trust`."""
+    lines = []
+    for row in (more.get("groups") or {}).get("differences", ()):
+        if row["p"] is not None:
+            first, second = (f"{g} ({n})" for g, n in zip(row["groups"], row["networks"], strict=True))
+            low, high = row["interval"]
+            lines.append(
+                f"test, {first} less {second} networks: {row['difference']:+.4f} ({low:+.4f} to {high:+.4f}), Welch's "
+                f"p {row['p']:.2g}"
+            )
+    return lines
+
+
+def print_trust(found: dict[str, Any], more: dict[str, Any] | None = None) -> None:
+    """Prints the verdict, and the figures behind it.
+
+    Args:
+        found: of `supernet.analysis.trust`.
+        more: the whole of `analysis.json`, where there is one.
+    """
+    more = more or {}
+    _print_text(found["verdict"])
+    print()
+    _print_table(trust_rows(found, more))
+    regrets = ", ".join(f"{value:.4g} for the best of the top {k}" for k, value in found["regret"].items())
+    if regrets:
+        _print_text(f"regret (what the best of all has more): {regrets}")
+    if more.get("best_rate") is not None:
+        _print_text(f"best dropout rate: {more['best_rate']:g}")
+    for line in comparison_lines(more):
+        _print_text(line)
+    for row in more.get("diagnosis", ()):
+        if row["found"]:
+            _print_text(f"diagnosis: {row['name']} ({row['rule']}): {row['advice']}")
 
 
 def _unit(values: list[float]) -> tuple[str, float, int]:

@@ -81,15 +81,36 @@ def read_json(path: Path, keys: Iterable[str] = ()) -> dict[str, Any]:
     Raises:
         ValueError: it is damaged; the message names it.
     """
+    value: dict[str, Any] = _read_json(path, dict, "object")
+    if missing := [key for key in keys if key not in value]:
+        raise _damaged(path, f"it has no {missing[0]!r}")
+    return value
+
+
+def read_records(path: Path) -> list[dict[str, Any]]:
+    """Reads a JSON file that holds a list of objects.
+
+    Raises:
+        ValueError: it is damaged; the message names it.
+    """
+    value: list[dict[str, Any]] = _read_json(path, list, "list of objects")
+    if not all(isinstance(record, dict) for record in value):
+        raise _damaged(path, "no list of objects")
+    return value
+
+
+def _read_json(path: Path, kind: type, what: str) -> Any:
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(value, dict):
-            raise ValueError("no object")
-        if missing := [key for key in keys if key not in value]:
-            raise ValueError(f"it has no {missing[0]!r}")
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path} is damaged ({error}): delete it and run the step again") from None
+        raise _damaged(path, str(error)) from None
+    if not isinstance(value, kind):
+        raise _damaged(path, f"no {what}")
     return value
+
+
+def _damaged(path: Path, why: str) -> ValueError:
+    return ValueError(f"{path} is damaged ({why}): delete it and run the step again")
 
 
 def write_weights(path: Path, module: nn.Module) -> None:

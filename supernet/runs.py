@@ -8,6 +8,7 @@
 | `train/model.safetensors` | train | weights of the one-shot model; its presence says that the step is done |
 | `train/history.json` | train | training curve |
 | `train/paths.npy` | train | live_GP of every step, packed bits: uint8 [steps, G, ceil(P / 8)] |
+| `train/snapshots/STEP.safetensors` | train | weights on the way, for the course of the divergence |
 | `train/checkpoint.pt` | train | state of a training under way |
 | `candidates.sqlite` | search | every candidate with its score and its costs |
 | `finalists.drawn.json` | search | finalists that are not all scored on everything yet |
@@ -15,6 +16,10 @@
 | `retrain/ID/REPEAT/` | retrain | `result.json`, `weights.safetensors` of one training |
 | `retrain/test_opened.json` | retrain | when and for which networks the test split was opened |
 | `results.json` | retrain | groups and networks with score, validation and test accuracy; the run is done |
+| `analysis/networks/ID/REPEAT/` | analyze | `result.json`, `weights.safetensors` of one short training |
+| `analysis/sweep/RATE/` | analyze | `model.safetensors` of the one-shot model trained at this dropout rate |
+| `analysis.json` | analyze | what the ranking is worth: every number and every point |
+| `report.html` | report | one page about the run |
 
 Every file is written whole or not at all.
 """
@@ -36,7 +41,12 @@ from supernet.files import read_json, write_atomically, write_json
 from supernet.runtime import cores
 from supernet.tune import Tuning
 
-DONE = {"train": "train/model.safetensors", "search": "finalists.json", "retrain": "results.json"}
+DONE = {
+    "train": "train/model.safetensors",
+    "search": "finalists.json",
+    "retrain": "results.json",
+    "analyze": "analysis.json",
+}
 """The steps on a run folder, in order, with the file that each writes last."""
 
 
@@ -50,8 +60,9 @@ class RunError(ValueError):
 def create_run(folder: Path, config: Config) -> None:
     """Makes a run folder, or accepts the one that is there if it has the same configuration.
 
-    Device and processes (`runtime`) may change: a run moves from one machine to another. So may `retrain`, for instance
-    after a network diverged, until the test split is opened; networks trained before are set aside.
+    Device and processes (`runtime`) may change: a run moves from one machine to another. So may `analysis`, and
+    `retrain`, for instance after a network diverged, until the test split is opened; networks trained before are set
+    aside.
 
     Raises:
         RunError: the folder has another configuration in which work was done already, or is of something else.
@@ -62,13 +73,17 @@ def create_run(folder: Path, config: Config) -> None:
         changed = [text for text in differing if not text.startswith("runtime.")]
         begun = {entry.name for entry in folder.iterdir()} - {"config.yaml", "data.json", "environment.json"}
         tested = (folder / "retrain" / "test_opened.json").exists()
-        if changed and begun and (tested or not all(text.startswith("retrain.") for text in changed)):
+        free = ("analysis.",) if tested else ("analysis.", "retrain.")
+        if changed and begun and not all(text.startswith(free) for text in changed):
             raise RunError(
                 f"{folder} was made with another configuration ({'; '.join(changed)}): choose another folder, or "
                 "delete this one"
             )
         if changed and begun:
-            _set_aside(folder / "retrain")
+            for part in ("retrain", "analysis"):
+                if any(text.startswith(f"{part}.") for text in changed):
+                    _set_aside(folder / part)
+            (folder / "analysis.json").unlink(missing_ok=True)
         elif changed:  # a first try that found its data or device wanting must not stand in the way of the second
             (folder / "data.json").unlink(missing_ok=True)
         if not differing:
@@ -103,7 +118,10 @@ def open_run(folder: Path) -> Config:
         for word in name.split("."):
             part = part.get(word, MISSING)
             if part is MISSING:
-                raise RunError(f"{path} is damaged (it has no {name}): take another folder, or delete this one")
+                raise RunError(
+                    f"{path} is of another version, or damaged (it has no {name}): take another folder, or delete "
+                    "this one"
+                )
     return read_yaml(path)
 
 

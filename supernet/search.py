@@ -10,32 +10,33 @@ import itertools
 import math
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.nn import functional as F
 
 from supernet.cost import CostTable
 from supernet.model import OneShot
-from supernet.quick import quick
 from supernet.race import packed, stages, survivors, unpacked
 from supernet.randomness import stream
 from supernet.runtime import Runtime
+from supernet.scoring import in_whole_ghost_batches, outputs_of
 from supernet.space import Architecture, Space
 from supernet.task import Loss, Metric, accuracy, number_of
 from supernet.train import Interrupted, Progress
-from supernet.trees import in_full_precision, join_rows, rows, take_rows
+from supernet.trees import take_rows
 
 WITHOUT_NUMBER = 500
 """Candidates where no number is asked for."""
 
 COMMIT_SECONDS = 2.0
-"""A killed search loses at most this much work."""
+"""A killed search loses at most this much work, and what is being scored."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,8 +47,16 @@ class SearchConfig:
     """Distinct architectures drawn uniformly and scored; at most the size of the space. None: 500, or the whole space
     where it is smaller."""
 
+    score: Literal["metric", "kl"] = "metric"
+    """'metric': the task's metric on the validation split. 'kl': closeness to the outputs with almost everything on, on
+    training examples without their labels (paper, section 5)."""
+
+    references: int = 8
+    """Reference architectures for the score 'kl' (the paper does not say how many)."""
+
     images: int | None = None
-    """Validation examples for each score, the same random ones for all candidates; None for the whole split."""
+    """Examples for each score, the same random ones for all candidates; None for the whole validation split, or for the
+    paper's 64 with 'kl'."""
 
     exhaustive: bool = False
     """Score every candidate on all of these examples. Otherwise candidates race (ours): all begin on a few, and who
@@ -84,6 +93,7 @@ class SearchConfig:
         least = {
             "candidates": 1,
             "images": 1,
+            "references": 1,
             "ghost_size": 2,
             "ghosts_per_forward": 1,
             "top": 0,
@@ -123,92 +133,6 @@ class Candidate:
     params: int
     weights: int
     macs: int
-
-
-def in_whole_ghost_batches(examples: Any, ghost_size: int) -> int:
-    """How many of the examples are scored: those that fill ghost batches."""
-    return rows(examples) // ghost_size * ghost_size
-
-
-def score(
-    model: OneShot,
-    architectures: Sequence[Architecture],
-    examples: Any,
-    targets: Any,
-    *,
-    runtime: Runtime,
-    loss: Loss = F.cross_entropy,
-    metric: Metric = accuracy,
-    ghost_size: int = 32,
-    ghosts_per_forward: int | None = None,
-) -> Iterator[tuple[float, float]]:
-    """Scores architectures with the weights of the one-shot model, one after the other.
-
-    Every architecture sees the same examples in the same ghost batches, with the statistics of each ghost batch. The
-    examples that do not fill a last ghost batch are left out. Weights, buffers and the mode of the model stay as they
-    are, so no score depends on another.
-
-    Args:
-        model: the one-shot model.
-        architectures: what to score, in this order.
-        examples: N examples on the model's device.
-        targets: their targets, for instance classes, int64 [N].
-        runtime: device and precision.
-        loss: of outputs and targets, the mean over examples.
-        metric: of the outputs and targets of all examples at once; more is better.
-        ghost_size: examples that share batch statistics.
-        ghosts_per_forward: ghost batches in one forward pass; see `SearchConfig`.
-
-    Yields:
-        Metric (by default accuracy, 0 to 1) and mean loss (cross-entropy, in nats) of each architecture.
-
-    Raises:
-        ValueError: fewer examples than one ghost batch, or outputs that the metric cannot be taken of.
-    """
-    everything = take_rows(targets, slice(in_whole_ghost_batches(examples, ghost_size)))
-    for outputs, mean_loss in _outputs(
-        model, architectures, examples, targets, loss, ghost_size, ghosts_per_forward, runtime
-    ):
-        yield number_of(metric, outputs, everything), mean_loss
-
-
-def _outputs(
-    model: OneShot,
-    architectures: Sequence[Architecture],
-    examples: Any,
-    targets: Any,
-    loss: Loss,
-    ghost_size: int,
-    ghosts_per_forward: int | None,
-    runtime: Runtime,
-) -> Iterator[tuple[Any, float]]:
-    """Outputs for all examples, and the mean loss, of each architecture; see `score`."""
-    ghosts = rows(examples) // ghost_size
-    if ghosts == 0:
-        raise ValueError(f"expected at least {ghost_size} examples, one ghost batch; got {rows(examples)}")
-    per_forward = runtime.ghosts_per_forward(ghosts_per_forward, ghosts)
-
-    def run_one(architecture: Architecture) -> tuple[Any, float]:
-        live = model.space.live([architecture])
-        total, outputs = 0.0, []
-        with torch.inference_mode():
-            for first in range(0, ghosts, per_forward):
-                last = min(first + per_forward, ghosts)
-                part = slice(first * ghost_size, last * ghost_size)
-                with runtime.autocast():
-                    output = runner(take_rows(examples, part), live.expand(last - first, -1))
-                outputs.append(in_full_precision(output))
-                total += float(loss(outputs[-1], take_rows(targets, part))) * (last - first)
-            return join_rows(outputs), total / ghosts
-
-    training = model.training
-    model.eval()
-    runner = quick(model, runtime.tuning)
-    try:
-        with runtime.workers() as run:
-            yield from run(run_one, architectures)
-    finally:
-        model.train(training)
 
 
 def search(
@@ -309,8 +233,9 @@ def score_into(
             else:
                 waiting.setdefault(before if additive else 0, []).append(architecture)
         for before, group in sorted(waiting.items()):
+            group.sort(key=lambda architecture: architecture.picks)  # neighbours have much in common
             part = slice(before, images)
-            outcomes = _outputs(
+            outcomes = outputs_of(
                 model, group, take_rows(examples, part), take_rows(targets, part), loss, config.ghost_size,
                 config.ghosts_per_forward, runtime,
             )  # fmt: skip
@@ -319,18 +244,18 @@ def score_into(
                 if stop():
                     connection.commit()
                     raise Interrupted(f"stopped after {done} of {len(architectures)} candidates on {images} examples")
-                outputs, mean_loss = next(outcomes)
+                output, mean_loss = next(outcomes)
                 right: bytes | None = None
                 if additive:
-                    number_of(metric, outputs, wanted)  # refuses outputs that are no classes
-                    here = (outputs.argmax(1) == wanted).cpu().numpy()
+                    number_of(metric, output, wanted)  # refuses outputs that are no classes
+                    here = (output.argmax(1) == wanted).cpu().numpy()
                     if before:
                         _, loss_before, bits = known[str(architecture)]
                         here = np.concatenate([unpacked(bits, before), here])
                         mean_loss = (loss_before * before + mean_loss * (images - before)) / images
                     found, right = float(here.mean()), packed(here)
                 else:
-                    found = number_of(metric, outputs, wanted)
+                    found = number_of(metric, output, wanted)
                 mean_loss = mean_loss if math.isfinite(mean_loss) else math.inf  # SQLite has no NaN
                 row = (str(architecture), found, mean_loss, images, *map(int, sums), "random", time.time(), right)
                 connection.execute(
@@ -357,6 +282,18 @@ def _right(table: Path) -> dict[str, bytes]:
     """For each candidate on which examples it is right, packed."""
     with closing(_open(table)) as connection:
         return dict(connection.execute("SELECT architecture, right FROM candidates"))
+
+
+def read_right(table: Path, most: int) -> NDArray[np.bool_]:
+    """On which examples candidates are right that were scored on all: bool [C, N], of so many candidates at the most.
+
+    C is 0 where the score is no accuracy.
+    """
+    with closing(_open(table)) as connection:
+        (images,) = connection.execute("SELECT max(images) FROM candidates WHERE right IS NOT NULL").fetchone()
+        command = "SELECT right FROM candidates WHERE images = ? AND right IS NOT NULL LIMIT ?"
+        found = connection.execute(command, (images or 0, most)).fetchall()
+    return np.array([unpacked(right, images) for (right,) in found], bool).reshape(len(found), images or 0)
 
 
 def _open(table: Path) -> sqlite3.Connection:

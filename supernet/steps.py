@@ -26,7 +26,7 @@ from supernet import paths
 from supernet.analysis import rank_correlation
 from supernet.config import Config, check_space, make_space
 from supernet.cost import CostTable, cost_table
-from supernet.data import Data, batches, feed, joined, open_test, prepare
+from supernet.data import Data, Split, batches, feed, joined, open_test, prepare
 from supernet.files import (
     digest_of,
     file_of,
@@ -43,22 +43,24 @@ from supernet.randomness import derive, stream
 from supernet.retrain import mean_and_deviation, read_network, retrain, test_accuracies
 from supernet.runs import RunError, is_done, open_run, record_environment, require
 from supernet.runtime import Runtime, start
+from supernet.scoring import closeness, divergence, in_whole_ghost_batches, reference_outputs, references, score
 from supernet.search import (
     Candidate,
     finalists,
     from_json,
     in_order,
-    in_whole_ghost_batches,
     read_candidates,
-    score,
     score_into,
     search,
     to_json,
 )
 from supernet.space import Architecture, ArchitectureError, Space
-from supernet.task import Loss, TaskConfig, loss_of, metric_of
+from supernet.task import Loss, Metric, TaskConfig, loss_of, metric_of
 from supernet.train import Interrupted, Progress, fit
-from supernet.trees import rows
+from supernet.trees import rows, take_rows
+
+UNLABELLED = 64
+"""Training examples for the divergence from the reference outputs (paper, section 5)."""
 
 SAVE_SECONDS = 5.0
 """Scores of a file of architectures are saved this often."""
@@ -77,16 +79,50 @@ def train_step(folder: Path, runtime: Runtime, watch: Watch) -> bool:
     done = folder / "train" / "model.safetensors"
     if done.exists():
         return False
-    config, data, space = _load(folder)
+    config, data, space = load_run(folder)
     if runtime.rank == 0:
         record_environment(folder, "train", runtime.tuning)
-    model = build(space, seed=derive(config.seed, "weights"))
-    ghosts = config.train.batch_size // config.train.ghost_size
     steps = config.train.total_steps(len(data.train))
+    model, history = train_one_shot(
+        config, space, data, folder / "train", runtime, watch, snapshots=config.analysis.snapshots
+    )
+    if runtime.rank == 0:
+        live = [paths_of(config, space, step, steps).numpy() for step in range(steps)]
+        drawn = np.stack([np.packbits(each, axis=1) for each in live])
+        write_atomically(folder / "train" / "paths.npy", lambda file: np.save(file, drawn))
+        write_json(folder / "train" / "history.json", history)
+        write_weights(done, model)
+        (folder / "train" / "checkpoint.pt").unlink(missing_ok=True)
+    runtime.wait()
+    return True
 
-    def draw_live(step: int) -> torch.Tensor:
-        generator = stream(config.seed, "paths", step)
-        return paths.draw(space, config.paths, ghosts, step / steps, generator=generator)
+
+def train_one_shot(
+    config: Config, space: Space, data: Data, folder: Path, runtime: Runtime, watch: Watch, *, snapshots: int = 0
+) -> tuple[OneShot, list[dict[str, float]]]:
+    """Trains a one-shot model with new weights.
+
+    Args:
+        config: of the run.
+        space, data: what `config` says.
+        folder: where checkpoints go, and a killed training continues from.
+        runtime: device, precision, processes.
+        watch: who follows the work.
+        snapshots: so many times, the last at the end, the weights are kept in ``snapshots/STEP.safetensors``.
+
+    Returns:
+        The model, and the history of `fit`.
+    """
+    model = build(space, seed=derive(config.seed, "weights"))
+    assert isinstance(model, OneShot)
+    steps = config.train.total_steps(len(data.train))
+    kept = {max(1, round(i * steps / snapshots)) for i in range(1, snapshots + 1)}
+
+    def progress(done: int, total: int, **figures: float) -> None:
+        if done in kept and runtime.rank == 0:
+            write_weights(folder / "snapshots" / f"{done}.safetensors", model)
+        if watch.progress is not None:
+            watch.progress(done, total, **figures)
 
     history = fit(
         model,
@@ -96,21 +132,20 @@ def train_step(folder: Path, runtime: Runtime, watch: Watch) -> bool:
         steps,
         config.train,
         runtime=runtime,
-        draw_live=draw_live,
-        loss_function=_loss_of_fit(config.task),
+        draw_live=lambda step: paths_of(config, space, step, steps),
+        loss_function=loss_of_fit(config.task),
         seed=config.seed,
-        folder=folder / "train",
-        progress=watch.progress,
+        folder=folder,
+        progress=progress,
         stop=watch.stop,
     )
-    if runtime.rank == 0:
-        drawn = np.stack([np.packbits(draw_live(step).numpy(), axis=1) for step in range(steps)])
-        write_atomically(folder / "train" / "paths.npy", lambda file: np.save(file, drawn))
-        write_json(folder / "train" / "history.json", history)
-        write_weights(done, model)
-        (folder / "train" / "checkpoint.pt").unlink(missing_ok=True)
-    runtime.wait()
-    return True
+    return model, history
+
+
+def paths_of(config: Config, space: Space, step: int, steps: int) -> torch.Tensor:
+    """What is live in a step of the one-shot model's training: bool [G, P]."""
+    ghosts = config.train.batch_size // config.train.ghost_size
+    return paths.draw(space, config.paths, ghosts, step / steps, generator=stream(config.seed, "paths", step))
 
 
 def search_step(folder: Path, runtime: Runtime, watch: Watch) -> bool:
@@ -123,11 +158,11 @@ def search_step(folder: Path, runtime: Runtime, watch: Watch) -> bool:
     runtime.place(model)
     table, drawn = folder / "candidates.sqlite", folder / "finalists.drawn.json"
     costs = cost_table(model.space)
-    examples, targets = prepare(data.validation, data, device=runtime.device, images=config.search.images)
+    examples, targets, loss, metric = judged_on(model, config, data, runtime)
     how: Any = {
         "runtime": runtime,
-        "loss": loss_of(config.task),
-        "metric": metric_of(config.task),
+        "loss": loss,
+        "metric": metric,
         "progress": watch.progress,
         "stop": watch.stop,
     }
@@ -158,7 +193,7 @@ def retrain_step(folder: Path, runtime: Runtime, watch: Watch) -> bool:
     scored = {c.architecture: c for c in read_candidates(folder / "candidates.sqlite", model.space)}
     record_environment(folder, "retrain", runtime.tuning)
     space = make_space(config.space, len(data.classes), data.inputs, config.retrain.space)
-    loss, metric = loss_of(config.task), metric_of(config.task)
+    metric = metric_of(config.task)
     costs = cost_table(space)
     # The longest trainings first, so that no core waits for a long last one.
     everyone = sorted(
@@ -176,20 +211,21 @@ def retrain_step(folder: Path, runtime: Runtime, watch: Watch) -> bool:
         runtime=runtime,
         seed=config.seed,
         folder=place,
-        loss=_loss_of_fit(config.task),
+        loss=loss_of_fit(config.task),
         metric=metric,
         progress=watch.progress,
         stop=watch.stop,
     )
     runtime.place(model)
-    for architecture in everyone:
-        if architecture not in scored:  # All On, which is drawn by no search
-            examples, targets = prepare(data.validation, data, device=runtime.device, images=config.search.images)
-            ((found, mean_loss),) = score(
-                model, [architecture], examples, targets, runtime=runtime, loss=loss, metric=metric,
-                ghost_size=config.search.ghost_size,
-            )  # fmt: skip
-            scored[architecture] = Candidate(architecture, found, mean_loss, rows(targets), 0, 0, 0)
+    missing = [architecture for architecture in everyone if architecture not in scored]
+    if missing:  # All On, which is drawn by no search
+        examples, targets, loss, judge = judged_on(model, config, data, runtime)
+        figures = score(
+            model, missing, examples, targets, runtime=runtime, loss=loss, metric=judge,
+            ghost_size=config.search.ghost_size,
+        )  # fmt: skip
+        for architecture, (found, mean_loss) in zip(missing, figures, strict=True):
+            scored[architecture] = Candidate(architecture, found, mean_loss, rows(examples), 0, 0, 0)
     networks = [network_row(costs, scored[a], place, config.retrain.repeats) for a in everyone]
     # From here on nothing is chosen any more. This line opens the test split.
     test = open_test(
@@ -207,8 +243,29 @@ def retrain_step(folder: Path, runtime: Runtime, watch: Watch) -> bool:
     for row in networks:
         row["test"] = tested[row["id"]]
     result = summarise(groups, networks, read_json(place / "test_opened.json"))
-    write_json(done, {"metric": config.task.metric, **result})
+    write_json(done, {"metric": config.task.metric, "score": config.search.score, **result})
     return True
+
+
+def judged_on(model: OneShot, config: Config, data: Data, runtime: Runtime) -> tuple[Any, Any, Loss, Metric]:
+    """What `config.search.score` asks for: examples, targets, and the loss and metric of outputs and targets.
+
+    For the score 'kl' the targets are the outputs of the reference architectures.
+
+    Args:
+        model: the one-shot model, on the device.
+    """
+    asked = config.search
+    if asked.score == "metric":
+        examples, targets = prepare(data.validation, data, device=runtime.device, images=asked.images)
+        return examples, targets, loss_of(config.task), metric_of(config.task)
+    number = min(len(data.train), asked.images or UNLABELLED)
+    part = torch.randperm(len(data.train), generator=stream(config.seed, "unlabelled"))[:number]
+    split = Split(take_rows(data.train.examples, part), take_rows(data.train.targets, part), data.train.hash)
+    examples, _ = prepare(split, data, device=runtime.device)
+    drawn = references(model.space, asked.references, generator=stream(config.seed, "references"))
+    outputs = reference_outputs(model, examples, drawn, runtime=runtime, ghost_size=asked.ghost_size)
+    return examples, outputs, divergence, closeness
 
 
 def network_row(costs: CostTable, candidate: Candidate, place: Path, repeats: int) -> dict[str, Any]:
@@ -268,7 +325,7 @@ def load_one_shot(folder: Path) -> tuple[OneShot, Config, Data]:
         RunError: it is not trained yet.
         ValueError: the weights are damaged or do not fit.
     """
-    config, data, space = _load(folder)
+    config, data, space = load_run(folder)
     weights = require(folder, "train")
     model = build(space, seed=0)
     assert isinstance(model, OneShot)
@@ -302,7 +359,9 @@ def score_file(folder: Path, architectures: Path, out: Path, watch: Watch) -> in
                 raise ArchitectureError(f"{architectures}, line {number}: {error}") from None
     # What the scores depend on besides the architecture, so that a file of another run is not taken for this one's.
     weights = sha256(require(folder, "train"))
-    facts = (weights, data.hashes["validation"], config.search.images, config.search.ghost_size)
+    facts: tuple[Any, ...] = (weights, data.hashes["validation"], config.search.images, config.search.ghost_size)
+    if config.search.score != "metric":
+        facts = (*facts, config.search.score, config.search.references, config.seed)
     model_id = hashlib.sha256(repr(facts).encode()).hexdigest()[:10]
     header = ["architecture", "accuracy", "loss", "params", "weights", "macs", "model"]
     rows: list[list[Any]] = []
@@ -315,10 +374,10 @@ def score_file(folder: Path, architectures: Path, out: Path, watch: Watch) -> in
             raise RunError(f"{out} holds the scores of another one-shot model: choose another file or delete it")
     waiting = wanted[len(rows) :]
     runtime.place(model)
-    examples, targets = prepare(data.validation, data, device=runtime.device, images=config.search.images)
+    examples, targets, loss_function, metric = judged_on(model, config, data, runtime)
     picked = [architecture for _, architecture in waiting]
     scores = score(
-        model, picked, examples, targets, runtime=runtime, loss=loss_of(config.task), metric=metric_of(config.task),
+        model, picked, examples, targets, runtime=runtime, loss=loss_function, metric=metric,
         ghost_size=config.search.ghost_size,
         ghosts_per_forward=config.search.ghosts_per_forward,
     )  # fmt: skip
@@ -367,7 +426,8 @@ def load(folder: str | Path, rank: int = 1) -> nn.Module:
     return read_network(space, space.parse(rows[rank]["architecture"]), folder / "retrain")
 
 
-def _load(folder: Path) -> tuple[Config, Data, Space]:
+def load_run(folder: Path) -> tuple[Config, Data, Space]:
+    """The configuration of a run, its data and its space, checked against what the folder has recorded of them."""
     config = open_run(folder)
     data = datasets.load(config.data, seed=config.seed)
     functions = (config.space.name, config.task.loss, config.task.metric)
@@ -391,7 +451,8 @@ def _load(folder: Path) -> tuple[Config, Data, Space]:
         )
     # What step 4 or 3 would refuse is refused before step 2.
     config.retrain.train.total_steps(len(data.train))
-    images = min(len(data.validation), config.search.images or math.inf)
+    available, usual = (data.validation, math.inf) if config.search.score == "metric" else (data.train, UNLABELLED)
+    images = min(len(available), config.search.images or usual)
     if images < config.search.ghost_size:
         raise RunError(
             f"{images} examples to score on are too few for search.ghost_size {config.search.ghost_size}: lower it, or "
@@ -403,7 +464,8 @@ def _load(folder: Path) -> tuple[Config, Data, Space]:
     return config, data, space
 
 
-def _loss_of_fit(config: TaskConfig) -> Loss | None:
+def loss_of_fit(config: TaskConfig) -> Loss | None:
+    """The `loss_function` of `fit`."""
     return None if config.loss == "cross-entropy" else loss_of(config)  # None: with the training's label smoothing
 
 

@@ -111,7 +111,7 @@ def test_the_paper_reweighted_to_its_20_000_candidates() -> None:
     width = np.diff([edge for edge, _ in edges]).mean()
     everyone = np.concatenate([np.linspace(edge, edge + width, int(n) + 2)[1:-1] for edge, n in edges])
     scores, accuracies = np.array(PAPER["figure5"]).T
-    found = trust(scores, accuracies, population=everyone)
+    found = trust(scores, accuracies, weights=population_weights(scores, everyone, 0.05))
     assert found["population"]["spearman"]["value"] == pytest.approx(0.75, abs=0.01)
     assert found["population"]["kendall"]["value"] == pytest.approx(0.56, abs=0.01)
     assert found["verdict"].startswith("Scores predict: tau 0.56")

@@ -16,14 +16,15 @@ LAYERS = [
     ["kernels", "values", "task"],
     ["tune", "layers"],
     ["runtime", "model"],
-    ["quick"],
+    ["quick", "common"],
     ["paths", "cost", "spaces", "sources"],
-    ["data", "train"],
-    ["search", "analysis", "describe"],
+    ["data", "train", "scoring"],
+    ["search", "analysis", "describe", "study", "draw"],
     ["retrain"],
     ["config"],
     ["runs"],
     ["steps"],
+    ["analyze", "report"],
     ["cli"],
 ]
 

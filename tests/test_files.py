@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from supernet.files import DiskFull, read_json, read_weights, write_atomically, write_json, write_weights
+from supernet.files import DiskFull, read_json, read_records, read_weights, write_atomically, write_json, write_weights
 
 
 def test_writes_whole_files_into_new_folders(tmp_path: Path) -> None:
@@ -75,3 +75,12 @@ def test_weights(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(ValueError, match=r"w\.safetensors is damaged or of another network"):
         read_weights(path, second)
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[1]", "[{}, 2]", "["])
+def test_damaged_records_are_refused(tmp_path: Path, text: str) -> None:
+    write_json(tmp_path / "x.json", [{"step": 1}])
+    assert read_records(tmp_path / "x.json") == [{"step": 1}]
+    (tmp_path / "x.json").write_text(text)
+    with pytest.raises(ValueError, match=r"x\.json is damaged"):
+        read_records(tmp_path / "x.json")

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import itertools
 from collections import Counter
 from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from supernet.cost import cost_table
 from supernet.model import OneShot, build
 from supernet.runtime import Runtime, RuntimeConfig, start
+from supernet.scoring import score
 from supernet.search import (
     Candidate,
     SearchConfig,
     finalists,
     from_json,
     read_candidates,
-    score,
     score_into,
     search,
     standing,
@@ -49,63 +48,6 @@ def model() -> OneShot:
     return made
 
 
-@pytest.mark.parametrize("ghosts_per_forward", [None, 1, 2, 100])
-def test_scores_equal_the_reference(model: OneShot, runtime: Runtime, ghosts_per_forward: int | None) -> None:
-    # All of them first: the reference replaces methods of classes, which threads at work would see.
-    fast = list(
-        score(model, DRAWN, EXAMPLES, TARGETS, runtime=runtime, ghost_size=8, ghosts_per_forward=ghosts_per_forward)
-    )
-    for (accuracy, loss), architecture in zip(fast, DRAWN, strict=True):
-        expected = reference.score(model, architecture, EXAMPLES, TARGETS, 8)
-        assert accuracy == expected[0]
-        assert loss == pytest.approx(expected[1], rel=1e-4)
-
-
-@settings(max_examples=10, deadline=None)
-@given(order=st.permutations(range(6)))
-def test_scores_do_not_depend_on_the_order(order: list[int]) -> None:
-    runtime = start(RuntimeConfig(device="cpu", precision="32-true", threads=2))
-    one_shot = build(SPACE, seed=0)
-    assert isinstance(one_shot, OneShot)
-    plain = list(score(one_shot, DRAWN[:6], EXAMPLES, TARGETS, runtime=runtime, ghost_size=8))
-    shuffled = list(score(one_shot, [DRAWN[i] for i in order], EXAMPLES, TARGETS, runtime=runtime, ghost_size=8))
-    assert shuffled == [plain[i] for i in order]
-
-
-@pytest.mark.parametrize("training", [True, False])
-def test_scoring_leaves_weights_buffers_and_mode_as_they_were(model: OneShot, runtime: Runtime, training: bool) -> None:
-    model.train(training)
-    before = {name: value.clone() for name, value in itertools.chain(model.named_parameters(), model.named_buffers())}
-    list(score(model, DRAWN, EXAMPLES, TARGETS, runtime=runtime, ghost_size=8))
-    after = dict(itertools.chain(model.named_parameters(), model.named_buffers()))
-    assert before.keys() == after.keys()
-    assert all(torch.equal(before[name], value) for name, value in after.items())
-    assert model.training == training
-    assert all(p.grad is None for p in model.parameters())
-
-
-def test_scores_of_one_thread_and_of_several_are_equal(model: OneShot) -> None:
-    scores = [
-        list(
-            score(
-                model,
-                DRAWN,
-                EXAMPLES,
-                TARGETS,
-                runtime=start(RuntimeConfig(device="cpu", precision="32-true", threads=n)),
-                ghost_size=8,
-            )
-        )
-        for n in (1, 2, 3)
-    ]
-    assert scores[0] == scores[1] == scores[2]
-
-
-def test_too_few_examples(model: OneShot, runtime: Runtime) -> None:
-    with pytest.raises(ValueError, match="expected at least 32 examples, one ghost batch; got 30"):
-        list(score(model, DRAWN, EXAMPLES, TARGETS, runtime=runtime))
-
-
 def run(
     model: OneShot, runtime: Runtime, table: Path, stop_after: int | None = None, number: int = 12
 ) -> list[Candidate]:
@@ -119,7 +61,7 @@ def run(
 def test_search_scores_distinct_candidates_and_keeps_all(model: OneShot, runtime: Runtime, tmp_path: Path) -> None:
     found = run(model, runtime, tmp_path / "c.sqlite")
     assert len({c.architecture for c in found}) == 12
-    assert read_candidates(tmp_path / "c.sqlite", SPACE) == found
+    assert set(read_candidates(tmp_path / "c.sqlite", SPACE)) == set(found)
     for candidate in found:
         cost = cost_table(SPACE).cost(candidate.architecture)
         assert (candidate.params, candidate.weights, candidate.macs) == (cost.params, cost.weights, cost.macs)

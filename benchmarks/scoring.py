@@ -1,0 +1,117 @@
+"""The best 100 of many candidates: racing against scoring each on everything, with a trained one-shot model.
+
+    python benchmarks/scoring.py RUN [--candidates 20000] [--work FOLDER] [--out RESULT.json]
+
+RUN is a run folder whose one-shot model is trained. The plain way scores one candidate after the other on the whole
+validation split, in single precision with torch's kernels and all cores on each operation; it is timed on a few
+candidates, drawn at random, and multiplied (the result says so). The truth is the accuracy of every candidate on the
+whole split in single precision; it is kept in FOLDER, and a stopped benchmark continues there. Also told: how alike
+half and single precision rank.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from measure import arguments, report, seconds, watching
+from scipy import stats
+
+from supernet import cost_table, score
+from supernet.data import prepare
+from supernet.randomness import stream
+from supernet.runtime import Runtime, RuntimeConfig, cores, start
+from supernet.search import Candidate, search, standing
+from supernet.steps import load_one_shot
+
+PLAIN = RuntimeConfig(device="cpu", precision="32-true", kernels="torch")
+
+
+def progress(done: int, total: int, **figures: float) -> None:
+    if done % 200 == 0 or done == total:
+        print(f"{done} of {total} on {figures['examples']:.0f} examples", file=sys.stderr, flush=True)
+
+
+def main() -> None:
+    parser = arguments(__doc__ or "")
+    parser.add_argument("run", type=Path, help="run folder with a trained one-shot model")
+    parser.add_argument("--candidates", type=int, default=20_000)
+    parser.add_argument("--timed", type=int, default=8, help="candidates that the plain way is timed on (default 8)")
+    parser.add_argument("--work", type=Path, help="folder for the truth; a temporary one where there is none")
+    chosen = parser.parse_args()
+    work = chosen.work or Path(tempfile.mkdtemp())
+    work.mkdir(parents=True, exist_ok=True)
+    model, config, data = load_one_shot(chosen.run)
+    settings = replace(config.search, candidates=chosen.candidates, exhaustive=False, ghosts_per_forward=None)
+    runtime, single = start(RuntimeConfig(device="cpu")), start(replace(PLAIN, kernels="auto"))
+    runtime.place(model)
+    examples, targets = prepare(data.validation, data, device=runtime.device, images=settings.images)
+    costs = cost_table(model.space)
+
+    def run(table: Path, with_: Runtime, *, exhaustive: bool) -> list[Candidate]:
+        return search(
+            model, examples, targets, costs, replace(settings, exhaustive=exhaustive), runtime=with_, seed=config.seed,
+            table=table, progress=progress,
+        )  # fmt: skip
+
+    truth = run(work / "truth.sqlite", single, exhaustive=True)
+    images, keep = truth[0].images, settings.top_of
+    true = {c.architecture: c.accuracy for c in truth}
+    least = sorted(true.values(), reverse=True)[:keep][-1]
+    some = [truth[int(i)] for i in torch.randperm(len(truth), generator=stream(0, "timed"))[: max(200, chosen.timed)]]
+    timed = [c.architecture for c in some[: chosen.timed]]
+    plain_layout = examples.contiguous(memory_format=torch.contiguous_format)
+
+    def plainly() -> None:
+        one = start(PLAIN)
+        one = replace(one.one_thread(), tuning=replace(one.tuning, layout="contiguous_format"))
+        torch.set_num_threads(cores())
+        list(score(one_shot, timed, plain_layout, targets, runtime=one, ghost_size=settings.ghost_size))
+        torch.set_num_threads(1)
+
+    one_shot, *_ = load_one_shot(chosen.run)
+    raced: list[Candidate] = []
+
+    def racing() -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            raced.extend(run(Path(folder) / "raced.sqlite", runtime, exhaustive=False))
+
+    with watching() as watch:
+        plain = seconds(plainly, watch) / len(timed) * len(truth)
+        fast = seconds(racing, watch)
+        still = watch.still / (watch.seconds() + watch.still)
+    best = sorted(raced, key=standing)[:keep]
+    halves = [
+        value
+        for value, _ in score(
+            model, [c.architecture for c in some], examples, targets, runtime=runtime, ghost_size=settings.ghost_size
+        )
+    ]
+    result: dict[str, Any] = {
+        "space": config.space.name,
+        "settings": config.space.settings,
+        "candidates": len(truth),
+        "images": images,
+        "plain seconds, extrapolated": round(plain, 1),
+        "plain, timed candidates": len(timed),
+        "racing seconds": round(fast, 1),
+        "plain / racing": round(plain / fast, 2),
+        f"of the {keep} found, among the true {keep} (or equal to the last of them)": sum(
+            true[c.architecture] >= least for c in best
+        ),
+        "precision": runtime.tuning.precision,
+        "Kendall tau, this precision and single": round(
+            float(stats.kendalltau(halves, [c.accuracy for c in some]).statistic), 4
+        ),
+        "tau of candidates": len(some),
+        "standstill": round(still, 2),
+    }
+    report(f"python benchmarks/scoring.py RUN --candidates {chosen.candidates}", result, chosen.out)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,386 @@
+"""`supernet analyze` on a run folder: trains the networks of the study, and writes `analysis.json`.
+
+The parts are in `supernet.study` and `supernet.analysis`; this file reads and writes.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from supernet.analysis import agreement, population_weights, rank_correlation, score_noise, trust
+from supernet.config import Config
+from supernet.data import Data, batches, feed
+from supernet.files import read_json, read_records, read_weights, write_atomically, write_json, write_weights
+from supernet.model import OneShot, build
+from supernet.randomness import derive, stream
+from supernet.retrain import RetrainConfig, retrain
+from supernet.runs import record_environment, require
+from supernet.runtime import Runtime
+from supernet.scoring import closeness, divergence, score
+from supernet.search import Candidate, read_candidates, read_right
+from supernet.space import Architecture
+from supernet.steps import Watch, judged_on, load_one_shot, loss_of_fit, score_file, train_one_shot
+from supernet.study import Facts, bucket_width, diagnose, differences, option_worth, strata
+from supernet.task import metric_of
+
+SHOWN = 2000
+"""Candidates whose scores and sizes are kept for the report, drawn at random."""
+
+COURSE = 6
+"""Architectures whose divergence is followed during training (paper, Fig 7)."""
+
+WORTH_IMAGES = 512
+"""Validation examples on which options are removed."""
+
+
+def analyze_step(folder: Path, runtime: Runtime, watch: Watch, rates: Sequence[float] = ()) -> dict[str, Any]:
+    """The study of a run whose candidates are scored. What is trained already is not trained again.
+
+    Args:
+        folder: of the run.
+        runtime: device and precision.
+        watch: who follows the work.
+        rates: constant dropout rates; for each a one-shot model is trained, to compare how well it ranks (Fig 4).
+
+    Returns:
+        What `analysis.json` holds.
+
+    Raises:
+        RunError: the search is not done.
+        Interrupted: asked to stop; the same call continues.
+    """
+    require(folder, "search")
+    model, config, data = load_one_shot(folder)
+    space, place, settings = model.space, folder / "analysis", config.analysis
+    record_environment(folder, "analyze", runtime.tuning)
+    runtime.place(model)
+    candidates = read_candidates(folder / "candidates.sqlite", space)
+    are_accuracies = config.search.score == "metric" and config.task.metric == "accuracy"
+    everyone = np.array([c.accuracy for c in candidates])
+    bucket = bucket_width(everyone, settings.bucket, are_accuracies=are_accuracies)
+    drawn = [
+        candidates[i] for i in strata(everyone, bucket, settings.per_bucket, generator=stream(config.seed, "analysis"))
+    ]
+    architectures = [c.architecture for c in drawn]
+    accuracies = _stand_alone(architectures, config, data, model, place / "networks", runtime, watch)
+    judge = Judge(model, config, data, runtime)
+    points: list[dict[str, Any]] = [
+        {
+            "id": c.architecture.id, "architecture": str(c.architecture), "params": c.params, "macs": c.macs,
+            "score": score_, "divergence": far, "untrained": untrained, "accuracies": found,
+        }
+        for c, score_, far, untrained, found in zip(
+            drawn, judge.scores(architectures), judge.divergences(architectures),
+            judge.of(build(space, seed=derive(config.seed, "weights"))).scores(architectures), accuracies, strict=True,
+        )
+    ]  # fmt: skip
+    # Buckets are those of the score in the table, which a race may have taken on fewer examples.
+    weights = population_weights([c.accuracy for c in drawn], everyone, bucket)
+    right = read_right(folder / "candidates.sqlite", SHOWN) if are_accuracies else np.zeros((0, 0), bool)
+    scores, mean = [p["score"] for p in points], [float(np.mean(p["accuracies"])) for p in points]
+    sizes = {name: [p[name] for p in points] for name in ("params", "macs")}
+    result: dict[str, Any] = {
+        "metric": config.task.metric,
+        "score": config.search.score,
+        "bucket": bucket,
+        "points": points,
+        "trust": trust(
+            scores, accuracies, sizes, untrained=[p["untrained"] for p in points], weights=weights,
+            noise=score_noise(right) if len(right) >= 2 else None,
+        ),
+        "divergence": _divergence(points, scores, mean, judge, folder),
+        "sweep": [_sweep(rate, points, config, data, model, place / "sweep", runtime, watch) for rate in rates],
+        "candidates": _candidates(candidates, config),
+        "options": option_worth(
+            space,
+            [candidates[i].architecture for i in _some(len(candidates), settings.removals, config, "removals")],
+            judge.on(WORTH_IMAGES).scores,
+            generator=stream(config.seed, "worth"),
+        ),
+        "groups": _groups(folder),
+        "diagnosis": _diagnosis(folder, candidates, config, data, judge) if are_accuracies else [],
+    }  # fmt: skip
+    known = [row for row in result["sweep"] if row["agreement"]["kendall"]["value"] is not None]
+    best = max(known, key=lambda row: row["agreement"]["kendall"]["value"], default=None)
+    result["best_rate"] = None if best is None else best["rate"]
+    _write(folder, result)
+    return result
+
+
+def _write(folder: Path, result: dict[str, Any]) -> None:
+    """Puts results into `analysis.json`, beside what another way of analysing has put there."""
+    path = folder / "analysis.json"
+    write_json(path, {**(read_json(path) if path.exists() else {}), **result})
+
+
+class Judge:
+    """Scores with a one-shot model, on the examples and by the rule of a run's search; and divergences."""
+
+    def __init__(self, model: OneShot, config: Config, data: Data, runtime: Runtime, images: int | None = None) -> None:
+        self.model, self.config, self.data, self.runtime = model, config, data, runtime
+        asked = config.search if images is None else replace(config.search, images=_fewer(config.search.images, images))
+        self.search = asked
+        self.own = judged_on(model, replace(config, search=asked), data, runtime)
+
+    def of(self, model: Any) -> Judge:
+        """The same with another one-shot model of the space."""
+        assert isinstance(model, OneShot)
+        self.runtime.place(model)
+        return Judge(model, self.config, self.data, self.runtime)
+
+    def on(self, images: int) -> Judge:
+        """The same on so many examples at the most."""
+        return Judge(self.model, self.config, self.data, self.runtime, images)
+
+    def scores(self, architectures: Sequence[Architecture]) -> list[float]:
+        examples, targets, loss, metric = self.own
+        found = score(
+            self.model, architectures, examples, targets, runtime=self.runtime, loss=loss, metric=metric,
+            ghost_size=self.search.ghost_size, ghosts_per_forward=self.search.ghosts_per_forward,
+        )  # fmt: skip
+        return [value for value, _ in found]
+
+    def divergences(self, architectures: Sequence[Architecture]) -> list[float | None]:
+        """In nats; None for each where outputs are no classes."""
+        if not self.data.classes:
+            return [None] * len(architectures)
+        search = replace(self.config.search, score="kl", images=None)
+        examples, targets, *_ = judged_on(self.model, replace(self.config, search=search), self.data, self.runtime)
+        found = score(
+            self.model, architectures, examples, targets, runtime=self.runtime, loss=divergence, metric=closeness,
+            ghost_size=search.ghost_size, ghosts_per_forward=search.ghosts_per_forward,
+        )  # fmt: skip
+        return [far for _, far in found]
+
+
+def _fewer(asked: int | None, most: int) -> int:
+    return most if asked is None else min(asked, most)
+
+
+def _stand_alone(
+    architectures: Sequence[Architecture],
+    config: Config,
+    data: Data,
+    model: OneShot,
+    place: Path,
+    runtime: Runtime,
+    watch: Watch,
+) -> list[list[float]]:
+    """Validation accuracies (or other metric) of each repeat of the short training."""
+    settings = config.analysis
+    retrain(
+        model.space,
+        architectures,
+        lambda seed: feed(
+            data.train, data, config.data, batch_size=settings.train.batch_size, seed=seed, device=runtime.device
+        ),
+        settings.train.total_steps(len(data.train)),
+        lambda: batches(data.validation, data, device=runtime.device),
+        RetrainConfig(train=settings.train, repeats=settings.repeats),
+        runtime=runtime,
+        seed=config.seed,
+        folder=place,
+        loss=loss_of_fit(config.task),
+        metric=metric_of(config.task),
+        progress=watch.progress,
+        stop=watch.stop,
+    )
+    return [
+        [read_json(place / a.id / str(repeat) / "result.json")["validation"] for repeat in range(settings.repeats)]
+        for a in architectures
+    ]
+
+
+def _divergence(
+    points: Sequence[dict[str, Any]], scores: list[float], mean: list[float], judge: Judge, folder: Path
+) -> dict[str, Any] | None:
+    """How the divergence goes with score and accuracy (Fig 6), and its course during training (Fig 7)."""
+    far = [p["divergence"] for p in points]
+    if any(value is None for value in far):
+        return None
+    ranked = sorted(range(len(points)), key=lambda i: scores[i])
+    chosen = [ranked[i] for i in sorted({round(i) for i in np.linspace(0, len(ranked) - 1, COURSE)})]
+    followed = [judge.model.space.parse(points[i]["architecture"]) for i in chosen]
+    course = []
+    for file in sorted((folder / "train" / "snapshots").glob("*.safetensors"), key=lambda path: int(path.stem)):
+        model = build(judge.model.space, seed=0)
+        read_weights(file, model)
+        course.append({"step": int(file.stem), "divergence": judge.of(model).divergences(followed)})
+    return {
+        "with_score": agreement(far, scores),
+        "with_accuracy": agreement(far, mean),
+        "followed": [points[i]["id"] for i in chosen],
+        "course": course,
+    }
+
+
+def _sweep(
+    rate: float,
+    points: Sequence[dict[str, Any]],
+    config: Config,
+    data: Data,
+    model: OneShot,
+    place: Path,
+    runtime: Runtime,
+    watch: Watch,
+) -> dict[str, Any]:
+    """How well a one-shot model ranks that was trained at a constant dropout rate (Fig 4)."""
+    own = replace(config, paths=replace(config.paths, distribution="dropout", schedule="constant", rate=rate))
+    folder = place / f"{rate:g}"
+    weights = folder / "model.safetensors"
+    if weights.exists():
+        trained = build(model.space, seed=0)
+        read_weights(weights, trained)
+    else:
+        trained, _ = train_one_shot(own, model.space, data, folder, runtime, watch)
+        write_weights(weights, trained)
+        (folder / "checkpoint.pt").unlink(missing_ok=True)
+    runtime.place(trained)
+    assert isinstance(trained, OneShot)
+    scores = Judge(trained, own, data, runtime).scores([model.space.parse(p["architecture"]) for p in points])
+    return {
+        "rate": rate,
+        "scores": scores,
+        "agreement": agreement(scores, [float(np.mean(p["accuracies"])) for p in points]),
+    }
+
+
+def _some(number: int, wanted: int, config: Config, what: str) -> list[int]:
+    """Indices drawn at random, in order."""
+    drawn = torch.randperm(number, generator=stream(config.seed, what))[:wanted]
+    return sorted(int(i) for i in drawn)
+
+
+def _candidates(candidates: Sequence[Candidate], config: Config) -> dict[str, Any]:
+    """Scores and sizes of candidates, for the report, and whether the score likes large ones (section 4.3)."""
+    shown = [candidates[i] for i in _some(len(candidates), SHOWN, config, "shown")]
+    columns = {name: [getattr(c, name) for c in shown] for name in ("accuracy", "params", "macs", "images")}
+    bias = {name: rank_correlation(columns[name], columns["accuracy"]) for name in ("params", "macs")}
+    return {"number": len(candidates), **columns, "size_bias": bias}
+
+
+def _groups(folder: Path) -> dict[str, Any] | None:
+    """The groups of finalists and whether they differ (Table 1); None before `retrain` is done."""
+    path = folder / "results.json"
+    if not path.exists():
+        return None
+    results = read_json(path, ("groups", "networks"))
+    tests = {row["id"]: float(np.mean(row["test"])) for row in results["networks"] if row["test"]}
+    groups = {
+        name: [tests[member] for member in group["members"] if member in tests]
+        for name, group in results["groups"].items()
+    }
+    return {"test": groups, "differences": differences(groups)}
+
+
+def _diagnosis(
+    folder: Path, candidates: Sequence[Candidate], config: Config, data: Data, judge: Judge
+) -> list[dict[str, Any]]:
+    history = folder / "train" / "history.json"
+    (full,) = judge.scores([judge.model.space.everything_on()])
+    return diagnose(
+        Facts(
+            scores=np.array([c.accuracy for c in candidates]),
+            everything_on=full,
+            chance=1 / max(2, len(data.classes)),
+            images=min(c.images for c in candidates),
+            sizes=np.array([c.params for c in candidates], float),
+            ghosts=config.train.batch_size // config.train.ghost_size,
+            losses=[row["loss"] for row in read_records(history)] if history.exists() else [],
+        )
+    )
+
+
+def analyze_file(path: Path) -> dict[str, Any]:
+    """Trust from a CSV file of the user's own.
+
+    Columns: `score`; one or more that begin with `accuracy`, one for each repeat; any other column of numbers is taken
+    for a size.
+
+    Raises:
+        ValueError: no such columns, or something else than numbers in them.
+    """
+    columns = read_columns(path)
+    repeats = [name for name in columns if name.startswith("accuracy")]
+    if "score" not in columns or not repeats:
+        raise ValueError(
+            f"{path}: expected columns score and accuracy (accuracy_2, ... for repeats), got {', '.join(columns)}"
+        )
+    given = {name: found for name, values in columns.items() if (found := numbers(values)) is not None}
+    for name in ("score", *repeats):
+        if name not in given:
+            raise ValueError(f"{path}: expected numbers in column {name!r}")
+    sizes = {name: values for name, values in given.items() if name not in ("score", *repeats)}
+    return {"trust": trust(given["score"], np.array([given[name] for name in repeats]).T, sizes)}
+
+
+def analyze_truth(folder: Path, path: Path, column: str, watch: Watch) -> dict[str, Any]:
+    """Trust from accuracies that somebody else published.
+
+    Scores are kept in ``analysis/truth-DIGEST.csv``, so that a stopped call continues.
+
+    Args:
+        folder: of a run whose one-shot model is trained.
+        path: CSV file with a column `architecture`, texts of the run's space or of its benchmark.
+        column: the accuracies.
+        watch: who follows the work.
+
+    Returns:
+        `truth` of `analysis.json`: the file and the column, the points, and `trust`.
+
+    Raises:
+        ValueError: no such column, or something else than numbers in it.
+        ArchitectureError: a text is no architecture of the space.
+    """
+    columns = read_columns(path)
+    for name in ("architecture", column):
+        if name not in columns:
+            raise ValueError(f"{path}: no column {name!r}; there are: {', '.join(columns)}")
+    truth = numbers(columns[column])
+    if truth is None:
+        raise ValueError(f"{path}: expected numbers in column {column!r}")
+    wanted = "".join(f"{text}\n" for text in columns["architecture"]).encode()
+    texts = folder / "analysis" / f"truth-{hashlib.sha256(wanted).hexdigest()[:10]}.txt"
+    write_atomically(texts, lambda file: file.write(wanted))
+    score_file(folder, texts, texts.with_suffix(".csv"), watch)
+    scored = read_columns(texts.with_suffix(".csv"))
+    scores, params, macs = (numbers(scored[name]) or [] for name in ("accuracy", "params", "macs"))
+    points = [
+        {"architecture": text, "score": value, "accuracies": [true], "params": size, "macs": work}
+        for text, value, true, size, work in zip(columns["architecture"], scores, truth, params, macs, strict=True)
+    ]
+    found = trust(scores, truth, {"params": params, "macs": macs})
+    result = {"file": path.name, "column": column, "points": points, "trust": found}
+    _write(folder, {"truth": result})
+    return result
+
+
+def read_columns(path: Path) -> dict[str, list[str]]:
+    """The columns of a CSV file with a header.
+
+    Raises:
+        ValueError: it has no rows, or rows of different lengths.
+    """
+    with path.open(newline="", encoding="utf-8", errors="replace") as file:
+        header, *rows = list(csv.reader(file)) or [[]]
+    rows = [row for row in rows if row]
+    if not rows or any(len(row) != len(header) for row in rows):
+        raise ValueError(f"{path}: expected a CSV file with a header, and rows as long as it")
+    return {name.strip(): [row[i].strip() for row in rows] for i, name in enumerate(header)}
+
+
+def numbers(texts: Sequence[str]) -> list[float] | None:
+    """The numbers in a column; None where there is anything else."""
+    try:
+        found = [float(text) for text in texts]
+    except ValueError:
+        return None
+    return found if bool(np.isfinite(found).all()) else None

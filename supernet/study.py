@@ -1,0 +1,261 @@
+"""`supernet analyze`: a study of what the scores of a run are worth.
+
+Networks are drawn evenly over the score and trained from scratch on a short schedule; their accuracies say whether the
+score predicts. Beside it: what a score without training says, the divergence from the reference outputs, what each
+option is worth, and rules that tell what went wrong.
+
+References:
+    Bender et al., ICML 2018, section 4 (figures 4, 5, Table 1) and section 5 (figures 6, 7).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+
+from supernet.space import Architecture, Choice, Space
+from supernet.train import TrainConfig
+
+Scores = Callable[[Sequence[Architecture]], list[float]]
+"""Scores architectures with the one-shot model."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnalysisConfig:
+    """How `supernet analyze` finds out what the scores are worth."""
+
+    train: TrainConfig = field(default_factory=lambda: TrainConfig(epochs=28, batch_size=64, ghost_size=32))
+    """The short training of each network drawn (paper: 28 epochs)."""
+
+    per_bucket: int = 4
+    """Networks drawn from each bucket of the score (paper, section 4)."""
+
+    bucket: float | None = None
+    """Width of a bucket. None: 0.05 where scores are accuracies (as the points of the paper's Fig 5 lie), otherwise a
+    thirteenth of their range."""
+
+    repeats: int = 2
+    """Trainings of each with different seeds (paper: 5)."""
+
+    snapshots: int = 12
+    """Times at which the training of the one-shot model keeps its weights, for the course of the divergence; 0 for
+    none."""
+
+    removals: int = 20
+    """Candidates from which each option is removed, to see what it is worth."""
+
+    def __post_init__(self) -> None:
+        for name, least in (("per_bucket", 1), ("repeats", 1), ("snapshots", 0), ("removals", 1)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name}: expected at least {least}, got {getattr(self, name)}")
+        if self.bucket is not None and self.bucket <= 0:
+            raise ValueError(f"bucket: expected to be above 0, got {self.bucket}")
+
+
+def bucket_width(scores: ArrayLike, asked: float | None, *, are_accuracies: bool) -> float:
+    """The width of the buckets of the score; see `AnalysisConfig.bucket`."""
+    if asked is not None:
+        return asked
+    scores = np.asarray(scores, float)
+    return 0.05 if are_accuracies else float(scores.max() - scores.min()) / 13 or 1.0
+
+
+def strata(scores: ArrayLike, bucket: float, per_bucket: int, *, generator: torch.Generator) -> list[int]:
+    """Draws candidates evenly over the score (paper, section 4).
+
+    Args:
+        scores: of all candidates, [n].
+        bucket: width of the buckets, which begin at multiples of it.
+        per_bucket: how many from each; all where there are no more.
+        generator: of the draws.
+
+    Returns:
+        Indices, in order of the buckets.
+    """
+    place = np.floor(np.asarray(scores, float) / bucket + 1e-9)
+    drawn: list[int] = []
+    for value in np.unique(place):
+        members = np.flatnonzero(place == value)
+        chosen = torch.randperm(len(members), generator=generator)[:per_bucket]
+        drawn += sorted(members[chosen.numpy()].tolist())
+    return drawn
+
+
+def without(
+    space: Space, architecture: Architecture, choice: Choice, option: str, *, generator: torch.Generator
+) -> Architecture | None:
+    """The architecture less one option that it picks.
+
+    Where nothing else is picked of the choice, another option takes its place, drawn at random: a layer that is
+    missing would tell of the hole and not of the option.
+
+    Returns:
+        None where it does not pick the option, or where other choices are nested in this one.
+    """
+    picks = dict(architecture.picks)
+    nested = any(other.within is not None and other.within[0] == choice.name for other in space.choices)
+    if nested or option not in picks.get(choice.name, ()):
+        return None
+    left = tuple(other for other in picks[choice.name] if other != option)
+    if not left:
+        others = [other for other in choice.options if other != option]
+        if not others:
+            return None
+        left = (others[int(torch.randint(len(others), (1,), generator=generator))],)
+    return Architecture(tuple((name, left if name == choice.name else picked) for name, picked in architecture.picks))
+
+
+def option_worth(
+    space: Space, candidates: Sequence[Architecture], scores: Scores, *, generator: torch.Generator
+) -> list[dict[str, Any]]:
+    """What each option is worth: by how much the score falls without it; see `without`.
+
+    Args:
+        space: the space.
+        candidates: from which it is removed where they pick it; and from everything-on.
+        scores: of the one-shot model.
+        generator: of options that take another's place.
+
+    Returns:
+        For each option `choice`, `option`, `everything_on` (the fall; None where it cannot be removed), `candidates`
+        (the mean fall) and `number`, of how many candidates.
+    """
+    full = space.everything_on()
+    work: list[tuple[Choice, str, Architecture, Architecture]] = []
+    for choice in space.choices:
+        for option in choice.options:
+            for whole in (full, *candidates):
+                less = without(space, whole, choice, option, generator=generator)
+                if less is not None:
+                    work.append((choice, option, whole, less))
+    distinct = list(dict.fromkeys([full, *candidates, *(less for *_, less in work)]))
+    known = dict(zip(distinct, scores(distinct), strict=True))
+    result = []
+    for choice in space.choices:
+        for option in choice.options:
+            falls = [(w, known[w] - known[less]) for c, o, w, less in work if (c.name, o) == (choice.name, option)]
+            of_full = [fall for whole, fall in falls if whole == full]
+            others = [fall for whole, fall in falls if whole != full]
+            result.append(
+                {
+                    "choice": choice.name,
+                    "option": option,
+                    "everything_on": of_full[0] if of_full else None,
+                    "candidates": float(np.mean(others)) if others else None,
+                    "number": len(others),
+                }
+            )
+    return result
+
+
+def differences(groups: Mapping[str, Sequence[float]]) -> list[dict[str, Any]]:
+    """Whether groups of networks differ (paper, Table 1): Welch's test of each pair.
+
+    Args:
+        groups: for each group the accuracy of each network, a mean where it was trained several times.
+
+    Returns:
+        For each pair of groups with two networks at least: `groups`, `networks` in each, `difference` of the means,
+        `interval` that holds it with 95 % confidence, and `p`.
+    """
+    from scipy import stats
+
+    found = []
+    large = {name: np.asarray(values, float) for name, values in groups.items() if len(values) >= 2}
+    names = list(large)
+    for i, first in enumerate(names):
+        for second in names[i + 1 :]:
+            a, b = large[first], large[second]
+            row: dict[str, Any] = {
+                "groups": [first, second], "networks": [len(a), len(b)], "difference": float(a.mean() - b.mean()),
+                "interval": None, "p": None,
+            }  # fmt: skip
+            if a.var() + b.var() > 0:
+                test = stats.ttest_ind(a, b, equal_var=False)
+                interval = test.confidence_interval(0.95)
+                row |= {"interval": [float(interval.low), float(interval.high)], "p": float(test.pvalue)}
+            found.append(row)
+    return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """What `diagnose` looks at.
+
+    Attributes:
+        scores: of all candidates, accuracies.
+        everything_on: the score of everything-on.
+        chance: the accuracy of guessing.
+        images: on which scores were taken.
+        sizes: parameters of the candidates, [n].
+        ghosts: ghost batches in a step of the one-shot model's training.
+        losses: of that training, in order, evenly spread.
+    """
+
+    scores: NDArray[np.float64]
+    everything_on: float
+    chance: float
+    images: int
+    sizes: NDArray[np.float64]
+    ghosts: int
+    losses: Sequence[float]
+
+
+def diagnose(facts: Facts) -> list[dict[str, Any]]:
+    """What may be wrong with a one-shot model, by stated rules, which are ours.
+
+    Returns:
+        For each rule `name`, `found`, `rule` in words, `value` that it looked at, `limit`, and `advice`.
+    """
+    from scipy import stats
+
+    scores, chance = facts.scores, facts.chance
+    deviation = math.sqrt(chance * (1 - chance) / facts.images)
+    median, best = float(np.median(scores)), float(np.quantile(scores, 0.99))
+    above = median - chance
+    share = above / (facts.everything_on - chance) if facts.everything_on > chance + 2 * deviation else math.nan
+    bias = float(stats.kendalltau(facts.sizes, scores).statistic) if len(set(facts.sizes)) > 1 else math.nan
+    tenth = max(1, len(facts.losses) // 10)
+    late, before = facts.losses[-tenth:], facts.losses[-2 * tenth : -tenth]
+    falling = 1 - float(np.mean(late)) / float(np.mean(before)) if before and np.mean(before) > 0 else math.nan
+
+    def rule(name: str, found: bool, text: str, value: float, limit: float, advice: str) -> dict[str, Any]:
+        return {
+            "name": name, "found": bool(found), "rule": text, "value": None if math.isnan(value) else value,
+            "limit": limit, "advice": advice,
+        }  # fmt: skip
+
+    limit = chance + 4 * deviation
+    return [
+        rule(
+            "chance level", best <= limit,
+            "the best hundredth of the candidates scores within 4 standard deviations of guessing", best, limit,
+            "train the one-shot model longer, or lower paths.rate",
+        ),
+        rule(
+            "co-adaptation", share < 0.35 and float(stats.skew(scores)) > 0.5,
+            "the median candidate keeps less than 35 % of what everything-on has above guessing, few keep much more "
+            "(skewness above 0.5): the snout of the paper's Fig 4, left", share, 0.35,
+            "raise paths.rate, so that options learn to do without each other",
+        ),
+        rule(
+            "collapse to skip connections", bias < -0.2,
+            "Kendall's tau of parameters and score is below -0.2: the smaller, the better", bias, -0.2,
+            "train longer: options with weights have not learnt yet what those without need not learn",
+        ),
+        rule(
+            "few ghost batches", facts.ghosts < 4, "fewer than 4 ghost batches in a step", facts.ghosts, 4,
+            "raise train.batch_size, so that a step averages over more paths",
+        ),
+        rule(
+            "unconverged", falling > 0.05,
+            "the mean loss of the last tenth of training is more than 5 % below the tenth before", falling, 0.05,
+            "raise train.epochs",
+        ),
+    ]  # fmt: skip

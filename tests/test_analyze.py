@@ -1,0 +1,139 @@
+"""`supernet analyze`, from the command line."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from supernet.analysis import paper_points, trust
+from supernet.cli import main
+from supernet.files import read_json
+
+Refused = Callable[..., str]
+SHORT = ("--analysis.train.epochs=0.2", "--analysis.per_bucket=5", "--analysis.repeats=2", "--analysis.removals=2")
+
+
+@pytest.fixture(scope="module")
+def analyzed(tmp_path_factory: pytest.TempPathFactory, finished_run: Path) -> Path:
+    """A run that was analysed, with a sweep; only to be read."""
+    import shutil
+
+    folder = Path(shutil.copytree(finished_run, tmp_path_factory.mktemp("runs") / "analyzed"))
+    assert main(["analyze", str(folder), *SHORT, "--sweep", "0.01,0.3"]) == 0
+    return folder
+
+
+def test_every_number_of_the_trust_comes_from_the_points(analyzed: Path) -> None:
+    found = read_json(analyzed / "analysis.json")
+    points = found["points"]
+    assert len({p["id"] for p in points}) == len(points) > 2
+    scores, accuracies = [p["score"] for p in points], [p["accuracies"] for p in points]
+    assert all(len(repeats) == 2 for repeats in accuracies)
+    for p in points:
+        for repeat, value in enumerate(p["accuracies"]):
+            written = read_json(analyzed / "analysis" / "networks" / p["id"] / str(repeat) / "result.json")
+            assert written["validation"] == value
+    again = trust(scores, accuracies, {name: [p[name] for p in points] for name in ("params", "macs")})
+    assert found["trust"]["as_drawn"] == json.loads(json.dumps(again["as_drawn"]))
+    assert found["trust"]["ceiling"] == json.loads(json.dumps(again["ceiling"]))
+    assert found["trust"]["noise"] > 0
+    assert [row["rate"] for row in found["sweep"]] == [0.01, 0.3]
+    assert all(len(row["scores"]) == len(points) for row in found["sweep"])
+    assert found["best_rate"] in (0.01, 0.3, None)
+    course = found["divergence"]["course"]
+    steps = [row["step"] for row in course]
+    assert steps == sorted(steps)
+    assert steps[-1] == int(max((analyzed / "train" / "snapshots").glob("*"), key=lambda p: int(p.stem)).stem)
+    assert all(value >= -1e-6 for row in course for value in row["divergence"])
+    # At the end of the training the course is at the points.
+    by_id = {p["id"]: p["divergence"] for p in points}
+    assert course[-1]["divergence"] == pytest.approx([by_id[i] for i in found["divergence"]["followed"]], abs=1e-4)
+    assert {row["name"] for row in found["diagnosis"]} >= {"chance level", "co-adaptation", "unconverged"}
+    assert all({"choice", "option", "everything_on", "candidates"} <= set(row) for row in found["options"])
+    assert found["candidates"]["number"] == 8
+
+
+def test_again_trains_nothing_and_says_the_same(analyzed: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = read_json(analyzed / "analysis.json")
+    results = list((analyzed / "analysis").rglob("*.safetensors"))
+    times = [path.stat().st_mtime_ns for path in results]
+    assert main(["analyze", str(analyzed), *SHORT, "--sweep", "0.01,0.3"]) == 0
+    assert read_json(analyzed / "analysis.json") == before
+    assert [path.stat().st_mtime_ns for path in results] == times
+    out = capsys.readouterr().out
+    assert out.startswith(" ".join(before["trust"]["verdict"].split()[:3]))
+    assert all(len(line) < 80 for line in out.splitlines())
+
+
+def test_published_accuracies(analyzed: Path, tmp_path: Path, refused: Refused) -> None:
+    points = read_json(analyzed / "analysis.json")["points"]
+    file = tmp_path / "truth.csv"
+    rows = [f"{p['architecture']},{90 + 10 * p['score']}" for p in points]
+    file.write_text("\n".join(["architecture,published", *rows]) + "\n")
+    assert main(["analyze", str(analyzed), "--truth", str(file), "--column", "published"]) == 0
+    found = read_json(analyzed / "analysis.json")
+    assert found["points"] == points  # what was there stays
+    assert found["truth"]["trust"]["as_drawn"]["spearman"]["value"] == pytest.approx(1)
+    assert "no column 'other'; there are: architecture, published" in refused(
+        "analyze", analyzed, "--truth", file, "--column", "other"
+    )
+    assert "--truth and --column: expected both" in refused("analyze", analyzed, "--truth", file)
+    file.write_text("architecture,published\nnonsense,1\n")
+    assert "line 1: expected words CHOICE=OPTION" in refused(
+        "analyze", analyzed, "--truth", file, "--column", "published"
+    )
+
+
+def test_a_file_of_ones_own(tmp_path: Path, capsys: pytest.CaptureFixture[str], refused: Refused) -> None:
+    file = tmp_path / "points.csv"
+    points = np.array(paper_points()["figure5"])
+    file.write_text("score,accuracy\n" + "\n".join(f"{x},{y}" for x, y in points) + "\n")
+    assert main(["analyze", str(file), "--json"]) == 0
+    found: dict[str, Any] = json.loads(capsys.readouterr().out)
+    assert found["trust"]["as_drawn"]["spearman"]["value"] == pytest.approx(0.94, abs=0.005)
+    assert main(["analyze", str(file)]) == 0
+    assert capsys.readouterr().out.startswith("Scores predict: tau 0.78")
+    file.write_text("score,other\n1,2\n")
+    assert "expected columns score and accuracy" in refused("analyze", file)
+    file.write_text("score,accuracy\n1,x\n")
+    assert "expected numbers in column 'accuracy'" in refused("analyze", file)
+    file.write_text("")
+    assert "expected a CSV file with a header" in refused("analyze", file)
+
+
+def test_folders_that_cannot_be_analysed(tmp_path: Path, run_folder: Path, refused: Refused) -> None:
+    assert "is no run folder" in refused("analyze", tmp_path / "nothing")
+    assert "--sweep: expected dropout rates" in refused("analyze", run_folder, "--sweep", "0.1,two")
+    (run_folder / "finalists.json").unlink()
+    assert f"run `supernet search {run_folder}` first" in refused("analyze", run_folder)
+    (run_folder / "train" / "model.safetensors").unlink()
+    (run_folder / "finalists.json").write_text("{}")
+    assert f"run `supernet train {run_folder}` first" in refused("analyze", run_folder)
+
+
+def test_a_search_by_divergence_needs_no_labels(finished_run: Path, tmp_path: Path) -> None:
+    """Equal weights and other labels give the same ranking by 'kl'."""
+    import shutil
+
+    from tests.conftest import TINY
+
+    folder = tmp_path / "kl"
+    words = [word for word in TINY if not word.startswith("--search.images")]
+    assert main(["train", str(folder), "digits-smoke", *words, "--score", "kl"]) == 0
+    shutil.copy(finished_run / "train" / "model.safetensors", folder / "train" / "model.safetensors")
+    assert main(["search", str(folder)]) == 0
+    from supernet.search import read_candidates
+    from supernet.steps import load_one_shot
+
+    model, *_ = load_one_shot(folder)
+    found = read_candidates(folder / "candidates.sqlite", model.space)
+    assert len(found) == 8
+    for candidate in found:
+        assert candidate.accuracy <= 1e-6
+        assert candidate.accuracy == pytest.approx(-candidate.loss, abs=1e-5)
+        assert candidate.images == 64

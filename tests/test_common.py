@@ -1,0 +1,134 @@
+"""What candidates have in common is computed once, and changes no output."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from supernet import Choose, Depth, build, value
+from supernet.common import in_line, outputs
+from supernet.model import OneShot, from_network
+from supernet.space import Architecture, Space
+from tests.spaces_for_tests import nested, tiny_bender
+
+X = torch.randn(8, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+
+
+class WritesInPlace(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.add_(1)
+
+
+class TwoInputs(nn.Module):
+    """Functions between modules, a module that is called twice, keyword arguments, and a list that grows."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shared = nn.Conv2d(3, 3, 1)
+        self.choose = Choose("input", {str(i): nn.Conv2d(3, 3, 3, padding=1) for i in range(3)}, each_input=True)
+        self.last = Choose("last", {"a": nn.Conv2d(3, 3, 1), "b": nn.Identity()})
+
+    def forward(self, x: Tensor) -> Tensor:
+        states = [x, self.shared(x)]
+        states.append(self.shared(states[-1]))
+        return self.last(torch.relu(self.choose(states))) + self.shared(input=x)
+
+
+def layered() -> nn.Module:
+    width = value("width", (4, 8))
+    return nn.Sequential(
+        nn.Conv2d(3, 8, 3, padding=1),
+        nn.ReLU(inplace=True),
+        Choose("first", {"a": nn.Conv2d(8, 8, 1), "b": nn.Conv2d(8, 8, 3, padding=1), "c": nn.Identity()}),
+        nn.BatchNorm2d(8),
+        WritesInPlace(),
+        Depth("depth", [nn.Conv2d(8, 8, 1) for _ in range(3)]),
+        nn.Conv2d(8, width, 1),
+        nn.BatchNorm2d(width),
+        Choose("again", {"a": nn.Sequential(nn.ReLU(), nn.Conv2d(width, 8, 1)), "b": nn.Conv2d(width, 8, 1)}),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(8, 2),
+    )
+
+
+SPACES = {
+    "layered": from_network(layered, X),
+    "two inputs": from_network(TwoInputs, X),
+    "nested": nested(),
+    "bender": tiny_bender(),
+}
+
+
+def one_shot(space: Space) -> OneShot:
+    model = build(space, seed=0)
+    assert isinstance(model, OneShot)
+    return model.eval()
+
+
+def examples(space: Space) -> Tensor:
+    return torch.randn(8, *space.input_shape, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize("name", SPACES)
+@settings(max_examples=10, deadline=None)
+@given(seed=st.integers(0, 99), number=st.integers(1, 12), in_order=st.booleans(), ghosts=st.sampled_from([1, 2]))
+def test_outputs_are_those_of_the_model(name: str, seed: int, number: int, in_order: bool, ghosts: int) -> None:
+    space = SPACES[name]
+    generator = torch.Generator().manual_seed(seed)
+    drawn = [space.sample(generator=generator) for _ in range(number)]
+    if in_order:
+        drawn.sort(key=lambda architecture: architecture.picks)
+    lives = [space.live([architecture]).expand(ghosts, -1) for architecture in drawn]
+    model = one_shot(space)
+    view, line = in_line(model)
+    with torch.no_grad():
+        for x in (examples(space), examples(space) + 1):
+            expected = [model(x, live) for live in lives]
+            for got, wanted in zip(outputs(view, line, x, lives), expected, strict=True):
+                assert torch.equal(got, wanted)
+
+
+def test_a_whole_prefix_is_computed_once() -> None:
+    calls: Counter[str] = Counter()
+
+    class Counted(nn.Conv2d):
+        name = ""
+
+        def forward(self, x: Tensor) -> Tensor:
+            calls[self.name] += 1
+            return super().forward(x)
+
+    def make() -> nn.Module:
+        network = nn.Sequential(
+            Counted(3, 4, 1),
+            *(Choose(f"layer{i}", {"a": Counted(4, 4, 1), "b": Counted(4, 4, 1)}) for i in range(3)),
+        )
+        for name, module in network.named_modules():
+            if isinstance(module, Counted):
+                module.name = name.split(".")[0]
+        return network
+
+    space = from_network(make, X)
+    model, lives = one_shot(space), [space.live([a]) for a in sorted(space, key=lambda a: a.picks)]
+    view, line = in_line(model)
+    calls.clear()
+    with torch.no_grad():
+        assert len(list(outputs(view, line, X, lives))) == 8
+    assert calls == {"0": 1, "1": 2, "2": 4, "3": 8}
+    assert not line.kept and not line.met  # nothing is held on to
+
+
+def test_what_is_not_needed_again_is_not_kept() -> None:
+    space = SPACES["layered"]
+    view, line = in_line(one_shot(space))
+    picks = dict(space.sample(generator=torch.Generator().manual_seed(0)).picks)
+    line_of = [Architecture(tuple({**picks, "first": (first,)}.items())) for first in ("b", "a", "b")]
+    with torch.no_grad():
+        for _ in outputs(view, line, X, [space.live([architecture]) for architecture in line_of]):
+            assert len(line.kept) <= 2  # the stem
