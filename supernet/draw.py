@@ -29,8 +29,11 @@ def _svg(name: str, draw: Callable[[Any], None], size: tuple[float, float] = (5.
 
     named = ("text.color", "axes.labelcolor", "axes.edgecolor", "axes.titlecolor", "xtick.color", "ytick.color")
     # Names of clipping paths come from the salt; equal ones of two figures on a page would be mixed up.
-    style = {**dict.fromkeys(named, INK), "svg.fonttype": "none", "svg.hashsalt": name, "font.size": 10}
-    with mpl.rc_context({**style, "axes.spines.top": False, "axes.spines.right": False}):
+    style: Any = {
+        **dict.fromkeys(named, INK), "svg.fonttype": "none", "svg.hashsalt": name, "font.size": 10,
+        "axes.spines.top": False, "axes.spines.right": False,
+    }  # fmt: skip
+    with mpl.rc_context(style):
         figure = Figure(figsize=size, layout="constrained")
         FigureCanvasSVG(figure)
         draw(figure.subplots(1, columns, squeeze=False)[0] if columns > 1 else figure.subplots())

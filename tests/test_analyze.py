@@ -41,7 +41,7 @@ def test_every_number_of_the_trust_comes_from_the_points(analyzed: Path) -> None
     again = trust(scores, accuracies, {name: [p[name] for p in points] for name in ("params", "macs")})
     assert found["trust"]["as_drawn"] == json.loads(json.dumps(again["as_drawn"]))
     assert found["trust"]["ceiling"] == json.loads(json.dumps(again["ceiling"]))
-    assert found["trust"]["noise"] > 0
+    assert found["trust"]["noise"] >= 0
     assert [row["rate"] for row in found["sweep"]] == [0.01, 0.3]
     assert all(len(row["scores"]) == len(points) for row in found["sweep"])
     assert found["best_rate"] in (0.01, 0.3, None)
@@ -73,12 +73,14 @@ def test_again_trains_nothing_and_says_the_same(analyzed: Path, capsys: pytest.C
 def test_published_accuracies(analyzed: Path, tmp_path: Path, refused: Refused) -> None:
     points = read_json(analyzed / "analysis.json")["points"]
     file = tmp_path / "truth.csv"
-    rows = [f"{p['architecture']},{90 + 10 * p['score']}" for p in points]
+    rows = [f"{p['architecture']},{90 + i}" for i, p in enumerate(points)]
     file.write_text("\n".join(["architecture,published", *rows]) + "\n")
     assert main(["analyze", str(analyzed), "--truth", str(file), "--column", "published"]) == 0
     found = read_json(analyzed / "analysis.json")
     assert found["points"] == points  # what was there stays
-    assert found["truth"]["trust"]["as_drawn"]["spearman"]["value"] == pytest.approx(1)
+    assert [p["score"] for p in found["truth"]["points"]] == pytest.approx([p["score"] for p in points])
+    assert [p["accuracies"] for p in found["truth"]["points"]] == [[90 + i] for i in range(len(points))]
+    assert found["truth"]["trust"]["n"] == len(points)
     assert "no column 'other'; there are: architecture, published" in refused(
         "analyze", analyzed, "--truth", file, "--column", "other"
     )
