@@ -169,6 +169,11 @@ def _top_weighted(x: Numbers, y: Numbers) -> float:
     return float(stats.weightedtau(x, y).statistic) if len(set(x)) > 1 < len(set(y)) else math.nan
 
 
+def buckets(scores: ArrayLike, width: float) -> NDArray[np.int64]:
+    """The bucket that each score lies in, by its number; buckets begin at multiples of their width."""
+    return np.floor(np.asarray(scores, float) / width + 1e-9).astype(np.int64)
+
+
 def population_weights(scores: ArrayLike, population: ArrayLike, bucket: float) -> Numbers:
     """How many candidates each network stands for that was drawn in buckets of the score.
 
@@ -177,7 +182,7 @@ def population_weights(scores: ArrayLike, population: ArrayLike, bucket: float) 
     Args:
         scores: of the networks, [n].
         population: scores of all candidates.
-        bucket: width of the buckets, which begin at multiples of it.
+        bucket: width of the buckets; see `buckets`.
 
     Returns:
         [n], with mean 1. Candidates in buckets without a network are stood for by nobody.
@@ -185,11 +190,7 @@ def population_weights(scores: ArrayLike, population: ArrayLike, bucket: float) 
     Raises:
         ValueError: no candidate shares a bucket with a network.
     """
-
-    def place(values: ArrayLike) -> NDArray[np.int64]:
-        return np.floor(np.asarray(values, float) / bucket + 1e-9).astype(np.int64)
-
-    own, everyone = place(scores), place(population)
+    own, everyone = buckets(scores, bucket), buckets(population, bucket)
     weights = np.array([(everyone == b).sum() / (own == b).sum() for b in own], float)
     if weights.sum() == 0:
         raise ValueError("population: expected scores of the candidates that the networks were drawn from")

@@ -8,12 +8,13 @@ from __future__ import annotations
 import csv
 import hashlib
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from supernet.analysis import agreement, population_weights, rank_correlation, score_noise, trust
 from supernet.config import Config
@@ -24,7 +25,7 @@ from supernet.randomness import derive, stream
 from supernet.retrain import RetrainConfig, retrain
 from supernet.runs import record_environment, require
 from supernet.runtime import Runtime
-from supernet.scoring import closeness, divergence, score
+from supernet.scoring import score
 from supernet.search import Candidate, read_candidates, read_right
 from supernet.space import Architecture
 from supernet.steps import Watch, judged_on, load_one_shot, loss_of_fit, score_file, train_one_shot
@@ -70,16 +71,17 @@ def analyze_step(folder: Path, runtime: Runtime, watch: Watch, rates: Sequence[f
         candidates[i] for i in strata(everyone, bucket, settings.per_bucket, generator=stream(config.seed, "analysis"))
     ]
     architectures = [c.architecture for c in drawn]
-    accuracies = _stand_alone(architectures, config, data, model, place / "networks", runtime, watch)
-    judge = Judge(model, config, data, runtime)
+    study = Study(model, config, data, runtime)
+    accuracies = _stand_alone(architectures, study, place / "networks", watch)
     points: list[dict[str, Any]] = [
         {
             "id": c.architecture.id, "architecture": str(c.architecture), "params": c.params, "macs": c.macs,
             "score": score_, "divergence": far, "untrained": untrained, "accuracies": found,
         }
         for c, score_, far, untrained, found in zip(
-            drawn, judge.scores(architectures), judge.divergences(architectures),
-            judge.of(build(space, seed=derive(config.seed, "weights"))).scores(architectures), accuracies, strict=True,
+            drawn, _scores(study, architectures), _divergences(study, architectures),
+            _scores(_of(study, build(space, seed=derive(config.seed, "weights"))), architectures), accuracies,
+            strict=True,
         )
     ]  # fmt: skip
     # Buckets are those of the score in the table, which a race may have taken on fewer examples.
@@ -96,17 +98,17 @@ def analyze_step(folder: Path, runtime: Runtime, watch: Watch, rates: Sequence[f
             scores, accuracies, sizes, untrained=[p["untrained"] for p in points], weights=weights,
             noise=score_noise(right) if len(right) >= 2 else None,
         ),
-        "divergence": _divergence(points, scores, mean, judge, folder),
-        "sweep": [_sweep(rate, points, config, data, model, place / "sweep", runtime, watch) for rate in rates],
+        "divergence": _divergence(points, scores, mean, study, folder),
+        "sweep": [_sweep(rate, points, mean, study, place / "sweep", watch) for rate in rates],
         "candidates": _candidates(candidates, config),
         "options": option_worth(
             space,
             [candidates[i].architecture for i in _some(len(candidates), settings.removals, config, "removals")],
-            judge.on(WORTH_IMAGES).scores,
+            lambda some: _scores(study, some, images=min(config.search.images or WORTH_IMAGES, WORTH_IMAGES)),
             generator=stream(config.seed, "worth"),
         ),
         "groups": _groups(folder),
-        "diagnosis": _diagnosis(folder, candidates, config, data, judge) if are_accuracies else [],
+        "diagnosis": _diagnosis(folder, candidates, study) if are_accuracies else [],
     }  # fmt: skip
     known = [row for row in result["sweep"] if row["agreement"]["kendall"]["value"] is not None]
     best = max(known, key=lambda row: row["agreement"]["kendall"]["value"], default=None)
@@ -121,63 +123,53 @@ def _write(folder: Path, result: dict[str, Any]) -> None:
     write_json(path, {**(read_json(path) if path.exists() else {}), **result})
 
 
-class Judge:
-    """Scores with a one-shot model, on the examples and by the rule of a run's search; and divergences."""
+@dataclass(frozen=True)
+class Study:
+    """What all parts of a study need: the run's one-shot model on the device, configuration, data, and runtime."""
 
-    def __init__(self, model: OneShot, config: Config, data: Data, runtime: Runtime, images: int | None = None) -> None:
-        self.model, self.config, self.data, self.runtime = model, config, data, runtime
-        asked = config.search if images is None else replace(config.search, images=_fewer(config.search.images, images))
-        self.search = asked
-        self.own = judged_on(model, replace(config, search=asked), data, runtime)
-
-    def of(self, model: Any) -> Judge:
-        """The same with another one-shot model of the space."""
-        assert isinstance(model, OneShot)
-        self.runtime.place(model)
-        return Judge(model, self.config, self.data, self.runtime)
-
-    def on(self, images: int) -> Judge:
-        """The same on so many examples at the most."""
-        return Judge(self.model, self.config, self.data, self.runtime, images)
-
-    def scores(self, architectures: Sequence[Architecture]) -> list[float]:
-        examples, targets, loss, metric = self.own
-        found = score(
-            self.model, architectures, examples, targets, runtime=self.runtime, loss=loss, metric=metric,
-            ghost_size=self.search.ghost_size, ghosts_per_forward=self.search.ghosts_per_forward,
-        )  # fmt: skip
-        return [value for value, _ in found]
-
-    def divergences(self, architectures: Sequence[Architecture]) -> list[float | None]:
-        """In nats; None for each where outputs are no classes."""
-        if not self.data.classes:
-            return [None] * len(architectures)
-        search = replace(self.config.search, score="kl", images=None)
-        examples, targets, *_ = judged_on(self.model, replace(self.config, search=search), self.data, self.runtime)
-        found = score(
-            self.model, architectures, examples, targets, runtime=self.runtime, loss=divergence, metric=closeness,
-            ghost_size=search.ghost_size, ghosts_per_forward=search.ghosts_per_forward,
-        )  # fmt: skip
-        return [far for _, far in found]
+    model: OneShot
+    config: Config
+    data: Data
+    runtime: Runtime
 
 
-def _fewer(asked: int | None, most: int) -> int:
-    return most if asked is None else min(asked, most)
+def _of(study: Study, model: nn.Module) -> Study:
+    """The same with another one-shot model of the space."""
+    assert isinstance(model, OneShot)
+    study.runtime.place(model)
+    return replace(study, model=model)
 
 
-def _stand_alone(
-    architectures: Sequence[Architecture],
-    config: Config,
-    data: Data,
-    model: OneShot,
-    place: Path,
-    runtime: Runtime,
-    watch: Watch,
-) -> list[list[float]]:
+def _judge(study: Study, architectures: Sequence[Architecture], **search: Any) -> list[tuple[float, float]]:
+    """Metric and loss by the rule of the run's search, with some of its settings changed."""
+    asked = replace(study.config.search, **search)
+    examples, targets, loss, metric = judged_on(
+        study.model, replace(study.config, search=asked), study.data, study.runtime
+    )
+    return list(
+        score(
+            study.model, architectures, examples, targets, runtime=study.runtime, loss=loss, metric=metric,
+            ghost_size=asked.ghost_size, ghosts_per_forward=asked.ghosts_per_forward,
+        )
+    )  # fmt: skip
+
+
+def _scores(study: Study, architectures: Sequence[Architecture], **search: Any) -> list[float]:
+    return [value for value, _ in _judge(study, architectures, **search)]
+
+
+def _divergences(study: Study, architectures: Sequence[Architecture]) -> list[float | None]:
+    """In nats; None for each where outputs are no classes."""
+    if not study.data.classes:
+        return [None] * len(architectures)
+    return [far for _, far in _judge(study, architectures, score="kl", images=None)]
+
+
+def _stand_alone(architectures: Sequence[Architecture], study: Study, place: Path, watch: Watch) -> list[list[float]]:
     """Validation accuracies (or other metric) of each repeat of the short training."""
-    settings = config.analysis
+    config, data, runtime, settings = study.config, study.data, study.runtime, study.config.analysis
     retrain(
-        model.space,
+        study.model.space,
         architectures,
         lambda seed: feed(
             data.train, data, config.data, batch_size=settings.train.batch_size, seed=seed, device=runtime.device
@@ -200,7 +192,7 @@ def _stand_alone(
 
 
 def _divergence(
-    points: Sequence[dict[str, Any]], scores: list[float], mean: list[float], judge: Judge, folder: Path
+    points: Sequence[dict[str, Any]], scores: list[float], mean: list[float], study: Study, folder: Path
 ) -> dict[str, Any] | None:
     """How the divergence goes with score and accuracy (Fig 6), and its course during training (Fig 7)."""
     far = [p["divergence"] for p in points]
@@ -208,12 +200,12 @@ def _divergence(
         return None
     ranked = sorted(range(len(points)), key=lambda i: scores[i])
     chosen = [ranked[i] for i in sorted({round(i) for i in np.linspace(0, len(ranked) - 1, COURSE)})]
-    followed = [judge.model.space.parse(points[i]["architecture"]) for i in chosen]
+    followed = [study.model.space.parse(points[i]["architecture"]) for i in chosen]
     course = []
     for file in sorted((folder / "train" / "snapshots").glob("*.safetensors"), key=lambda path: int(path.stem)):
-        model = build(judge.model.space, seed=0)
+        model = build(study.model.space, seed=0)
         read_weights(file, model)
-        course.append({"step": int(file.stem), "divergence": judge.of(model).divergences(followed)})
+        course.append({"step": int(file.stem), "divergence": _divergences(_of(study, model), followed)})
     return {
         "with_score": agreement(far, scores),
         "with_accuracy": agreement(far, mean),
@@ -223,34 +215,21 @@ def _divergence(
 
 
 def _sweep(
-    rate: float,
-    points: Sequence[dict[str, Any]],
-    config: Config,
-    data: Data,
-    model: OneShot,
-    place: Path,
-    runtime: Runtime,
-    watch: Watch,
+    rate: float, points: Sequence[dict[str, Any]], mean: list[float], study: Study, place: Path, watch: Watch
 ) -> dict[str, Any]:
     """How well a one-shot model ranks that was trained at a constant dropout rate (Fig 4)."""
-    own = replace(config, paths=replace(config.paths, distribution="dropout", schedule="constant", rate=rate))
-    folder = place / f"{rate:g}"
+    paths = replace(study.config.paths, distribution="dropout", schedule="constant", rate=rate)
+    config, space, folder = replace(study.config, paths=paths), study.model.space, place / f"{rate:g}"
     weights = folder / "model.safetensors"
     if weights.exists():
-        trained = build(model.space, seed=0)
+        trained = build(space, seed=0)
         read_weights(weights, trained)
     else:
-        trained, _ = train_one_shot(own, model.space, data, folder, runtime, watch)
+        trained, _ = train_one_shot(config, space, study.data, folder, study.runtime, watch)
         write_weights(weights, trained)
         (folder / "checkpoint.pt").unlink(missing_ok=True)
-    runtime.place(trained)
-    assert isinstance(trained, OneShot)
-    scores = Judge(trained, own, data, runtime).scores([model.space.parse(p["architecture"]) for p in points])
-    return {
-        "rate": rate,
-        "scores": scores,
-        "agreement": agreement(scores, [float(np.mean(p["accuracies"])) for p in points]),
-    }
+    scores = _scores(_of(study, trained), [space.parse(p["architecture"]) for p in points])
+    return {"rate": rate, "scores": scores, "agreement": agreement(scores, mean)}
 
 
 def _some(number: int, wanted: int, config: Config, what: str) -> list[int]:
@@ -281,19 +260,17 @@ def _groups(folder: Path) -> dict[str, Any] | None:
     return {"test": groups, "differences": differences(groups)}
 
 
-def _diagnosis(
-    folder: Path, candidates: Sequence[Candidate], config: Config, data: Data, judge: Judge
-) -> list[dict[str, Any]]:
+def _diagnosis(folder: Path, candidates: Sequence[Candidate], study: Study) -> list[dict[str, Any]]:
     history = folder / "train" / "history.json"
-    (full,) = judge.scores([judge.model.space.everything_on()])
+    (full,) = _scores(study, [study.model.space.everything_on()])
     return diagnose(
         Facts(
             scores=np.array([c.accuracy for c in candidates]),
             everything_on=full,
-            chance=1 / max(2, len(data.classes)),
+            chance=1 / max(2, len(study.data.classes)),
             images=min(c.images for c in candidates),
             sizes=np.array([c.params for c in candidates], float),
-            ghosts=config.train.batch_size // config.train.ghost_size,
+            ghosts=study.config.train.batch_size // study.config.train.ghost_size,
             losses=[row["loss"] for row in read_records(history)] if history.exists() else [],
         )
     )

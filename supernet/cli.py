@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import math
 import os
 import re
 import signal
@@ -212,15 +213,13 @@ def _analyze(words: list[str]) -> None:
         found = analyze_file(Path(given["file"]))
         print(json.dumps(found)) if given["json"] else print_trust(found["trust"])
         return
-    if not any(word in ("-h", "--help") for word in words):
-        _refuse_new_folder(words)
     prepared = _prepare("analyze", words, ANALYZE_OPTIONS)
     if prepared is None:
         return
     folder, as_json, own = prepared
     if (own["--truth"] is None) != (own["--column"] is None):
         raise ValueError("--truth and --column: expected both or none of them")
-    rates = [float(rate) for rate in _rates(own["--sweep"])]
+    rates = _rates(own["--sweep"])
     from supernet.analyze import analyze_step, analyze_truth
     from supernet.runs import open_run
     from supernet.runtime import start
@@ -250,25 +249,14 @@ def _report(words: list[str]) -> None:
     print(json.dumps({"report": str(page)}) if given["json"] else page)
 
 
-def _refuse_new_folder(words: list[str]) -> None:
-    """Unlike the steps, an analysis needs a run that is there."""
-    from supernet.runs import open_run
-
-    folder = next((word for word in words if not word.startswith("-")), None)
-    if folder is not None:
-        open_run(Path(folder))
-
-
-def _rates(text: str | None) -> list[str]:
-    words = [] if text is None else text.split(",")
-    for word in words:
-        try:
-            fits = 0 <= float(word) < 1
-        except ValueError:
-            fits = False
-        if not fits:
-            raise ValueError(f"--sweep: expected dropout rates from 0 to below 1, as in 1e-6,0.01,0.3; got {text!r}")
-    return words
+def _rates(text: str | None) -> list[float]:
+    try:
+        rates = [] if text is None else [float(word) for word in text.split(",")]
+    except ValueError:
+        rates = [math.nan]
+    if not all(0 <= rate < 1 for rate in rates):
+        raise ValueError(f"--sweep: expected dropout rates from 0 to below 1, as in 1e-6,0.01,0.3; got {text!r}")
+    return rates
 
 
 def _show(words: list[str]) -> None:
@@ -494,6 +482,8 @@ def _prepare(
     hints = setting_hints()
     given = _parse(parser, words, hints)
     folder = None if given["dir"] is None else Path(given["dir"])
+    if command == "analyze" and folder is not None:
+        open_run(folder)  # unlike the steps it begins no run
     base = None
     is_new = not given["config"] and (folder is None or not (folder / "config.yaml").exists())
     if given["recipe"] is None and is_new and is_function(given["space"]["name"]):

@@ -76,10 +76,11 @@ def _template() -> Any:
 
 def _winner(result: dict[str, Any], space: Space) -> dict[str, Any]:
     first = result["networks"][0]
+    text = winner_text(result) or "everything on, the only network"
     architecture = space.parse(first["architecture"])
     every = {choice.name: choice.options for choice in space.choices}
     return {
-        "text": (winner_text(result) or "everything on, the only network").capitalize() + ".",
+        "text": f"{text[0].upper()}{text[1:]}.",
         "architecture": first["architecture"],
         "cell": draw.cell(dict(architecture.picks), every),
         "network": network_rows(space, architecture),
@@ -89,7 +90,7 @@ def _winner(result: dict[str, Any], space: Space) -> dict[str, Any]:
 def network_rows(space: Space, architecture: Architecture) -> list[tuple[str, str, str, str]]:
     """The parts of a stand-alone network in the order in which they run: name, kind, parameters, shape of the output.
 
-    Parts are the modules in the network; lists of modules and a sequence that is all of it are opened.
+    Parts are the modules in the network, and those in its lists of modules.
     """
     with without_data():
         network = build(space, architecture).eval()

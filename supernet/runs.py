@@ -41,12 +41,7 @@ from supernet.files import read_json, write_atomically, write_json
 from supernet.runtime import cores
 from supernet.tune import Tuning
 
-DONE = {
-    "train": "train/model.safetensors",
-    "search": "finalists.json",
-    "retrain": "results.json",
-    "analyze": "analysis.json",
-}
+DONE = {"train": "train/model.safetensors", "search": "finalists.json", "retrain": "results.json"}
 """The steps on a run folder, in order, with the file that each writes last."""
 
 

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
+from supernet.analysis import buckets
 from supernet.space import Architecture, Choice, Space
 from supernet.train import TrainConfig
 
@@ -71,14 +72,14 @@ def strata(scores: ArrayLike, bucket: float, per_bucket: int, *, generator: torc
 
     Args:
         scores: of all candidates, [n].
-        bucket: width of the buckets, which begin at multiples of it.
+        bucket: width of the buckets; see `supernet.analysis.buckets`.
         per_bucket: how many from each; all where there are no more.
         generator: of the draws.
 
     Returns:
         Indices, in order of the buckets.
     """
-    place = np.floor(np.asarray(scores, float) / bucket + 1e-9)
+    place = buckets(scores, bucket)
     drawn: list[int] = []
     for value in np.unique(place):
         members = np.flatnonzero(place == value)
