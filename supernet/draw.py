@@ -65,9 +65,16 @@ def predicts(points: Sequence[Mapping[str, Any]], metric: str, score: str, *, wi
         unit = " (%)" if scale == 100 else ""
         a.set(xlabel=_score_label(score, metric), ylabel=f"stand-alone validation {metric}{unit}")
         if with_paper:
-            a.legend(frameon=False, fontsize=8)
+            _legend(a, columns=1)
 
     return _svg("predicts", draw)
+
+
+def _legend(a: Axes, columns: int, title: str | None = None) -> None:
+    """Above the axes, where it hides no point; to look for a free place among many points takes long."""
+    a.legend(
+        title=title, loc="lower left", bbox_to_anchor=(0, 1), ncols=columns, frameon=False, fontsize=8, title_fontsize=8
+    )
 
 
 def _score_label(score: str, metric: str) -> str:
@@ -113,7 +120,7 @@ def size_against_accuracy(groups: Mapping[str, Sequence[tuple[float, float]]], m
         )  # fmt: skip
         unit = " (%)" if scale == 100 else ""
         a.set(xlabel="parameters", ylabel=f"validation {metric}{unit}", xscale="log")
-        a.legend(frameon=False, fontsize=8)
+        _legend(a, columns=3)
 
     return _svg("size", draw)
 
@@ -145,7 +152,7 @@ def divergence(points: Sequence[Mapping[str, Any]], found: Mapping[str, Any], me
             right.plot(x, y, "-", color=SECOND, alpha=shade, label=f"{by_id[name]:.3g}")
         right.set(xlabel="step of the training", ylabel="divergence (nats)")
         if found["course"]:
-            right.legend(title="score at the end", frameon=False, fontsize=8, title_fontsize=8)
+            _legend(right, columns=3, title="score at the end")
 
     return _svg("divergence", draw, size=(9, 3.4), columns=2)
 
@@ -187,7 +194,7 @@ def options(rows: Sequence[Mapping[str, Any]], metric: str, score: str) -> str:
             xlabel="mean fall of the score without it"
             + (" (points)" if scale == 100 else " (nats)" if score != "metric" else "")
         )
-        a.legend(frameon=False, fontsize=8)
+        _legend(a, columns=2)
 
     return _svg("options", draw, size=(5.2, 1.2 + 0.3 * len(ordered)))
 
