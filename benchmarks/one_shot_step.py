@@ -12,11 +12,11 @@ from __future__ import annotations
 
 import argparse
 import copy
-import resource
 import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -33,6 +33,7 @@ from supernet.spaces import bender
 from supernet.train import TrainConfig, fit
 
 GHOST = 32
+STEPS = 4  # of each timing, so that what a call of `fit` does once does not count as much as a step
 
 
 class Plain(nn.Module):
@@ -56,7 +57,7 @@ def steps(filters: int, cells: int, pixels: int, ghosts: int, only: str | None =
     space = bender(filters, cells=cells, input_shape=(3, pixels, pixels))
     x = torch.randn(ghosts * GHOST, 3, pixels, pixels)
     y = torch.randint(0, 10, (ghosts * GHOST,))
-    config = TrainConfig(steps=1, batch_size=ghosts * GHOST, ghost_size=GHOST)
+    config = TrainConfig(steps=STEPS, batch_size=ghosts * GHOST, ghost_size=GHOST)
     drawn = [
         draw(space, PathsConfig(schedule="constant"), ghosts, 1.0, generator=stream(0, "paths", i)) for i in range(100)
     ]
@@ -73,8 +74,8 @@ def steps(filters: int, cells: int, pixels: int, ghosts: int, only: str | None =
 
         def work() -> None:
             torch.set_num_threads(threads)
-            live = drawn[next(turn) % len(drawn)]
-            fit(model, lambda _: (images, y), 1, config, runtime=runtime, draw_live=lambda _: live)
+            lives = [drawn[next(turn) % len(drawn)] for _ in range(STEPS)]
+            fit(model, lambda _: (images, y), STEPS, config, runtime=runtime, draw_live=lambda step: lives[step])
 
         return work
 
@@ -93,10 +94,16 @@ def steps(filters: int, cells: int, pixels: int, ghosts: int, only: str | None =
 def peak_memory(name: str, sizes: list[int]) -> int:
     """Bytes, of this process."""
     (work,) = steps(*sizes, only=name).values()
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = resident("VmRSS")
     work()
     work()
-    return 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+    return resident("VmHWM") - before
+
+
+def resident(what: str) -> int:
+    """Bytes of memory of this process, now or at the most. (`getrusage` would tell of the one that started it.)"""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return 1024 * int(next(line for line in lines if line.startswith(what)).split()[1])
 
 
 def main() -> None:
@@ -113,7 +120,7 @@ def main() -> None:
         return
     result = ratios(steps(*sizes), chosen.rounds)
     result["images per second"] = {
-        name: round(chosen.ghosts * GHOST / value, 1) for name, value in result["seconds"].items()
+        name: round(STEPS * chosen.ghosts * GHOST / value, 1) for name, value in result["seconds"].items()
     }
     words = ["--filters", "--cells", "--pixels", "--ghosts"]
     options = [text for pair in zip(words, map(str, sizes), strict=True) for text in pair]

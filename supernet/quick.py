@@ -79,6 +79,42 @@ class QuickConv2d(nn.Conv2d):
         return y
 
 
+class QuickAvgPool2d(nn.AvgPool2d):
+    """The mean of a window, without padding pixels."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        kernel, stride, padding = (_square(value) for value in (self.kernel_size, self.stride, self.padding))
+        counts_padding = self.count_include_pad and padding > 0
+        whole = not self.ceil_mode or all((n + 2 * padding - kernel) % max(1, stride) == 0 for n in x.shape[2:])
+        plain = not counts_padding and self.divisor_override is None and whole
+        if plain and min(kernel, stride) > 0 and kernels.pool_fits(x, kernel, stride, padding):
+            return kernels.pool(x, kernel, stride, padding, largest=False)
+        return super().forward(x)
+
+
+class QuickMaxPool2d(nn.MaxPool2d):
+    """The largest number in a window."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        kernel, stride, padding = (_square(value) for value in (self.kernel_size, self.stride, self.padding))
+        plain = not self.ceil_mode and not self.return_indices and _square(self.dilation) == 1
+        if plain and min(kernel, stride) > 0 and kernels.pool_fits(x, kernel, stride, padding):
+            return kernels.pool(x, kernel, stride, padding, largest=True)
+        y: Tensor = super().forward(x)
+        return y
+
+
+POOLS: dict[type[nn.Module], type[nn.Module]] = {nn.AvgPool2d: QuickAvgPool2d, nn.MaxPool2d: QuickMaxPool2d}
+
+
+def _square(value: Any) -> int:
+    """The length that both axes have; -1 where they differ."""
+    if isinstance(value, int):
+        return value
+    first, *rest = value
+    return int(first) if all(other == first for other in rest) else -1
+
+
 def quick(model: nn.Module, tuning: Tuning) -> nn.Module:
     """A model that computes the same with what is faster on this machine.
 
@@ -99,6 +135,8 @@ def _quick(module: nn.Module, tuning: Tuning) -> nn.Module:
         return _fused(module)
     if type(module) is nn.Conv2d:
         return _become(module, QuickConv2d, tuning=tuning)
+    if type(module) in POOLS and "pool" in tuning.kernels:
+        return _become(module, POOLS[type(module)])
     return _norm(module, relu=False) if "norm" in tuning.kernels else module
 
 

@@ -12,7 +12,7 @@ from supernet.quick import QuickConv2d, QuickGhostNorm, QuickNorm, quick
 from supernet.space import Space
 from supernet.tune import Tuning
 
-ALL = Tuning(kernels=("norm", "depthwise"))
+ALL = Tuning(kernels=("norm", "pool", "depthwise"))
 X = torch.randn(8, 3, 8, 8, generator=torch.Generator().manual_seed(0)).to(memory_format=torch.channels_last)
 
 
@@ -26,6 +26,7 @@ def network() -> nn.Module:
             "depthwise": nn.Sequential(
                 nn.Conv2d(width, width, 5, padding=2, groups=width, bias=False), nn.BatchNorm2d(width)
             ),
+            "pool": nn.Sequential(nn.MaxPool2d(3, 1, 1), nn.AvgPool2d(3, 1, 1, count_include_pad=False)),
             "conv": nn.Sequential(nn.ReLU(), nn.Conv2d(width, width, 3, padding=1), nn.BatchNorm2d(width), nn.ReLU()),
         }, max_picks=2),
         nn.BatchNorm2d(width),
@@ -91,7 +92,7 @@ def test_the_model_stays_as_it_is_and_shares_its_parameters() -> None:
 @pytest.mark.skipif(kernels.compiled() is None, reason="no C compiler")
 def test_the_kernels_are_used(monkeypatch: pytest.MonkeyPatch) -> None:
     used = []
-    for name in ("norm_relu", "depthwise"):
+    for name in ("norm_relu", "pool", "depthwise"):
         original = getattr(kernels, name)
         monkeypatch.setattr(
             kernels,
@@ -100,9 +101,27 @@ def test_the_kernels_are_used(monkeypatch: pytest.MonkeyPatch) -> None:
         )
     model = build(SPACE, seed=0).to(memory_format=torch.channels_last)
     quick(model, ALL)(X, SPACE.live([SPACE.parse("width=16 op=depthwise+conv")]))
+    quick(model, ALL)(X, SPACE.live([SPACE.parse("width=16 op=pool")]))
     names = [name for name, _ in used]
-    assert names.count("norm_relu") == 4 and names.count("depthwise") == 1
-    assert [relu for name, relu in used if name == "norm_relu"].count(True) == 3
+    assert names.count("norm_relu") == 4 + 2 and names.count("depthwise") == 1 and names.count("pool") == 2
+    assert [relu for name, relu in used if name == "norm_relu"].count(True) == 3 + 2
+
+
+@pytest.mark.parametrize(
+    "pool",
+    [
+        nn.AvgPool2d(3, 1, 1), nn.AvgPool2d(2, ceil_mode=True), nn.AvgPool2d(2, divisor_override=3),
+        nn.AvgPool2d((3, 2)), nn.AvgPool2d(3, 2, 1, ceil_mode=True, count_include_pad=False),
+        nn.MaxPool2d(3, 2, 1, ceil_mode=True), nn.MaxPool2d(2, dilation=2), nn.MaxPool2d((2, 3), (2, 1)),
+        nn.MaxPool2d(3, 1, 1), nn.AvgPool2d(2), nn.AvgPool2d(2, 2, 1, count_include_pad=False),
+    ],
+    ids=str,
+)  # fmt: skip
+@pytest.mark.parametrize("side", [7, 8])
+def test_every_setting_of_a_pool_is_heeded(pool: nn.Module, side: int) -> None:
+    x = torch.randn(2, 8, side, side, generator=torch.Generator().manual_seed(2))
+    x = x.contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(quick(pool, ALL)(x), pool(x))
 
 
 def test_what_half_precision_makes_wrong_is_run_in_full() -> None:
