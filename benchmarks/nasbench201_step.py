@@ -3,16 +3,20 @@
 NNI needs older libraries than ours, so it runs in an environment of its own, in a process that is told what to do
 (`nni_worker.py`). To make it, and to run the benchmark:
 
-    python3.11 -m venv .nni
-    .nni/bin/pip install nni==3.0 torch==2.13.0 numpy==1.26.4 pytorch-lightning==1.9.5 "setuptools<81"
-    python benchmarks/nasbench201_step.py --nni .nni/bin/python [--out RESULT.json]
+    python3.11 -m venv build/nni
+    build/nni/bin/pip install nni==3.0 torch==2.13.0 numpy==1.26.4 pytorch-lightning==1.9.5 "setuptools<81"
+    python benchmarks/nasbench201_step.py --nni build/nni/bin/python [--out RESULT.json]
 
 Both sides train the same architectures in the same order, drawn uniformly, a new one for each step, with SGD and
-momentum on batches of the same size and as many threads as there are cores. NNI's loop is the plain one, without
-Lightning: resample, forward, backward, step; a resample is told what was drawn, which costs it no more than drawing.
-Ours is `fit`, drawing included, in the precision that the self-test chose and in single precision, and in two ways:
-"ours" is what `fit` does by default, ghost batches of 32 side by side, each on a core; "one ghost batch" has the
-statistics of the whole batch as NNI has them, and all cores on each operation.
+momentum on batches of the same size and as many threads as there are cores. That the two train the same is checked by
+the numbers of their parameters, all and live ones. NNI's loop is the plain one, without Lightning: resample, forward,
+backward, step; a resample is told what was drawn, which costs it no more than drawing. Ours is `fit`, drawing included,
+in the precision that the self-test chose and in single precision, and in two ways: "ours" is what `fit` does by
+default, ghost batches of 32 side by side, each on a core; "one ghost batch" has the statistics of the whole batch as
+NNI has them, and all cores on each operation.
+
+The machine has to be idle. Where another process takes a core, whoever has all cores on each operation waits at the end
+of each one, ten times as long and more, and what has a core to itself does not.
 """
 
 from __future__ import annotations
@@ -38,7 +42,7 @@ from supernet.spaces.blocks import single_picks
 from supernet.spaces.nasbench201 import NAMES
 from supernet.train import TrainConfig, fit
 
-LR = 0.01
+GHOST, LR = 32, 0.01
 
 
 def drawn(space: Space, turn: int, step: int) -> Architecture:
@@ -82,6 +86,10 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=10, help="steps, each with its architecture, of a timing")
     chosen = parser.parse_args()
     batch, steps = chosen.batch, chosen.steps
+    if not chosen.nni.exists():
+        parser.error(f"--nni: {chosen.nni} is not there; --help has the commands that make the environment")
+    if batch <= 0 or batch % GHOST or steps <= 0:
+        parser.error(f"--batch: expected a multiple of {GHOST}, --steps: at least 1; got {batch} and {steps}")
     space = nasbench201(chosen.channels, chosen.cells, input_shape=(3, chosen.pixels, chosen.pixels))
     x = torch.randn(batch, 3, chosen.pixels, chosen.pixels).contiguous(memory_format=torch.channels_last)
     y = torch.randint(0, 10, (batch,))
@@ -123,7 +131,11 @@ def main() -> None:
             return work
 
         for precision in ("auto", "32-true"):
-            ways = {"NNI": theirs(), "one ghost batch": ours(precision, batch), "ours": ours(precision, 32)}
+            ways: dict[str, Callable[[], object]] = {
+                "NNI": theirs(),
+                "one ghost batch": ours(precision, batch),
+                "ours": ours(precision, GHOST),
+            }
             found = ratios(ways, chosen.rounds)
             found["images per second"] = {
                 name: round(steps * batch / value, 1) for name, value in found["seconds"].items()

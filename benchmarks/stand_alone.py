@@ -14,6 +14,8 @@ Three ways of ours, with `data.feed`, and in ghost batches of 32 where nothing e
 - "one network, all cores": on each operation, on whole batches.
 
 Then the share of a step that goes into feeding it: `feed` alone against `fit`, both on one core.
+
+The machine has to be idle, for the reason given in `nasbench201_step.py`.
 """
 
 from __future__ import annotations
@@ -87,12 +89,12 @@ def case(space: Space, train: data.Split, known: data.Data, chosen: Any) -> dict
 
         return work
 
-    def trained(number: int, of: int, ghost_size: int) -> Callable[[Runtime], None]:
+    def trained(number: int, of: int, ghost_size: int) -> Callable[[Runtime], object]:
         """Trains one of so many networks for its part of the steps."""
         network = build(space, architecture, seed=number)
         feed = data.feed(train, known, settings, batch_size=BATCH, seed=number, device=runtime.device)
         config = TrainConfig(steps=steps // of, batch_size=BATCH, ghost_size=ghost_size, lr=LR)
-        return lambda here: fit(network, feed, steps // of, config, runtime=here) and None
+        return lambda here: fit(network, feed, steps // of, config, runtime=here)
 
     def alone(ghost_size: int, threads: int) -> Callable[[], None]:
         one = trained(0, 1, ghost_size)
@@ -123,7 +125,11 @@ def case(space: Space, train: data.Split, known: data.Data, chosen: Any) -> dict
         },
         chosen.rounds,
     )
-    found["images per second"] = {name: round(steps * BATCH / value, 1) for name, value in found["seconds"].items()}
+    seconds = found["seconds"]
+    found["images per second"] = {name: round(steps * BATCH / value, 1) for name, value in seconds.items()}
+    found["times the ordinary loop, by medians"] = {
+        name: round(seconds["ordinary loop"] / value, 2) for name, value in seconds.items()
+    }
 
     feed = data.feed(train, known, settings, batch_size=BATCH, seed=0, device=runtime.device)
 
