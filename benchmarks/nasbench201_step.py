@@ -31,11 +31,12 @@ from typing import Any
 
 import torch
 from measure import arguments, ratios, report
+from roofline import counted_on, limit
 from torch import Tensor
 
 from supernet import build, cost_table
 from supernet.randomness import stream
-from supernet.runtime import RuntimeConfig, cores, start
+from supernet.runtime import Runtime, RuntimeConfig, cores, start
 from supernet.space import Architecture, Space
 from supernet.spaces import nasbench201
 from supernet.spaces.blocks import single_picks
@@ -94,8 +95,8 @@ def main() -> None:
     x = torch.randn(batch, 3, chosen.pixels, chosen.pixels).contiguous(memory_format=torch.channels_last)
     y = torch.randint(0, 10, (batch,))
 
-    def ours(precision: Any, ghost_size: int) -> Callable[[], None]:
-        runtime = start(RuntimeConfig(device="cpu", precision=precision))
+    def ours(precision: Any, ghost_size: int, runtime: Runtime | None = None) -> Callable[[], None]:
+        runtime = runtime or start(RuntimeConfig(device="cpu", precision=precision))
         together = ghost_size == batch
         runtime = replace(runtime, threads=1) if together else runtime
         model = build(space, seed=0)
@@ -140,6 +141,7 @@ def main() -> None:
             found["images per second"] = {
                 name: round(steps * batch / value, 1) for name, value in found["seconds"].items()
             }
+            found["limit"] = limit(ours(precision, GHOST, counted_on(precision)), found["seconds"]["ours"])
             tuning = start(RuntimeConfig(device="cpu", precision=precision)).tuning
             found["precision, layout, kernels"] = [tuning.precision, tuning.layout, *tuning.kernels]
             result[f"--precision {precision}"] = found

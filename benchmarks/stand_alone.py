@@ -26,6 +26,7 @@ from typing import Any
 
 import torch
 from measure import arguments, ratios, report
+from roofline import counted_on, limit
 from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
@@ -141,6 +142,8 @@ def case(space: Space, train: data.Split, known: data.Data, chosen: Any) -> dict
     share = ratios({"feeding": feeding, "fit": one_core}, chosen.rounds)
     found["share of feeding in a step"] = share["feeding / fit"]
     found["ms of feeding a step"] = round(1000 * share["seconds"]["feeding"] / steps, 3)
+    counted = trained(0, 1, GHOST)
+    found["limit"] = limit(lambda: counted(counted_on(chosen.precision)), seconds["ours"])
     cost = cost_table(space).cost(architecture)
     found["network"] = {"architecture": str(architecture), "parameters": cost.params, "macs": cost.macs}
     tuning = runtime.tuning
