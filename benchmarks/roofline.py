@@ -51,7 +51,7 @@ def rates() -> dict[str, float]:
             return amount / min(times)
 
         with ThreadPoolExecutor(cores()) as pool:
-            return min(pool.map(on_a_core, range(cores())))
+            return max(pool.map(on_a_core, range(cores())))
 
     def product(dtype: torch.dtype) -> Callable[[], object]:
         a, b = torch.randn(1024, 1024).to(dtype), torch.randn(1024, 1024).to(dtype)
@@ -82,14 +82,22 @@ class _Count(TorchDispatchMode):
             rate = rates()
             tensors = [x for x in tree_leaves((args, kwargs, result)) if isinstance(x, Tensor)]
             moved = sum(x.numel() * x.element_size() for x in tensors) / rate["bytes"]
-            counted = flop_registry.get(packet)
-            computed = 0.0
-            if counted is not None:
-                dtype = str(tensors[0].dtype).removeprefix("torch.")
-                computed = counted(*args, **(kwargs or {}), out_val=result) / rate.get(dtype, rate["float32"])
+            dtype = str(tensors[0].dtype).removeprefix("torch.") if tensors else ""
+            computed = _flops(packet, args, kwargs or {}, result) / rate.get(dtype, rate["float32"])
             self.seconds[name] += max(moved, computed)
             self.bound["arithmetic" if computed > moved else "memory"] += max(moved, computed)
         return result
+
+
+def _flops(packet: Any, args: Any, kwargs: Any, result: Any) -> float:
+    """Two for each multiply-add. Convolutions are counted here: torch's formula for their gradients ignores groups."""
+    if packet is torch.ops.aten.convolution_backward:
+        gradient, _, weight, *_, wanted = args
+        return 2.0 * gradient.numel() * weight[0].numel() * sum(wanted[:2])
+    if packet is torch.ops.aten.convolution:
+        return 2.0 * result.numel() * args[1][0].numel()
+    counted = flop_registry.get(packet)
+    return 0.0 if counted is None else float(counted(*args, **kwargs, out_val=result))
 
 
 def limit(work: Callable[[], object], took: float) -> dict[str, Any]:
