@@ -389,6 +389,24 @@ def _keep(network: nn.Module, architecture: Architecture) -> nn.Module:
     return replace_modules(network, lambda m: _resolve(m, picks))
 
 
+def option_names(space: Space, architecture: Architecture) -> dict[str, tuple[str, str]]:
+    """What the modules of a stand-alone network were chosen as, by their path in it.
+
+    Returns:
+        A name (of the choice, or CHOICE.OPTION where several options may be picked), and the name of the option.
+    """
+    with without_data(), decided(dict(architecture.picks)):
+        network = space.network()
+    known: dict[int, tuple[str, str]] = {}
+    for module in network.modules():
+        if isinstance(module, Choose):
+            for option, of in zip(module.choice.options, module.options, strict=True):
+                one = module.choice.max_picks == 1
+                known[id(of)] = module.choice.name if one else f"{module.choice.name}.{option}", option
+    kept = _keep(network, architecture)
+    return {path: known[id(module)] for path, module in kept.named_modules() if id(module) in known}
+
+
 def _resolve(module: nn.Module, picks: dict[str, tuple[str, ...]]) -> nn.Module:
     while isinstance(module, (Choose, Depth)):  # a kept option may be a choice itself
         module = module.chosen(picks[module.choice.name])

@@ -1,0 +1,388 @@
+"""What a stand-alone network does, written down: it is run once, and every call in it is kept, module by module.
+
+Neither source code nor symbols are needed. Loops, lists and conditions of a ``forward`` have done their work by the
+time a tensor reaches a function of torch, and the functions that it reaches are all that is left. What depends on the
+number of examples is found by running twice, with two numbers; what depends on the values of tensors is refused.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.rnn import RNNBase
+from torch.overrides import TorchFunctionMode
+
+from supernet.layers import Join
+from supernet.model import call
+from supernet.trees import map_tensors, rows, take_rows
+
+CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
+
+READS_VALUES = (
+    *("__bool__", "__int__", "__float__", "__index__", "__complex__", "__contains__", "__array__"),
+    *("item", "tolist", "numpy", "equal", "allclose", "is_nonzero"),
+)
+"""Functions that turn values of tensors into values of Python."""
+
+
+class UnwritableError(ValueError):
+    """A network that cannot be written out as straight code; the message says what stands in the way."""
+
+
+@dataclass(eq=False)
+class Step:
+    """A call in a forward pass: of a module, or of a function or method of torch.
+
+    Attributes:
+        function: the module, or the function.
+        args: positional arguments: `Value`s, plain values, and tuples, lists, dicts and slices of both.
+        kwargs: named arguments.
+        several: whether the result is more than one tensor.
+    """
+
+    function: Any
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any] = field(default_factory=dict)
+    several: bool = False
+
+
+@dataclass(frozen=True)
+class Value:
+    """A tensor: what came in, what a step gave, or a parameter or buffer.
+
+    Attributes:
+        of: the step; the name of an argument of `forward`; or the tensor itself where it is a parameter or buffer.
+        path: which part of it, where it is a tuple, list or dict of tensors.
+        shape: of two examples; no part of what the value is.
+    """
+
+    of: Any
+    path: tuple[Any, ...] = ()
+    shape: tuple[int, ...] = ()
+
+    def __hash__(self) -> int:
+        return hash((id(self.of), self.path))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Value) and self.of is other.of and self.path == other.path
+
+
+@dataclass(frozen=True)
+class Batch:
+    """So many times the number of examples."""
+
+    times: int
+
+
+@dataclass(eq=False)
+class Frame:
+    """What one module does.
+
+    Attributes:
+        module: whose forward pass it is.
+        inputs: the arguments of `forward` that hold tensors: name, and a tree of `Value`s.
+        steps: the calls, in order.
+        output: tree of `Value`s.
+        halves: whether the output has fewer pixels than every input.
+    """
+
+    module: nn.Module
+    inputs: dict[str, Any]
+    steps: list[Step] = field(default_factory=list)
+    output: Any = None
+    halves: bool = False
+
+
+def trace(network: nn.Module, inputs: Any, leaves: Collection[int]) -> dict[int, Frame]:
+    """What the network and every module in it does, by the module's id; leaves and modules that are never run have none.
+
+    Args:
+        network: a stand-alone network. It is run in evaluation mode and left as it was.
+        inputs: at least three examples.
+        leaves: ids of the modules into which it does not look.
+
+    Raises:
+        UnwritableError: the network reads values of tensors in Python, or does different things for different numbers
+            of examples.
+    """
+    training = network.training
+    network.eval()
+    try:
+        recorded = [_Recorder(leaves).record(network, take_rows(inputs, slice(number))) for number in (2, 3)]
+    finally:
+        network.train(training)
+    first, second = recorded
+    if first.keys() != second.keys():
+        raise UnwritableError("it runs other modules for other numbers of examples")
+    for key, frame in first.items():
+        if len(frame.steps) != len(second[key].steps):
+            raise UnwritableError(f"{_kind(frame.module)} does other things for other numbers of examples")
+        for step, other in zip(frame.steps, second[key].steps, strict=True):
+            step.args = _compared(step.args, other.args, frame.module)
+            step.kwargs = _compared(step.kwargs, other.kwargs, frame.module)
+    return first
+
+
+def _compared(a: Any, b: Any, module: nn.Module) -> Any:
+    """The first of two recorded values, where they differ as a multiple of the number of examples."""
+    if isinstance(a, Value) or a is b:
+        return a
+    if isinstance(a, (tuple, list)) and isinstance(b, (tuple, list)) and len(a) == len(b):
+        return type(a)(_compared(x, y, module) for x, y in zip(a, b, strict=True))
+    if isinstance(a, dict) and isinstance(b, dict) and a.keys() == b.keys():
+        return {key: _compared(value, b[key], module) for key, value in a.items()}
+    if isinstance(a, slice) and isinstance(b, slice):
+        ends = ("start", "stop", "step")
+        return slice(*(_compared(getattr(a, end), getattr(b, end), module) for end in ends))
+    if type(a) is int and type(b) is int and a != b and a % 2 == 0 and b == a // 2 * 3:
+        return Batch(a // 2)
+    if type(a) is type(b) and a == b:
+        return a
+    raise UnwritableError(f"{_kind(module)} computes {a!r} for 2 examples and {b!r} for 3: no multiple of their number")
+
+
+class _Recorder(TorchFunctionMode):
+    """Keeps calls while a network runs. Inside of leaves nothing is kept."""
+
+    def __init__(self, leaves: Collection[int]) -> None:
+        super().__init__()
+        self.leaves = leaves
+        self.frames: dict[int, Frame] = {}
+        self.stack: list[tuple[Frame, dict[int, tuple[Tensor, Value]]]] = []
+        self.in_leaf = False
+
+    def record(self, network: nn.Module, inputs: Any) -> dict[int, Frame]:
+        self.own = {id(t) for t in (*network.parameters(), *network.buffers())}
+        with _wrapped(network, self._run), self:
+            call(network, inputs)
+        return self.frames
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        here = not self.in_leaf and bool(self.stack)
+        name = getattr(func, "__name__", "")
+        if here and name in READS_VALUES:
+            raise UnwritableError(f"{_kind(self.stack[-1][0].module)} reads values of tensors ({name}) in its forward")
+        if here and name == "__setitem__":
+            raise UnwritableError(f"{_kind(self.stack[-1][0].module)} writes into a tensor in its forward")
+        result = func(*args, **kwargs)
+        if not here or not _has_tensors(result):
+            return result
+        return self._keep(Step(func, self._values(args), self._values(kwargs)), result)
+
+    def _run(self, module: nn.Module, forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        if self.in_leaf:
+            return forward(*args, **kwargs)
+        parent = self.stack[-1][0].module if self.stack else None
+        if parent is not None and _dissolves(module, parent):
+            return forward(*args, **kwargs)
+        if id(module) in self.leaves and parent is not None:
+            given = self._values(args), self._values(kwargs)
+            self.in_leaf = True
+            try:
+                result = forward(*args, **kwargs)
+            finally:
+                self.in_leaf = False
+            return self._keep(Step(module, *given), result)
+        bound = inspect.signature(forward).bind(*args, **kwargs).arguments
+        tensors = {name: value for name, value in _spread(forward, bound) if _has_tensors(value)}
+        outer = {name: self._values(value) for name, value in tensors.items()} if self.stack else {}
+        known: dict[int, tuple[Tensor, Value]] = {}
+        inputs = {name: _placed(value, name, (), known) for name, value in tensors.items()}
+        frame = Frame(module, inputs)
+        self.stack.append((frame, known))
+        result = forward(*args, **kwargs)
+        frame.output = self._values(result)
+        self.stack.pop()
+        sizes = [t.shape[-1] for value in tensors.values() for t in _flat(value) if t.ndim > 2]
+        frame.halves = bool(sizes) and all(t.ndim > 2 and t.shape[-1] < min(sizes) for t in _flat(result))
+        self.frames.setdefault(id(module), frame)
+        return self._keep(Step(module, tuple(outer.values())), result) if self.stack else result
+
+    def _keep(self, step: Step, result: Any) -> Any:
+        """Notes a step with its result; what a step hands through gets an identity of its own, but for in-place ones."""
+        frame, known = self.stack[-1]
+        frame.steps.append(step)
+        step.several = not isinstance(result, Tensor)
+        if isinstance(result, Tensor):
+            if id(result) in known and not is_in_place(step):
+                with torch._C.DisableTorchFunction():
+                    result = result.view_as(result)
+        _placed(result, step, (), known)
+        return result
+
+    def _values(self, thing: Any) -> Any:
+        """The same with `Value`s in place of tensors."""
+        if isinstance(thing, Tensor):
+            known = self.stack[-1][1].get(id(thing))
+            if known is not None:
+                return known[1]
+            if id(thing) in self.own:
+                return Value(thing)
+            if thing.numel() <= 16:
+                return thing.detach().clone()
+            kind = _kind(self.stack[-1][0].module)
+            raise UnwritableError(f"{kind} uses a tensor of shape {list(thing.shape)} that is no parameter or buffer")
+        if isinstance(thing, (tuple, list)):
+            plain = tuple if isinstance(thing, tuple) else list  # named tuples and sizes too
+            return plain(self._values(part) for part in thing)
+        if isinstance(thing, dict):
+            return {name: self._values(part) for name, part in thing.items()}
+        if isinstance(thing, slice):
+            return slice(self._values(thing.start), self._values(thing.stop), self._values(thing.step))
+        return thing
+
+
+@contextmanager
+def _wrapped(network: nn.Module, run: Callable[..., Any]) -> Iterator[None]:
+    """Inside the ``with`` block every module's ``forward`` goes through `run`."""
+    modules = [m for m in network.modules() if "forward" not in vars(m)]
+    for module in modules:
+        vars(module)["forward"] = partial(run, module, module.forward)
+    try:
+        yield
+    finally:
+        for module in modules:
+            del vars(module)["forward"]
+
+
+def _dissolves(module: nn.Module, parent: nn.Module) -> bool:
+    """Whether a module's steps become those of the module that runs it: sums of options, and what holds nothing."""
+    if isinstance(module, nn.Identity):
+        return True
+    if isinstance(parent, nn.Sequential):
+        return False
+    holds_nothing = not list(module.children()) and not module.state_dict() and not _is_of_torch(module)
+    return isinstance(module, Join) or holds_nothing
+
+
+def _is_of_torch(module: nn.Module) -> bool:
+    return type(module).__module__.split(".")[0] == "torch"
+
+
+def leaves_of(network: nn.Module) -> dict[int, tuple[dict[str, Any], set[str]]]:
+    """The modules of a network that are torch's own and can be made again from what they show.
+
+    Returns:
+        By the module's id all arguments that make it, and the names of those without which it would be another.
+    """
+    found: dict[int, tuple[dict[str, Any], set[str]]] = {}
+    alike: dict[Any, tuple[dict[str, Any], set[str]] | None] = {}
+    for module in network.modules():
+        if _is_of_torch(module) and not isinstance(module, CONTAINERS):
+            key = type(module), str(_looks(module))
+            if key not in alike:
+                arguments = arguments_of(module)
+                alike[key] = None if arguments is None else (arguments, needed(module, arguments))
+            if (known := alike[key]) is not None:
+                found[id(module)] = known
+    return found
+
+
+def arguments_of(module: nn.Module) -> dict[str, Any] | None:
+    """The arguments that make a module like this one, all of them by name; None where that cannot be told.
+
+    They are read from the attributes that have the names of the arguments. Whether they are right is tried: the module
+    that they make, without data, has to look the same and hold tensors of the same shapes.
+    """
+    kind: Any = RNNBase if isinstance(module, RNNBase) else type(module)
+    found: dict[str, Any] = {}
+    for name, parameter in inspect.signature(kind.__init__).parameters.items():
+        if name in ("self", "device", "dtype", "mode" if kind is RNNBase else "") or name.startswith("_"):
+            continue
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            return None
+        value = getattr(module, name, parameter.default)
+        if name == "bias" and not isinstance(value, bool):
+            value = (value if "bias" in module._parameters else getattr(module, "in_proj_bias", None)) is not None
+        if value is parameter.empty:
+            return None
+        found[name] = value
+    try:
+        with torch.device("meta"):
+            again = type(module)(**found)
+    except Exception:  # whatever an unusual module makes of it, it cannot be made like this
+        return None
+    return found if _looks(again) == _looks(module) else None
+
+
+def needed(module: nn.Module, arguments: dict[str, Any]) -> set[str]:
+    """Those of the arguments without which the module would be another."""
+    kind: Any = RNNBase if isinstance(module, RNNBase) else type(module)
+    parameters = inspect.signature(kind.__init__).parameters
+    left = dict(arguments)
+    for name in list(arguments):
+        if parameters[name].default is not inspect.Parameter.empty:
+            without = {key: value for key, value in left.items() if key != name}
+            with torch.device("meta"):
+                again = type(module)(**without)
+            if _looks(again) == _looks(module) and arguments_of(again) == arguments:
+                left = without
+    return set(left)
+
+
+def _looks(module: nn.Module) -> Any:
+    return repr(module), [(name, tensor.shape) for name, tensor in module.state_dict().items()]
+
+
+def is_in_place(step: Step) -> bool:
+    """Whether a function changes its first argument, as ``x += y`` and ``x.relu_()`` do."""
+    name = getattr(step.function, "__name__", "")
+    return name.startswith("__i") and name not in ("__invert__", "__index__") or (
+        name.endswith("_") and not name.endswith("__")
+    )
+
+
+def _kind(module: nn.Module) -> str:
+    return type(module).__name__.lstrip("_")
+
+
+def _spread(forward: Callable[..., Any], bound: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Arguments by name, those of ``*args`` and ``**kwargs`` each on its own."""
+    parameters = inspect.signature(forward).parameters
+    for name, value in bound.items():
+        if parameters[name].kind is inspect.Parameter.VAR_KEYWORD:
+            yield from value.items()
+        elif parameters[name].kind is inspect.Parameter.VAR_POSITIONAL:
+            yield from ((f"{name}{i}", part) for i, part in enumerate(value))
+        else:
+            yield name, value
+
+
+def _flat(thing: Any) -> list[Tensor]:
+    found: list[Tensor] = []
+    map_tensors(thing, found.append)
+    return found
+
+
+def _has_tensors(thing: Any) -> bool:
+    if isinstance(thing, Tensor):
+        return True
+    parts = thing.values() if isinstance(thing, dict) else thing if isinstance(thing, (tuple, list)) else ()
+    return any(_has_tensors(part) for part in parts)
+
+
+def _placed(thing: Any, of: Any, path: tuple[Any, ...], known: dict[int, tuple[Tensor, Value]]) -> Any:
+    """The tree of `Value`s that the parts of `thing` are, each noted in `known` (with its tensor, to keep its id)."""
+    if isinstance(thing, Tensor):
+        value = Value(of, path, tuple(thing.shape))
+        known[id(thing)] = thing, value
+        return value
+    if isinstance(thing, dict):
+        return {name: _placed(part, of, (*path, name), known) for name, part in thing.items()}
+    if isinstance(thing, (tuple, list)):
+        parts = [_placed(part, of, (*path, i), known) for i, part in enumerate(thing)]
+        return tuple(parts) if isinstance(thing, tuple) else parts
+    return thing
+
+
+def examples_of(inputs: Any, number: int = 3) -> Any:
+    """So many examples, the first ones; repeated where there are fewer."""
+    return map_tensors(inputs, lambda t: torch.cat([t] * (number // rows(inputs) + 1))[:number])

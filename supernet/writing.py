@@ -1,0 +1,990 @@
+"""A stand-alone network as Python code that needs torch only: classes as a person would have written them.
+
+What `supernet.tracing` recorded of each module becomes a class; `nn.Sequential` and torch's own modules are written as
+they are made. Classes that differ in sizes only are one class with arguments. What does nothing is left out: identities,
+terms that are zero, and modules whose outputs nobody uses. Wherever the name of a choice is known it is the name in the
+code, so that the text of the architecture can be found in it again.
+"""
+
+from __future__ import annotations
+
+import builtins
+import inspect
+import keyword
+import math
+import os.path
+import re
+import textwrap
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import resolve_name
+
+from supernet.expressions import (
+    WIDTH,
+    Expr,
+    Group,
+    Item,
+    Joined,
+    Number,
+    after,
+    form,
+    leaves,
+    lines,
+    mapped,
+    merged,
+    of_call,
+    operand,
+    operation,
+)
+from supernet.tracing import Batch, Frame, Step, UnwritableError, Value, is_in_place, leaves_of, trace
+
+OPERATORS = {
+    "add": "+", "sub": "-", "mul": "*", "truediv": "/", "div": "/", "floordiv": "//", "mod": "%", "matmul": "@",
+    "pow": "**", "lt": "<", "le": "<=", "gt": ">", "ge": ">=", "eq": "==", "ne": "!=", "and": "&", "or": "|",
+    "xor": "^",
+}  # fmt: skip
+
+NESTED = 6
+"""So many calls are written in one expression at the most."""
+
+DEFAULTS = {"stride": 1, "padding": 0, "dilation": 1, "groups": 1}
+"""Arguments of the classes that are left out where they have this value, as torch's own do."""
+
+WINDOWS = ("kernel_size", *DEFAULTS)
+
+
+@dataclass(frozen=True)
+class Written:
+    """A network as code.
+
+    Attributes:
+        code: the classes; the last one is the network. They need ``torch``, ``Tensor``, ``nn`` and ``functional as F``.
+        name: of the network's class.
+        tensors: parameters and buffers by the names that they have in it.
+    """
+
+    code: str
+    name: str
+    tensors: dict[str, Tensor]
+
+
+@dataclass(eq=False)
+class Loop:
+    """The members of a list of modules, run one after the other.
+
+    Attributes:
+        path: of the list.
+        members: the modules.
+        swapped: None where each gets the output of the one before it. Else each gets that of the one before that too,
+            and this says whether it comes first.
+    """
+
+    path: str
+    members: list[nn.Module]
+    swapped: bool | None
+
+
+@dataclass(frozen=True)
+class Assign:
+    """``name = of``."""
+
+    name: str
+    of: Expr
+
+
+@dataclass(frozen=True)
+class ForEach:
+    """A loop over the modules of a list that carries the newest two outputs."""
+
+    member: str
+    attribute: str
+    older: str
+    newer: str
+    swapped: bool
+
+
+@dataclass(frozen=True)
+class Return:
+    """The end of a forward pass."""
+
+    of: Expr
+
+
+Statement = Assign | ForEach | Return
+
+
+@dataclass(eq=False)
+class Node:
+    """How a module is made and, where it is written as a class, what it does.
+
+    Attributes:
+        name: that a class of it would have.
+        place: name of the class that it is in, and its attribute there.
+        leaf: the module itself, where it is one of torch's own.
+        make: the expression that makes it.
+        children: the modules in it by their names: attributes, and ``LIST.NUMBER`` in a list of modules.
+        tensors: its own parameters and buffers by their attributes.
+        inputs: arguments of its forward pass, and whether each is one tensor.
+        body: statements of its forward pass; None where it is an ``nn.Sequential``.
+        returns: type of the output.
+        about: what there is to say of it.
+        halves: whether it lowers the resolution.
+    """
+
+    name: str
+    place: tuple[str, str]
+    leaf: nn.Module | None = None
+    make: Expr = None
+    children: dict[str, Node] = field(default_factory=dict)
+    tensors: dict[str, Tensor] = field(default_factory=dict)
+    inputs: dict[str, bool] = field(default_factory=dict)
+    body: list[Statement] | None = None
+    returns: str = "Tensor"
+    about: str = ""
+    halves: bool = False
+
+    def height(self) -> int:
+        return 1 + max((child.height() for child in self.children.values()), default=0)
+
+    def walk(self) -> Iterator[Node]:
+        yield self
+        for child in self.children.values():
+            yield from child.walk()
+
+
+def write(network: nn.Module, inputs: Any, names: Mapping[str, tuple[str, str]] | None = None) -> Written:
+    """A stand-alone network as code, with the tensors that belong to it.
+
+    Args:
+        network: of `supernet.build(space, architecture)`, or any other module.
+        inputs: at least three examples.
+        names: by the path of a module that was chosen: the name for it, and of its option; see `option_names`.
+
+    Raises:
+        UnwritableError: the network cannot be written out; the message says why.
+    """
+    made = leaves_of(network)
+    frames = trace(network, inputs, made)
+    modules = {id(module): path for path, module in network.named_modules()}
+    named = {key: names[path] for key, path in modules.items() if path in (names or {})} if names else {}
+    root = _Planner(frames, made, named).node(network, ("", ""))
+    if root.leaf is not None:
+        raise UnwritableError("it is one module of torch: there is nothing to write")
+    code, name = _code(root)
+    return Written(code, name, dict(_tensors(root)))
+
+
+def _tensors(node: Node, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
+    own = node.tensors if node.leaf is None else node.leaf.state_dict()
+    for name, tensor in own.items():
+        yield prefix + name, tensor.detach()
+    for name, child in node.children.items():
+        yield from _tensors(child, f"{prefix}{name}.")
+
+
+# ---- what each module becomes ----
+
+
+class _Planner:
+    """Turns what was recorded into nodes."""
+
+    def __init__(
+        self,
+        frames: dict[int, Frame],
+        made: Mapping[int, tuple[dict[str, Any], set[str]]],
+        named: Mapping[int, tuple[str, str]],
+    ) -> None:
+        self.frames, self.made, self.named = frames, made, named
+        self.owners: dict[int, tuple[str, str]] = {}
+
+    def node(self, module: nn.Module, place: tuple[str, str], name: str = "") -> Node:
+        """The node of a module.
+
+        Args:
+            module: what it is made of.
+            place: where it stands.
+            name: of what it stands for, where that says more than the module's own class.
+        """
+        name = name or _camel(self.named.get(id(module), ("", ""))[1])
+        frame = self.frames.get(id(module))
+        if frame is None:
+            if self.owners.setdefault(id(module), place) != place and module.state_dict():
+                raise UnwritableError(f"{_kind(module)} is used in two places: {self.owners[id(module)]} and {place}")
+            return Node(name, place, leaf=module, make=_made(module, *self.made[id(module)]))
+        if type(module) is nn.Sequential:
+            return self._sequential(frame, place, name)
+        steps, output, aliases = self._simplified(frame)
+        own = _kind(module)
+        if len(steps) == 1 and isinstance(steps[0].function, nn.Module) and output == Value(steps[0]):
+            given = [_alias(value, aliases) for value in steps[0].args]
+            if given == list(frame.inputs.values()):  # a module around another one, and nothing else
+                return self.node(steps[0].function, place, own)
+        return _Body(self, frame, steps, output, aliases, place).node
+
+    def _sequential(self, frame: Frame, place: tuple[str, str], name: str) -> Node:
+        members = [step.function for step in frame.steps if not self.does_nothing(step.function)]
+        if len(members) == 1:
+            return self.node(members[0], place, name)
+        node = Node(name, place, halves=frame.halves)
+        node.children = {str(i): self.node(m, (name or place[0], f"{place[1]}.{i}")) for i, m in enumerate(members)}
+        parts = list(dict.fromkeys(_short(child) for child in node.children.values()))
+        last = [part for part in re.split(r"[._\d]+", place[1]) if part]
+        fallback = _camel(last[-1].removesuffix("s")) if last else "Network"
+        node.name = name or ("".join(parts) if len(parts) <= 4 and place[1] else fallback)
+        return node
+
+    def does_nothing(self, module: Any) -> bool:
+        """Whether a module gives back what it gets."""
+        frame = self.frames.get(id(module)) if isinstance(module, nn.Module) else None
+        if frame is None:
+            return False
+        _, output, _ = self._simplified(frame)
+        return [output] == list(frame.inputs.values())
+
+    def _simplified(self, frame: Frame) -> tuple[list[Step], Any, dict[Value, Value]]:
+        """The steps that matter, the output, and which values are others by another name."""
+        aliases: dict[Value, Value] = {}
+        zeros: set[Value] = set()
+        for step in frame.steps:
+            result = Value(step)
+            args = [_alias(value, aliases) for value in step.args]
+            name = getattr(step.function, "__name__", "").strip("_").removeprefix("r")
+            if self.does_nothing(step.function):
+                aliases[result] = args[0]
+            elif name in ("mul", "imul") and any(type(a) in (int, float) and a == 0 for a in args):
+                zeros.add(result)
+            elif name in ("add", "iadd") and len(args) == 2 and not step.kwargs:
+                shape = tuple(torch.broadcast_shapes(*(a.shape for a in args if isinstance(a, Value))))
+                for zero, other in (args, args[::-1]):
+                    if zero in zeros and isinstance(other, Value) and other.shape == shape:
+                        aliases[result] = other
+                        break
+            elif name == "getitem" and _is_whole(args[0], step.args[1]):
+                aliases[result] = args[0]
+        output = _alias(frame.output, aliases)
+        wanted = {id(value.of) for value in _values(output)}
+        steps: list[Step] = []
+        for step in reversed(frame.steps):
+            if id(step) in wanted:
+                steps.insert(0, step)
+                wanted |= {id(value.of) for value in _values([_alias([step.args, step.kwargs], aliases)])}
+        return steps, output, aliases
+
+
+def _is_whole(value: Value, index: Any) -> bool:
+    """Whether an index gives back all of a tensor, for any number of examples."""
+    every = slice(None)
+    parts = index if isinstance(index, tuple) else (index,)
+    return parts[0] == every and all(
+        isinstance(part, slice) and part.start in (None, 0) and part.step in (None, 1)
+        and (part.stop is None or part.stop >= size)
+        for part, size in zip(parts[1:], value.shape[1:], strict=False)
+    )  # fmt: skip
+
+
+def _alias(thing: Any, aliases: Mapping[Value, Value]) -> Any:
+    if isinstance(thing, Value):
+        return _alias(aliases[thing], aliases) if thing in aliases else thing
+    if isinstance(thing, (tuple, list)):
+        return type(thing)(_alias(part, aliases) for part in thing)
+    if isinstance(thing, dict):
+        return {name: _alias(part, aliases) for name, part in thing.items()}
+    if isinstance(thing, slice):
+        return slice(*(_alias(end, aliases) for end in (thing.start, thing.stop, thing.step)))
+    return thing
+
+
+def _values(thing: Any) -> Iterator[Value]:
+    if isinstance(thing, Value):
+        yield thing
+    elif isinstance(thing, slice):
+        yield from _values((thing.start, thing.stop, thing.step))
+    elif isinstance(thing, (tuple, list, dict)):
+        for part in thing.values() if isinstance(thing, dict) else thing:
+            yield from _values(part)
+
+
+class _Body:
+    """The forward pass of one class, from its steps."""
+
+    def __init__(
+        self,
+        planner: _Planner,
+        frame: Frame,
+        steps: list[Step],
+        output: Any,
+        aliases: Mapping[Value, Value],
+        place: tuple[str, str],
+    ) -> None:
+        module = self.module = frame.module
+        self.planner, self.frame, self.output = planner, frame, output
+        name = _kind(module)
+        documented = inspect.cleandoc(type(module).__dict__.get("__doc__") or "")
+        self.node = Node(name, place, halves=frame.halves)
+        self.node.about = " ".join(re.split(r"(?<=\.)\s", documented)[0].split())
+        self.paths = {id(child): path for path, child in module.named_modules() if path}
+        named = [planner.named[key][0] for key in self.paths if key in planner.named]
+        self.shared = os.path.commonprefix([text.rpartition(".")[0] + "." for text in named]).rpartition(".")[0]
+        steps = [Step(s.function, _alias(s.args, aliases), _alias(s.kwargs, aliases), s.several) for s in steps]
+        # Steps are new objects from here on, since their arguments changed; values point to the old ones.
+        self.steps = dict(zip((id(s) for s in _kept(frame, output, aliases, planner)), steps, strict=True))
+        self._roll()
+        self._name_children()
+        self.node.inputs = {name: isinstance(tree, Value) for name, tree in frame.inputs.items()}
+        self.node.body = self._statements()
+
+    # -- loops --
+
+    def _roll(self) -> None:
+        """Puts runs over the members of a list of modules into one step."""
+        order = list(self.steps)
+        place = 0
+        while place < len(order):
+            run = self._run_from(order[place:])
+            if run is None:
+                place += 1
+                continue
+            count, loop, args = run
+            for key in order[place : place + count]:
+                del self.steps[key]
+            # The value of the last member stands for that of the loop.
+            key = order[place + count - 1]
+            rest = {k: self.steps.pop(k) for k in order[place + count :]}
+            self.steps[key] = Step(loop, args)
+            self.steps |= rest
+            order[place : place + count] = [key]
+            place += 1
+
+    def _run_from(self, keys: list[int]) -> tuple[int, Loop, tuple[Any, ...]] | None:
+        first = self.steps[keys[0]]
+        path, _, number = self.paths.get(id(first.function), "").rpartition(".")
+        if not number.isdecimal() or not isinstance(self.module.get_submodule(path), (nn.ModuleList, nn.Sequential)):
+            return None
+        run: list[int] = []
+        for key in keys:
+            step = self.steps[key]
+            where = self.paths.get(id(step.function), "").rpartition(".")
+            if where[0] != path or step.kwargs or len(step.args) != len(first.args):
+                break
+            if run and not self._follows(step, run, first):
+                break
+            run.append(key)
+        members = [self.steps[key].function for key in run]
+        every = [m for m in self.module.get_submodule(path).children() if not self.planner.does_nothing(m)]
+        every = [m for m in every if not isinstance(m, nn.Identity)]
+        if len(run) < 2 or members != every or not all(isinstance(value, Value) for value in first.args):
+            return None
+        inside = Counter(id(v.of) for key in run for v in _values(self.steps[key].args))
+        outside = Counter(id(v.of) for s in self.steps.values() for v in _values([s.args, s.kwargs]))
+        outside.update(id(v.of) for v in _values(self.output))
+        hidden = run[:-1]
+        if any(outside[key] != inside[key] for key in hidden):
+            return None
+        if len(first.args) == 1:
+            return len(run), Loop(path, members, None), first.args
+        if len(first.args) != 2 or len(run) < 3:
+            return None
+        newest = next(i for i, value in enumerate(self.steps[run[1]].args) if id(value.of) == run[0])
+        return len(run), Loop(path, members, newest == 1), first.args
+
+    def _follows(self, step: Step, run: list[int], first: Step) -> bool:
+        """Whether a step takes the output of the last step of a run, and the one before that if it takes two."""
+        given = [id(value.of) if isinstance(value, Value) and not value.path else 0 for value in step.args]
+        if len(given) == 1:
+            return given == run[-1:]
+        if len(given) != 2 or run[-1] not in given:
+            return False
+        newest = given.index(run[-1])
+        if len(run) > 1:
+            return given[1 - newest] == run[-2] and id(self.steps[run[-1]].args[newest].of) == run[-2]
+        return bool(step.args[1 - newest] == first.args[newest])
+
+    # -- names --
+
+    def _name_children(self) -> None:
+        self.attributes: dict[int, str] = {}
+        for step in self.steps.values():
+            function = step.function
+            if isinstance(function, Loop):
+                attribute = self._attribute(function.path, None)
+                self.attributes[id(function)] = attribute
+                place = (self.node.name, f"{attribute}.")
+                members = {str(i): self.planner.node(m, (place[0], place[1] + str(i))) for i, m in enumerate(function.members)}
+                if function.swapped is None:
+                    self.node.children[attribute] = Node("", (self.node.name, attribute), children=members)
+                    self.node.children[attribute].name = _camel(attribute.removesuffix("s"))
+                else:
+                    self.node.children |= {f"{attribute}.{i}": child for i, child in members.items()}
+            elif isinstance(function, nn.Module) and id(function) not in self.attributes:
+                if id(function) not in self.paths:
+                    raise UnwritableError(f"{self.node.name} runs a {_kind(function)} that is no part of it")
+                attribute = self._attribute(self.paths[id(function)], self.planner.named.get(id(function)))
+                self.attributes[id(function)] = attribute
+                self.node.children[attribute] = self.planner.node(function, (self.node.name, attribute))
+
+    def _attribute(self, path: str, chosen: tuple[str, str] | None) -> str:
+        name = path
+        if "." in path and chosen is not None:
+            name = chosen[0].removeprefix(f"{self.shared}.") if self.shared else chosen[0]
+        name = _identifier(re.sub(r"\.(\d+)", r"\1", name))
+        taken = {*self.attributes.values(), *self.node.tensors}
+        while hasattr(nn.Module, name) or name in taken:
+            name += "_"
+        return name
+
+    def _tensor(self, tensor: Tensor) -> str:
+        """How a parameter or buffer is reached."""
+        for path, own in (*self.module.named_parameters(), *self.module.named_buffers()):
+            if own is tensor:
+                home, _, name = path.rpartition(".")
+                owner = self.module.get_submodule(home)
+                if home and id(owner) in self.attributes:
+                    return f"self.{self.attributes[id(owner)]}.{name}"
+                attribute = next((key for key, value in self.node.tensors.items() if value is tensor), None)
+                attribute = attribute or self._attribute(path, None)
+                self.node.tensors[attribute] = tensor
+                return f"self.{attribute}"
+        raise UnwritableError(f"{self.node.name} uses a parameter that is no part of it")
+
+    # -- statements --
+
+    def _statements(self) -> list[Statement]:
+        uses = Counter(id(v.of) for s in self.steps.values() for v in _values([s.args, s.kwargs]))
+        uses.update(id(v.of) for v in _values(self.output))
+        consumers = {id(v.of): s for s in self.steps.values() for v in _values([s.args, s.kwargs])}
+        self.nested: set[int] = set()
+        sizes: dict[int, int] = {}
+        for key, step in self.steps.items():
+            inner = [id(v.of) for v in _values([step.args, step.kwargs]) if id(v.of) in self.nested]
+            while sum(sizes[k] for k in inner) >= NESTED:
+                self.nested.discard(largest := max(inner, key=lambda k: sizes[k]))
+                inner.remove(largest)
+            sizes[key] = 1 + sum(sizes[k] for k in inner)
+            consumer = consumers.get(key)
+            modules = isinstance(step.function, nn.Module) and (
+                consumer is not None and isinstance(consumer.function, nn.Module)
+            )
+            loops = isinstance(step.function, Loop) or (consumer is not None and isinstance(consumer.function, Loop))
+            stays = loops or modules or is_in_place(step) or (consumer is not None and is_in_place(consumer))
+            if uses[key] == 1 and not stays and (consumer is not None or self._returned_at_once(key)):
+                self.nested.add(key)
+        # Names. Where a variable is read for the last time, its name is free for what is computed there.
+        shown = [key for key in self.steps if key not in self.nested]
+        reads = [list(self._read(self.steps[key])) for key in shown]
+        reads.append([s for v in _values(self.output) for s in self._source(v)])
+        last_read = {source: i for i, sources in enumerate(reads) for source in sources}
+        self.names: dict[Any, str] = {name: name for name in self.frame.inputs}
+        tensors = [name for name, tree in self.frame.inputs.items() if isinstance(tree, Value)]
+        preferred: dict[int, str] = {}
+        for key in shown:
+            loop = self.steps[key].function
+            if isinstance(loop, Loop) and loop.swapped is not None:
+                older, newer = self._older_newer(self.steps[key])
+                preferred[id(older.of)] = "previous"
+                preferred[id(newer.of)] = tensors[0] if tensors else "x"
+        statements: list[Statement] = []
+        is_one = isinstance(self.output, Value) and not self.output.path
+        for i, key in enumerate(shown):
+            step = self.steps[key]
+            dying = [s for s in reads[i] if last_read[s] == i]
+            busy = {self.names[s] for s in self.names if last_read.get(s, -1) > i}
+            if isinstance(step.function, Loop) and step.function.swapped is not None:
+                statements += self._for_each(step, key)
+                continue
+            ends = is_one and i == len(shown) - 1 and id(self.output.of) == key
+            wish = "out: Tensor" if ends else preferred.get(key)
+            of = self._expr(step)
+            if wish is None or wish in busy:
+                reusable = [self.names[s] for s in dying if self.names[s] in (*self.frame.inputs, *"xyzuvw")]
+                taken = busy | set(self.frame.inputs)
+                wish = reusable[0] if reusable and not step.several else self._new_name(step, taken)
+            self.names[key] = wish.partition(":")[0]
+            statements.append(Assign(wish, of))
+        returned = self._literal(self.output)
+        if isinstance(self.output, (tuple, list)):
+            self.node.returns = f"tuple[{', '.join('Tensor' for _ in self.output)}]"
+        elif isinstance(self.output, dict):
+            self.node.returns = "dict[str, Tensor]"
+        return [*statements, Return(returned)]
+
+    def _returned_at_once(self, key: int) -> bool:
+        """Whether the output is this step's, and type checkers know that it is a tensor."""
+        if not isinstance(self.output, Value) or self.output.path:
+            return not isinstance(self.output, Value)
+        function = self.steps[key].function
+        name = "" if isinstance(function, (nn.Module, Loop)) else resolve_name(function) or ""
+        if name.startswith("torch.nn.functional."):
+            try:
+                return inspect.signature(function).return_annotation in (Tensor, "Tensor")
+            except ValueError:
+                return False
+        return name.count(".") == 1
+
+    def _source(self, value: Value) -> Iterator[Any]:
+        """The variables that a value is made of."""
+        if isinstance(value.of, str):
+            yield value.of
+        elif isinstance(value.of, Step):
+            if id(value.of) in self.nested:
+                yield from self._read(self.steps[id(value.of)])
+            else:
+                yield id(value.of)
+
+    def _read(self, step: Step) -> Iterator[Any]:
+        for value in _values([step.args, step.kwargs]):
+            yield from self._source(value)
+
+    def _new_name(self, step: Step, taken: set[str]) -> str:
+        if isinstance(step.function, nn.Module):
+            attribute = self.attributes[id(step.function)]
+            hint = attribute if id(step.function) not in self.planner.named else self._choice_of(step.function)
+        else:
+            inner = [self.steps[id(v.of)].function for v in _values(step.args) if id(v.of) in self.nested]
+            hints = {self._choice_of(f) if isinstance(f, nn.Module) else "" for f in inner}
+            hint = hints.pop() if len(hints) == 1 else ""
+        letters = iter("yzuvw")
+        wish = hint
+        number = 2
+        while not wish or wish in taken or keyword.iskeyword(wish) or wish in ("F", "nn", "torch", "self"):
+            wish = f"{hint}{number}" if hint else next(letters, f"y{number}")
+            number += 1
+        return wish
+
+    def _choice_of(self, module: nn.Module) -> str:
+        """The name of the choice that a module was chosen for, without the option."""
+        chosen, option = self.planner.named.get(id(module), ("", ""))
+        name = chosen.removesuffix(f".{option}")
+        name = name.removeprefix(f"{self.shared}.") if self.shared else name
+        return _identifier(name) if name else ""
+
+    def _older_newer(self, step: Step) -> tuple[Value, Value]:
+        first, second = step.args
+        return (first, second) if step.function.swapped else (second, first)
+
+    def _for_each(self, step: Step, key: int) -> Iterator[Statement]:
+        older, newer = self._older_newer(step)
+        name = self._literal(newer)
+        before = self._literal(older)
+        if before == name or before != "previous":
+            yield Assign("previous", before)
+        attribute = self.attributes[id(step.function)]
+        member = attribute.removesuffix("s") if attribute.endswith("s") else "block"
+        yield ForEach(member, f"self.{attribute}", "previous", str(name), step.function.swapped)
+        self.names[key] = str(name)
+
+    # -- expressions --
+
+    def _literal(self, thing: Any, hint: str = "") -> Expr:
+        """An argument as it is written."""
+        if isinstance(thing, Value):
+            return self._variable(thing)
+        if isinstance(thing, Batch):
+            rows = after(self._first_tensor(), ".shape[0]")
+            return rows if thing.times == 1 else operation(Number((thing.times,), hint), "*", rows)
+        if isinstance(thing, (bool, str, type(None))):
+            return repr(thing)
+        if isinstance(thing, (int, float)):
+            return Number((thing,), hint) if math.isfinite(thing) else f'float("{thing}")'
+        if isinstance(thing, (torch.dtype, torch.memory_format, torch.layout)):
+            return str(thing)
+        if isinstance(thing, torch.device):
+            return after(self._first_tensor(), ".device")
+        if thing is Ellipsis:
+            return "..."
+        if isinstance(thing, slice):
+            start, stop, step = ("" if end is None else self._literal(end, hint) for end in (thing.start, thing.stop, thing.step))
+            return Joined((start, ":", stop, *(() if thing.step is None else (":", step))))
+        if isinstance(thing, (tuple, list)):
+            items = tuple(Item(self._literal(part, hint)) for part in thing)
+            return Group("", items, "()" if isinstance(thing, tuple) else "[]")
+        if isinstance(thing, dict):
+            items = tuple(Item(Joined((f'"{key}": ', self._literal(part, hint)))) for key, part in thing.items())
+            return Group("", items, "{}")
+        if isinstance(thing, Tensor):
+            return of_call("torch.tensor", str(thing.tolist()), device=after(self._first_tensor(), ".device"))
+        raise UnwritableError(f"{self.node.name} gives {thing!r} to a function")
+
+    def _first_tensor(self) -> Expr:
+        return self._variable(next(_values(list(self.frame.inputs.values()))))
+
+    def _variable(self, value: Value) -> Expr:
+        if isinstance(value.of, Tensor):
+            return self._tensor(value.of)
+        path = "".join(f"[{part!r}]" if isinstance(part, int) else f'["{part}"]' for part in value.path)
+        if isinstance(value.of, str):
+            # The name of an argument and then the path below it; arguments that are one tensor have none.
+            return f"{value.of}{path}"
+        key = id(value.of)
+        of = self._expr(self.steps[key]) if key in self.nested else self.names[key]
+        return after(of, path) if path else of
+
+    def _expr(self, step: Step) -> Expr:
+        function = step.function
+        if isinstance(function, (nn.Module, Loop)):
+            named = {name: self._literal(value) for name, value in step.kwargs.items()}
+            attribute = f"self.{self.attributes[id(function)]}"
+            return of_call(attribute, *(self._literal(value) for value in step.args), **named)
+        name = function.__name__
+        if name == "__get__":
+            return after(self._literal(step.args[0]), f".{function.__self__.__name__}")
+        args = [self._literal(value, name.strip("_")) for value in step.args]
+        base = name.strip("_")
+        if name == "__getitem__":
+            index = step.args[1] if isinstance(step.args[1], tuple) else (step.args[1],)
+            return Group(operand(args[0], 99), tuple(Item(self._literal(part, "index")) for part in index), "[]")
+        if name in ("__neg__", "__invert__"):
+            return Joined(("-" if base == "neg" else "~", operand(args[0], 99)))
+        operator = OPERATORS.get(base) or OPERATORS.get(base[1:])
+        is_method = name.startswith("__") or (resolve_name(function) or "").startswith("torch.Tensor.")
+        if operator and is_method and len(args) == 2 and not step.kwargs:
+            left, right = args if base in OPERATORS or base[0] == "i" else reversed(args)
+            return operation(left, operator, right)
+        kwargs = {k: "self.training" if k == "training" else self._literal(v, k) for k, v in _unusual(step).items()}
+        full = resolve_name(function) or ""
+        if full.startswith("torch.Tensor.") and args:
+            return of_call(after(args[0], f".{name}"), *args[1:], **kwargs)
+        if full.startswith("torch."):
+            return of_call(full.replace("torch.nn.functional.", "F."), *args, **kwargs)
+        raise UnwritableError(f"{self.node.name} calls {name}, which is no function of torch's")
+
+
+def _kept(frame: Frame, output: Any, aliases: Mapping[Value, Value], planner: _Planner) -> list[Step]:
+    return planner._simplified(frame)[0]
+
+
+def _unusual(step: Step) -> dict[str, Any]:
+    """The named arguments that differ from the function's defaults."""
+    try:
+        defaults = {name: p.default for name, p in inspect.signature(step.function).parameters.items()}
+    except (TypeError, ValueError):
+        defaults = {}
+    return {k: v for k, v in step.kwargs.items() if k == "training" or k not in defaults or not _same(defaults[k], v)}
+
+
+def _same(a: Any, b: Any) -> bool:
+    return a is b or (type(a) is type(b) and not isinstance(a, (Value, Tensor)) and bool(a == b))
+
+
+def _made(module: nn.Module, arguments: dict[str, Any], wanted: set[str]) -> Expr:
+    """The call that makes one of torch's own modules."""
+    if getattr(nn, type(module).__name__, None) is not type(module):
+        raise UnwritableError(f"{_kind(module)} is no module of torch.nn")
+    parameters = inspect.signature(type(module).__init__).parameters
+    items = []
+    for name, value in arguments.items():
+        plain = value[0] if isinstance(value, (tuple, list)) and value and len(set(value)) == 1 else value
+        is_number = isinstance(plain, (int, float)) and not isinstance(plain, bool)
+        required = name in parameters and parameters[name].default is inspect.Parameter.empty
+        if isinstance(plain, str):
+            plain = f'"{plain}"'
+        elif isinstance(plain, list):
+            plain = tuple(plain)
+        items.append(Item(Number((plain,), name) if is_number else str(plain), "" if required else name, name in wanted))
+    return Group(f"nn.{type(module).__name__}", tuple(items))
+
+
+# ---- classes ----
+
+
+@dataclass
+class _Class:
+    """A class that is to be written, and what it is called with at each place."""
+
+    name: str
+    nodes: list[Node]
+    text: str = ""
+
+
+def _code(root: Node) -> tuple[str, str]:
+    """All classes as text, and the name of the last."""
+    nodes = list(root.walk())
+    found: list[_Class] = []
+    taken: set[str] = set()
+    for height in sorted({node.height() for node in nodes}):
+        level = [node for node in nodes if node.height() == height and node.leaf is None]
+        alike: dict[Any, list[Node]] = {}
+        for node in level:
+            alike.setdefault(_form(node), []).append(node)
+        for members in (same for group in alike.values() for same in _split(group)):
+            first = members[0]
+            if first.body is None and first is not root and len({node.place for node in members}) == 1:
+                for node in members:
+                    node.make = _sequential(node)
+                continue
+            name = _class_name(members, taken, first is root)
+            taken.add(name)
+            found.append(_Class(name, members))
+            found[-1].text = _define(found[-1])
+    # A class stands after those that it uses, the most special last.
+    return "\n\n\n".join(each.text for each in found), found[-1].name
+
+
+def _form(node: Node) -> Any:
+    """What two nodes have to have in common to be one class."""
+    tensors = tuple((name, tensor.dtype, tensor.ndim, isinstance(tensor, nn.Parameter)) for name, tensor in node.tensors.items())
+    if node.body is None:
+        return form(_sequential(node))
+    return node.name, tuple(node.children), tensors, tuple(node.inputs.items()), tuple(map(_form_of, node.body)), node.returns
+
+
+def _split(nodes: list[Node]) -> list[list[Node]]:
+    """Nodes with the same forward pass as one class each, or several where too much in them differs.
+
+    One or two modules that differ become arguments, if they are the smaller part of what there is.
+    """
+    differing = _differing(nodes)
+    if len(differing) <= 2 and 2 * len(differing) < len(nodes[0].children):
+        return [nodes]
+    alike: dict[Any, list[Node]] = {}
+    for node in nodes:
+        alike.setdefault(tuple(form(child.make) for child in node.children.values()), []).append(node)
+    return list(alike.values())
+
+
+def _differing(nodes: Sequence[Node]) -> list[str]:
+    """Names of the modules in nodes that differ in more than numbers."""
+    return [name for name in nodes[0].children if len({form(node.children[name].make) for node in nodes}) > 1]
+
+
+def _form_of(statement: Statement) -> Any:
+    return statement if isinstance(statement, ForEach) else (statement.__class__, getattr(statement, "name", ""), form(statement.of))
+
+
+def _sequential(node: Node) -> Expr:
+    return Group("nn.Sequential", _squeezed([child.make for child in node.children.values()]))
+
+
+def _squeezed(made: Sequence[Expr]) -> tuple[Item, ...]:
+    """Modules one after the other; three and more that are made alike in a short form."""
+    items: list[Item] = []
+    start = 0
+    for place in range(1, len(made) + 1):
+        if place == len(made) or made[place] != made[start]:
+            times = place - start
+            many = Item(Joined(("*(", made[start], f" for _ in range({times}))")))
+            items += [many] if times >= 3 else [Item(each) for each in made[start:place]]
+            start = place
+    return tuple(items)
+
+
+def _class_name(members: Sequence[Node], taken: set[str], is_root: bool) -> str:
+    names = list(dict.fromkeys(node.name for node in members))
+    if len(names) > 1:  # options that differ in sizes only, like sep3x3 and sep5x5
+        common = os.path.commonprefix(names).rstrip("0123456789_")
+        parts = [_short(child) for child in members[0].children.values()]
+        names = [common if len(common) > 2 else "".join(dict.fromkeys(parts))]
+    name = names[0] or "Network"
+    reserved = {"Tensor", "F", "Sequential", *dir(builtins)}
+    if is_root and name in taken:
+        name += "Network"
+    if name in taken | reserved and members[0].halves:
+        name = f"Down{name}"
+    wish, number = name, 2
+    while wish in taken | reserved:
+        wish, number = f"{name}{number}", number + 1
+    return wish
+
+
+def _define(of: _Class) -> str:
+    """The text of a class. Afterwards each of its nodes knows how it is made."""
+    nodes = of.nodes
+    first = nodes[0]
+    modules = _differing(nodes)
+    children: list[tuple[str, Expr]] = [
+        (name, name if name in modules else merged([node.children[name].make for node in nodes]))
+        for name in first.children
+    ]
+    tensors = [(name, merged([_empty(node.tensors[name]) for node in nodes])) for name in first.tensors]
+    body = [
+        s if isinstance(s, ForEach) else merged([getattr(node.body[i], "of") for node in nodes])  # type: ignore[index]  # noqa: B009
+        for i, s in enumerate(first.body or ())
+    ]
+    exprs = [expr for _, expr in (*children, *tensors)]
+    numbers = [leaf for expr in exprs for leaf in leaves(expr) if isinstance(leaf, Number)]
+    inner = [leaf for expr in body if not isinstance(expr, ForEach) for leaf in leaves(expr) if isinstance(leaf, Number)]
+    parameters = _parameters([*numbers, *inner])
+
+    def written(expr: Expr, prefix: str = "") -> Expr:
+        return mapped(expr, lambda leaf: _number(leaf, parameters, prefix) if isinstance(leaf, Number) else leaf)
+
+    arguments = []
+    for values, (name, _) in parameters.items():
+        kind = "int" if all(isinstance(value, int) for value in values) else "float"
+        default = DEFAULTS.get(name)
+        has_default = default in values and default is not None
+        arguments.append((name, kind, default if has_default else None, values))
+    arguments.sort(key=lambda argument: (argument[2] is not None, _category(argument[0]) != "size"))
+    parent = "nn.Sequential" if first.body is None else "nn.Module"
+    text = [f"class {of.name}({parent}):", *documentation(_about(first, of.name), 4), ""]
+    buffers = [name for name, tensor in first.tensors.items() if not isinstance(tensor, nn.Parameter)]
+    text += [f"    {name}: Tensor" for name in buffers] + [""] * bool(buffers)
+    given = [Item(f"{name}: nn.Module") for name in modules]
+    given += [Item(f"{name}: {kind}" + ("" if default is None else f" = {default}")) for name, kind, default, _ in arguments]
+    text += lines("def ", Group("__init__", (Item("self"), *given)), " -> None:", 4)
+    if first.body is None:
+        text += lines("", Group("super().__init__", _squeezed([written(expr) for _, expr in children])), "", 8)
+    else:
+        text.append("        super().__init__()")
+        used = {leaf for expr in inner for leaf in [_number(expr, parameters, "self.")] if "self." in str(leaf)}
+        kept = [name for name, *_ in arguments if any(re.search(rf"self\.{name}\b", str(u)) for u in used)]
+        text += [f"        self.{name} = {name}" for name in kept]
+        for home in dict.fromkeys(name.partition(".")[0] for name, _ in children):
+            members = [written(expr) for name, expr in children if name.partition(".")[0] == home]
+            is_list = home not in first.children
+            expr = of_call("nn.ModuleList", Group("", _squeezed(members), "[]")) if is_list else members[0]
+            text += lines(f"self.{home} = ", expr, "", 8)
+        for name, expr in tensors:
+            if name in buffers:
+                text += lines("", of_call("self.register_buffer", f'"{name}"', written(expr)), "", 8)
+            else:
+                text += lines(f"self.{name} = ", of_call("nn.Parameter", written(expr)), "", 8)
+        inputs = [Item(f"{name}: {'Tensor' if one else 'list[Tensor]'}") for name, one in first.inputs.items()]
+        text.append("")
+        text += lines("def ", Group("forward", (Item("self"), *inputs)), f" -> {first.returns}:", 4)
+        for statement, expr in zip(first.body, body, strict=True):
+            if isinstance(statement, ForEach):
+                order = (statement.older, statement.newer) if statement.swapped else (statement.newer, statement.older)
+                text.append(f"        for {statement.member} in {statement.attribute}:")
+                text.append(
+                    f"            {statement.older}, {statement.newer} = {statement.newer}, {statement.member}({', '.join(order)})"
+                )
+            else:
+                start = "return " if isinstance(statement, Return) else f"{getattr(statement, 'name')} = "  # noqa: B009
+                text += lines(start, written(expr, "self."), "", 8)
+    for place, node in enumerate(nodes):
+        items = [Item(node.children[name].make) for name in modules]
+        for name, _, default, values in arguments:
+            number = Number((values[place],), name)
+            is_plain = _category(name) == "size" and default is None
+            items.append(Item(number, "" if is_plain else name, default is None or values[place] != default))
+        node.make = Group(of.name, tuple(items))
+    return "\n".join(text)
+
+
+def documentation(text: str, indent: int) -> list[str]:
+    """A docstring in lines."""
+    space = " " * indent
+    if len(text) + indent + 6 <= WIDTH:
+        return [f'{space}"""{text}"""']
+    return [*textwrap.wrap(f'"""{text}', WIDTH, initial_indent=space, subsequent_indent=space), f'{space}"""']
+
+
+def _about(node: Node, name: str) -> str:
+    if node.about:
+        return node.about
+    parts = [_short(child, words=True) for child in node.children.values()]
+    text = ", ".join(f"{count} x {part}" if count > 1 else part for part, count in Counter(parts).items())
+    text = text if len(parts) > 5 else ", ".join(parts)
+    return f"{text[:1].upper()}{text[1:]}." if text and len(text) < 70 else f"{name}."
+
+
+def _empty(tensor: Tensor) -> Expr:
+    sizes = [Number((size,), "shape") for size in tensor.shape] or ["()"]
+    named = {} if tensor.dtype == torch.float32 else {"dtype": str(tensor.dtype)}
+    return of_call("torch.zeros", *sizes, **named)
+
+
+def _category(hint: str) -> str:
+    if "channels" in hint or "features" in hint or hint in ("normalized_shape", "shape", "num_parameters", "size"):
+        return "size"
+    if hint == "groups":
+        return "size"
+    return "window" if hint in WINDOWS else hint
+
+
+def _parameters(numbers: Sequence[Number]) -> dict[tuple[float, ...], tuple[str, str]]:
+    """The arguments that a class needs: by the numbers at each place, name and category."""
+    hints: dict[tuple[float, ...], list[str]] = {}
+    for number in numbers:
+        if len(set(number.values)) > 1:
+            hints.setdefault(number.values, []).append(number.hint)
+    found: dict[tuple[float, ...], tuple[str, str]] = {}
+    # Multiples come after what they are multiples of, except for windows, whose padding is half of the kernel.
+    for values, names in sorted(hints.items(), key=lambda pair: pair[0] if _category(pair[1][0]) == "size" else ()):
+        category = _category(names[0])
+        if _derived(values, category, found) is not None:
+            continue
+        name = _argument_name(names, {name for name, _ in found.values()})
+        found[values] = name, category
+    return {values: found[values] for values in hints if values in found}
+
+
+def _argument_name(hints: Sequence[str], taken: set[str]) -> str:
+    ends = [hint for hint in hints if hint.startswith(("in_", "out_"))]
+    kinds = {hint.partition("_")[0] for hint in ends}
+    plain = [hint for hint in hints if hint not in ends]
+    if len(kinds) == 2:
+        noun = ends[0].partition("_")[2]
+        wishes = [noun, f"hidden_{noun}"]
+    elif ends:
+        wishes = [ends[0]]
+    elif plain[0] in ("num_features", "num_channels", "shape", "normalized_shape"):
+        wishes = ["channels" if plain[0] != "normalized_shape" else "features"]
+    else:
+        wishes = [_identifier(plain[0]) or "size"]
+    wishes += [f"{wishes[-1]}{number}" for number in range(2, 100)]
+    return next(wish for wish in wishes if wish not in taken and not keyword.iskeyword(wish))
+
+
+def _derived(
+    values: tuple[float, ...], category: str, found: Mapping[tuple[float, ...], tuple[str, str]], prefix: str = ""
+) -> str | None:
+    """These numbers by means of an argument of the same category: itself, a multiple or half of it."""
+    for known, (name, kind) in found.items():
+        if known == values:
+            return prefix + name
+        if kind != category or not all(isinstance(v, int) and v > 0 for v in known):
+            continue
+        if all(isinstance(v, int) for v in values):
+            times = values[0] // known[0]
+            if 2 <= times and all(v == times * k for v, k in zip(values, known, strict=True)):
+                return f"{times} * {prefix}{name}"
+            if category == "window" and all(v == k // 2 for v, k in zip(values, known, strict=True)):
+                return f"{prefix}{name} // 2"
+    return None
+
+
+def _number(number: Number, parameters: Mapping[tuple[float, ...], tuple[str, str]], prefix: str = "") -> Expr:
+    if len(set(number.values)) == 1:
+        return repr(number.values[0])
+    text = _derived(number.values, _category(number.hint), parameters, prefix)
+    assert text is not None, number
+    return text
+
+
+# ---- names ----
+
+
+def _kind(module: nn.Module) -> str:
+    return type(module).__name__.lstrip("_")
+
+
+def _camel(text: str) -> str:
+    """A name for a class; empty where the text does not begin with a letter."""
+    words = [word for word in re.split(r"[^0-9A-Za-z]+", text) if word]
+    joined = ""
+    for word in words:
+        joined += ("_" if joined[-1:].isdigit() and word[0].isdigit() else "") + word[0].upper() + word[1:]
+    return joined if joined[:1].isalpha() else ""
+
+
+def _identifier(text: str) -> str:
+    name = re.sub(r"\W+", "_", text).strip("_")
+    name = name if not name[:1].isdigit() else f"layer{name}"
+    return f"{name}_" if keyword.iskeyword(name) else name
+
+
+def _short(node: Node, words: bool = False) -> str:
+    """What a module is, in a word."""
+    if node.leaf is None:
+        return node.name or "block"
+    name = re.sub(r"\dd$", "", type(node.leaf).__name__)
+    if words:
+        known = {"BatchNorm": "batch norm", "Conv": "convolution", "LayerNorm": "layer norm", "Linear": "linear layer"}
+        return known.get(name, name)
+    return {"BatchNorm": "Norm", "LayerNorm": "Norm", "ReLU": "Relu", "ReLU6": "Relu6"}.get(name, name)
