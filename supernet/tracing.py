@@ -225,7 +225,7 @@ class _Recorder(TorchFunctionMode):
             if known is not None:
                 return known[1]
             if id(thing) in self.own:
-                return Value(thing)
+                return Value(thing, (), tuple(thing.shape))
             if thing.numel() <= 16:
                 return thing.detach().clone()
             kind = _kind(self.stack[-1][0].module)

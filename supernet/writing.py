@@ -52,6 +52,9 @@ OPERATORS = {
 NESTED = 6
 """So many calls are written in one expression at the most."""
 
+ARGUMENTS = 5
+"""With more arguments an ``nn.Sequential`` is no class of its own."""
+
 DEFAULTS = {"stride": 1, "padding": 0, "dilation": 1, "groups": 1}
 """Arguments of the classes that are left out where they have this value, as torch's own do."""
 
@@ -223,19 +226,26 @@ class _Planner:
         if len(steps) == 1 and isinstance(steps[0].function, nn.Module) and output == Value(steps[0]):
             given = [_alias(value, aliases) for value in steps[0].args]
             if given == list(frame.inputs.values()):  # a module around another one, and nothing else
-                return self.node(steps[0].function, place, own)
+                inner = next(path for path, m in module.named_modules() if m is steps[0].function)
+                return self.node(steps[0].function, place, own + _camel(re.sub(r"\d", "", inner)))
         return _Body(self, frame, steps, output, aliases, place).node
 
     def _sequential(self, frame: Frame, place: tuple[str, str], name: str) -> Node:
         members = [step.function for step in frame.steps if not self.does_nothing(step.function)]
         if len(members) == 1:
             return self.node(members[0], place, name)
+        # By its option, its place among the choices, its content if that is short, or else its attribute.
+        chosen = [self.named[key][0] for m in frame.module.modules() if (key := id(m)) in self.named]
+        within = os.path.commonprefix([text.split(".")[:-1] for text in chosen])
+        if id(frame.module) not in self.named and within:
+            name = name or _camel(re.sub(r"\d+$", "", within[-1]))
         node = Node(name, place, halves=frame.halves)
         node.children = {str(i): self.node(m, (name or place[0], f"{place[1]}.{i}")) for i, m in enumerate(members)}
         parts = list(dict.fromkeys(_short(child) for child in node.children.values()))
-        last = [part for part in re.split(r"[._\d]+", place[1]) if part]
-        fallback = _camel(last[-1].removesuffix("s")) if last else "Network"
-        node.name = name or ("".join(parts) if len(parts) <= 4 and place[1] else fallback)
+        attributes = [part for part in re.split(r"[._\d]+", place[1]) if part]
+        if not node.name and len("".join(parts)) <= 20 and attributes:
+            node.name = "".join(parts)
+        node.name = node.name or _camel(attributes[-1].removesuffix("s") if attributes else "network")
         return node
 
     def does_nothing(self, module: Any) -> bool:
@@ -259,11 +269,12 @@ class _Planner:
             elif name in ("mul", "imul") and any(type(a) in (int, float) and a == 0 for a in args):
                 zeros.add(result)
             elif name in ("add", "iadd") and len(args) == 2 and not step.kwargs:
-                shape = tuple(torch.broadcast_shapes(*(a.shape for a in args if isinstance(a, Value))))
                 for zero, other in (args, args[::-1]):
-                    if zero in zeros and isinstance(other, Value) and other.shape == shape:
+                    if zero in zeros and isinstance(other, Value) and other.shape == zero.shape:
                         aliases[result] = other
                         break
+            elif name in ("cat", "concat") and isinstance(args[0], list) and len(args[0]) == 1:
+                aliases[result] = args[0][0]
             elif name == "getitem" and _is_whole(args[0], step.args[1]):
                 aliases[result] = args[0]
         output = _alias(frame.output, aliases)
@@ -285,6 +296,12 @@ def _is_whole(value: Value, index: Any) -> bool:
         and (part.stop is None or part.stop >= size)
         for part, size in zip(parts[1:], value.shape[1:], strict=False)
     )  # fmt: skip
+
+
+def _without_stop(part: Any, size: int) -> Any:
+    """A part of an index without an end beyond which there is nothing."""
+    beyond = isinstance(part, slice) and type(part.stop) is int and part.stop >= size
+    return slice(part.start, None, part.step) if beyond else part
 
 
 def _alias(thing: Any, aliases: Mapping[Value, Value]) -> Any:
@@ -636,6 +653,7 @@ class _Body:
         base = name.strip("_")
         if name == "__getitem__":
             index = step.args[1] if isinstance(step.args[1], tuple) else (step.args[1],)
+            index = tuple(map(_without_stop, index, step.args[0].shape)) if Ellipsis not in index else index
             return Group(operand(args[0], 99), tuple(Item(self._literal(part, "index")) for part in index), "[]")
         if name in ("__neg__", "__invert__"):
             return Joined(("-" if base == "neg" else "~", operand(args[0], 99)))
@@ -712,7 +730,8 @@ def _code(root: Node) -> tuple[str, str]:
             alike.setdefault(_form(node), []).append(node)
         for members in (same for group in alike.values() for same in _split(group)):
             first = members[0]
-            if first.body is None and first is not root and len({node.place for node in members}) == 1:
+            may_stay = first.body is None and first is not root
+            if may_stay and (len({n.place for n in members}) == 1 or _number_of_arguments(members) > ARGUMENTS):
                 for node in members:
                     node.make = _sequential(node)
                 continue
@@ -722,6 +741,11 @@ def _code(root: Node) -> tuple[str, str]:
             found[-1].text = _define(found[-1])
     # A class stands after those that it uses, the most special last.
     return "\n\n\n".join(each.text for each in found), found[-1].name
+
+
+def _number_of_arguments(nodes: Sequence[Node]) -> int:
+    together = merged([_sequential(node) for node in nodes])
+    return len(_parameters([leaf for leaf in leaves(together) if isinstance(leaf, Number)]))
 
 
 def _form(node: Node) -> Any:
@@ -773,16 +797,15 @@ def _squeezed(made: Sequence[Expr]) -> tuple[Item, ...]:
 
 
 def _class_name(members: Sequence[Node], taken: set[str], is_root: bool) -> str:
-    names = list(dict.fromkeys(node.name for node in members))
+    names = Counter(node.name for node in members)
+    name = names.most_common(1)[0][0] or "Network"
     if len(names) > 1:  # options that differ in sizes only, like sep3x3 and sep5x5
-        common = os.path.commonprefix(names).rstrip("0123456789_")
-        parts = [_short(child) for child in members[0].children.values()]
-        names = [common if len(common) > 2 else "".join(dict.fromkeys(parts))]
-    name = names[0] or "Network"
+        common = os.path.commonprefix(list(names)).rstrip("0123456789_")
+        name = common if len(common) > 2 else name
     reserved = {"Tensor", "F", "Sequential", *dir(builtins)}
     if is_root and name in taken:
         name += "Network"
-    if name in taken | reserved and members[0].halves:
+    if name in taken | reserved and all(node.halves for node in members):
         name = f"Down{name}"
     wish, number = name, 2
     while wish in taken | reserved:
@@ -918,8 +941,8 @@ def _argument_name(hints: Sequence[str], taken: set[str]) -> str:
     ends = [hint for hint in hints if hint.startswith(("in_", "out_"))]
     kinds = {hint.partition("_")[0] for hint in ends}
     plain = [hint for hint in hints if hint not in ends]
-    if len(kinds) == 2:
-        noun = ends[0].partition("_")[2]
+    if len(kinds) == 2 or "channels" in plain or "features" in plain:
+        noun = "features" if "features" in plain or ends[:1] in (["in_features"], ["out_features"]) else "channels"
         wishes = [noun, f"hidden_{noun}"]
     elif ends:
         wishes = [ends[0]]

@@ -1,0 +1,526 @@
+"""A found network as files that need nothing of `supernet`: Python, safetensors, torch.export, ONNX.
+
+Every file is loaded in a process of its own and compared with the network on the validation split before it appears; see
+`supernet.parity`. What this looks like to a user is decided here; how code is written is in `supernet.writing`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import json
+import logging
+import shutil
+import subprocess
+import sys
+import tempfile
+import uuid
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from supernet import card, parity
+from supernet import data as datasets
+from supernet.config import Config, make_space
+from supernet.cost import measure
+from supernet.data import Data
+from supernet.files import read_json, read_weights, write_atomically, write_json
+from supernet.folding import fold
+from supernet.model import OneShot, build, call, example_of, extract, option_names
+from supernet.randomness import derive, stream
+from supernet.retrain import read_network
+from supernet.runs import RunError, require
+from supernet.space import Architecture, Space
+from supernet.steps import Watch, load_one_shot, load_run
+from supernet.task import metric_of, number_of
+from supernet.tracing import UnwritableError
+from supernet.trees import join_rows, map_tensors, rows, take_rows, tensors
+from supernet.writing import write
+
+FORMS = ("python", "safetensors", "torch", "onnx")
+FILES = {"python": "network.py", "safetensors": "network.safetensors", "torch": "network.pt2", "onnx": "network.onnx"}
+SIZES = (1, 2, 7)
+"""Batches of so many examples are compared one by one."""
+
+STATISTICS = 4096
+"""Training examples over which running statistics of inherited weights are estimated; our choice."""
+
+SECONDS = 0.5
+"""The latency of one example is the median over calls for so long."""
+
+FORMAT = 1
+
+
+class ExportError(ValueError):
+    """A network or file that cannot be exported, or does not agree with what was exported."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportConfig:
+    """What is exported, and how."""
+
+    rank: int = 1
+    """Which finalist: 1 is the best by validation accuracy."""
+
+    architecture: str | None = None
+    """Any architecture by its text, in place of a rank."""
+
+    weights: Literal["retrained", "inherited", "new"] = "retrained"
+    """'retrained' from scratch (the first repeat); 'inherited' from the one-shot model; 'new' are untrained."""
+
+    to: tuple[str, ...] = FORMS
+    """Of python, safetensors, torch (a .pt2 file) and onnx."""
+
+    opset: int = 18
+    """Of the ONNX graph."""
+
+    batch: int | None = None
+    """Examples in a batch of the .pt2 and ONNX files; None for any number."""
+
+    preprocess: bool = False
+    """The ONNX graph takes pixels from 0 to 255 (uint8) and normalises them itself."""
+
+    fold: bool = False
+    """Batch norms become part of the convolutions before them: faster, and not to be trained any more."""
+
+    tolerance: float = 1e-4
+    """Largest difference of an output, as a share of the largest output."""
+
+    licence: str = "not stated"
+    """Of the exported network, for the model card."""
+
+    def __post_init__(self) -> None:
+        unknown = [form for form in self.to if form not in FORMS]
+        if unknown or not self.to:
+            raise ValueError(f"to: expected some of {', '.join(FORMS)}, got {', '.join(unknown) or 'none'}")
+        if self.batch is not None and self.batch < 1:
+            raise ValueError(f"batch: expected at least 1, or none for any number; got {self.batch}")
+        if not 0 < self.tolerance < 1:
+            raise ValueError(f"tolerance: expected a number above 0 and below 1, got {self.tolerance}")
+        if self.preprocess and "onnx" not in self.to:
+            raise ValueError("preprocess: is for the ONNX graph; expected onnx among what is exported")
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The network that is exported.
+
+    Attributes:
+        network: with its weights, in evaluation mode, on the CPU.
+        architecture: what it is.
+        space: where it is from.
+        row: what the run knows of it as a finalist, or nothing.
+        weights: where they are from, in words.
+    """
+
+    network: nn.Module
+    architecture: Architecture
+    space: Space
+    row: dict[str, Any]
+    weights: str
+
+
+def export(folder: Path, out: Path, config: ExportConfig, watch: Watch) -> dict[str, Any]:
+    """Writes a network of a run to a folder.
+
+    Nothing is left behind unless every file agrees with the network.
+
+    Args:
+        folder: of the run.
+        out: where to; a folder of an earlier export is replaced.
+        config: what and how.
+        watch: who follows the work.
+
+    Returns:
+        What `export.json` holds.
+
+    Raises:
+        RunError: the run is not ready for this.
+        ExportError: the network cannot be written so, a package is missing, or a file does not agree with the network.
+    """
+    if out.exists() and not (out / "export.json").is_file() and (not out.is_dir() or any(out.iterdir())):
+        raise ExportError(f"{out} is there and holds no export: choose a new folder, or delete this one")
+    for form in config.to:
+        _check_packages(form)
+    run_config, data, space = load_run(folder)
+    if config.preprocess and not data.mean:
+        raise ExportError("preprocess: is for images, and the examples of this run are none")
+    steps = [f"read the network", *(f"write {form}" for form in config.to), "compare", "describe"]
+
+    def done(number: int) -> None:
+        if watch.progress is not None:
+            watch.progress(number, len(steps))
+
+    chosen = choose(folder, run_config, data, space, config)
+    done(1)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with _unfinished(out) as place:
+        facts = write_forms(place, chosen, run_config, data, config, done)
+        done(len(steps) - 1)
+        card.write_card(place, folder, facts)
+        write_json(place / "export.json", facts)
+    done(len(steps))
+    return facts
+
+
+@contextlib.contextmanager
+def _unfinished(out: Path) -> Iterator[Path]:
+    """A folder beside `out` that takes its place when the block ends well, and is gone when it does not."""
+    place = out.with_name(f".{out.name}.{uuid.uuid4().hex}.tmp")
+    place.mkdir()
+    try:
+        yield place
+        if out.exists():
+            before = place.with_suffix(".before")
+            out.rename(before)
+            place.rename(out)
+            shutil.rmtree(before)
+        else:
+            place.rename(out)
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+
+
+# ---- which network ----
+
+
+def choose(folder: Path, config: Config, data: Data, space: Space, asked: ExportConfig) -> Chosen:
+    """The network that is asked for, with its weights.
+
+    Raises:
+        RunError: there is no such rank, or no such weights; the message says what there is.
+        ArchitectureError: the text is no architecture of the space.
+    """
+    finalists: list[dict[str, Any]] = []
+    if asked.architecture is None or (folder / "results.json").exists():
+        finalists = read_json(require(folder, "retrain"), ("networks",))["networks"]
+    if asked.architecture is None:
+        ranks = {row["rank"]: row for row in finalists if "rank" in row}
+        if asked.rank not in ranks:
+            raise RunError(f"rank: expected from 1 to {len(ranks)}, got {asked.rank}")
+        row = ranks[asked.rank]
+        architecture = space.parse(row["architecture"])
+    else:
+        architecture = space.parse(asked.architecture)
+        row = next((row for row in finalists if row["id"] == architecture.id), {})
+    if asked.weights == "inherited":
+        model, _, _ = load_one_shot(folder)
+        network = inherit(model, architecture, data, seed=config.seed)
+        number = min(STATISTICS, len(data.train))
+        words = f"inherited from the one-shot model; running statistics of batch norm estimated on {number:,} examples"
+        return Chosen(network, architecture, model.space, row, words)
+    larger = make_space(config.space, len(data.classes), data.inputs, config.retrain.space)
+    if asked.weights == "new":
+        network = build(larger, architecture, seed=derive(config.seed, "export", architecture.id))
+        return Chosen(network.eval(), architecture, larger, row, "new, not trained")
+    if not (folder / "retrain" / architecture.id / "0" / "weights.safetensors").exists():
+        raise RunError(
+            f"{architecture.id} was not retrained in {folder}: take --weights inherited (from the one-shot model) or "
+            "--weights new"
+        )
+    network = read_network(larger, architecture, folder / "retrain")
+    return Chosen(network, architecture, larger, row, "trained from scratch (supernet retrain)")
+
+
+@torch.no_grad()
+def inherit(model: OneShot, architecture: Architecture, data: Data, *, seed: int) -> nn.Module:
+    """A stand-alone network with the one-shot model's weights, in evaluation mode.
+
+    The one-shot model has no running statistics of batch norm. They are estimated here, as the mean over batches of
+    training examples without augmentation, 64 in each.
+    """
+    network = extract(model, architecture)
+    norms = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats]
+    momenta = [norm.momentum for norm in norms]
+    network.eval()
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # the mean over all batches
+        norm.train()
+    part = torch.randperm(len(data.train), generator=stream(seed, "statistics"))[:STATISTICS]
+    split = datasets.Split(take_rows(data.train.examples, part), take_rows(data.train.targets, part), data.train.hash)
+    for examples, _ in datasets.batches(split, data, device=torch.device("cpu"), size=64):
+        if rows(examples) > 1:
+            call(network, examples)
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+    return network.eval()
+
+
+# ---- files ----
+
+
+def write_forms(
+    place: Path, chosen: Chosen, run_config: Config, data: Data, config: ExportConfig, done: Any = lambda number: None
+) -> dict[str, Any]:
+    """Writes and compares all files of a network.
+
+    Returns:
+        What there is to say of them.
+
+    Raises:
+        ExportError: a file cannot be written, or does not agree.
+    """
+    network = chosen.network
+    batches = list(datasets.batches(data.validation, data, device=torch.device("cpu")))
+    examples = map_tensors(join_rows([each for each, _ in batches]), lambda t: t.contiguous())
+    targets = join_rows([target for _, target in batches])
+    facts = _facts(chosen, run_config, data, config)
+    folded: dict[str, Any] | None = None
+    if config.fold:
+        network, number = fold(network, take_rows(examples, slice(3)))
+        folded = {"batch_norms": number}
+        with torch.inference_mode():
+            _compare("folded", call(network, examples), call(chosen.network, examples), config.tolerance)
+            one = take_rows(examples, slice(1))
+            for name, each in (("before_ms", chosen.network), ("after_ms", network)):
+                with _one_thread():
+                    folded[name] = parity._milliseconds(lambda each=each: call(each, one), SECONDS)  # type: ignore[misc]
+    facts["folded"] = folded
+    for number, form in enumerate(config.to, start=2):
+        if form in ("python", "safetensors"):
+            if "class" not in facts:
+                _write_python(place, network, chosen, examples, facts)
+        else:
+            _write_graph(form, place, network, examples, data, config)
+        done(number)
+    with torch.inference_mode():
+        outputs = join_rows([call(chosen.network, each) for each, _ in batches])
+    facts["validation"] = number_of(metric_of(run_config.task), outputs, targets)
+    facts |= _checked(place, outputs, targets, examples, data, run_config, config, facts)
+    if "python" not in config.to:
+        (place / FILES["python"]).unlink(missing_ok=True)
+    if "safetensors" not in config.to:
+        (place / FILES["safetensors"]).unlink(missing_ok=True)
+    return facts
+
+
+def _facts(chosen: Chosen, run_config: Config, data: Data, config: ExportConfig) -> dict[str, Any]:
+    from supernet import __version__
+
+    cost = measure(chosen.network, example_of(chosen.space, 1))
+    return {
+        "format": FORMAT,
+        "architecture": str(chosen.architecture),
+        "id": chosen.architecture.id,
+        "space": chosen.space.name,
+        "forms": list(config.to),
+        "files": [FILES[form] for form in config.to],
+        "weights": chosen.weights,
+        "finalist": chosen.row,
+        "cost": asdict(cost),
+        "inputs": data.inputs,
+        "classes": list(data.classes),
+        "mean": list(data.mean),
+        "std": list(data.std),
+        "metric": run_config.task.metric.rpartition(":")[2],
+        "preprocess": config.preprocess,
+        "opset": config.opset if "onnx" in config.to else None,
+        "batch": config.batch,
+        "licence": config.licence,
+        "seed": run_config.seed,
+        "data": str(run_config.data.path or run_config.data.name),
+        "versions": {"supernet": __version__, "torch": torch.__version__, "python": sys.version.split()[0]},
+        "written": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def _write_python(place: Path, network: nn.Module, chosen: Chosen, examples: Any, facts: dict[str, Any]) -> None:
+    try:
+        written = write(network, take_rows(examples, slice(3)), option_names(chosen.space, chosen.architecture))
+    except UnwritableError as error:
+        raise ExportError(f"this network cannot be written out as Python: {error}; --to torch,onnx needs no code") from error
+    facts["class"] = written.name
+    text = card.module_text(written, facts)
+    write_atomically(place / FILES["python"], lambda file: file.write(text.encode()))
+    contents = {name: tensor.cpu().contiguous().clone() for name, tensor in written.tensors.items()}
+    save_file(contents, place / FILES["safetensors"], {"class": written.name, "architecture": facts["architecture"]})
+
+
+class Normalised(nn.Module):
+    """A network that takes pixels from 0 to 255."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, network: nn.Module, mean: Sequence[float], std: Sequence[float]) -> None:
+        super().__init__()
+        self.network = network
+        self.register_buffer("mean", 255 * torch.tensor(mean).view(1, -1, 1, 1))
+        self.register_buffer("std", 255 * torch.tensor(std).view(1, -1, 1, 1))
+
+    def forward(self, pixels: Tensor) -> Any:
+        return self.network((pixels.float() - self.mean) / self.std)
+
+
+def _write_graph(
+    form: str, place: Path, network: nn.Module, examples: Any, data: Data, config: ExportConfig
+) -> None:
+    """The .pt2 or ONNX file."""
+    inputs = take_rows(examples, slice(config.batch or 2))
+    if form == "onnx" and config.preprocess:
+        network = Normalised(network, data.mean, data.std).eval()
+        inputs = data.validation.examples[: config.batch or 2]
+    args = inputs if isinstance(inputs, tuple) else () if isinstance(inputs, dict) else (inputs,)
+    kwargs = inputs if isinstance(inputs, dict) else {}
+    batch = {} if config.batch else {0: torch.export.Dim("batch")}
+    shapes: Any = {name: batch for name in kwargs} if kwargs else tuple(batch for _ in args)
+    names = list(kwargs) or (["pixels"] if config.preprocess else ["x"] if len(args) == 1 else None)
+    try:
+        with _quiet():
+            program = torch.export.export(network, args, kwargs, dynamic_shapes=None if config.batch else shapes)
+            path = place / FILES[form]
+            if form == "torch":
+                torch.export.save(program, path)
+            else:
+                torch.onnx.export(
+                    program, (), path, opset_version=config.opset, external_data=False, dynamo=True, verbose=False,
+                    input_names=names,
+                )  # fmt: skip
+    except Exception as error:  # the exporters raise whatever their many parts raise
+        reason = " ".join(str(error).split())[:300]
+        raise ExportError(f"{form}: the network cannot be exported ({type(error).__name__}: {reason})") from error
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without what the exporters say about themselves: uses of torch inside of torch, and that torchvision is not there."""
+    logger = logging.getLogger("torch.onnx._internal.exporter._registration")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)` is deprecated", FutureWarning)
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _check_packages(form: str) -> None:
+    for package in ("onnx", "onnxscript", "onnxruntime") if form == "onnx" else ():
+        if importlib.util.find_spec(package) is None:
+            raise ExportError(f"--to onnx needs {package}: pip install 'supernet[export]', or leave onnx out")
+
+
+# ---- the gate ----
+
+
+def _checked(
+    place: Path,
+    outputs: Any,
+    targets: Any,
+    examples: Any,
+    data: Data,
+    run_config: Config,
+    config: ExportConfig,
+    facts: dict[str, Any],
+) -> dict[str, Any]:
+    """Runs every file in a process of its own, without `supernet`, and compares what comes out.
+
+    Returns:
+        parity: for each form the largest difference and the metric on the whole split; latency: of one example.
+
+    Raises:
+        ExportError: a file does not run, or differs by more than the tolerance.
+    """
+    forms = [form for form in ("python", "torch", "onnx") if (place / FILES[form]).exists()]
+    sizes = [config.batch] if config.batch else [size for size in SIZES if size <= rows(examples)]
+    raw = ["onnx"] if config.preprocess else []
+    with tempfile.TemporaryDirectory(prefix="supernet-parity-") as name:
+        temporary = Path(name)
+        case = {
+            "forms": forms, "raw": raw, "sizes": sizes, "seconds": SECONDS, "folder": str(place.resolve()),
+            "class": facts.get("class"), "names": list(examples) if isinstance(examples, dict) else [],
+            "alone": True, "batch": config.batch,
+        }  # fmt: skip
+        write_json(temporary / "case.json", case)
+        given = {f"input{i:03}": tensor.contiguous() for i, tensor in enumerate(tensors(examples))}
+        if raw:
+            given["raw000"] = data.validation.examples.contiguous()
+        save_file(given, temporary / "inputs.safetensors")
+        command = [sys.executable, "-P", str(Path(parity.__file__).resolve()), str(temporary)]
+        ran = subprocess.run(command, capture_output=True, text=True, check=False)
+        if ran.returncode:
+            raise ExportError(f"an exported file does not run by itself: {(ran.stderr.strip().splitlines() or ['?'])[-1]}")
+        found = parity.load_file(temporary / "outputs.safetensors")
+        latency = json.loads((temporary / "latency.json").read_text(encoding="utf-8"))
+    metric = metric_of(run_config.task)
+    report: dict[str, Any] = {}
+    for form in forms:
+        differences = []
+        for size in [*sizes, "all"]:
+            every = iter([found[f"{form}.{size}.{i}"] for i, _ in enumerate(tensors(outputs))])
+            got = map_tensors(outputs, lambda _, every=every: next(every))  # type: ignore[misc]
+            wanted = outputs if size == "all" else take_rows(outputs, slice(size))
+            length = rows(got)
+            wanted = take_rows(wanted, slice(length))
+            differences.append(_compare(f"{FILES[form]}, batch of {size}", got, wanted, config.tolerance))
+        reached = number_of(metric, got, take_rows(targets, slice(length)))
+        expected = number_of(metric, wanted, take_rows(targets, slice(length)))
+        if abs(reached - expected) > max(10 * config.tolerance * max(1.0, abs(expected)), 1 / length):
+            raise ExportError(f"{FILES[form]}: {facts['metric']} {reached:.6g} where the network has {expected:.6g}")
+        report[form] = {"difference": max(differences), facts["metric"]: reached, "examples": length}
+    return {"parity": {"tolerance": config.tolerance, "sizes": sizes, "forms": report}, "latency_ms": latency}
+
+
+def _compare(what: str, got: Any, wanted: Any, tolerance: float) -> float:
+    """The largest difference, as a share of the largest output.
+
+    Raises:
+        ExportError: it is above the tolerance, or no number.
+    """
+    largest = 0.0
+    for a, b in zip(tensors(got), tensors(wanted), strict=True):
+        if a.shape != b.shape:
+            raise ExportError(f"{what}: outputs of shape {list(a.shape)} where the network has {list(b.shape)}")
+        scale = max(float(b.abs().max()), torch.finfo(torch.float32).tiny)
+        difference = float((a.double() - b.double()).abs().max()) / scale
+        if not difference <= tolerance:
+            raise ExportError(
+                f"{what}: outputs differ by {difference:.2g} of the largest, more than the tolerance of {tolerance:g}; "
+                "nothing was exported"
+            )
+        largest = max(largest, difference)
+    return largest
+
+
+# ---- reading an export ----
+
+
+def load_export(folder: Path) -> nn.Module:
+    """The network of an export, from its Python and safetensors files, in evaluation mode.
+
+    Raises:
+        ExportError: a file is missing, damaged, or of another network.
+    """
+    facts = read_json(folder / "export.json", ("forms",))
+    for form in ("python", "safetensors"):
+        if not (folder / FILES[form]).is_file():
+            raise ExportError(f"{folder / FILES[form]} is not there: export the network again with --to {form}")
+    spec = importlib.util.spec_from_file_location(f"network_{uuid.uuid4().hex}", folder / FILES["python"])
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+        network: nn.Module = getattr(module, facts["class"])()
+    except Exception as error:  # whatever is in a file that somebody changed
+        raise ExportError(f"{folder / FILES['python']} is damaged ({error}): export the network again") from error
+    read_weights(folder / FILES["safetensors"], network)
+    return network.eval()

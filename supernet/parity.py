@@ -1,0 +1,121 @@
+"""Runs exported files in a process of its own, in which `supernet` cannot be imported.
+
+This file is run, not imported: ``python -P parity.py FOLDER``. `FOLDER/case.json` says what to run and how, and
+`FOLDER/inputs.safetensors` holds the examples. What comes out is written to `FOLDER/outputs.safetensors`, and how long
+one example takes on one thread to `FOLDER/latency.json`.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+
+Run = Callable[[list[torch.Tensor]], Any]
+"""Takes the tensors of some examples, in their order, and gives tensors, or a list, tuple or dict of them."""
+
+WHOLE = 250
+"""Examples in a batch when all of them are run."""
+
+
+def from_python(case: dict[str, Any], folder: Path) -> Run:
+    """The class with its weights, as a user loads it."""
+    spec = importlib.util.spec_from_file_location("network", folder / "network.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    network = getattr(module, case["class"])()
+    network.load_state_dict(load_file(folder / "network.safetensors"))
+    return _given(network.eval(), case)
+
+
+def from_torch(case: dict[str, Any], folder: Path) -> Run:
+    """The exported program."""
+    return _given(torch.export.load(folder / "network.pt2").module(), case)
+
+
+def from_onnx(case: dict[str, Any], folder: Path) -> Run:
+    """The ONNX graph, on the CPU with one thread."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    session = onnxruntime.InferenceSession(
+        str(folder / "network.onnx"), options, providers=["CPUExecutionProvider"]
+    )
+    names = [given.name for given in session.get_inputs()]
+
+    def run(tensors: list[torch.Tensor]) -> Any:
+        arrays = [tensor.numpy() for tensor in tensors]
+        return [torch.from_numpy(array) for array in session.run(None, dict(zip(names, arrays, strict=True)))]
+
+    return run
+
+
+def _given(network: Callable[..., Any], case: dict[str, Any]) -> Run:
+    names = case["names"]
+    return lambda tensors: network(**dict(zip(names, tensors, strict=True))) if names else network(*tensors)
+
+
+RUNS: dict[str, Callable[[dict[str, Any], Path], Run]] = {
+    "python": from_python,
+    "torch": from_torch,
+    "onnx": from_onnx,
+}
+
+
+def flat(output: Any) -> Iterator[torch.Tensor]:
+    """The tensors of an output, in order."""
+    if isinstance(output, torch.Tensor):
+        yield output
+    else:
+        for part in output.values() if isinstance(output, dict) else output:
+            yield from flat(part)
+
+
+def main(folder: Path) -> None:
+    """Runs everything that `case.json` asks for."""
+    case = json.loads((folder / "case.json").read_text(encoding="utf-8"))
+    torch.set_num_threads(1)
+    found: dict[str, torch.Tensor] = {}
+    latency: dict[str, float] = {}
+    examples = load_file(folder / "inputs.safetensors")
+    with torch.inference_mode():
+        for form in case["forms"]:
+            run = RUNS[form](case, Path(case["folder"]))
+            kind = "raw" if form in case["raw"] else "input"
+            tensors = [tensor for name, tensor in sorted(examples.items()) if name.startswith(kind)]
+            total = len(tensors[0])
+            for size in case["sizes"]:
+                for number, output in enumerate(flat(run([t[:size] for t in tensors]))):
+                    found[f"{form}.{size}.{number}"] = output.contiguous()
+            parts = [list(flat(run([t[i : i + WHOLE] for t in tensors]))) for i in range(0, total, WHOLE)]
+            for number, each in enumerate(zip(*parts, strict=True)):
+                found[f"{form}.all.{number}"] = torch.cat(each)
+            latency[form] = _milliseconds(lambda run=run, one=[t[:1] for t in tensors]: run(one), case["seconds"])
+    save_file(found, folder / "outputs.safetensors")
+    (folder / "latency.json").write_text(json.dumps(latency), encoding="utf-8")
+
+
+def _milliseconds(work: Callable[[], object], seconds: float) -> float:
+    """Median time of a call, over calls for so long, of at least three."""
+    times: list[float] = []
+    end = time.perf_counter() + seconds
+    while len(times) < 3 or time.perf_counter() < end:
+        start = time.perf_counter()
+        work()
+        times.append(1000 * (time.perf_counter() - start))
+    return sorted(times)[len(times) // 2]
+
+
+if __name__ == "__main__":
+    if json.loads((Path(sys.argv[1]) / "case.json").read_text(encoding="utf-8"))["alone"]:
+        sys.modules["supernet"] = None  # type: ignore[assignment]  # what is exported has to do without it
+    main(Path(sys.argv[1]))
