@@ -23,7 +23,7 @@ from functools import partial
 from importlib.resources import files
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_type_hints
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
@@ -58,6 +58,9 @@ step by step, on a run folder (each continues where it was):
                            evenly over the score, and compare
   analyze FILE.csv         the same for scores and accuracies of your own
   report DIR               one page of HTML about a finished run
+  export DIR               a found network as files that need no supernet:
+                           Python, safetensors, torch.export, ONNX
+  push DIR OWNER/NAME      upload an export to a Hugging Face repository
   score DIR --architectures FILE --out FILE.csv
                            score architectures given one a line as text
 what there is:
@@ -121,6 +124,8 @@ def _command(words: list[str]) -> None:
         **{step: partial(_step, step) for step in STEP_NAMES},
         "analyze": _analyze,
         "report": _report,
+        "export": _export,
+        "push": _push,
         "show": _show,
         "score": _score,
         "space": _space,
@@ -247,6 +252,51 @@ def _report(words: list[str]) -> None:
 
     page = write_report(Path(given["dir"]))
     print(json.dumps({"report": str(page)}) if given["json"] else page)
+
+
+def _export(words: list[str]) -> None:
+    parser = _parser(
+        "export DIR [--rank N | --architecture TEXT] [--to python,torch,onnx,safetensors] [--out FOLDER] [--json]",
+        "Writes a network of a run as files that need nothing of supernet, each loaded again in a process of its own "
+        "and compared with the network on the validation split; where one differs nothing is written.",
+    )
+    from supernet.export import FORMS, ExportConfig, export
+
+    parser.add_argument("dir", help="run folder")
+    parser.add_argument("--out", help="where to; DIR/export unless given. An earlier export is replaced")
+    parser.add_argument("--to", default=",".join(FORMS), help="what is written, with commas between")
+    parser.add_argument("--json", action="store_true", help="print as JSON what was written and how it compares")
+    parser.add_class_arguments(ExportConfig, skip={"to"})
+    given = _parse(parser, words, get_type_hints(ExportConfig))
+    folder, names = Path(given["dir"]), {field.name for field in fields(ExportConfig)} - {"to"}
+    to = tuple(word.strip() for word in given["to"].split(",") if word.strip())
+    config = ExportConfig(to=to, **{name: given[name] for name in names})
+    out = Path(given["out"]) if given["out"] else folder / "export"
+    with _watch("export") as watch:
+        facts = export(folder, out, config, watch)
+    print(f"export: done ({out})", file=sys.stderr)
+    if given["json"]:
+        print(json.dumps({"folder": str(out), **facts}))
+    else:
+        from supernet.describe import print_export
+
+        print_export(facts)
+
+
+def _push(words: list[str]) -> None:
+    parser = _parser(
+        "push DIR OWNER/NAME [--private] [--json]",
+        "Uploads an export to a Hugging Face repository, which is made where it is not there. Log in with `hf auth login`.",
+    )
+    parser.add_argument("dir", help="run folder, or folder of an export")
+    parser.add_argument("repository", help="OWNER/NAME of the repository")
+    parser.add_argument("--private", action="store_true", help="make a new repository private")
+    parser.add_argument("--json", action="store_true", help="print as JSON where it is")
+    given = _parse(parser, words)
+    from supernet.hub import push
+
+    address = push(Path(given["dir"]), given["repository"], private=given["private"])
+    print(json.dumps({"address": address}) if given["json"] else address)
 
 
 def _rates(text: str | None) -> list[float]:

@@ -126,6 +126,29 @@ def _metric_form(result: dict[str, Any]) -> tuple[str, float, int]:
     return ("%", 0.01, 2) if metric == "accuracy" else (metric.rpartition(":")[2], 1, 4)
 
 
+def print_export(facts: dict[str, Any]) -> None:
+    """Prints which files were exported and how they compare with the network."""
+    metric = facts["metric"]
+    unit, scale, digits = _metric_form(facts)
+    table: list[tuple[str, ...]] = [("file", "largest difference", f"{metric} ({unit})", "one example (ms)")]
+    names = {"python": "network.py", "torch": "network.pt2", "onnx": "network.onnx"}
+    for form, row in facts["parity"]["forms"].items():
+        latency = f"{facts['latency_ms'][form]:.3g}"
+        table.append((names[form], f"{row['difference']:.1e}", f"{row[metric] / scale:.{digits}f}", latency))
+    _print_table(table)
+    network = f"{facts['validation'] / scale:.{digits}f}"
+    batches = ", ".join(map(str, facts["parity"]["sizes"]))
+    _print_text(
+        f"differences are shares of the largest output, for batches of {batches} and the whole validation split; the "
+        f"network itself has {metric} {network}; weights {facts['weights']}"
+    )
+    if facts["folded"]:
+        before, after = facts["folded"]["before_ms"], facts["folded"]["after_ms"]
+        _print_text(
+            f"{facts['folded']['batch_norms']} batch norms folded: one example takes {after:.3g} ms in place of {before:.3g}"
+        )
+
+
 def print_result(result: dict[str, Any]) -> None:
     """Prints the groups as in the paper's Table 1, the winner, and how the two rankings agree."""
     name_of_metric = result.get("metric", "accuracy").rpartition(":")[2]

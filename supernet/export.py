@@ -31,7 +31,8 @@ from supernet import data as datasets
 from supernet.config import Config, make_space
 from supernet.cost import measure
 from supernet.data import Data
-from supernet.files import read_json, read_weights, write_atomically, write_json
+from supernet.files import read_json, write_atomically, write_json
+from supernet.exported import FILES, FORMS, ExportError
 from supernet.folding import fold
 from supernet.model import OneShot, build, call, example_of, extract, option_names
 from supernet.randomness import derive, stream
@@ -44,8 +45,6 @@ from supernet.tracing import UnwritableError
 from supernet.trees import join_rows, map_tensors, rows, take_rows, tensors
 from supernet.writing import write
 
-FORMS = ("python", "safetensors", "torch", "onnx")
-FILES = {"python": "network.py", "safetensors": "network.safetensors", "torch": "network.pt2", "onnx": "network.onnx"}
 SIZES = (1, 2, 7)
 """Batches of so many examples are compared one by one."""
 
@@ -56,10 +55,6 @@ SECONDS = 0.5
 """The latency of one example is the median over calls for so long."""
 
 FORMAT = 1
-
-
-class ExportError(ValueError):
-    """A network or file that cannot be exported, or does not agree with what was exported."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -499,28 +494,3 @@ def _compare(what: str, got: Any, wanted: Any, tolerance: float) -> float:
             )
         largest = max(largest, difference)
     return largest
-
-
-# ---- reading an export ----
-
-
-def load_export(folder: Path) -> nn.Module:
-    """The network of an export, from its Python and safetensors files, in evaluation mode.
-
-    Raises:
-        ExportError: a file is missing, damaged, or of another network.
-    """
-    facts = read_json(folder / "export.json", ("forms",))
-    for form in ("python", "safetensors"):
-        if not (folder / FILES[form]).is_file():
-            raise ExportError(f"{folder / FILES[form]} is not there: export the network again with --to {form}")
-    spec = importlib.util.spec_from_file_location(f"network_{uuid.uuid4().hex}", folder / FILES["python"])
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-        network: nn.Module = getattr(module, facts["class"])()
-    except Exception as error:  # whatever is in a file that somebody changed
-        raise ExportError(f"{folder / FILES['python']} is damaged ({error}): export the network again") from error
-    read_weights(folder / FILES["safetensors"], network)
-    return network.eval()

@@ -151,7 +151,9 @@ def after(expr: Expr, text: str) -> Joined:
 
 
 def flat(expr: Expr) -> str:
-    """In one line; all leaves are texts by now."""
+    """In one line."""
+    if isinstance(expr, Number):
+        return str(expr.values[0])
     if isinstance(expr, Joined):
         return "".join(map(flat, expr.parts))
     if isinstance(expr, Group):

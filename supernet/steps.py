@@ -27,6 +27,7 @@ from supernet.analysis import rank_correlation
 from supernet.config import Config, check_space, make_space
 from supernet.cost import CostTable, cost_table
 from supernet.data import Data, Split, batches, feed, joined, open_test, prepare
+from supernet.exported import load_export
 from supernet.files import (
     digest_of,
     file_of,
@@ -409,13 +410,15 @@ def load(folder: str | Path, rank: int = 1) -> nn.Module:
     """A retrained network of a finished run, as an ordinary module with its weights, in evaluation mode.
 
     Args:
-        folder: the run folder.
+        folder: the run folder; or that of an export, which holds one network.
         rank: 1 is the best by validation accuracy. The first repeat's weights are taken.
 
     Raises:
         RunError: the run is not finished, or has no such rank.
     """
     folder = Path(folder)
+    if (folder / "export.json").is_file():
+        return load_export(folder)
     config = open_run(folder)
     results = read_json(require(folder, "retrain"))
     rows = {row["rank"]: row for row in results["networks"] if "rank" in row}

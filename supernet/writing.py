@@ -26,12 +26,14 @@ from torch.overrides import resolve_name
 
 from supernet.expressions import (
     WIDTH,
+    Chain,
     Expr,
     Group,
     Item,
     Joined,
     Number,
     after,
+    flat,
     form,
     leaves,
     lines,
@@ -150,9 +152,6 @@ class Node:
     returns: str = "Tensor"
     about: str = ""
     halves: bool = False
-
-    def height(self) -> int:
-        return 1 + max((child.height() for child in self.children.values()), default=0)
 
     def walk(self) -> Iterator[Node]:
         yield self
@@ -518,10 +517,11 @@ class _Body:
             of = self._expr(step)
             if wish is None or wish in busy:
                 reusable = [self.names[s] for s in dying if self.names[s] in (*self.frame.inputs, *"xyzuvw")]
+                reusable = [] if len(_in_lines("", of)) > 1 else reusable  # its old value is still to be read
                 taken = busy | set(self.frame.inputs)
                 wish = reusable[0] if reusable and not step.several else self._new_name(step, taken)
             self.names[key] = wish.partition(":")[0]
-            statements.append(Assign(wish, of))
+            statements += _in_lines(wish, of)
         returned = self._literal(self.output)
         if isinstance(self.output, (tuple, list)):
             self.node.returns = f"tuple[{', '.join('Tensor' for _ in self.output)}]"
@@ -671,6 +671,15 @@ class _Body:
         raise UnwritableError(f"{self.node.name} calls {name}, which is no function of torch's")
 
 
+def _in_lines(name: str, of: Expr) -> list[Statement]:
+    """An assignment; a sum that is too long for a line is one for each term."""
+    plain = name.partition(":")[0]
+    is_long = isinstance(of, Chain) and len(flat(of)) + len(name) + 11 > WIDTH
+    if is_long and plain not in set(leaves(of.right)):
+        return [*_in_lines(name, of.left), Assign(plain, Chain(plain, of.operator, of.right))]
+    return [Assign(name, of)]
+
+
 def _kept(frame: Frame, output: Any, aliases: Mapping[Value, Value], planner: _Planner) -> list[Step]:
     return planner._simplified(frame)[0]
 
@@ -720,11 +729,11 @@ class _Class:
 
 def _code(root: Node) -> tuple[str, str]:
     """All classes as text, and the name of the last."""
-    nodes = list(root.walk())
+    heights = _heights(root)
     found: list[_Class] = []
     taken: set[str] = set()
-    for height in sorted({node.height() for node in nodes}):
-        level = [node for node in nodes if node.height() == height and node.leaf is None]
+    for height in sorted(set(heights.values())):
+        level = [node for node in root.walk() if heights[node] == height and node.leaf is None]
         alike: dict[Any, list[Node]] = {}
         for node in level:
             alike.setdefault(_form(node), []).append(node)
@@ -739,8 +748,29 @@ def _code(root: Node) -> tuple[str, str]:
             taken.add(name)
             found.append(_Class(name, members))
             found[-1].text = _define(found[-1])
-    # A class stands after those that it uses, the most special last.
     return "\n\n\n".join(each.text for each in found), found[-1].name
+
+
+def _heights(root: Node) -> dict[Node, int]:
+    """For each node a number above those in it, and the same for nodes that may become one class."""
+    below_first = list(root.walk())[::-1]
+    alike: dict[Any, list[Node]] = {}
+    for node in below_first:
+        if node.body is not None:
+            alike.setdefault(_form(node), []).append(node)
+    heights = dict.fromkeys(below_first, 0)
+    for _ in range(len(alike) + 2):
+        before = dict(heights)
+        for node in below_first:
+            inside = max((heights[child] for child in node.children.values()), default=0)
+            heights[node] = max(heights[node], 1 + inside)
+        for nodes in alike.values():
+            heights |= dict.fromkeys(nodes, max(heights[node] for node in nodes))
+        if heights == before:
+            return heights
+    for node in below_first:  # one stands inside of another that has its form: each on its own then
+        heights[node] = 1 + max((heights[child] for child in node.children.values()), default=0)
+    return heights
 
 
 def _number_of_arguments(nodes: Sequence[Node]) -> int:
@@ -894,7 +924,8 @@ def documentation(text: str, indent: int) -> list[str]:
     space = " " * indent
     if len(text) + indent + 6 <= WIDTH:
         return [f'{space}"""{text}"""']
-    return [*textwrap.wrap(f'"""{text}', WIDTH, initial_indent=space, subsequent_indent=space), f'{space}"""']
+    # A little narrower, so that there are at least two lines where the quotes do not fit behind the only one.
+    return [*textwrap.wrap(f'"""{text}', WIDTH - 3, initial_indent=space, subsequent_indent=space), f'{space}"""']
 
 
 def _about(node: Node, name: str) -> str:

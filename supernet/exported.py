@@ -1,0 +1,41 @@
+"""Reading the folder of an export."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+from torch import nn
+
+from supernet.files import read_json, read_weights
+
+FILES = {"python": "network.py", "safetensors": "network.safetensors", "torch": "network.pt2", "onnx": "network.onnx"}
+"""The files of an export, by the name of the form."""
+
+FORMS = tuple(FILES)
+
+
+class ExportError(ValueError):
+    """A network that cannot be exported, or a file of an export that is missing, damaged or of another network."""
+
+
+def load_export(folder: Path) -> nn.Module:
+    """The network of an export, from its Python and safetensors files, in evaluation mode.
+
+    Raises:
+        ExportError: a file is missing, damaged, or of another network.
+    """
+    facts = read_json(folder / "export.json", ("forms",))
+    for form in ("python", "safetensors"):
+        if not (folder / FILES[form]).is_file():
+            raise ExportError(f"{folder / FILES[form]} is not there: export the network again with --to {form}")
+    spec = importlib.util.spec_from_file_location("network", folder / FILES["python"])
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+        network: nn.Module = getattr(module, facts["class"])()
+    except Exception as error:  # whatever is in a file that somebody changed
+        raise ExportError(f"{folder / FILES['python']} is damaged ({error}): export the network again") from error
+    read_weights(folder / FILES["safetensors"], network)
+    return network.eval()

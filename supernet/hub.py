@@ -1,0 +1,51 @@
+"""An export as a repository on the Hugging Face Hub."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+from supernet.exported import ExportError
+from supernet.files import read_json
+
+
+def push(folder: Path, repository: str, *, private: bool = False, api: Any = None) -> str:
+    """Uploads all files of an export in one commit.
+
+    Args:
+        folder: of the export, or the run folder that has it as `export`.
+        repository: OWNER/NAME; made where it is not there.
+        private: whether a new repository is private.
+        api: what makes repositories and takes folders, as `huggingface_hub.HfApi` does; None is that, with the token
+            of ``hf auth login``.
+
+    Returns:
+        The address of the repository.
+
+    Raises:
+        ExportError: no export there, no such name, the package is missing, or the Hub refuses; the message says why.
+    """
+    place = folder if (folder / "export.json").is_file() else folder / "export"
+    if not (place / "export.json").is_file():
+        raise ExportError(f"{folder} holds no export: run `supernet export {folder}` first")
+    facts = read_json(place / "export.json", ("id", "files"))
+    if missing := [name for name in facts["files"] if not (place / name).is_file()]:
+        raise ExportError(f"{place / missing[0]} is not there: export the network again")
+    owner, _, name = repository.partition("/")
+    if not owner or not name or "/" in name:
+        raise ExportError(f"repository: expected OWNER/NAME, got {repository!r}")
+    if api is None:
+        if importlib.util.find_spec("huggingface_hub") is None:
+            raise ExportError("push needs huggingface_hub: pip install 'supernet[hub]'")
+        from huggingface_hub import HfApi
+
+        api = HfApi()
+    try:
+        address = api.create_repo(repository, private=private, exist_ok=True)
+        api.upload_folder(
+            repo_id=repository, folder_path=str(place), commit_message=f"Network {facts['id']}, exported by supernet"
+        )
+    except Exception as error:  # the Hub's client raises errors of several libraries
+        raise ExportError(f"{repository}: the Hub refuses ({' '.join(str(error).split())})") from error
+    return str(address)
