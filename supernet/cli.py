@@ -145,7 +145,7 @@ def _command(words: list[str]) -> None:
 
         check_name(words[0], commands, "command")
         logging.basicConfig(format="%(message)s", level=logging.INFO, stream=sys.stderr)
-        for name in ("lightning_fabric", "lightning_utilities"):
+        for name in ("lightning_fabric", "lightning_utilities", "onnxscript", "onnx_ir", "torch.onnx"):
             logging.getLogger(name).setLevel(logging.WARNING)
         commands[words[0]](words[1:])
 

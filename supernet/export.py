@@ -88,7 +88,7 @@ class ExportConfig:
     tolerance: float = 1e-4
     """Largest difference of an output, as a share of the largest output."""
 
-    licence: str = "not stated"
+    licence: str = card.NOT_STATED
     """Of the exported network, for the model card."""
 
     def __post_init__(self) -> None:
@@ -159,7 +159,7 @@ def export(folder: Path, out: Path, config: ExportConfig, watch: Watch) -> dict[
     with _unfinished(out) as place:
         facts = write_forms(place, chosen, run_config, data, config, done)
         done(len(steps) - 1)
-        card.write_card(place, folder, facts)
+        card.write_card(place, folder, chosen.space, facts)
         write_json(place / "export.json", facts)
     done(len(steps))
     return facts

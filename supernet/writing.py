@@ -175,8 +175,6 @@ def write(network: nn.Module, inputs: Any, names: Mapping[str, tuple[str, str]] 
     modules = {id(module): path for path, module in network.named_modules()}
     named = {key: names[path] for key, path in modules.items() if path in (names or {})} if names else {}
     root = _Planner(frames, made, named).node(network, ("", ""))
-    if root.leaf is not None:
-        raise UnwritableError("it is one module of torch: there is nothing to write")
     code, name = _code(root)
     return Written(code, name, dict(_tensors(root)))
 
@@ -203,6 +201,7 @@ class _Planner:
     ) -> None:
         self.frames, self.made, self.named = frames, made, named
         self.owners: dict[int, tuple[str, str]] = {}
+        self.simple: dict[int, tuple[list[Step], Any, dict[Value, Value]]] = {}
 
     def node(self, module: nn.Module, place: tuple[str, str], name: str = "") -> Node:
         """The node of a module.
@@ -257,6 +256,8 @@ class _Planner:
 
     def _simplified(self, frame: Frame) -> tuple[list[Step], Any, dict[Value, Value]]:
         """The steps that matter, the output, and which values are others by another name."""
+        if id(frame) in self.simple:
+            return self.simple[id(frame)]
         aliases: dict[Value, Value] = {}
         zeros: set[Value] = set()
         for step in frame.steps:
@@ -268,7 +269,7 @@ class _Planner:
             elif name in ("mul", "imul") and any(type(a) in (int, float) and a == 0 for a in args):
                 zeros.add(result)
             elif name in ("add", "iadd") and len(args) == 2 and not step.kwargs:
-                for zero, other in (args, args[::-1]):
+                for zero, other in (args[::-1], args):
                     if zero in zeros and isinstance(other, Value) and other.shape == zero.shape:
                         aliases[result] = other
                         break
@@ -283,6 +284,7 @@ class _Planner:
             if id(step) in wanted:
                 steps.insert(0, step)
                 wanted |= {id(value.of) for value in _values([_alias([step.args, step.kwargs], aliases)])}
+        self.simple[id(frame)] = steps, output, aliases
         return steps, output, aliases
 
 
@@ -346,9 +348,10 @@ class _Body:
         self.paths = {id(child): path for path, child in module.named_modules() if path}
         named = [planner.named[key][0] for key in self.paths if key in planner.named]
         self.shared = os.path.commonprefix([text.rpartition(".")[0] + "." for text in named]).rpartition(".")[0]
+        old = steps
         steps = [Step(s.function, _alias(s.args, aliases), _alias(s.kwargs, aliases), s.several) for s in steps]
         # Steps are new objects from here on, since their arguments changed; values point to the old ones.
-        self.steps = dict(zip((id(s) for s in _kept(frame, output, aliases, planner)), steps, strict=True))
+        self.steps = dict(zip(map(id, old), steps, strict=True))
         self._roll()
         self._name_children()
         self.node.inputs = {name: isinstance(tree, Value) for name, tree in frame.inputs.items()}
@@ -489,7 +492,19 @@ class _Body:
             stays = loops or modules or is_in_place(step) or (consumer is not None and is_in_place(consumer))
             if uses[key] == 1 and not stays and (consumer is not None or self._returned_at_once(key)):
                 self.nested.add(key)
-        # Names. Where a variable is read for the last time, its name is free for what is computed there.
+        while True:
+            statements, long = self._named()
+            if long is None:
+                return statements
+            # What cannot be broken into lines well is taken apart: the longest part gets a name.
+            step = self.steps[long]
+            inner = {id(v.of) for v in _values([step.args, step.kwargs]) if id(v.of) in self.nested}
+            self.nested.discard(max(inner, key=lambda key: len(flat(self._expr(self.steps[key])))))
+
+    def _named(self) -> tuple[list[Statement], int | None]:
+        """The statements with the names of their variables; and a step of one that is too long, if there is any."""
+        # Where a variable is read for the last time, its name is free for what is computed there.
+        long: int | None = None
         shown = [key for key in self.steps if key not in self.nested]
         reads = [list(self._read(self.steps[key])) for key in shown]
         reads.append([s for v in _values(self.output) for s in self._source(v)])
@@ -515,6 +530,8 @@ class _Body:
             ends = is_one and i == len(shown) - 1 and id(self.output.of) == key
             wish = "out: Tensor" if ends else preferred.get(key)
             of = self._expr(step)
+            if long is None and not _is_clean(of, WIDTH - 19):
+                long = self._to_part(key)
             if wish is None or wish in busy:
                 reusable = [self.names[s] for s in dying if self.names[s] in (*self.frame.inputs, *"xyzuvw")]
                 reusable = [] if len(_in_lines("", of)) > 1 else reusable  # its old value is still to be read
@@ -523,11 +540,21 @@ class _Body:
             self.names[key] = wish.partition(":")[0]
             statements += _in_lines(wish, of)
         returned = self._literal(self.output)
+        if long is None and not _is_clean(returned, WIDTH - 15):
+            long = self._to_part(id(self.output.of)) if is_one else None
         if isinstance(self.output, (tuple, list)):
             self.node.returns = f"tuple[{', '.join('Tensor' for _ in self.output)}]"
         elif isinstance(self.output, dict):
             self.node.returns = "dict[str, Tensor]"
-        return [*statements, Return(returned)]
+        if is_one and statements and isinstance(statements[-1], Assign) and statements[-1].name == returned == "out":
+            returned = statements.pop().of  # the last term of a long sum
+        return [*statements, Return(returned)], long
+
+    def _to_part(self, key: int) -> int | None:
+        """The step whose arguments are to be taken apart where what this one gives is too long: that, or one inside."""
+        step = self.steps[key]
+        inner = [id(v.of) for v in _values([step.args, step.kwargs]) if id(v.of) in self.nested]
+        return key if inner else None
 
     def _returned_at_once(self, key: int) -> bool:
         """Whether the output is this step's, and type checkers know that it is a tensor."""
@@ -653,7 +680,8 @@ class _Body:
         base = name.strip("_")
         if name == "__getitem__":
             index = step.args[1] if isinstance(step.args[1], tuple) else (step.args[1],)
-            index = tuple(map(_without_stop, index, step.args[0].shape)) if Ellipsis not in index else index
+            if len(index) <= len(step.args[0].shape) and all(isinstance(part, (slice, int)) for part in index):
+                index = tuple(map(_without_stop, index, step.args[0].shape))
             return Group(operand(args[0], 99), tuple(Item(self._literal(part, "index")) for part in index), "[]")
         if name in ("__neg__", "__invert__"):
             return Joined(("-" if base == "neg" else "~", operand(args[0], 99)))
@@ -680,8 +708,13 @@ def _in_lines(name: str, of: Expr) -> list[Statement]:
     return [Assign(name, of)]
 
 
-def _kept(frame: Frame, output: Any, aliases: Mapping[Value, Value], planner: _Planner) -> list[Step]:
-    return planner._simplified(frame)[0]
+def _is_clean(of: Expr, width: int) -> bool:
+    """Whether an expression fits in so many columns, or breaks into lines at the brackets of a call or between terms."""
+    if len(flat(of)) <= width:
+        return True
+    if isinstance(of, Group) and (isinstance(of.prefix, str) or not of.prefix):
+        return all(_is_clean(item.of, width - 8) for item in of.items)
+    return isinstance(of, Chain) and all(_is_clean(part, width) for part in (of.left, of.right))
 
 
 def _unusual(step: Step) -> dict[str, Any]:
