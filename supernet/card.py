@@ -17,6 +17,8 @@ from supernet.retrain import mean_and_deviation
 from supernet.space import Space
 from supernet.writing import Written
 
+STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
+"""Names of what batch norm keeps besides its parameters."""
 
 NOT_STATED = "not stated"
 """The licence where none is given."""
@@ -33,7 +35,9 @@ def module_text(written: Written, facts: dict[str, Any]) -> str:
 
 
 def _head(written: Written, facts: dict[str, Any]) -> list[str]:
-    parameters = sum(t.numel() for name, t in written.tensors.items() if t.is_floating_point() and "running_" not in name)
+    parameters = sum(
+        t.numel() for name, t in written.tensors.items() if t.is_floating_point() and "running_" not in name
+    )
     cost = facts["cost"]
 
     def paragraph(text: str) -> list[str]:
@@ -48,7 +52,9 @@ def _head(written: Written, facts: dict[str, Any]) -> list[str]:
     )  # fmt: skip
     inputs = facts["inputs"]
     lines += paragraph(f"Costs: {parameters:,} parameters, {cost['macs']:,} multiply-adds for one example.")
-    lines += paragraph(f"Input: {inputs if isinstance(inputs, str) else ', '.join(map(str, inputs))}, after a batch dimension.")
+    lines += paragraph(
+        f"Input: {inputs if isinstance(inputs, str) else ', '.join(map(str, inputs))}, after a batch dimension."
+    )
     if facts["mean"]:
         mean, std = (", ".join(f"{value:.6g}" for value in facts[name]) for name in ("mean", "std"))
         lines += paragraph(f"Pixels are divided by 255 first, then normalised with mean {mean} and deviation {std}.")
@@ -70,7 +76,9 @@ def write_card(place: Path, run: Path, space: Space, facts: dict[str, Any]) -> N
         facts: what `export.json` holds; the names of the files are added to it.
     """
     picks = dict(space.parse(facts["architecture"]).picks)
-    drawing = draw.cell(picks, {choice.name: choice.options for choice in space.choices}).replace("currentColor", "#222")
+    drawing = draw.cell(picks, {choice.name: choice.options for choice in space.choices}).replace(
+        "currentColor", "#222"
+    )
     write_atomically(place / "network.svg", lambda file: file.write(drawing.encode()))
     facts["files"] = [*facts["files"], "README.md", "network.svg"]
     if facts["mean"] and facts["classes"]:
@@ -119,10 +127,17 @@ def _card(run: Path, facts: dict[str, Any]) -> list[str]:
         rows.append((f"latency of one example, {FILES[form]}, one thread", f"{time:.3g} ms on {platform.machine()}"))
     if facts["folded"]:
         before, after = facts["folded"]["before_ms"], facts["folded"]["after_ms"]
-        rows.append((f"{facts['folded']['batch_norms']} batch norms folded", f"{before:.3g} ms before, {after:.3g} ms after"))
+        rows.append(
+            (f"{facts['folded']['batch_norms']} batch norms folded", f"{before:.3g} ms before, {after:.3g} ms after")
+        )
     for form, found in facts["parity"]["forms"].items():
         what = f"{FILES[form]} against the network"
-        rows.append((what, f"largest difference {found['difference']:.1e} of the largest output, {found['examples']:,} examples"))
+        rows.append(
+            (
+                what,
+                f"largest difference {found['difference']:.1e} of the largest output, {found['examples']:,} examples",
+            )
+        )
     text += [f"| {name} | {value} |" for name, value in rows]
     text += ["", "## Where it comes from", "", "| | |", "|---|---|"]
     images = ", ".join(f"{name} {number:,}" for name, number in known["images"].items())

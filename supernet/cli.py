@@ -260,7 +260,8 @@ def _export(words: list[str]) -> None:
         "Writes a network of a run as files that need nothing of supernet, each loaded again in a process of its own "
         "and compared with the network on the validation split; where one differs nothing is written.",
     )
-    from supernet.export import FORMS, ExportConfig, export
+    from supernet.export import ExportConfig, export
+    from supernet.exported import FORMS
 
     parser.add_argument("dir", help="run folder")
     parser.add_argument("--out", help="where to; DIR/export unless given. An earlier export is replaced")
@@ -286,7 +287,7 @@ def _export(words: list[str]) -> None:
 def _push(words: list[str]) -> None:
     parser = _parser(
         "push DIR OWNER/NAME [--private] [--json]",
-        "Uploads an export to a Hugging Face repository, which is made where it is not there. Log in with `hf auth login`.",
+        "Uploads an export to a Hugging Face repository, which is made where it is not there. `hf auth login` logs in.",
     )
     parser.add_argument("dir", help="run folder, or folder of an export")
     parser.add_argument("repository", help="OWNER/NAME of the repository")

@@ -143,10 +143,8 @@ def print_export(facts: dict[str, Any]) -> None:
         f"network itself has {metric} {network}; weights {facts['weights']}"
     )
     if facts["folded"]:
-        before, after = facts["folded"]["before_ms"], facts["folded"]["after_ms"]
-        _print_text(
-            f"{facts['folded']['batch_norms']} batch norms folded: one example takes {after:.3g} ms in place of {before:.3g}"
-        )
+        number, before, after = (facts["folded"][key] for key in ("batch_norms", "before_ms", "after_ms"))
+        _print_text(f"{number} batch norms folded: one example takes {after:.3g} ms in place of {before:.3g}")
 
 
 def print_result(result: dict[str, Any]) -> None:

@@ -1,7 +1,7 @@
 """A found network as files that need nothing of `supernet`: Python, safetensors, torch.export, ONNX.
 
-Every file is loaded in a process of its own and compared with the network on the validation split before it appears; see
-`supernet.parity`. What this looks like to a user is decided here; how code is written is in `supernet.writing`.
+Every file is loaded in a process of its own and compared with the network on the validation split before it appears,
+see `supernet.parity`. How code is written is in `supernet.writing`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from supernet import card, parity
@@ -31,8 +31,8 @@ from supernet import data as datasets
 from supernet.config import Config, make_space
 from supernet.cost import measure
 from supernet.data import Data
-from supernet.files import read_json, write_atomically, write_json
 from supernet.exported import FILES, FORMS, ExportError
+from supernet.files import read_json, write_atomically, write_json
 from supernet.folding import fold
 from supernet.model import OneShot, build, call, example_of, extract, option_names
 from supernet.randomness import derive, stream
@@ -147,7 +147,7 @@ def export(folder: Path, out: Path, config: ExportConfig, watch: Watch) -> dict[
     run_config, data, space = load_run(folder)
     if config.preprocess and not data.mean:
         raise ExportError("preprocess: is for images, and the examples of this run are none")
-    steps = [f"read the network", *(f"write {form}" for form in config.to), "compare", "describe"]
+    steps = ["read the network", *(f"write {form}" for form in config.to), "compare", "describe"]
 
     def done(number: int) -> None:
         if watch.progress is not None:
@@ -277,7 +277,7 @@ def write_forms(
             one = take_rows(examples, slice(1))
             for name, each in (("before_ms", chosen.network), ("after_ms", network)):
                 with _one_thread():
-                    folded[name] = parity._milliseconds(lambda each=each: call(each, one), SECONDS)  # type: ignore[misc]
+                    folded[name] = parity.milliseconds(lambda each=each: call(each, one), SECONDS)  # type: ignore[misc]
     facts["folded"] = folded
     for number, form in enumerate(config.to, start=2):
         if form in ("python", "safetensors"):
@@ -331,7 +331,9 @@ def _write_python(place: Path, network: nn.Module, chosen: Chosen, examples: Any
     try:
         written = write(network, take_rows(examples, slice(3)), option_names(chosen.space, chosen.architecture))
     except UnwritableError as error:
-        raise ExportError(f"this network cannot be written out as Python: {error}; --to torch,onnx needs no code") from error
+        raise ExportError(
+            f"this network cannot be written out as Python: {error}; --to torch,onnx needs no code"
+        ) from error
     facts["class"] = written.name
     text = card.module_text(written, facts)
     write_atomically(place / FILES["python"], lambda file: file.write(text.encode()))
@@ -355,9 +357,7 @@ class Normalised(nn.Module):
         return self.network((pixels.float() - self.mean) / self.std)
 
 
-def _write_graph(
-    form: str, place: Path, network: nn.Module, examples: Any, data: Data, config: ExportConfig
-) -> None:
+def _write_graph(form: str, place: Path, network: nn.Module, examples: Any, data: Data, config: ExportConfig) -> None:
     """The .pt2 or ONNX file."""
     inputs = take_rows(examples, slice(config.batch or 2))
     if form == "onnx" and config.preprocess:
@@ -366,7 +366,7 @@ def _write_graph(
     args = inputs if isinstance(inputs, tuple) else () if isinstance(inputs, dict) else (inputs,)
     kwargs = inputs if isinstance(inputs, dict) else {}
     batch = {} if config.batch else {0: torch.export.Dim("batch")}
-    shapes: Any = {name: batch for name in kwargs} if kwargs else tuple(batch for _ in args)
+    shapes: Any = dict.fromkeys(kwargs, batch) if kwargs else tuple(batch for _ in args)
     names = list(kwargs) or (["pixels"] if config.preprocess else ["x"] if len(args) == 1 else None)
     try:
         with _quiet():
@@ -386,7 +386,7 @@ def _write_graph(
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Without what the exporters say about themselves: uses of torch inside of torch, and that torchvision is not there."""
+    """Without what the exporters say about themselves: old uses of torch in torch, and that torchvision is missing."""
     logger = logging.getLogger("torch.onnx._internal.exporter._registration")
     level = logger.level
     logger.setLevel(logging.ERROR)
@@ -453,8 +453,10 @@ def _checked(
         command = [sys.executable, "-P", str(Path(parity.__file__).resolve()), str(temporary)]
         ran = subprocess.run(command, capture_output=True, text=True, check=False)
         if ran.returncode:
-            raise ExportError(f"an exported file does not run by itself: {(ran.stderr.strip().splitlines() or ['?'])[-1]}")
-        found = parity.load_file(temporary / "outputs.safetensors")
+            raise ExportError(
+                f"an exported file does not run by itself: {(ran.stderr.strip().splitlines() or ['?'])[-1]}"
+            )
+        found = load_file(temporary / "outputs.safetensors")
         latency = json.loads((temporary / "latency.json").read_text(encoding="utf-8"))
     metric = metric_of(run_config.task)
     report: dict[str, Any] = {}

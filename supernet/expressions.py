@@ -166,7 +166,7 @@ def flat(expr: Expr) -> str:
 
 
 def lines(before: str, expr: Expr, behind: str = "", indent: int = 0) -> list[str]:
-    """``before`` (like ``x = ``), the expression and ``behind``, in lines that are short enough where that is possible."""
+    """``before`` (like ``x = ``), the expression and ``behind``, in lines that are short enough where that can be."""
     space = " " * indent
     line = f"{space}{before}{flat(expr)}{behind}"
     if len(line) <= WIDTH:

@@ -18,7 +18,7 @@ from supernet.tracing import Step, Value, leaves_of, trace
 
 
 def fold(network: nn.Module, inputs: Any) -> tuple[nn.Module, int]:
-    """A copy of a network in evaluation mode without the batch norms that directly follow a convolution or linear layer.
+    """A copy of a network in evaluation mode without the batch norms that directly follow a convolution or linear one.
 
     Args:
         network: a stand-alone network in evaluation mode; it stays as it is.
@@ -32,9 +32,11 @@ def fold(network: nn.Module, inputs: Any) -> tuple[nn.Module, int]:
     """
     network = copy.deepcopy(network).eval()
     frames = trace(network, inputs, leaves_of(network))
-    calls = Counter(id(s.function) for frame in frames.values() for s in frame.steps if isinstance(s.function, nn.Module))
+    calls = Counter(
+        id(s.function) for frame in frames.values() for s in frame.steps if isinstance(s.function, nn.Module)
+    )
     paths = {id(module): path for path, module in network.named_modules()}
-    pairs: list[tuple[nn.Module, nn.Module]] = []
+    pairs: list[tuple[Any, Any]] = []
     for frame in frames.values():
         used = Counter(id(value.of) for value in _values([frame.output, *((s.args, s.kwargs) for s in frame.steps)]))
         for step in frame.steps:
@@ -48,7 +50,7 @@ def fold(network: nn.Module, inputs: Any) -> tuple[nn.Module, int]:
         if isinstance(first, nn.Linear):
             fused: nn.Module = fuse_linear_bn_eval(first, norm)
         else:
-            fused = fuse_conv_bn_eval(first, norm, getattr(first, "transposed", False))
+            fused = fuse_conv_bn_eval(first, norm, first.transposed)
         network.set_submodule(paths[id(first)], fused)
         network.set_submodule(paths[id(norm)], nn.Identity())
     return network, len(pairs)

@@ -12,6 +12,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -47,9 +48,7 @@ def from_onnx(case: dict[str, Any], folder: Path) -> Run:
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
-    session = onnxruntime.InferenceSession(
-        str(folder / "network.onnx"), options, providers=["CPUExecutionProvider"]
-    )
+    session = onnxruntime.InferenceSession(str(folder / "network.onnx"), options, providers=["CPUExecutionProvider"])
     names = [given.name for given in session.get_inputs()]
 
     def run(tensors: list[torch.Tensor]) -> Any:
@@ -99,12 +98,13 @@ def main(folder: Path) -> None:
             parts = [list(flat(run([t[i : i + WHOLE] for t in tensors]))) for i in range(0, total, WHOLE)]
             for number, each in enumerate(zip(*parts, strict=True)):
                 found[f"{form}.all.{number}"] = torch.cat(each)
-            latency[form] = _milliseconds(lambda run=run, one=[t[:1] for t in tensors]: run(one), case["seconds"])
+            one = [t[: case["batch"] or 1] for t in tensors]
+            latency[form] = milliseconds(partial(run, one), case["seconds"])
     save_file(found, folder / "outputs.safetensors")
     (folder / "latency.json").write_text(json.dumps(latency), encoding="utf-8")
 
 
-def _milliseconds(work: Callable[[], object], seconds: float) -> float:
+def milliseconds(work: Callable[[], object], seconds: float) -> float:
     """Median time of a call, over calls for so long, of at least three."""
     times: list[float] = []
     end = time.perf_counter() + seconds

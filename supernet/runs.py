@@ -20,6 +20,7 @@
 | `analysis/sweep/RATE/` | analyze | `model.safetensors` of the one-shot model trained at this dropout rate |
 | `analysis.json` | analyze | what the ranking is worth: every number and every point |
 | `report.html` | report | one page about the run |
+| `export/` | export | a network by itself: code, weights, .pt2, ONNX, `predict.py`, model card, `export.json` |
 
 Every file is written whole or not at all.
 """

@@ -101,7 +101,7 @@ class Frame:
 
 
 def trace(network: nn.Module, inputs: Any, leaves: Collection[int]) -> dict[int, Frame]:
-    """What the network and every module in it does, by the module's id; leaves and modules that are never run have none.
+    """What the network and every module in it does, by the module's id; leaves and what is never run have none.
 
     Args:
         network: a stand-alone network. It is run in evaluation mode and left as it was.
@@ -112,12 +112,14 @@ def trace(network: nn.Module, inputs: Any, leaves: Collection[int]) -> dict[int,
         UnwritableError: the network reads values of tensors in Python, or does different things for different numbers
             of examples.
     """
-    training = network.training
+    training, fast = network.training, torch.backends.mha.get_fastpath_enabled()
     network.eval()
+    torch.backends.mha.set_fastpath_enabled(False)  # one function that stands for a whole layer, and is private
     try:
         recorded = [_Recorder(leaves).record(network, take_rows(inputs, slice(number))) for number in (2, 3)]
     finally:
         network.train(training)
+        torch.backends.mha.set_fastpath_enabled(fast)
     first, second = recorded
     if first.keys() != second.keys():
         raise UnwritableError("it runs other modules for other numbers of examples")
@@ -160,7 +162,7 @@ class _Recorder(TorchFunctionMode):
 
     def record(self, network: nn.Module, inputs: Any) -> dict[int, Frame]:
         self.own = {id(t) for t in (*network.parameters(), *network.buffers())}
-        with _wrapped(network, self._run), self:
+        with torch.no_grad(), _wrapped(network, self._run), self:
             call(network, inputs)
         return self.frames
 
@@ -207,14 +209,13 @@ class _Recorder(TorchFunctionMode):
         return self._keep(Step(module, tuple(outer.values())), result) if self.stack else result
 
     def _keep(self, step: Step, result: Any) -> Any:
-        """Notes a step with its result; what a step hands through gets an identity of its own, but for in-place ones."""
+        """Notes a step with its result. What it hands through gets an identity of its own, unless it is in place."""
         frame, known = self.stack[-1]
         frame.steps.append(step)
         step.several = not isinstance(result, Tensor)
-        if isinstance(result, Tensor):
-            if id(result) in known and not is_in_place(step):
-                with torch._C.DisableTorchFunction():
-                    result = result.view_as(result)
+        if isinstance(result, Tensor) and id(result) in known and not is_in_place(step):
+            with torch._C.DisableTorchFunction():
+                result = result.view_as(result)
         _placed(result, step, (), known)
         return result
 
@@ -335,7 +336,7 @@ def _looks(module: nn.Module) -> Any:
 def is_in_place(step: Step) -> bool:
     """Whether a function changes its first argument, as ``x += y`` and ``x.relu_()`` do."""
     name = getattr(step.function, "__name__", "")
-    return name.startswith("__i") and name not in ("__invert__", "__index__") or (
+    return (name.startswith("__i") and name not in ("__invert__", "__index__")) or (
         name.endswith("_") and not name.endswith("__")
     )
 

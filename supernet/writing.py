@@ -1,18 +1,18 @@
 """A stand-alone network as Python code that needs torch only: classes as a person would have written them.
 
 What `supernet.tracing` recorded of each module becomes a class; `nn.Sequential` and torch's own modules are written as
-they are made. Classes that differ in sizes only are one class with arguments. What does nothing is left out: identities,
-terms that are zero, and modules whose outputs nobody uses. Wherever the name of a choice is known it is the name in the
-code, so that the text of the architecture can be found in it again.
+they are made. Classes that differ in sizes only are one class with arguments. What does nothing is left out:
+identities, terms that are zero, and modules whose outputs nobody uses. Wherever the name of a choice is known it is the
+name in the code, so that the text of the architecture can be found in it again.
 """
 
 from __future__ import annotations
 
 import builtins
 import inspect
+import itertools
 import keyword
 import math
-import os.path
 import re
 import textwrap
 from collections import Counter
@@ -234,7 +234,7 @@ class _Planner:
             return self.node(members[0], place, name)
         # By its option, its place among the choices, its content if that is short, or else its attribute.
         chosen = [self.named[key][0] for m in frame.module.modules() if (key := id(m)) in self.named]
-        within = os.path.commonprefix([text.split(".")[:-1] for text in chosen])
+        within = _beginning([text.split(".")[:-1] for text in chosen])
         if id(frame.module) not in self.named and within:
             name = name or _camel(re.sub(r"\d+$", "", within[-1]))
         node = Node(name, place, halves=frame.halves)
@@ -290,9 +290,8 @@ class _Planner:
 
 def _is_whole(value: Value, index: Any) -> bool:
     """Whether an index gives back all of a tensor, for any number of examples."""
-    every = slice(None)
     parts = index if isinstance(index, tuple) else (index,)
-    return parts[0] == every and all(
+    return parts[0] == slice(None) and len(parts) <= len(value.shape) and all(
         isinstance(part, slice) and part.start in (None, 0) and part.step in (None, 1)
         and (part.stop is None or part.stop >= size)
         for part, size in zip(parts[1:], value.shape[1:], strict=False)
@@ -347,7 +346,7 @@ class _Body:
         self.node.about = " ".join(re.split(r"(?<=\.)\s", documented)[0].split())
         self.paths = {id(child): path for path, child in module.named_modules() if path}
         named = [planner.named[key][0] for key in self.paths if key in planner.named]
-        self.shared = os.path.commonprefix([text.rpartition(".")[0] + "." for text in named]).rpartition(".")[0]
+        self.shared = ".".join(_beginning([text.split(".")[:-1] for text in named]))
         old = steps
         steps = [Step(s.function, _alias(s.args, aliases), _alias(s.kwargs, aliases), s.several) for s in steps]
         # Steps are new objects from here on, since their arguments changed; values point to the old ones.
@@ -433,7 +432,9 @@ class _Body:
                 attribute = self._attribute(function.path, None)
                 self.attributes[id(function)] = attribute
                 place = (self.node.name, f"{attribute}.")
-                members = {str(i): self.planner.node(m, (place[0], place[1] + str(i))) for i, m in enumerate(function.members)}
+                members = {
+                    str(i): self.planner.node(m, (place[0], place[1] + str(i))) for i, m in enumerate(function.members)
+                }
                 if function.swapped is None:
                     self.node.children[attribute] = Node("", (self.node.name, attribute), children=members)
                     self.node.children[attribute].name = _camel(attribute.removesuffix("s"))
@@ -498,8 +499,8 @@ class _Body:
                 return statements
             # What cannot be broken into lines well is taken apart: the longest part gets a name.
             step = self.steps[long]
-            inner = {id(v.of) for v in _values([step.args, step.kwargs]) if id(v.of) in self.nested}
-            self.nested.discard(max(inner, key=lambda key: len(flat(self._expr(self.steps[key])))))
+            inside = {id(v.of) for v in _values([step.args, step.kwargs]) if id(v.of) in self.nested}
+            self.nested.discard(max(inside, key=lambda key: len(flat(self._expr(self.steps[key])))))
 
     def _named(self) -> tuple[list[Statement], int | None]:
         """The statements with the names of their variables; and a step of one that is too long, if there is any."""
@@ -546,8 +547,10 @@ class _Body:
             self.node.returns = f"tuple[{', '.join('Tensor' for _ in self.output)}]"
         elif isinstance(self.output, dict):
             self.node.returns = "dict[str, Tensor]"
-        if is_one and statements and isinstance(statements[-1], Assign) and statements[-1].name == returned == "out":
-            returned = statements.pop().of  # the last term of a long sum
+        last = statements[-1] if statements else None
+        if is_one and isinstance(last, Assign) and last.name == returned == "out":
+            returned = last.of  # the last term of a long sum
+            statements.pop()
         return [*statements, Return(returned)], long
 
     def _to_part(self, key: int) -> int | None:
@@ -641,7 +644,9 @@ class _Body:
         if thing is Ellipsis:
             return "..."
         if isinstance(thing, slice):
-            start, stop, step = ("" if end is None else self._literal(end, hint) for end in (thing.start, thing.stop, thing.step))
+            start, stop, step = (
+                "" if end is None else self._literal(end, hint) for end in (thing.start, thing.stop, thing.step)
+            )
             return Joined((start, ":", stop, *(() if thing.step is None else (":", step))))
         if isinstance(thing, (tuple, list)):
             items = tuple(Item(self._literal(part, hint)) for part in thing)
@@ -709,7 +714,7 @@ def _in_lines(name: str, of: Expr) -> list[Statement]:
 
 
 def _is_clean(of: Expr, width: int) -> bool:
-    """Whether an expression fits in so many columns, or breaks into lines at the brackets of a call or between terms."""
+    """Whether an expression fits in so many columns, or breaks at the brackets of a call or between terms."""
     if len(flat(of)) <= width:
         return True
     if isinstance(of, Group) and (isinstance(of.prefix, str) or not of.prefix):
@@ -744,7 +749,9 @@ def _made(module: nn.Module, arguments: dict[str, Any], wanted: set[str]) -> Exp
             plain = f'"{plain}"'
         elif isinstance(plain, list):
             plain = tuple(plain)
-        items.append(Item(Number((plain,), name) if is_number else str(plain), "" if required else name, name in wanted))
+        items.append(
+            Item(Number((plain,), name) if is_number else str(plain), "" if required else name, name in wanted)
+        )
     return Group(f"nn.{type(module).__name__}", tuple(items))
 
 
@@ -813,10 +820,19 @@ def _number_of_arguments(nodes: Sequence[Node]) -> int:
 
 def _form(node: Node) -> Any:
     """What two nodes have to have in common to be one class."""
-    tensors = tuple((name, tensor.dtype, tensor.ndim, isinstance(tensor, nn.Parameter)) for name, tensor in node.tensors.items())
+    tensors = tuple(
+        (name, tensor.dtype, tensor.ndim, isinstance(tensor, nn.Parameter)) for name, tensor in node.tensors.items()
+    )
     if node.body is None:
         return form(_sequential(node))
-    return node.name, tuple(node.children), tensors, tuple(node.inputs.items()), tuple(map(_form_of, node.body)), node.returns
+    return (
+        node.name,
+        tuple(node.children),
+        tensors,
+        tuple(node.inputs.items()),
+        tuple(map(_form_of, node.body)),
+        node.returns,
+    )
 
 
 def _split(nodes: list[Node]) -> list[list[Node]]:
@@ -839,7 +855,11 @@ def _differing(nodes: Sequence[Node]) -> list[str]:
 
 
 def _form_of(statement: Statement) -> Any:
-    return statement if isinstance(statement, ForEach) else (statement.__class__, getattr(statement, "name", ""), form(statement.of))
+    return (
+        statement
+        if isinstance(statement, ForEach)
+        else (statement.__class__, getattr(statement, "name", ""), form(statement.of))
+    )
 
 
 def _sequential(node: Node) -> Expr:
@@ -863,7 +883,7 @@ def _class_name(members: Sequence[Node], taken: set[str], is_root: bool) -> str:
     names = Counter(node.name for node in members)
     name = names.most_common(1)[0][0] or "Network"
     if len(names) > 1:  # options that differ in sizes only, like sep3x3 and sep5x5
-        common = os.path.commonprefix(list(names)).rstrip("0123456789_")
+        common = "".join(_beginning(list(names))).rstrip("0123456789_")
         name = common if len(common) > 2 else name
     reserved = {"Tensor", "F", "Sequential", *dir(builtins)}
     if is_root and name in taken:
@@ -887,12 +907,14 @@ def _define(of: _Class) -> str:
     ]
     tensors = [(name, merged([_empty(node.tensors[name]) for node in nodes])) for name in first.tensors]
     body = [
-        s if isinstance(s, ForEach) else merged([getattr(node.body[i], "of") for node in nodes])  # type: ignore[index]  # noqa: B009
-        for i, s in enumerate(first.body or ())
+        same[0] if isinstance(same[0], ForEach) else merged([statement.of for statement in same])
+        for same in zip(*(node.body or () for node in nodes), strict=True)
     ]
     exprs = [expr for _, expr in (*children, *tensors)]
     numbers = [leaf for expr in exprs for leaf in leaves(expr) if isinstance(leaf, Number)]
-    inner = [leaf for expr in body if not isinstance(expr, ForEach) for leaf in leaves(expr) if isinstance(leaf, Number)]
+    inner = [
+        leaf for expr in body if not isinstance(expr, ForEach) for leaf in leaves(expr) if isinstance(leaf, Number)
+    ]
     parameters = _parameters([*numbers, *inner])
 
     def written(expr: Expr, prefix: str = "") -> Expr:
@@ -910,15 +932,17 @@ def _define(of: _Class) -> str:
     buffers = [name for name, tensor in first.tensors.items() if not isinstance(tensor, nn.Parameter)]
     text += [f"    {name}: Tensor" for name in buffers] + [""] * bool(buffers)
     given = [Item(f"{name}: nn.Module") for name in modules]
-    given += [Item(f"{name}: {kind}" + ("" if default is None else f" = {default}")) for name, kind, default, _ in arguments]
+    given += [
+        Item(f"{name}: {kind}" + ("" if default is None else f" = {default}")) for name, kind, default, _ in arguments
+    ]
     text += lines("def ", Group("__init__", (Item("self"), *given)), " -> None:", 4)
     if first.body is None:
         text += lines("", Group("super().__init__", _squeezed([written(expr) for _, expr in children])), "", 8)
     else:
         text.append("        super().__init__()")
-        used = {leaf for expr in inner for leaf in [_number(expr, parameters, "self.")] if "self." in str(leaf)}
-        kept = [name for name, *_ in arguments if any(re.search(rf"self\.{name}\b", str(u)) for u in used)]
-        text += [f"        self.{name} = {name}" for name in kept]
+        used = {str(_number(number, parameters, "self.")) for number in inner}
+        read = set(re.findall(r"self\.(\w+)", " ".join(sorted(used))))
+        text += [f"        self.{name} = {name}" for name, *_ in arguments if name in read]
         for home in dict.fromkeys(name.partition(".")[0] for name, _ in children):
             members = [written(expr) for name, expr in children if name.partition(".")[0] == home]
             is_list = home not in first.children
@@ -936,11 +960,10 @@ def _define(of: _Class) -> str:
             if isinstance(statement, ForEach):
                 order = (statement.older, statement.newer) if statement.swapped else (statement.newer, statement.older)
                 text.append(f"        for {statement.member} in {statement.attribute}:")
-                text.append(
-                    f"            {statement.older}, {statement.newer} = {statement.newer}, {statement.member}({', '.join(order)})"
-                )
+                carried, result = f"{statement.older}, {statement.newer}", f"{statement.member}({', '.join(order)})"
+                text.append(f"            {carried} = {statement.newer}, {result}")
             else:
-                start = "return " if isinstance(statement, Return) else f"{getattr(statement, 'name')} = "  # noqa: B009
+                start = "return " if isinstance(statement, Return) else f"{statement.name} = "
                 text += lines(start, written(expr, "self."), "", 8)
     for place, node in enumerate(nodes):
         items = [Item(node.children[name].make) for name in modules]
@@ -971,7 +994,7 @@ def _about(node: Node, name: str) -> str:
 
 
 def _empty(tensor: Tensor) -> Expr:
-    sizes = [Number((size,), "shape") for size in tensor.shape] or ["()"]
+    sizes: list[Expr] = [Number((size,), "shape") for size in tensor.shape] or ["()"]
     named = {} if tensor.dtype == torch.float32 else {"dtype": str(tensor.dtype)}
     return of_call("torch.zeros", *sizes, **named)
 
@@ -1029,7 +1052,7 @@ def _derived(
             continue
         if all(isinstance(v, int) for v in values):
             times = values[0] // known[0]
-            if 2 <= times and all(v == times * k for v, k in zip(values, known, strict=True)):
+            if times >= 2 and all(v == times * k for v, k in zip(values, known, strict=True)):
                 return f"{times} * {prefix}{name}"
             if category == "window" and all(v == k // 2 for v, k in zip(values, known, strict=True)):
                 return f"{prefix}{name} // 2"
@@ -1064,6 +1087,12 @@ def _identifier(text: str) -> str:
     name = re.sub(r"\W+", "_", text).strip("_")
     name = name if not name[:1].isdigit() else f"layer{name}"
     return f"{name}_" if keyword.iskeyword(name) else name
+
+
+def _beginning(texts: Sequence[Sequence[str]]) -> list[str]:
+    """What all have in common at their beginning."""
+    same = itertools.takewhile(lambda parts: len(set(parts)) == 1, zip(*texts, strict=False))
+    return [parts[0] for parts in same]
 
 
 def _short(node: Node, words: bool = False) -> str:

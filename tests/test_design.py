@@ -13,18 +13,20 @@ PACKAGE = Path(supernet.__file__).parent
 # From the bottom up; a module imports what stands before it.
 LAYERS = [
     ["randomness", "files", "space", "trees", "race"],
-    ["kernels", "values", "task"],
+    ["kernels", "values", "task", "expressions", "exported", "parity"],
     ["tune", "layers"],
     ["runtime", "model"],
     ["quick", "common"],
-    ["paths", "cost", "spaces", "sources"],
+    ["paths", "cost", "spaces", "sources", "tracing"],
+    ["writing", "folding", "hub"],
     ["data", "train", "scoring"],
     ["search", "analysis", "describe", "study", "draw"],
     ["retrain"],
     ["config"],
     ["runs"],
     ["steps"],
-    ["analyze", "report"],
+    ["analyze", "report", "card"],
+    ["export"],
     ["cli"],
 ]
 
