@@ -398,7 +398,8 @@ def option_names(space: Space, architecture: Architecture) -> dict[str, tuple[st
     with without_data(), decided(dict(architecture.picks)):
         network = space.network()
     known: dict[int, tuple[str, str]] = {}
-    for module in network.modules():
+    every = list(network.modules())  # held, so that no new module gets the id of one that is dropped
+    for module in every:
         if isinstance(module, Choose):
             for option, of in zip(module.choice.options, module.options, strict=True):
                 one = module.choice.max_picks == 1

@@ -196,6 +196,11 @@ class _Recorder(TorchFunctionMode):
         bound = inspect.signature(forward).bind(*args, **kwargs).arguments
         tensors = {name: value for name, value in _spread(forward, bound) if _has_tensors(value)}
         outer = {name: self._values(value) for name, value in tensors.items()} if self.stack else {}
+        # The same tensor for two arguments is two inputs all the same.
+        seen: set[int] = set()
+        args, kwargs = _distinct(args, seen), _distinct(kwargs, seen)
+        bound = inspect.signature(forward).bind(*args, **kwargs).arguments
+        tensors = {name: value for name, value in _spread(forward, bound) if _has_tensors(value)}
         known: dict[int, tuple[Tensor, Value]] = {}
         inputs = {name: _placed(value, name, (), known) for name, value in tensors.items()}
         frame = Frame(module, inputs)
@@ -361,6 +366,20 @@ def _flat(thing: Any) -> list[Tensor]:
     found: list[Tensor] = []
     map_tensors(thing, found.append)
     return found
+
+
+def _distinct(thing: Any, seen: set[int]) -> Any:
+    """The same arguments, where a tensor that came before is another view of it."""
+    if isinstance(thing, Tensor):
+        if id(thing) in seen:
+            with torch._C.DisableTorchFunction():
+                return thing.view_as(thing)
+        seen.add(id(thing))
+    elif type(thing) in (tuple, list):
+        return type(thing)(_distinct(part, seen) for part in thing)
+    elif type(thing) is dict:
+        return {name: _distinct(part, seen) for name, part in thing.items()}
+    return thing
 
 
 def _has_tensors(thing: Any) -> bool:

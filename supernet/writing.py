@@ -535,7 +535,8 @@ class _Body:
                 long = self._to_part(key)
             if wish is None or wish in busy:
                 reusable = [self.names[s] for s in dying if self.names[s] in (*self.frame.inputs, *"xyzuvw")]
-                reusable = [] if len(_in_lines("", of)) > 1 else reusable  # its old value is still to be read
+                # Not where its old value is still to be read, or other variables have as good a claim to it.
+                reusable = [] if len(_in_lines("", of)) > 1 or len(set(reads[i])) > 1 else reusable
                 taken = busy | set(self.frame.inputs)
                 wish = reusable[0] if reusable and not step.several else self._new_name(step, taken)
             self.names[key] = wish.partition(":")[0]
@@ -592,8 +593,8 @@ class _Body:
             hint = attribute if id(step.function) not in self.planner.named else self._choice_of(step.function)
         else:
             inner = [self.steps[id(v.of)].function for v in _values(step.args) if id(v.of) in self.nested]
-            hints = {self._choice_of(f) if isinstance(f, nn.Module) else "" for f in inner}
-            hint = hints.pop() if len(hints) == 1 else ""
+            hints = [self._choice_of(f) if isinstance(f, nn.Module) else "" for f in inner]
+            hint = "_".join(_beginning([text.split("_") for text in hints]))
         letters = iter("yzuvw")
         wish = hint
         number = 2
