@@ -436,6 +436,8 @@ def _checked(
         ExportError: a file does not run, or differs by more than the tolerance.
     """
     forms = [form for form in ("python", "torch", "onnx") if (place / FILES[form]).exists()]
+    if config.batch is not None and config.batch > rows(examples):
+        raise ExportError(f"batch: {config.batch} examples are more than the validation split has, {rows(examples)}")
     sizes = [config.batch] if config.batch else [size for size in SIZES if size <= rows(examples)]
     raw = ["onnx"] if config.preprocess else []
     with tempfile.TemporaryDirectory(prefix="supernet-parity-") as name:

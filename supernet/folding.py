@@ -14,7 +14,7 @@ from typing import Any
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
-from supernet.tracing import Step, Value, leaves_of, trace
+from supernet.tracing import Step, Value, leaves_of, trace, values_in
 
 
 def fold(network: nn.Module, inputs: Any) -> tuple[nn.Module, int]:
@@ -38,7 +38,7 @@ def fold(network: nn.Module, inputs: Any) -> tuple[nn.Module, int]:
     paths = {id(module): path for path, module in network.named_modules()}
     pairs: list[tuple[Any, Any]] = []
     for frame in frames.values():
-        used = Counter(id(value.of) for value in _values([frame.output, *((s.args, s.kwargs) for s in frame.steps)]))
+        used = Counter(id(value.of) for value in values_in([frame.output, *((s.args, s.kwargs) for s in frame.steps)]))
         for step in frame.steps:
             before = step.args[0].of if step.args and isinstance(step.args[0], Value) else None
             if isinstance(step.function, nn.modules.batchnorm._BatchNorm) and isinstance(before, Step):
@@ -54,11 +54,3 @@ def fold(network: nn.Module, inputs: Any) -> tuple[nn.Module, int]:
         network.set_submodule(paths[id(first)], fused)
         network.set_submodule(paths[id(norm)], nn.Identity())
     return network, len(pairs)
-
-
-def _values(thing: Any) -> list[Value]:
-    if isinstance(thing, Value):
-        return [thing]
-    if isinstance(thing, (tuple, list, dict)):
-        return [v for part in (thing.values() if isinstance(thing, dict) else thing) for v in _values(part)]
-    return []

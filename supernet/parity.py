@@ -95,7 +95,9 @@ def main(folder: Path) -> None:
             for size in case["sizes"]:
                 for number, output in enumerate(flat(run([t[:size] for t in tensors]))):
                     found[f"{form}.{size}.{number}"] = output.contiguous()
-            parts = [list(flat(run([t[i : i + WHOLE] for t in tensors]))) for i in range(0, total, WHOLE)]
+            step = case["batch"] or WHOLE  # what fills no last batch of a fixed size is left out
+            starts = range(0, total - step + 1 if case["batch"] else total, step)
+            parts = [list(flat(run([t[i : i + step] for t in tensors]))) for i in starts]
             for number, each in enumerate(zip(*parts, strict=True)):
                 found[f"{form}.all.{number}"] = torch.cat(each)
             one = [t[: case["batch"] or 1] for t in tensors]

@@ -125,7 +125,7 @@ def trace(network: nn.Module, inputs: Any, leaves: Collection[int]) -> dict[int,
         raise UnwritableError("it runs other modules for other numbers of examples")
     for key, frame in first.items():
         if len(frame.steps) != len(second[key].steps):
-            raise UnwritableError(f"{_kind(frame.module)} does other things for other numbers of examples")
+            raise UnwritableError(f"{kind_of(frame.module)} does other things for other numbers of examples")
         for step, other in zip(frame.steps, second[key].steps, strict=True):
             step.args = _compared(step.args, other.args, frame.module)
             step.kwargs = _compared(step.kwargs, other.kwargs, frame.module)
@@ -147,7 +147,9 @@ def _compared(a: Any, b: Any, module: nn.Module) -> Any:
         return Batch(a // 2)
     if type(a) is type(b) and a == b:
         return a
-    raise UnwritableError(f"{_kind(module)} computes {a!r} for 2 examples and {b!r} for 3: no multiple of their number")
+    raise UnwritableError(
+        f"{kind_of(module)} computes {a!r} for 2 examples and {b!r} for 3: no multiple of their number"
+    )
 
 
 class _Recorder(TorchFunctionMode):
@@ -171,9 +173,11 @@ class _Recorder(TorchFunctionMode):
         here = not self.in_leaf and bool(self.stack)
         name = getattr(func, "__name__", "")
         if here and name in READS_VALUES:
-            raise UnwritableError(f"{_kind(self.stack[-1][0].module)} reads values of tensors ({name}) in its forward")
+            raise UnwritableError(
+                f"{kind_of(self.stack[-1][0].module)} reads values of tensors ({name}) in its forward"
+            )
         if here and name == "__setitem__":
-            raise UnwritableError(f"{_kind(self.stack[-1][0].module)} writes into a tensor in its forward")
+            raise UnwritableError(f"{kind_of(self.stack[-1][0].module)} writes into a tensor in its forward")
         result = func(*args, **kwargs)
         if not here or not _has_tensors(result):
             return result
@@ -234,7 +238,7 @@ class _Recorder(TorchFunctionMode):
                 return Value(thing, (), tuple(thing.shape))
             if thing.numel() <= 16:
                 return thing.detach().clone()
-            kind = _kind(self.stack[-1][0].module)
+            kind = kind_of(self.stack[-1][0].module)
             raise UnwritableError(f"{kind} uses a tensor of shape {list(thing.shape)} that is no parameter or buffer")
         if isinstance(thing, (tuple, list)):
             plain = tuple if isinstance(thing, tuple) else list  # named tuples and sizes too
@@ -346,7 +350,8 @@ def is_in_place(step: Step) -> bool:
     )
 
 
-def _kind(module: nn.Module) -> str:
+def kind_of(module: nn.Module) -> str:
+    """The name of a module's class."""
     return type(module).__name__.lstrip("_")
 
 
@@ -360,6 +365,17 @@ def _spread(forward: Callable[..., Any], bound: dict[str, Any]) -> Iterator[tupl
             yield from ((f"{name}{i}", part) for i, part in enumerate(value))
         else:
             yield name, value
+
+
+def values_in(thing: Any) -> Iterator[Value]:
+    """The values in arguments or outputs, in order."""
+    if isinstance(thing, Value):
+        yield thing
+    elif isinstance(thing, slice):
+        yield from values_in((thing.start, thing.stop, thing.step))
+    elif isinstance(thing, (tuple, list, dict)):
+        for part in thing.values() if isinstance(thing, dict) else thing:
+            yield from values_in(part)
 
 
 def _flat(thing: Any) -> list[Tensor]:
