@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -81,8 +82,8 @@ def write_card(place: Path, run: Path, space: Space, facts: dict[str, Any]) -> N
     )
     write_atomically(place / "network.svg", lambda file: file.write(drawing.encode()))
     facts["files"] = [*facts["files"], "README.md", "network.svg"]
-    if facts["mean"] and facts["classes"]:
-        script = _predict(facts)
+    if facts["mean"] and facts["classes"] and (form := _runnable(facts["forms"])):
+        script = _predict(form, facts)
         write_atomically(place / "predict.py", lambda file: file.write(script.encode()))
         facts["files"].append("predict.py")
     text = "\n".join(_card(run, facts))
@@ -191,8 +192,8 @@ def read(path: str) -> np.ndarray:
     """The pixels of a file as uint8 [1, C, H, W]: resized, and cut to its middle."""
     image = Image.open(path).convert("L" if CHANNELS == 1 else "RGB")
     scale = max(WIDTH / image.width, HEIGHT / image.height)
-    size = max(WIDTH, round(image.width * scale)), max(HEIGHT, round(image.height * scale))
-    image = image.resize(size, Image.Resampling.BILINEAR)
+    width, height = round(image.width * scale), round(image.height * scale)
+    image = image.resize((max(WIDTH, width), max(HEIGHT, height)), Image.Resampling.BILINEAR)
     left, top = (image.width - WIDTH) // 2, (image.height - HEIGHT) // 2
     pixels = np.asarray(image.crop((left, top, left + WIDTH, top + HEIGHT)))
     return pixels.reshape(1, HEIGHT, WIDTH, CHANNELS).transpose(0, 3, 1, 2)
@@ -239,9 +240,14 @@ RUN = {
 """For each form what `predict.py` imports, and how it runs the network, in the order of what needs least."""
 
 
-def _predict(facts: dict[str, Any]) -> str:
-    forms = [form for form in RUN if form in facts["forms"] and (form != "python" or "safetensors" in facts["forms"])]
-    imports, run = RUN[forms[0]]
-    pixels = "pixels" if forms[0] == "onnx" and facts["preprocess"] else "normalised(pixels)"
+def _runnable(forms: Sequence[str]) -> str:
+    """The form that `predict.py` runs; empty where there is none, as with weights alone."""
+    there = (form for form in RUN if form in forms and (form != "python" or "safetensors" in forms))
+    return next(there, "")
+
+
+def _predict(form: str, facts: dict[str, Any]) -> str:
+    imports, run = RUN[form]
+    pixels = "pixels" if form == "onnx" and facts["preprocess"] else "normalised(pixels)"
     text = PREDICT.replace("{imports}", imports).replace("{run}", run % pixels)
     return text.replace("CLASS", facts.get("class", ""))
