@@ -14,6 +14,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -395,17 +396,33 @@ def option_names(space: Space, architecture: Architecture) -> dict[str, tuple[st
     Returns:
         A name (of the choice, or CHOICE.OPTION where several options may be picked), and the name of the option.
     """
-    with without_data(), decided(dict(architecture.picks)):
-        network = space.network()
+    picks = dict(architecture.picks)
     known: dict[int, tuple[str, str]] = {}
-    every = list(network.modules())  # held, so that no new module gets the id of one that is dropped
-    for module in every:
-        if isinstance(module, Choose):
-            for option, of in zip(module.choice.options, module.options, strict=True):
-                one = module.choice.max_picks == 1
-                known[id(of)] = module.choice.name if one else f"{module.choice.name}.{option}", option
-    kept = _keep(network, architecture)
-    return {path: known[id(module)] for path, module in kept.named_modules() if id(module) in known}
+    found: dict[str, tuple[str, str]] = {}
+
+    def walk(module: nn.Module, path: str) -> None:
+        while isinstance(module, (Choose, Depth)):
+            if isinstance(module, Choose):
+                for option, of in zip(module.choice.options, module.options, strict=True):
+                    name = module.choice.name
+                    known[id(of)] = (name if module.choice.max_picks == 1 else f"{name}.{option}"), option
+            module = module.chosen(picks[module.choice.name])
+        if id(module) in known:
+            found[path] = known[id(module)]
+        held.append(module)
+        for name, child in module.named_children():
+            walk(child, f"{path}.{name}" if path else name)
+
+    held: list[nn.Module] = []  # what `chosen` makes has to keep its id
+    walk(_everything(space), "")
+    return found
+
+
+@lru_cache(maxsize=1)  # naming many architectures of one space should not build it each time
+def _everything(space: Space) -> nn.Module:
+    """The network with every option, without data; only to be looked at."""
+    with without_data():
+        return space.network()
 
 
 def _resolve(module: nn.Module, picks: dict[str, tuple[str, ...]]) -> nn.Module:
