@@ -16,7 +16,7 @@ from supernet.expressions import WIDTH
 from supernet.files import read_json, write_atomically
 from supernet.retrain import mean_and_deviation
 from supernet.space import Space
-from supernet.writing import Written
+from supernet.writing import Written, import_of
 
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 """Names of what batch norm keeps besides its parameters."""
@@ -31,6 +31,7 @@ def module_text(written: Written, facts: dict[str, Any]) -> str:
     imports = ["import torch"] if "torch." in written.code else []
     imports += [f"from torch import {', '.join(sorted(used))}"]
     imports += ["from torch.nn import functional as F"] if "F." in written.code else []
+    imports += [line for line, _ in map(import_of, written.imported)]
     head = "\n".join(_head(written, facts))
     return f'"""{head}\n"""\n\n' + "\n".join(imports) + f"\n\n\n{written.code}\n"
 
@@ -62,6 +63,10 @@ def _head(written: Written, facts: dict[str, Any]) -> list[str]:
     lines += paragraph(f"Weights: {facts['weights']}; seed {facts['seed']}, data {facts['data']}.")
     if facts["folded"]:
         lines += paragraph("Batch norms are part of the convolutions before them: this network is not to be trained.")
+    if facts["imports"]:
+        lines += paragraph(
+            f"It imports modules from files in {', '.join(facts['imports'])}: that has to be on the path."
+        )
     lines += ["", "    from safetensors.torch import load_file", "", f"    network = {written.name}()"]
     lines += ['    network.load_state_dict(load_file("network.safetensors"))', "    network.eval()"]
     return lines

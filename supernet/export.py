@@ -43,7 +43,7 @@ from supernet.steps import Watch, load_one_shot, load_run
 from supernet.task import metric_of, number_of
 from supernet.tracing import UnwritableError
 from supernet.trees import join_rows, map_tensors, rows, take_rows, tensors
-from supernet.writing import write
+from supernet.writing import import_of, write
 
 SIZES = (1, 2, 7)
 """Batches of so many examples are compared one by one."""
@@ -335,6 +335,7 @@ def _write_python(place: Path, network: nn.Module, chosen: Chosen, examples: Any
             f"this network cannot be written out as Python: {error}; --to torch,onnx needs no code"
         ) from error
     facts["class"] = written.name
+    facts["imports"] = sorted({str(folder) for _, folder in map(import_of, written.imported) if folder is not None})
     text = card.module_text(written, facts)
     write_atomically(place / FILES["python"], lambda file: file.write(text.encode()))
     contents = {name: tensor.cpu().contiguous().clone() for name, tensor in written.tensors.items()}
@@ -445,7 +446,7 @@ def _checked(
         case = {
             "forms": forms, "raw": raw, "sizes": sizes, "seconds": SECONDS, "folder": str(place.resolve()),
             "class": facts.get("class"), "names": list(examples) if isinstance(examples, dict) else [],
-            "alone": True, "batch": config.batch,
+            "alone": not facts.get("imports"), "path": facts.get("imports", []), "batch": config.batch,
         }  # fmt: skip
         write_json(temporary / "case.json", case)
         given = {f"input{i:03}": tensor.contiguous() for i, tensor in enumerate(tensors(examples))}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 from pathlib import Path
 
 from torch import nn
@@ -32,10 +33,14 @@ def load_export(folder: Path) -> nn.Module:
     spec = importlib.util.spec_from_file_location("network", folder / FILES["python"])
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    folders = [folder for folder in facts.get("imports", ()) if folder not in sys.path]
+    sys.path += folders  # where a user's own modules live
     try:
         spec.loader.exec_module(module)
         network: nn.Module = getattr(module, facts["class"])()
     except Exception as error:  # whatever is in a file that somebody changed
         raise ExportError(f"{folder / FILES['python']} is damaged ({error}): export the network again") from error
+    finally:
+        sys.path[:] = [folder for folder in sys.path if folder not in folders]
     read_weights(folder / FILES["safetensors"], network)
     return network.eval()

@@ -118,6 +118,8 @@ def milliseconds(work: Callable[[], object], seconds: float) -> float:
 
 
 if __name__ == "__main__":
-    if json.loads((Path(sys.argv[1]) / "case.json").read_text(encoding="utf-8"))["alone"]:
+    asked = json.loads((Path(sys.argv[1]) / "case.json").read_text(encoding="utf-8"))
+    sys.path += asked["path"]  # where a user's own modules live
+    if asked["alone"]:
         sys.modules["supernet"] = None  # type: ignore[assignment]  # what is exported has to do without it
     main(Path(sys.argv[1]))

@@ -581,7 +581,7 @@ class _Body:
             return Group("", items, "{}")
         if isinstance(thing, Tensor):
             return of_call("torch.tensor", str(thing.tolist()), device=after(self._first_tensor(), ".device"))
-        raise UnwritableError(f"{self.node.name} gives {thing!r} to a function")
+        raise UnwritableError(f"{self.node.name} gives {thing!r} to a function", self.module)
 
     def _first_tensor(self) -> Expr:
         return self._variable(next(values_in(list(self.frame.inputs.values()))))
@@ -626,7 +626,7 @@ class _Body:
             return of_call(after(args[0], f".{name}"), *args[1:], **kwargs)
         if full.startswith("torch."):
             return of_call(full.replace("torch.nn.functional.", "F."), *args, **kwargs)
-        raise UnwritableError(f"{self.node.name} calls {name}, which is no function of torch's")
+        raise UnwritableError(f"{self.node.name} calls {name}, which is no function of torch's", self.module)
 
 
 def _in_lines(name: str, of: Expr) -> list[Statement]:
@@ -660,10 +660,13 @@ def _same(a: Any, b: Any) -> bool:
     return a is b or (type(a) is type(b) and not isinstance(a, (Value, Tensor)) and bool(a == b))
 
 
+def is_imported(module: nn.Module) -> bool:
+    """Whether a leaf is anything but one of ``torch.nn``."""
+    return getattr(nn, type(module).__name__, None) is not type(module)
+
+
 def _made(module: nn.Module, arguments: dict[str, Any], wanted: set[str]) -> Expr:
-    """The call that makes one of torch's own modules."""
-    if getattr(nn, type(module).__name__, None) is not type(module):
-        raise UnwritableError(f"{kind_of(module)} is no module of torch.nn")
+    """The call that makes a leaf: one of torch's own modules, or one that is imported."""
     parameters = inspect.signature(type(module).__init__).parameters
     items = []
     for name, value in arguments.items():
@@ -677,7 +680,8 @@ def _made(module: nn.Module, arguments: dict[str, Any], wanted: set[str]) -> Exp
         items.append(
             Item(Number((plain,), name) if is_number else str(plain), "" if required else name, name in wanted)
         )
-    return Group(f"nn.{type(module).__name__}", tuple(items))
+    name = type(module).__name__
+    return Group(name if is_imported(module) else f"nn.{name}", tuple(items))
 
 
 # ---- names ----

@@ -33,7 +33,15 @@ READS_VALUES = (
 
 
 class UnwritableError(ValueError):
-    """A network that cannot be written out as straight code; the message says what stands in the way."""
+    """A network that cannot be written out as straight code; the message says what stands in the way.
+
+    Attributes:
+        module: whose forward pass it is, where it is that of one module.
+    """
+
+    def __init__(self, reason: str, module: nn.Module | None = None) -> None:
+        super().__init__(reason)
+        self.module = module
 
 
 @dataclass(eq=False)
@@ -125,7 +133,9 @@ def trace(network: nn.Module, inputs: Any, leaves: Collection[int]) -> dict[int,
         raise UnwritableError("it runs other modules for other numbers of examples")
     for key, frame in first.items():
         if len(frame.steps) != len(second[key].steps):
-            raise UnwritableError(f"{kind_of(frame.module)} does other things for other numbers of examples")
+            raise UnwritableError(
+                f"{kind_of(frame.module)} does other things for other numbers of examples", frame.module
+            )
         for step, other in zip(frame.steps, second[key].steps, strict=True):
             step.args = _compared(step.args, other.args, frame.module)
             step.kwargs = _compared(step.kwargs, other.kwargs, frame.module)
@@ -148,7 +158,7 @@ def _compared(a: Any, b: Any, module: nn.Module) -> Any:
     if type(a) is type(b) and a == b:
         return a
     raise UnwritableError(
-        f"{kind_of(module)} computes {a!r} for 2 examples and {b!r} for 3: no multiple of their number"
+        f"{kind_of(module)} computes {a!r} for 2 examples and {b!r} for 3: no multiple of their number", module
     )
 
 
@@ -173,11 +183,11 @@ class _Recorder(TorchFunctionMode):
         here = not self.in_leaf and bool(self.stack)
         name = getattr(func, "__name__", "")
         if here and name in READS_VALUES:
-            raise UnwritableError(
-                f"{kind_of(self.stack[-1][0].module)} reads values of tensors ({name}) in its forward"
-            )
+            module = self.stack[-1][0].module
+            raise UnwritableError(f"{kind_of(module)} reads values of tensors ({name}) in its forward", module)
         if here and name == "__setitem__":
-            raise UnwritableError(f"{kind_of(self.stack[-1][0].module)} writes into a tensor in its forward")
+            module = self.stack[-1][0].module
+            raise UnwritableError(f"{kind_of(module)} writes into a tensor in its forward", module)
         result = func(*args, **kwargs)
         if not here or not _has_tensors(result):
             return result
@@ -238,8 +248,10 @@ class _Recorder(TorchFunctionMode):
                 return Value(thing, (), tuple(thing.shape))
             if thing.numel() <= 16:
                 return thing.detach().clone()
-            kind = kind_of(self.stack[-1][0].module)
-            raise UnwritableError(f"{kind} uses a tensor of shape {list(thing.shape)} that is no parameter or buffer")
+            module, shape = self.stack[-1][0].module, list(thing.shape)
+            raise UnwritableError(
+                f"{kind_of(module)} uses a tensor of shape {shape} that is no parameter or buffer", module
+            )
         if isinstance(thing, (tuple, list)):
             plain = tuple if isinstance(thing, tuple) else list  # named tuples and sizes too
             return plain(self._values(part) for part in thing)
@@ -269,11 +281,12 @@ def _dissolves(module: nn.Module, parent: nn.Module) -> bool:
         return True
     if isinstance(parent, nn.Sequential):
         return False
-    holds_nothing = not list(module.children()) and not module.state_dict() and not _is_of_torch(module)
+    holds_nothing = not list(module.children()) and not module.state_dict() and not is_of_torch(module)
     return isinstance(module, Join) or holds_nothing
 
 
-def _is_of_torch(module: nn.Module) -> bool:
+def is_of_torch(module: nn.Module) -> bool:
+    """Whether a module's class is torch's."""
     return type(module).__module__.split(".")[0] == "torch"
 
 
@@ -286,7 +299,7 @@ def leaves_of(network: nn.Module) -> dict[int, tuple[dict[str, Any], set[str]]]:
     found: dict[int, tuple[dict[str, Any], set[str]]] = {}
     alike: dict[Any, tuple[dict[str, Any], set[str]] | None] = {}
     for module in network.modules():
-        if _is_of_torch(module) and not isinstance(module, CONTAINERS):
+        if is_of_torch(module) and not isinstance(module, CONTAINERS):
             key = type(module), str(_looks(module))
             if key not in alike:
                 arguments = arguments_of(module)

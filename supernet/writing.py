@@ -7,20 +7,32 @@ name in the code, so that the text of the architecture can be found in it again.
 """
 
 import builtins
+import inspect
 import keyword
 import re
 import textwrap
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from supernet.expressions import WIDTH, Expr, Group, Item, Joined, Number, form, leaves, lines, mapped, merged, of_call
-from supernet.planning import ForEach, Node, Planner, Return, Statement, beginning, identifier, in_a_word
-from supernet.tracing import leaves_of, trace
+from supernet.planning import (
+    ForEach,
+    Node,
+    Planner,
+    Return,
+    Statement,
+    beginning,
+    identifier,
+    in_a_word,
+    is_imported,
+)
+from supernet.tracing import UnwritableError, arguments_of, is_of_torch, leaves_of, needed, trace
 
 ARGUMENTS = 5
 """With more arguments an ``nn.Sequential`` is no class of its own."""
@@ -39,11 +51,13 @@ class Written:
         code: the classes; the last one is the network. They need ``torch``, ``Tensor``, ``nn`` and ``functional as F``.
         name: of the network's class.
         tensors: parameters and buffers by the names that they have in it.
+        imported: classes of the user's that it needs besides.
     """
 
     code: str
     name: str
     tensors: dict[str, Tensor]
+    imported: tuple[type[nn.Module], ...] = ()
 
 
 def write(network: nn.Module, inputs: Any, names: Mapping[str, tuple[str, str]] | None = None) -> Written:
@@ -57,13 +71,38 @@ def write(network: nn.Module, inputs: Any, names: Mapping[str, tuple[str, str]] 
     Raises:
         UnwritableError: the network cannot be written out; the message says why.
     """
-    made = leaves_of(network)
-    frames = trace(network, inputs, made)
+    leaves_here = leaves_of(network)
     modules = {id(module): path for path, module in network.named_modules()}
     named = {key: names[path] for key, path in modules.items() if path in (names or {})} if names else {}
-    root = Planner(frames, made, named).node(network, ("", ""))
-    code, name = _code(root)
-    return Written(code, name, dict(_tensors(root)))
+    while True:
+        try:
+            root = Planner(trace(network, inputs, leaves_here), leaves_here, named).node(network, ("", ""))
+            break
+        except UnwritableError as error:
+            # A module of the user's that is no straight code is imported, where it shows how it was made.
+            module = error.module
+            if module is None or module is network or is_of_torch(module) or id(module) in leaves_here:
+                raise
+            for each in network.modules():
+                arguments = arguments_of(each) if type(each) is type(module) else None
+                if arguments is not None:
+                    leaves_here[id(each)] = arguments, needed(each, arguments)
+            if id(module) not in leaves_here:
+                hint = "; it could be imported if each argument of its __init__ were an attribute of the same name"
+                raise UnwritableError(f"{error}{hint}", module) from error
+    every = [node.leaf for node in root.walk() if node.leaf is not None and is_imported(node.leaf)]
+    imported = tuple(dict.fromkeys(type(leaf) for leaf in every))
+    code, name = _code(root, {kind.__name__ for kind in imported})
+    return Written(code, name, dict(_tensors(root)), imported)
+
+
+def import_of(kind: type[nn.Module]) -> tuple[str, Path | None]:
+    """The line that imports a user's class, and the folder that has to be on the path; None for what is installed."""
+    file = Path(inspect.getfile(kind)).resolve()
+    installed = "site-packages" in file.parts or "dist-packages" in file.parts
+    if installed:
+        return f"from {kind.__module__} import {kind.__name__}", None
+    return f"from {file.stem} import {kind.__name__}", file.parent
 
 
 def _tensors(node: Node, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
@@ -86,11 +125,11 @@ class _Class:
     text: str = ""
 
 
-def _code(root: Node) -> tuple[str, str]:
-    """All classes as text, and the name of the last."""
+def _code(root: Node, taken: set[str]) -> tuple[str, str]:
+    """All classes as text, and the name of the last; with names that are not free."""
     heights = _heights(root)
     found: list[_Class] = []
-    taken: set[str] = set()
+    taken = set(taken)
     for height in sorted(set(heights.values())):
         level = [node for node in root.walk() if heights[node] == height and node.leaf is None]
         alike: dict[Any, list[Node]] = {}

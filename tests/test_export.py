@@ -27,9 +27,10 @@ from supernet.cost import measure
 from supernet.data import Data, from_arrays, prepare
 from supernet.export import Chosen, ExportConfig, ExportError, inherit, write_forms
 from supernet.exported import FILES
+from supernet.files import load_function
 from supernet.folding import fold
 from supernet.hub import push
-from supernet.model import build, example_of, extract
+from supernet.model import build, example_of, extract, from_network
 from supernet.retrain import evaluate
 from supernet.runtime import RuntimeConfig, start
 from supernet.space import Architecture, Space
@@ -371,3 +372,44 @@ def test_the_reported_accuracy_is_that_of_the_files(exported: Path, finished_run
     facts = json.loads((exported / "export.json").read_text())
     assert facts["parity"]["forms"]["python"]["accuracy"] == pytest.approx(accuracy, abs=1 / 300)
     assert config.seed == facts["seed"]
+
+
+OWN = """
+from torch import nn
+
+from supernet import Choose
+
+
+class Clipped(nn.Module):
+    def __init__(self, features, limit=1.0):
+        super().__init__()
+        self.features, self.limit = features, limit
+        self.linear = nn.Linear(features, features)
+
+    def forward(self, x):
+        return self.linear(x) if x.abs().max() > self.limit else x
+
+
+def make():
+    head = Choose("head", {"plain": nn.Linear(64, 3), "deep": nn.Sequential(nn.Linear(64, 5), nn.Linear(5, 3))})
+    return nn.Sequential(nn.Flatten(), head, Clipped(3, limit=1e-9))
+"""
+
+
+def test_a_module_of_the_users_is_imported_from_where_it_lives(tmp_path: Path) -> None:
+    (tmp_path / "own_modules.py").write_text(OWN)
+    make = load_function(f"{tmp_path}/own_modules.py:make")
+    space = from_network(make, torch.zeros(1, 1, 8, 8), check=False)  # its path depends on values, which shapes lack
+    architecture = space.parse("head=deep")
+    network = build(space, architecture, seed=0).eval()
+    place = tmp_path / "out"
+    place.mkdir()
+    chosen = Chosen(network, architecture, space, {}, "new")
+    facts = write_forms(place, chosen, Config(), images(), ExportConfig(to=("python", "safetensors")))
+    assert facts["imports"] == [str(tmp_path)]
+    text = (place / "network.py").read_text()
+    assert "from own_modules import Clipped" in text and "Clipped(3, limit=1e-09)" in text
+    exporting.write_json(place / "export.json", facts)
+    x = torch.randn(3, 1, 8, 8)
+    torch.testing.assert_close(load(place)(x), network(x))
+    assert str(tmp_path) not in sys.path

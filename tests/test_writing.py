@@ -18,7 +18,7 @@ from supernet.space import Space
 from supernet.spaces import bender, darts, macro, mobilenet, nasbench201, resnet
 from supernet.tracing import UnwritableError
 from supernet.trees import map_tensors, tensors
-from supernet.writing import Written, write
+from supernet.writing import Written, import_of, write
 from tests.spaces_for_tests import elastic, nested
 from tests.test_examples import SPACES as EXAMPLES
 
@@ -249,3 +249,43 @@ def test_writing_leaves_the_network_as_it_was() -> None:
     assert write(network, inputs_for(space)).code == write(network, inputs_for(space)).code
     assert network.training
     assert all(torch.equal(tensor, network.state_dict()[name]) for name, tensor in before.items())
+
+
+class Clipped(nn.Module):
+    """Its path depends on values; what it was made with are attributes."""
+
+    def __init__(self, features: int, limit: float = 1.0) -> None:
+        super().__init__()
+        self.features, self.limit = features, limit
+        self.linear = nn.Linear(features, features)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.linear(x) if x.abs().max() > self.limit else x
+
+
+def test_what_is_no_straight_code_is_imported_from_where_it_lives() -> None:
+    network = nn.Sequential(nn.Linear(4, 4), Clipped(4, limit=0.5), nn.ReLU(), Clipped(4)).eval()
+    x = torch.randn(5, 4, generator=torch.Generator().manual_seed(0))
+    written = write(network, x[:3])
+    assert (
+        written.imported == (Clipped,)
+        and "Clipped(4, limit=0.5)" in written.code
+        and "class Clipped" not in written.code
+    )
+    assert import_of(Clipped) == ("from test_writing import Clipped", Path(__file__).resolve().parent)
+    scope: dict[str, Any] = {"nn": nn, "Tensor": Tensor, "Clipped": Clipped}
+    exec(written.code, scope)
+    again = scope[written.name]()
+    again.load_state_dict(written.tensors)
+    assert torch.equal(again.eval()(x), network(x))
+    with pytest.raises(UnwritableError, match="an attribute of the same name"):
+        write(nn.Sequential(nn.Linear(4, 4), Unknown(4)), x[:3])
+
+
+class Unknown(nn.Module):
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(number, number)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.linear(x) if x.sum() > 0 else x
