@@ -122,7 +122,8 @@ def _card(run: Path, facts: dict[str, Any]) -> list[str]:
     if facts["classes"]:
         text += ["", f"Classes: {', '.join(facts['classes'])}."]
     text += ["", "## Results", "", "| | |", "|---|---|"]
-    rows = [(f"validation {metric}, these weights", _figure([facts["validation"]], metric))]
+    seen = " (trained on these examples too)" if facts["images"] != "train" else ""
+    rows = [(f"validation {metric}, these weights{seen}", _figure([facts["validation"]], metric))]
     if row:
         ranked = f"rank {row['rank']} of the run" if "rank" in row else "no finalist by rank"
         rows.append(("finalist", ranked))

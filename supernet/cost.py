@@ -287,7 +287,7 @@ def _measure_modules(space: Space, setting: _Setting) -> _Measured:
     network.to_empty(device="cpu")
     for tensor in (*network.parameters(), *network.buffers()):
         tensor.data.zero_()
-    with torch.no_grad(), counter, set_live_paths(counter.start), _one_thread():
+    with torch.no_grad(), counter, set_live_paths(counter.start), one_thread():
         call(network, example_of(space, 1))
     for key, flops in counter.flops.items():
         parts.setdefault(key, [0, 0, 0])[2] += flops // 2
@@ -295,7 +295,7 @@ def _measure_modules(space: Space, setting: _Setting) -> _Measured:
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
     """For one example, two threads wait for each other longer than they work, above all where a core is busy."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

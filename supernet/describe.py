@@ -130,7 +130,8 @@ def print_export(facts: dict[str, Any]) -> None:
     """Prints which files were exported and how they compare with the network."""
     metric = facts["metric"]
     unit, scale, digits = _metric_form(facts)
-    table: list[tuple[str, ...]] = [("file", "largest difference", f"{metric} ({unit})", "one example (ms)")]
+    title = metric if unit == metric else f"{metric} ({unit})"
+    table: list[tuple[str, ...]] = [("file", "largest difference", title, "one example (ms)")]
     names = {"python": "network.py", "torch": "network.pt2", "onnx": "network.onnx"}
     for form, row in facts["parity"]["forms"].items():
         latency = f"{facts['latency_ms'][form]:.3g}"

@@ -23,13 +23,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save, save_file
 from torch import Tensor, nn
 
 from supernet import card, parity
 from supernet import data as datasets
 from supernet.config import Config, make_space
-from supernet.cost import measure
+from supernet.cost import measure, one_thread
 from supernet.data import Data
 from supernet.exported import FILES, FORMS, ExportError
 from supernet.files import read_json, write_atomically, write_json
@@ -42,6 +42,7 @@ from supernet.space import Architecture, Space
 from supernet.steps import Watch, load_one_shot, load_run
 from supernet.task import metric_of, number_of
 from supernet.tracing import UnwritableError
+from supernet.train import Interrupted
 from supernet.trees import join_rows, map_tensors, rows, take_rows, tensors
 from supernet.writing import import_of, write
 
@@ -147,21 +148,23 @@ def export(folder: Path, out: Path, config: ExportConfig, watch: Watch) -> dict[
     run_config, data, space = load_run(folder)
     if config.preprocess and not data.mean:
         raise ExportError("preprocess: is for images, and the examples of this run are none")
-    steps = ["read the network", *(f"write {form}" for form in config.to), "compare", "describe"]
+    number_of_steps = 3 + len(config.to)  # read, write each, compare, describe
 
     def done(number: int) -> None:
         if watch.progress is not None:
-            watch.progress(number, len(steps))
+            watch.progress(number, number_of_steps)
+        if watch.stop():
+            raise Interrupted("stopped; nothing was exported")
 
     chosen = choose(folder, run_config, data, space, config)
     done(1)
     out.parent.mkdir(parents=True, exist_ok=True)
     with _unfinished(out) as place:
         facts = write_forms(place, chosen, run_config, data, config, done)
-        done(len(steps) - 1)
+        done(number_of_steps - 1)
         card.write_card(place, folder, chosen.space, facts)
         write_json(place / "export.json", facts)
-    done(len(steps))
+        done(number_of_steps)
     return facts
 
 
@@ -276,7 +279,7 @@ def write_forms(
             _compare("folded", call(network, examples), call(chosen.network, examples), config.tolerance)
             one = take_rows(examples, slice(1))
             for name, each in (("before_ms", chosen.network), ("after_ms", network)):
-                with _one_thread():
+                with one_thread():
                     folded[name] = parity.milliseconds(lambda each=each: call(each, one), SECONDS)  # type: ignore[misc]
     facts["folded"] = folded
     for number, form in enumerate(config.to, start=2):
@@ -321,6 +324,7 @@ def _facts(chosen: Chosen, run_config: Config, data: Data, config: ExportConfig)
         "batch": config.batch,
         "licence": config.licence,
         "seed": run_config.seed,
+        "images": run_config.retrain.images,
         "data": str(run_config.data.path or run_config.data.name),
         "versions": {"supernet": __version__, "torch": torch.__version__, "python": sys.version.split()[0]},
         "written": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -339,7 +343,8 @@ def _write_python(place: Path, network: nn.Module, chosen: Chosen, examples: Any
     text = card.module_text(written, facts)
     write_atomically(place / FILES["python"], lambda file: file.write(text.encode()))
     contents = {name: tensor.cpu().contiguous().clone() for name, tensor in written.tensors.items()}
-    save_file(contents, place / FILES["safetensors"], {"class": written.name, "architecture": facts["architecture"]})
+    content = save(contents, {"class": written.name, "architecture": facts["architecture"]})
+    write_atomically(place / FILES["safetensors"], lambda file: file.write(content))
 
 
 class Normalised(nn.Module):
@@ -397,16 +402,6 @@ def _quiet() -> Iterator[None]:
             yield
     finally:
         logger.setLevel(level)
-
-
-@contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _check_packages(form: str) -> None:
