@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from supernet.layers import Choose, Depth, Elastic, GhostBatchNorm, LivePaths, ShapeError, set_live_paths
+from supernet.layers import Choose, Depth, Elastic, GhostBatchNorm, Join, LivePaths, ShapeError, set_live_paths
 from supernet.space import Architecture, Choice, Space
 from supernet.trees import describe, join_rows, map_tensors, rows, take_rows, zeros
 from supernet.values import decided, decided_values, resolved
@@ -394,7 +394,8 @@ def option_names(space: Space, architecture: Architecture) -> dict[str, tuple[st
     """What the modules of a stand-alone network were chosen as, by their path in it.
 
     Returns:
-        A name (of the choice, or CHOICE.OPTION where several options may be picked), and the name of the option.
+        A name (of the choice, or CHOICE.OPTION where several options may be picked), and the name of the option; for
+        several options together the choice.
     """
     picks = dict(architecture.picks)
     known: dict[int, tuple[str, str]] = {}
@@ -406,7 +407,10 @@ def option_names(space: Space, architecture: Architecture) -> dict[str, tuple[st
                 for option, of in zip(module.choice.options, module.options, strict=True):
                     name = module.choice.name
                     known[id(of)] = (name if module.choice.max_picks == 1 else f"{name}.{option}"), option
-            module = module.chosen(picks[module.choice.name])
+            choice = module.choice.name
+            module = module.chosen(picks[choice])
+            if isinstance(module, Join):
+                known[id(module)] = choice, choice
         if id(module) in known:
             found[path] = known[id(module)]
         held.append(module)

@@ -31,13 +31,16 @@ from supernet.expressions import (
     operand,
     operation,
 )
-from supernet.tracing import Batch, Frame, Step, UnwritableError, Value, is_in_place, kind_of, values_in
+from supernet.layers import Join
+from supernet.tracing import Batch, Frame, Step, UnwritableError, Value, is_in_place, is_of_torch, kind_of, values_in
 
 OPERATORS = {
     "add": "+", "sub": "-", "mul": "*", "truediv": "/", "div": "/", "floordiv": "//", "mod": "%", "matmul": "@",
     "pow": "**", "lt": "<", "le": "<=", "gt": ">", "ge": ">=", "eq": "==", "ne": "!=", "and": "&", "or": "|",
     "xor": "^",
 }  # fmt: skip
+
+JOINS = {"sum": "sum", "mean": "mean", "concat": "concatenation"}
 
 NESTED = 6
 """So many calls are written in one expression at the most."""
@@ -265,7 +268,10 @@ class _Body:
         module = self.module = frame.module
         self.planner, self.frame, self.output = planner, frame, output
         name = kind_of(module)
-        documented = inspect.cleandoc(type(module).__dict__.get("__doc__") or "")
+        documented = "" if is_of_torch(module) else inspect.cleandoc(type(module).__dict__.get("__doc__") or "")
+        if isinstance(module, Join):  # options in a row of modules: they are named by their choice
+            name = camel(planner.named.get(id(module), ("", name))[1]) or name
+            documented = f"The {JOINS[module.join]} of what the modules in it give."
         self.node = Node(name, place, halves=frame.halves)
         self.node.about = " ".join(re.split(r"(?<=\.)\s", documented)[0].split())
         self.paths = {id(child): path for path, child in module.named_modules() if path}

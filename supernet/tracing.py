@@ -320,8 +320,10 @@ def arguments_of(module: nn.Module) -> dict[str, Any] | None:
     for name, parameter in inspect.signature(kind.__init__).parameters.items():
         if name in ("self", "device", "dtype", "mode" if kind is RNNBase else "") or name.startswith("_"):
             continue
-        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD) or isinstance(module, nn.RNN):
             return None
+        if name == "proj_size" and isinstance(module, nn.GRU):
+            continue
         value = getattr(module, name, parameter.default)
         if name == "bias" and not isinstance(value, bool):
             value = (value if "bias" in module._parameters else getattr(module, "in_proj_bias", None)) is not None

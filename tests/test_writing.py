@@ -108,6 +108,7 @@ def test_networks_of_users(name: str, tmp_path: Path) -> None:
     for number, architecture in enumerate(space.sample_distinct(6, generator=torch.Generator().manual_seed(2))):
         network = lively(build(space, architecture, seed=number))
         texts[f"network{number}"] = assert_same(network, inputs_for(space), option_names(space, architecture)).code
+        assert "Choose" not in texts[f"network{number}"] and "class Join" not in texts[f"network{number}"]
     assert_tidy(tmp_path, texts)
 
 
