@@ -12,11 +12,11 @@ import yaml
 
 from supernet import draw
 from supernet.exported import FILES
-from supernet.expressions import WIDTH
 from supernet.files import read_json, write_atomically
 from supernet.retrain import mean_and_deviation
 from supernet.space import Space
 from supernet.writing import Written, import_of
+from supernet.writing.expressions import WIDTH
 
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 """Names of what batch norm keeps besides its parameters."""

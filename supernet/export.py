@@ -33,7 +33,6 @@ from supernet.cost import measure, one_thread
 from supernet.data import Data
 from supernet.exported import FILES, FORMS, ExportError
 from supernet.files import read_json, write_atomically, write_json
-from supernet.folding import fold
 from supernet.model import OneShot, build, call, example_of, extract, option_names
 from supernet.randomness import derive, stream
 from supernet.retrain import read_network
@@ -41,10 +40,11 @@ from supernet.runs import RunError, require
 from supernet.space import Architecture, Space
 from supernet.steps import Watch, load_one_shot, load_run
 from supernet.task import metric_of, number_of
-from supernet.tracing import UnwritableError
 from supernet.train import Interrupted
 from supernet.trees import join_rows, map_tensors, rows, take_rows, tensors
 from supernet.writing import import_of, write
+from supernet.writing.folding import fold
+from supernet.writing.tracing import UnwritableError
 
 SIZES = (1, 2, 7)
 """Batches of so many examples are compared one by one."""

@@ -40,7 +40,9 @@ class QuickNorm(_BatchNorm):
         if self.compiled:
             found = kernels.norm_relu_statistics(x, self.weight, self.bias, self.eps, relu=self.relu)
         if found is None:
-            mean, variance = (None if kept is None else torch.zeros_like(kept) for kept in (self.running_mean, self.running_var))
+            mean, variance = (
+                None if kept is None else torch.zeros_like(kept) for kept in (self.running_mean, self.running_var)
+            )
             y = F.batch_norm(x, mean, variance, self.weight, self.bias, True, 1.0, self.eps)  # 1: those of this batch
             y = F.relu(y) if self.relu else y
         else:

@@ -28,7 +28,6 @@ from supernet.data import Data, from_arrays, prepare
 from supernet.export import Chosen, ExportConfig, ExportError, inherit, write_forms
 from supernet.exported import FILES
 from supernet.files import load_function
-from supernet.folding import fold
 from supernet.hub import push
 from supernet.model import build, example_of, extract, from_network
 from supernet.retrain import evaluate
@@ -36,6 +35,7 @@ from supernet.runtime import RuntimeConfig, start
 from supernet.space import Architecture, Space
 from supernet.spaces import bender, mobilenet, resnet
 from supernet.steps import load_one_shot, load_run
+from supernet.writing.folding import fold
 from tests.test_writing import SMALL, lively
 from tests.test_writing import SPACES as LARGER
 

@@ -1,6 +1,6 @@
 """A stand-alone network as Python code that needs torch only: classes as a person would have written them.
 
-What `supernet.tracing` recorded of each module becomes a class; `nn.Sequential` and torch's own modules are written as
+What `supernet.writing.tracing` recorded of each module becomes a class; `nn.Sequential` and modules of torch are written as
 they are made. Classes that differ in sizes only are one class with arguments. What does nothing is left out:
 identities, terms that are zero, and modules whose outputs nobody uses. Wherever the name of a choice is known it is the
 name in the code, so that the text of the architecture can be found in it again.
@@ -20,8 +20,21 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from supernet.expressions import WIDTH, Expr, Group, Item, Joined, Number, form, leaves, lines, mapped, merged, of_call
-from supernet.planning import (
+from supernet.writing.expressions import (
+    WIDTH,
+    Expr,
+    Group,
+    Item,
+    Joined,
+    Number,
+    form,
+    leaves,
+    lines,
+    mapped,
+    merged,
+    of_call,
+)
+from supernet.writing.planning import (
     ForEach,
     Node,
     Planner,
@@ -32,7 +45,7 @@ from supernet.planning import (
     in_a_word,
     is_imported,
 )
-from supernet.tracing import UnwritableError, arguments_of, is_of_torch, leaves_of, needed, trace
+from supernet.writing.tracing import UnwritableError, arguments_of, is_of_torch, leaves_of, needed, trace
 
 ARGUMENTS = 5
 """With more arguments an ``nn.Sequential`` is no class of its own."""

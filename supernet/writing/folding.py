@@ -14,7 +14,7 @@ from typing import Any
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
-from supernet.tracing import Step, Value, leaves_of, trace, values_in
+from supernet.writing.tracing import Step, Value, leaves_of, trace, values_in
 
 
 def fold(network: nn.Module, inputs: Any) -> tuple[nn.Module, int]:

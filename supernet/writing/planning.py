@@ -16,7 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import resolve_name
 
-from supernet.expressions import (
+from supernet.layers import Join
+from supernet.writing.expressions import (
     WIDTH,
     Chain,
     Expr,
@@ -31,8 +32,17 @@ from supernet.expressions import (
     operand,
     operation,
 )
-from supernet.layers import Join
-from supernet.tracing import Batch, Frame, Step, UnwritableError, Value, is_in_place, is_of_torch, kind_of, values_in
+from supernet.writing.tracing import (
+    Batch,
+    Frame,
+    Step,
+    UnwritableError,
+    Value,
+    is_in_place,
+    is_of_torch,
+    kind_of,
+    values_in,
+)
 
 OPERATORS = {
     "add": "+", "sub": "-", "mul": "*", "truediv": "/", "div": "/", "floordiv": "//", "mod": "%", "matmul": "@",
