@@ -1,7 +1,7 @@
 """A stand-alone network as Python code that needs torch only: classes as a person would have written them.
 
-What `supernet.writing.tracing` recorded of each module becomes a class; `nn.Sequential` and modules of torch are written as
-they are made. Classes that differ in sizes only are one class with arguments. What does nothing is left out:
+What `supernet.writing.tracing` recorded of each module becomes a class; `nn.Sequential` and modules of torch are made
+as they were. Classes that differ in sizes only are one class with arguments. What does nothing is left out:
 identities, terms that are zero, and modules whose outputs nobody uses. Wherever the name of a choice is known it is the
 name in the code, so that the text of the architecture can be found in it again.
 """
