@@ -2,9 +2,9 @@
 
     python benchmarks/kernels.py [--out RESULT.json]
 
-Batch norm with ReLU, and depthwise convolutions, forward and backward together, on a ghost batch of 32 at the three
-resolutions of the paper's space with F=16, in float32 and bfloat16. Each ratio is of the fastest of all rounds: these
-are fractions of a millisecond, which other work on a machine disturbs.
+Batch norm with ReLU, pools, and depthwise convolutions, forward and backward together, on a ghost batch of 32 at the
+three resolutions of the paper's space with F=16, in float32 and bfloat16. Each ratio is of the fastest of all rounds:
+these are fractions of a millisecond, which other work on a machine disturbs.
 """
 
 from __future__ import annotations
@@ -61,6 +61,16 @@ def main() -> None:
             ways = {
                 "batch norm and ReLU": (both_ways(torchs_norm, x, scale, offset), both_ways(our_norm, x, scale, offset))
             }
+            for largest in (False, True):
+
+                def torchs_pool(x: Tensor, largest: bool = largest) -> Tensor:
+                    return F.max_pool2d(x, 3, 1, 1) if largest else F.avg_pool2d(x, 3, 1, 1, count_include_pad=False)
+
+                def our_pool(x: Tensor, largest: bool = largest) -> Tensor:
+                    return kernels.pool(x, 3, 1, 1, largest=largest)
+
+                name = "max pool 3x3" if largest else "average pool 3x3"
+                ways[name] = both_ways(torchs_pool, x), both_ways(our_pool, x)
             for size in (3, 5, 7):
                 weight = torch.randn(channels, 1, size, size).to(dtype)
 

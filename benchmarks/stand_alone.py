@@ -10,10 +10,10 @@ Three ways of ours, with `data.feed`, and in ghost batches of 32 where nothing e
 
 - "ours": a network on each core at the same time, as `supernet retrain` trains finalists; all of them together see as
   many images as the one network of the ordinary loop.
-- "one network, one core": what a single call of `fit` uses, the other cores idle.
-- "one network, all cores": on each operation, on whole batches.
+- "one network": a single call of `fit`, its ghost batches side by side.
+- "one network, all cores on each operation": on whole batches.
 
-Then the share of a step that goes into feeding it: `feed` alone against `fit`, both on one core.
+Then the share of a step that goes into feeding it: `feed` alone, on one core, against `fit`.
 
 The machine has to be idle, for the reason given in `nasbench201_step.py`.
 """
@@ -116,12 +116,12 @@ def case(space: Space, train: data.Split, known: data.Data, chosen: Any) -> dict
 
         return work
 
-    one_core = alone(GHOST, 1)
+    single = alone(GHOST, 1)
     found = ratios(
         {
             "ordinary loop": ordinary(),
-            "one network, one core": one_core,
-            "one network, all cores": alone(BATCH, cores()),
+            "one network": single,
+            "one network, all cores on each operation": alone(BATCH, cores()),
             "ours": side_by_side(),
         },
         chosen.rounds,
@@ -139,7 +139,7 @@ def case(space: Space, train: data.Split, known: data.Data, chosen: Any) -> dict
         for step in range(steps):
             feed(step)
 
-    share = ratios({"feeding": feeding, "fit": one_core}, chosen.rounds)
+    share = ratios({"feeding": feeding, "fit": single}, chosen.rounds)
     found["share of feeding in a step"] = share["feeding / fit"]
     found["ms of feeding a step"] = round(1000 * share["seconds"]["feeding"] / steps, 3)
     counted = trained(0, 1, GHOST)

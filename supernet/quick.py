@@ -18,7 +18,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from supernet import kernels
 from supernet.layers import Elastic, GhostBatchNorm
 from supernet.model import view_of
-from supernet.tune import Tuning, kind_of
+from supernet.tune import Tuning, depthwise_name, kind_of
 
 
 class QuickNorm(_BatchNorm):
@@ -84,7 +84,7 @@ class QuickConv2d(nn.Conv2d):
                 with torch.autocast(device, enabled=False):
                     return self._conv_forward(x.float(), weight, bias)
         depthwise = self.groups == x.shape[1] == len(weight) and self.groups > 1 and bias is None
-        if depthwise and self.padding_mode == "zeros" and "depthwise" in tuning.kernels:
+        if depthwise and self.padding_mode == "zeros" and depthwise_name(weight.shape[-1]) in tuning.kernels:
             if half:
                 x, weight = (tensor.to(torch.get_autocast_dtype(device)) for tensor in (x, weight))
             if kernels.depthwise_fits(x, weight, self.stride, self.padding, self.dilation):

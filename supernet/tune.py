@@ -41,7 +41,7 @@ class Tuning:
     Attributes:
         precision: half where a convolution in it is right and faster.
         layout: in which convolutions are faster; torch's name of it.
-        kernels: which of "norm", "pool" and "depthwise" of `supernet.kernels` are faster than torch's.
+        kernels: which of `supernet.kernels` are faster than torch's: "norm", "pool", and those of `depthwise_name`.
         in_full_precision: kinds of convolution (see `kind_of`) that half precision makes wrong or slower.
         measured: how many times faster each was; what is wrong has 0.
     """
@@ -77,6 +77,11 @@ def kind_of(
     if groups > 1:
         return "depthwise" if depthwise else "grouped"
     return "plain"
+
+
+def depthwise_name(size: int) -> str:
+    """What `Tuning.kernels` calls depthwise convolutions with a kernel of this size."""
+    return f"depthwise {size}x{size}"
 
 
 KINDS: dict[str, list[tuple[int, int, dict[str, int]]]] = {
@@ -149,13 +154,12 @@ def measure(device: torch.device) -> Tuning:
         x, scale, offset = draw(32, 32, 16, 16).to(dtype), draw(32), draw(32)
         measured["norm"] = _gain([(_norm(x, scale, offset, False), _norm(x, scale, offset, True))], device)
         measured["pool"] = _gain([(_pool(x, largest, False), _pool(x, largest, True)) for largest in (0, 1)], device)
-        pairs = []
-        for size in (3, 5):
+        depthwise = {size: depthwise_name(size) for size in (3, 5, 7)}
+        for size, name in depthwise.items():
             weight = draw(32, 1, size, size).to(dtype)
-            pairs.append((_depthwise(x, weight, False), _depthwise(x, weight, True)))
-        measured["depthwise"] = _gain(pairs, device)
-        ours = [name for name in ("norm", "pool", "depthwise") if measured[name] > 1]
-    if "depthwise" in ours:
+            measured[name] = _gain([(_depthwise(x, weight, False), _depthwise(x, weight, True))], device)
+        ours = [name for name in ("norm", "pool", *depthwise.values()) if measured[name] > 1]
+    if any(name.startswith("depthwise") for name in ours):
         slow = tuple(kind for kind in slow if "depthwise" not in kind or measured[f"bf16 {kind}"] == 0)
     return Tuning(
         precision=precision,

@@ -19,7 +19,7 @@ from supernet.quick import (
 from supernet.space import Space
 from supernet.tune import Tuning
 
-ALL = Tuning(kernels=("norm", "pool", "depthwise"))
+ALL = Tuning(kernels=("norm", "pool", "depthwise 5x5"))
 X = torch.randn(8, 3, 8, 8, generator=torch.Generator().manual_seed(0)).to(memory_format=torch.channels_last)
 
 
