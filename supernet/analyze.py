@@ -26,7 +26,7 @@ from supernet.retrain import RetrainConfig, retrain
 from supernet.runs import record_environment, require
 from supernet.runtime import Runtime
 from supernet.scoring import score
-from supernet.search import Candidate, read_candidates, read_right
+from supernet.candidates import Candidate, read_candidates, read_right
 from supernet.space import Architecture
 from supernet.steps import Watch, judged_on, load_one_shot, loss_of_fit, score_file, train_one_shot
 from supernet.study import Facts, bucket_width, diagnose, differences, option_worth, strata

@@ -228,11 +228,11 @@ def check_value(name: str, value: Any, hint: Any) -> Any:
     elif NoneType in get_args(hint):
         if value is None:
             return None
-        inner = next(h for h in get_args(hint) if h is not NoneType)
-        try:
-            return check_value(name, value, inner)
-        except ConfigError:
-            pass
+        for inner in get_args(hint):
+            try:
+                return check_value(name, value, inner)
+            except ConfigError:
+                pass
     elif not isinstance(hint, type) or (isinstance(value, hint) and not (isinstance(value, bool) and hint is int)):
         return value
     raise ConfigError(f"{name}: expected {_describe(hint)}, got {value!r}")
@@ -240,7 +240,7 @@ def check_value(name: str, value: Any, hint: Any) -> Any:
 
 def _describe(hint: Any) -> str:
     if NoneType in get_args(hint):
-        return f"{_describe(next(h for h in get_args(hint) if h is not NoneType))} or null"
+        return " or ".join([*(_describe(h) for h in get_args(hint) if h is not NoneType), "null"])
     if get_origin(hint) is Literal:
         return f"one of {', '.join(map(str, get_args(hint)))}"
     if get_origin(hint) is tuple:

@@ -9,9 +9,9 @@ from __future__ import annotations
 import itertools
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -58,13 +58,17 @@ class Part:
     Attributes:
         clauses: numbers of the clauses that have to hold for the part to take part.
         choices: names of the choices of shape that its cost depends on.
-        table: params, weights and macs for each combination of what is picked of them, int64 [combinations, 3]; the
-            last choice varies fastest.
+        table: the costs for each combination of what is picked of them, int64 [combinations, columns]; the last choice
+            varies fastest.
     """
 
     clauses: tuple[int, ...]
     choices: tuple[str, ...]
     table: NDArray[np.int64]
+
+
+UNITS = {"latency": 1e-9}
+"""What one is in the columns of a table of costs, where it is not itself: there are no fractions in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,14 +79,20 @@ class CostTable:
         space: the space.
         clauses: number of clauses by P, bool: options of which one has to be live.
         parts: what is added up.
+        columns: names of the costs: params, weights and macs; and latency (nanoseconds) and memory (bytes) where they
+            were measured too.
+        peaks: for a column that is a sum plus the largest of something over the parts, the column of that something,
+            which is no cost by itself and comes after all `columns`.
     """
 
     space: Space
     clauses: NDArray[np.bool_]
     parts: tuple[Part, ...]
+    columns: tuple[str, ...] = ("params", "weights", "macs")
+    peaks: Mapping[int, int] = field(default_factory=dict)
 
     def costs(self, architectures: Sequence[Architecture]) -> NDArray[np.int64]:
-        """Params, weights and macs of each architecture: int64 [N, 3]."""
+        """Each of the `columns` of each architecture: int64 [N, columns]."""
         live = self.space.live(architectures).numpy()
         holds = live.astype(np.float32) @ self.clauses.T.astype(np.float32) > 0
         needs = np.zeros((len(self.parts), len(self.clauses)), dtype=np.float32)
@@ -90,8 +100,12 @@ class CostTable:
             needs[row, list(part.clauses)] = 1
         takes_part = (~holds).astype(np.float32) @ needs.T == 0
         plain = [row for row, part in enumerate(self.parts) if not part.choices]
-        fixed = np.array([self.parts[row].table[0] for row in plain], dtype=np.int64).reshape(-1, 3)
+        width = len(self.columns) + len(self.peaks)
+        fixed = np.array([self.parts[row].table[0] for row in plain], dtype=np.int64).reshape(-1, width)
         sums: NDArray[np.int64] = np.einsum("nk,kc->nc", takes_part[:, plain], fixed)  # exact: all in int64
+        largest = {
+            peak: (takes_part[:, plain] * fixed[:, peak]).max(1, initial=0) for peak in self.peaks.values()
+        }
         picks = _picked(self.space, live, {name for part in self.parts for name in part.choices})
         for row, part in enumerate(self.parts):
             if part.choices:
@@ -99,12 +113,65 @@ class CostTable:
                 for name in part.choices:
                     numbers, count = picks[name]
                     index = index * count + numbers
-                sums += part.table[index] * takes_part[:, row, None]
-        return sums
+                here = part.table[index] * takes_part[:, row, None]
+                sums += here
+                for peak, found in largest.items():
+                    largest[peak] = np.maximum(found, here[:, peak])
+        for column, peak in self.peaks.items():
+            sums[:, column] += largest[peak]
+        return sums[:, : len(self.columns)]
+
+    def column(self, name: str, architectures: Sequence[Architecture]) -> NDArray[np.int64]:
+        """One cost of each architecture: int64 [N]."""
+        return self.costs(architectures)[:, self.columns.index(name)]
 
     def cost(self, architecture: Architecture) -> Cost:
         """Cost of one architecture."""
-        return Cost(*map(int, self.costs([architecture])[0]))
+        return Cost(*map(int, self.costs([architecture])[0, :3]))
+
+    @staticmethod
+    def scale(name: str) -> float:
+        """What one in the column of this name is, in seconds or bytes or whatever it counts."""
+        return UNITS.get(name, 1.0)
+
+    def factors(
+        self, column: int, numbers: Mapping[str, Mapping[tuple[str, ...], int]]
+    ) -> Iterator[tuple[tuple[str, ...], NDArray[np.float64]]]:
+        """The terms of one column as functions of what choices pick; see `supernet.limits.extreme`.
+
+        Args:
+            column: its number.
+            numbers: for each choice the number of each of its picks, of `pick_numbers`.
+
+        Yields:
+            Names of the choices in the order of the space, and the term for each combination of their picks.
+        """
+        options = list(self.space.columns)
+        for part in self.parts:
+            holds: list[tuple[str, NDArray[np.bool_]]] = []
+            for clause in part.clauses:
+                asked = [options[c] for c in np.flatnonzero(self.clauses[clause])]
+                name, wanted = asked[0][0], {option for _, option in asked}
+                holds.append((name, np.array([not wanted.isdisjoint(pick) for pick in numbers[name]])))
+            scope = tuple(c.name for c in self.space.choices if c.name in {*part.choices, *(n for n, _ in holds)})
+            sizes = [len(numbers[name]) for name in scope]
+
+            def along(name: str, values: NDArray[Any], scope: tuple[str, ...] = scope) -> NDArray[Any]:
+                return values.reshape([len(values) if other == name else 1 for other in scope])
+
+            index = np.zeros([1] * len(scope), dtype=np.int64)
+            for name in part.choices:
+                settings = {setting: i for i, setting in enumerate(_settings(self.space.choice(name)))}
+                index = index * len(settings) + along(name, np.array([settings[pick] for pick in numbers[name]]))
+            term = part.table[:, column].astype(np.float64)[index]
+            for name, live in holds:
+                term = term * along(name, live)
+            yield scope, np.broadcast_to(term, sizes)
+
+
+def pick_numbers(space: Space) -> dict[str, dict[tuple[str, ...], int]]:
+    """For each choice its admissible picks, numbered."""
+    return {name: {pick: i for i, pick in enumerate(picks)} for name, picks in space.subsets.items()}
 
 
 def _settings(choice: Choice) -> tuple[tuple[str, ...], ...]:

@@ -16,7 +16,7 @@ from supernet.describe import RESULT_KEYS, comparison_lines, result_rows, trust_
 from supernet.files import read_json, read_records, write_atomically
 from supernet.model import build, call, example_of, without_data
 from supernet.runs import open_run, require
-from supernet.search import read_candidates
+from supernet.candidates import read_candidates
 from supernet.space import Architecture, Space
 from supernet.train import TrainConfig
 

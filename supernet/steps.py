@@ -24,6 +24,7 @@ from torch import nn
 from supernet import data as datasets
 from supernet import paths
 from supernet.analysis import rank_correlation
+from supernet.candidates import Candidate, read_candidates
 from supernet.config import Config, check_space, make_space
 from supernet.cost import CostTable, cost_table
 from supernet.data import Data, Split, batches, feed, joined, open_test, prepare
@@ -44,16 +45,7 @@ from supernet.retrain import mean_and_deviation, read_network, retrain, test_acc
 from supernet.runs import RunError, is_done, open_run, record_environment, require
 from supernet.runtime import Runtime, start
 from supernet.scoring import closeness, divergence, in_whole_ghost_batches, reference_outputs, references, score
-from supernet.search import (
-    Candidate,
-    finalists,
-    from_json,
-    in_order,
-    read_candidates,
-    score_into,
-    search,
-    to_json,
-)
+from supernet.search import finalists, from_json, in_order, score_into, search, to_json
 from supernet.space import Architecture, ArchitectureError, Space
 from supernet.task import Loss, Metric, TaskConfig, loss_of, metric_of
 from supernet.train import Interrupted, Progress, fit
