@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import sqlite3
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from supernet.files import write_atomically
 from supernet.race import unpacked
 from supernet.space import Architecture, Space
 
@@ -150,7 +152,9 @@ def read_rounds(table: Path) -> list[Round]:
     """The rounds that are complete, in order."""
     with closing(open_table(table)) as connection:
         rows = connection.execute("SELECT asked, told, scores, state FROM rounds ORDER BY number").fetchall()
-    return [Round(*(json.loads(text) for text in texts), state) for *texts, state in rows]
+    return [
+        Round(json.loads(asked), json.loads(told), json.loads(scores), state) for asked, told, scores, state in rows
+    ]
 
 
 def write_round(table: Path, number: int, done: Round) -> None:
@@ -175,7 +179,7 @@ def bands(candidates: Sequence[Candidate], number: int, size: Callable[[Candidat
     """
     order = sorted(candidates, key=size)
     edges = [round(i * len(order) / number) for i in range(number + 1)]
-    return [order[a:b] for a, b in zip(edges, edges[1:], strict=False) if b > a]
+    return [order[a:b] for a, b in itertools.pairwise(edges) if b > a]
 
 
 def objectives_of(candidate: Candidate, objectives: Sequence[str]) -> tuple[float, ...]:
@@ -273,6 +277,47 @@ def spread(values_NM: ArrayLike, number: int) -> list[int]:
     return taken
 
 
+def within(candidates: Sequence[Candidate], bounds: Mapping[str, tuple[float, float]]) -> list[Candidate]:
+    """Candidates within limits; see `supernet.limits.LimitsConfig.bounds`.
+
+    Raises:
+        ValueError: a cost that was not measured, or nobody is within them; the message names the smallest there are.
+    """
+    for cost in bounds:
+        if any(getattr(c, cost) is None for c in candidates):
+            raise ValueError(f"{cost} was not measured in this search: a limit or an objective has to ask for it there")
+    inside = [c for c in candidates if all(low <= getattr(c, cost) <= high for cost, (low, high) in bounds.items())]
+    if candidates and not inside:
+        ends = ", ".join(
+            f"{cost} from {min(values):,.6g} to {max(values):,.6g}"
+            for cost in bounds
+            if (values := [getattr(c, cost) for c in candidates])
+        )
+        raise ValueError(f"none of the {len(candidates):,} candidates is within these limits; they have {ends}")
+    return inside
+
+
+def best(candidates: Sequence[Candidate], number: int, in_bands: int = 1) -> list[list[Candidate]]:
+    """So many of the best in each band of size (params), the best first."""
+    return [sorted(band, key=standing)[:number] for band in bands(candidates, in_bands, lambda c: c.params)]
+
+
+def pareto(candidates: Sequence[Candidate], objectives: Sequence[str]) -> tuple[list[Candidate], float]:
+    """The Pareto front of those that were scored on most examples, and its hypervolume as `volume_of` has it.
+
+    A score on few examples, from which a race was lost, may be high by chance.
+
+    Raises:
+        ValueError: nobody is there, or a cost was not measured.
+    """
+    if not candidates:
+        raise ValueError("the Pareto front is empty: there are no candidates")
+    most = max(c.images for c in candidates)
+    whole = [c for c in candidates if c.images == most]
+    values = [objectives_of(c, objectives) for c in whole]
+    return [whole[i] for i in front(values)], volume_of(values)
+
+
 # ---- out of the table ----
 
 
@@ -293,6 +338,22 @@ def _plain(candidate: Candidate) -> Mapping[str, Any]:
 def _is_number(value: Any) -> bool:
     """Whether JSON has it: a loss may be infinite."""
     return not isinstance(value, float) or math.isfinite(value)
+
+
+def write_records(path: Path, candidates: Sequence[Candidate]) -> None:
+    """Writes `records` as a CSV or parquet file, by the ending of its name.
+
+    Raises:
+        ValueError: another ending.
+    """
+    import pyarrow as pa
+    from pyarrow import csv, parquet
+
+    write = {".csv": csv.write_csv, ".parquet": parquet.write_table}.get(path.suffix)
+    if write is None:
+        raise ValueError(f"{path}: expected a name that ends in .csv or .parquet")
+    table = pa.Table.from_pylist(records(candidates))
+    write_atomically(path, lambda file: write(table, file))
 
 
 def data_frame(candidates: Sequence[Candidate]) -> DataFrame:

@@ -31,12 +31,17 @@ if TYPE_CHECKING:
     from supernet.steps import Watch
 
 STEP_NAMES = ("train", "search", "retrain")
+LIMITED = ("params", "macs", "latency", "memory")
+"""Costs that can be limited: --max-params and so on."""
 SHORT = {
     "--device": "--runtime.device",
     "--precision": "--runtime.precision",
     "--model": "--space.name",
     "--exhaustive": "--search.exhaustive=true",
     "--score": "--search.score",
+    "--strategy": "--search.strategy",
+    "--objectives": "--search.objectives",
+    **{f"--{end}-{cost}": f"--search.limits.{end}_{cost}" for cost in LIMITED for end in ("max", "min")},
 }
 OWN = "own-network"
 """The recipe of a run with `--model` where none is named."""
@@ -54,6 +59,8 @@ step by step, on a run folder (each continues where it was):
   search DIR               score candidates with its weights, choose finalists
   retrain DIR              train the finalists from scratch, then test them
   show DIR                 print the result again
+  top DIR                  print the best candidates, or the Pareto front, as far
+                           as the search has come; write them as a table
   analyze DIR              say what the ranking is worth: train networks drawn
                            evenly over the score, and compare
   analyze FILE.csv         the same for scores and accuracies of your own
@@ -122,6 +129,7 @@ def _command(words: list[str]) -> None:
         "analyze": _analyze,
         "report": _report,
         "show": _show,
+        "top": _top,
         "score": _score,
         "space": _space,
         "spaces": _spaces,
@@ -265,6 +273,41 @@ def _show(words: list[str]) -> None:
     parser.add_argument("--json", action="store_true", help="print it as JSON")
     given = _parse(parser, words)
     _print_result(Path(given["dir"]), given["json"])
+
+
+def _top(words: list[str]) -> None:
+    parser = _parser(
+        "top DIR [-k NUMBER] [--max-params 1M ...] [--bands N] [--objectives accuracy,params] [--out FILE] [--json]",
+        "Prints the best candidates of a search, also while it runs: the best scores, or with --objectives the Pareto "
+        "front. Each has a number, with which `supernet retrain DIR --candidates NUMBER` trains it from scratch.",
+    )
+    parser.add_argument("dir", help="run folder")
+    parser.add_argument("-k", type=int, default=20, help="how many (of each band; of a front all are printed)")
+    parser.add_argument(
+        "--bands", type=int, default=1, help="bands of size, since one-shot models favour large networks"
+    )
+    parser.add_argument(
+        "--objectives", help="the Pareto front of these, with commas: accuracy,params,macs,latency,memory"
+    )
+    parser.add_argument("--out", help="CSV or parquet file for all candidates within the limits, not just the best")
+    parser.add_argument("--json", action="store_true", help="print as JSON")
+    for cost in LIMITED:
+        for end, text in (("max", "at the most"), ("min", "at the least")):
+            parser.add_argument(f"--{end}-{cost}", help=f"only candidates with this {cost} {text}")
+    given = _parse(parser, words)
+    for name in ("k", "bands"):
+        if given[name] < 1:
+            raise ValueError(f"{name}: expected at least 1, got {given[name]}")
+    from supernet.describe import print_candidates
+    from supernet.limits import LimitsConfig
+    from supernet.steps import top_candidates
+
+    limits = LimitsConfig(**{f"{end}_{cost}": given[f"{end}_{cost}"] for cost in LIMITED for end in ("max", "min")})
+    objectives = given["objectives"]
+    found = top_candidates(
+        Path(given["dir"]), given["k"], limits, given["bands"], objectives, given["out"] and Path(given["out"])
+    )
+    print(json.dumps(found)) if given["json"] else print_candidates(found)
 
 
 def _score(words: list[str]) -> None:
@@ -465,6 +508,11 @@ def _prepare(
         "--exhaustive", action="store_true", help="score all on all: short for --search.exhaustive true"
     )
     parser.add_argument("--score", help="short for --search.score: 'metric', or 'kl', which needs no labels")
+    parser.add_argument("--strategy", help="short for --search.strategy: who is scored next")
+    parser.add_argument("--objectives", help="short for --search.objectives: accuracy,params,latency gives the front")
+    for cost in LIMITED:
+        for end, text in (("max", "at the most"), ("min", "at the least")):
+            parser.add_argument(f"--{end}-{cost}", help=f"short for --search.limits.{end}_{cost}: {cost} {text}")
     parser.add_argument(
         "--model", help="short for --space.name: FILE.py:FUNCTION that returns your network with choices"
     )
@@ -615,6 +663,7 @@ def _bar(step: str) -> Iterator[Callable[..., None]]:
             "loss": "loss {:.3f}",
             "examples": "on {:.0f} examples",
             "best": "best {:.4f}",
+            "entropy": "entropy {:.2f}",
             "images_per_second": "{:.0f} images/s",
         }
         return " ".join(form.format(figures[key]) for key, form in shown.items() if key in figures)

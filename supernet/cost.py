@@ -103,9 +103,7 @@ class CostTable:
         width = len(self.columns) + len(self.peaks)
         fixed = np.array([self.parts[row].table[0] for row in plain], dtype=np.int64).reshape(-1, width)
         sums: NDArray[np.int64] = np.einsum("nk,kc->nc", takes_part[:, plain], fixed)  # exact: all in int64
-        largest = {
-            peak: (takes_part[:, plain] * fixed[:, peak]).max(1, initial=0) for peak in self.peaks.values()
-        }
+        largest = {peak: (takes_part[:, plain] * fixed[:, peak]).max(1, initial=0) for peak in self.peaks.values()}
         picks = _picked(self.space, live, {name for part in self.parts for name in part.choices})
         for row, part in enumerate(self.parts):
             if part.choices:

@@ -41,8 +41,14 @@ STATES = 4_000_000
 _COUNTS = {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9, "b": 1e9}
 _SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "": 1.0}
 _BYTES = {
-    **{"": 1.0, "b": 1.0, "kb": 1e3, "mb": 1e6, "gb": 1e9},
-    **{"kib": 2.0**10, "mib": 2.0**20, "gib": 2.0**30},
+    "": 1.0,
+    "b": 1.0,
+    "kb": 1e3,
+    "mb": 1e6,
+    "gb": 1e9,
+    "kib": 2.0**10,
+    "mib": 2.0**20,
+    "gib": 2.0**30,
 }
 UNITS: dict[str, tuple[dict[str, float], str]] = {
     "params": (_COUNTS, "a number like 250k or 1.5M"),
@@ -290,7 +296,7 @@ class Region:
 
     def allows(self, architectures: Sequence[Architecture]) -> NDArray[np.bool_]:
         """Which are within the limits: bool [N]."""
-        return self.excess(architectures) == 0
+        return np.equal(self.excess(architectures), 0)
 
     @cached_property
     def listed(self) -> list[Architecture] | None:

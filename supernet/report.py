@@ -11,12 +11,12 @@ import torch
 from torch import nn
 
 from supernet import draw
+from supernet.candidates import read_candidates
 from supernet.config import Config, make_space
 from supernet.describe import RESULT_KEYS, comparison_lines, result_rows, trust_rows, winner_text
 from supernet.files import read_json, read_records, write_atomically
 from supernet.model import build, call, example_of, without_data
 from supernet.runs import open_run, require
-from supernet.candidates import read_candidates
 from supernet.space import Architecture, Space
 from supernet.train import TrainConfig
 

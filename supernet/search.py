@@ -19,7 +19,6 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch.nn import functional as F
 
 from supernet import strategies
@@ -85,8 +84,8 @@ class SearchConfig:
     """Arguments of the strategy, for instance {population: 100, tournament: 25}."""
 
     batch: int | None = None
-    """Candidates that the strategy is asked for at once; they race among each other. None: all of them with 'random' and
-    'enumeration', otherwise 50."""
+    """Candidates that the strategy is asked for at once; they race among each other. None: all of them with 'random'
+    and 'enumeration', otherwise 50."""
 
     objectives: str = "accuracy"
     """What is sought, with commas: accuracy (or whatever the score is), and costs to be small: params, weights, macs,
@@ -214,9 +213,9 @@ def search(
     """Asks a strategy for candidates and scores them, round by round; nothing is scored twice.
 
     Unless `config.exhaustive`, the candidates of a round race on more and more of the examples; see `supernet.race`.
-    What the table holds already is not scored again, and a search that was killed goes on as if it had not been: a round
-    that is complete is in the table with what the strategy asked for and was told, from which the strategy is made
-    again.
+    What the table holds already is not scored again, and a search that was killed goes on as if it had not been: a
+    round that is complete is in the table with what the strategy asked for and was told, from which the strategy is
+    made again.
 
     Args:
         model: the trained one-shot model.
@@ -277,7 +276,7 @@ def search(
         before = len(known)
         new = take(told)
         idle = 0 if new else idle + 1
-        figures = getattr(strategy, "figures", dict)()
+        figures: dict[str, float] = getattr(strategy, "figures", dict)()
 
         def show(count: int, total: int, before: int = before, figures: Any = figures, **more: float) -> None:
             if progress is not None:  # stages of a race after the first have fewer, and count from the beginning again
@@ -306,9 +305,7 @@ def _within(asked: Sequence[Architecture], allowed: Region, seed: int, index: in
     """What was asked for, brought within the limits where it is beyond; nothing else is ever scored."""
     inside = allowed.allows(asked)
     generator = stream(seed, "repair", index)
-    return [
-        a if fine else allowed.repaired(a, generator=generator) for a, fine in zip(asked, inside, strict=True)
-    ]
+    return [a if fine else allowed.repaired(a, generator=generator) for a, fine in zip(asked, inside, strict=True)]
 
 
 def _as_told(score: Any) -> Any:
@@ -320,9 +317,7 @@ def _state(strategy: strategies.Strategy) -> str:
     return json.dumps(strategy.state_dict(), sort_keys=True, default=repr)
 
 
-def _continue(
-    strategy: strategies.Strategy, done: Sequence[Round], space: Space, name: str, table: Path
-) -> None:
+def _continue(strategy: strategies.Strategy, done: Sequence[Round], space: Space, name: str, table: Path) -> None:
     """Brings a new strategy to where it was after the rounds that are done.
 
     Raises:
@@ -338,9 +333,9 @@ def _continue(
             strategy.tell([space.parse(text) for text in round_.told], [_as_told(score) for score in round_.scores])
     if _state(strategy) != done[-1].state:
         raise ValueError(
-            f"strategy {name!r} cannot continue {table}: told the same again, its state_dict is another. What it does has "
-            "to follow from its seed and from what it is told, or it needs a load_state_dict; or delete the table and "
-            "search again"
+            f"strategy {name!r} cannot continue {table}: told the same again, its state_dict is another. What it does "
+            "has to follow from its seed and from what it is told, or it needs a load_state_dict; or delete the table "
+            "and search again"
         )
 
 

@@ -24,7 +24,7 @@ from torch import nn
 from supernet import data as datasets
 from supernet import paths
 from supernet.analysis import rank_correlation
-from supernet.candidates import Candidate, read_candidates
+from supernet.candidates import Candidate, best, pareto, read_candidates, records, within, write_records
 from supernet.config import Config, check_space, make_space
 from supernet.cost import CostTable, cost_table
 from supernet.data import Data, Split, batches, feed, joined, open_test, prepare
@@ -39,6 +39,7 @@ from supernet.files import (
     write_json,
     write_weights,
 )
+from supernet.limits import LimitsConfig
 from supernet.model import OneShot, build
 from supernet.randomness import derive, stream
 from supernet.retrain import mean_and_deviation, read_network, retrain, test_accuracies
@@ -395,6 +396,60 @@ def score_file(folder: Path, architectures: Path, out: Path, watch: Watch) -> in
     finally:
         save()
     return len(waiting)
+
+
+def space_of_run(folder: Path) -> tuple[Config, Space]:
+    """The configuration of a run and the space of its one-shot model, without its data.
+
+    Raises:
+        RunError: no run folder, or nothing has been done in it.
+    """
+    config = open_run(folder)
+    if not (folder / "data.json").exists():
+        raise RunError(f"{folder} has no step that is done: run `supernet train {folder}` first")
+    known = read_json(folder / "data.json", ("classes", "inputs"))
+    return config, make_space(config.space, len(known["classes"]), known["inputs"])
+
+
+def top_candidates(
+    folder: Path, number: int, limits: LimitsConfig, in_bands: int, objectives: str | None, out: Path | None
+) -> dict[str, Any]:
+    """The best candidates of a search, also of one that is under way.
+
+    Args:
+        folder: of the run.
+        number: how many, of each band.
+        limits: within which they have to be.
+        in_bands: bands of size.
+        objectives: with commas; then the whole Pareto front is given, not so many of the best.
+        out: a CSV or parquet file for all candidates within the limits.
+
+    Returns:
+        `metric`, `score`, `of` (how many are within the limits), `bands` (lists of records), and for a front
+        `objectives` and `hypervolume`.
+
+    Raises:
+        RunError: there are no candidates yet.
+        ValueError: nobody is within the limits, or an objective is unknown or was not measured.
+    """
+    config, space = space_of_run(folder)
+    table = folder / "candidates.sqlite"
+    if not table.exists():
+        raise RunError(f"{table} is not there: run `supernet search {folder}` first")
+    inside = within(read_candidates(table, space), limits.bounds())
+    if not inside:
+        raise RunError(f"{table} holds no candidate yet: run `supernet search {folder}` first")
+    found: dict[str, Any] = {"metric": config.task.metric, "score": config.search.score, "of": len(inside)}
+    if objectives is None:
+        found["bands"] = [records(band) for band in best(inside, number, in_bands)]
+    else:
+        sought = dataclasses.replace(config.search, objectives=objectives, strategy="random", strategy_settings={})
+        points, volume = pareto(inside, sought.sought)
+        found |= {"bands": [records(points)], "objectives": list(sought.sought), "hypervolume": volume}
+    if out is not None:
+        write_records(out, inside)
+        found["out"] = str(out)
+    return found
 
 
 def load(folder: str | Path, rank: int = 1) -> nn.Module:

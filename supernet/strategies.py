@@ -63,9 +63,7 @@ class _Known:
         self.rounds += 1
         self.keys.update(map(self.region.key, architectures))
 
-    def draw(
-        self, number: int, generator: torch.Generator, asked: Sequence[Architecture] = ()
-    ) -> list[Architecture]:
+    def draw(self, number: int, generator: torch.Generator, asked: Sequence[Architecture] = ()) -> list[Architecture]:
         """New architectures at random, also other than those asked for already in this round."""
         without = self.keys | set(map(self.region.key, asked)) if asked else self.keys
         return self.region.draw(number, generator=generator, without=without)
@@ -370,9 +368,11 @@ class _Sampled:
             params = {n: subsets[n].index(p) for n, p in architecture.picks if n in self.distributions}
             self.trials.append(
                 optuna.trial.create_trial(
-                    params=params, distributions={n: self.distributions[n] for n in params}, values=values,
+                    params=params,
+                    distributions={n: self.distributions[n] for n in params},
+                    values=values,
                     system_attrs={"NSGAIISampler:generation": len(self.trials) // self.generation},
-                )  # fmt: skip
+                )
             )
 
     def state_dict(self) -> dict[str, Any]:

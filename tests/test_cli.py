@@ -19,7 +19,7 @@ from supernet.cli import main
 from tests.conftest import TINY
 
 Refused = Callable[..., str]
-COMMANDS = ("run", "train", "search", "retrain", "show", "score", "space", "spaces", "recipes")
+COMMANDS = ("run", "train", "search", "retrain", "show", "top", "score", "space", "spaces", "recipes")
 
 
 # ---- help and listings ----

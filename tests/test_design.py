@@ -18,6 +18,8 @@ LAYERS = [
     ["runtime", "model"],
     ["quick", "common"],
     ["paths", "cost", "spaces", "sources"],
+    ["candidates", "latency", "limits"],
+    ["strategies"],
     ["data", "train", "scoring"],
     ["search", "analysis", "describe", "study", "draw"],
     ["retrain"],
