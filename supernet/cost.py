@@ -11,7 +11,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -196,19 +196,29 @@ def _picked(space: Space, live: NDArray[np.bool_], names: set[str]) -> dict[str,
     return result
 
 
-Figures = tuple[int, int, int]
-_Setting = dict[str, tuple[str, ...]]
-_Measured = dict[tuple[str, Within], Figures]
+Figures = tuple[int, ...]
+Setting = dict[str, tuple[str, ...]]
+"""What is picked of every choice of shape."""
+
+Measured = dict[tuple[str, Within], Figures]
 _Shaping = dict[str, tuple[tuple[str, ...], ...]]
 _Depends = dict[tuple[str, Within], tuple[str, ...]]
-_Found = dict[tuple[str, ...], dict[tuple[tuple[str, ...], ...], _Measured]]
+_Found = dict[tuple[str, ...], dict[tuple[tuple[str, ...], ...], Measured]]
 
 
-def cost_table(space: Space) -> CostTable:
+def cost_table(
+    space: Space, *, more: Callable[[Setting], Measured] | None = None, columns: Sequence[str] = ()
+) -> CostTable:
     """Measures the parts of a space's network once, on one example, whatever the weights.
 
     Where shapes follow from choices (widths, what is concatenated), every module is measured for every combination of
     the choices that its cost is found to depend on.
+
+    Args:
+        space: the space.
+        more: measures for every module with a setting of shapes its shares of more columns. The share of the column
+            memory is in two parts: one that is added up, and one of which the largest counts.
+        columns: the names of these.
 
     Raises:
         ValueError: one module depends on too many combinations for a table.
@@ -222,12 +232,17 @@ def cost_table(space: Space) -> CostTable:
         choice.name: _settings(choice) for choice in space.choices if choice.kind == "concat" or choice.name in known
     }
     everything = {name: settings[-1] for name, settings in shaping.items()}
-    measured: dict[tuple[tuple[str, ...], ...], _Measured] = {}
+    measured: dict[tuple[tuple[str, ...], ...], Measured] = {}
 
-    def at(setting: _Setting) -> _Measured:
+    def at(setting: Setting) -> Measured:
         key = tuple(setting.values())
         if key not in measured:
-            measured[key] = _measure_modules(space, setting)
+            found = _measure_modules(space, setting)
+            if more is not None:
+                here = more(setting)
+                none = (0,) * len(next(iter(here.values())))
+                found = {k: found.get(k, (0, 0, 0)) + here.get(k, none) for k in {**found, **here}}
+            measured[key] = found
         return measured[key]
 
     # What a module costs follows as a rule from the numbers that it holds itself. Where trials show that it does not,
@@ -243,24 +258,42 @@ def cost_table(space: Space) -> CostTable:
             f"the cost of one module depends on {', '.join(most)} in more than {MAX_COMBINATIONS} combinations: "
             "lower the number of their options, or let fewer of them meet in one module"
         )
+    nothing = (0,) * len(next(iter(at(everything).values())))
     clauses: dict[tuple[str, tuple[str, ...]], int] = {}
     tables: dict[tuple[Within, tuple[str, ...]], NDArray[np.int64]] = {}
     for key, names in depends.items():
-        rows = [figures.get(key, (0, 0, 0)) for figures in found[names].values()]
+        rows = [figures.get(key, nothing) for figures in found[names].values()]
         table = np.array(rows, dtype=np.int64)
         for clause in key[1]:
             clauses.setdefault(clause, len(clauses))
-        tables[key[1], names] = tables.get((key[1], names), 0) + table
+        before = tables.get((key[1], names))
+        tables[key[1], names] = table if before is None else _added(before, table, "memory" in columns)
     masks = np.zeros((len(clauses), len(space.columns)), dtype=np.bool_)
     for (name, options), row in clauses.items():
         masks[row, [space.columns[name, option] for option in options]] = True
     parts = tuple(
         Part(tuple(clauses[clause] for clause in within), names, table) for (within, names), table in tables.items()
     )
-    return CostTable(space, masks, parts)
+    names = ("params", "weights", "macs", *columns)
+    return CostTable(space, masks, parts, names, {names.index("memory"): len(names)} if "memory" in names else {})
 
 
-def _trials(shaping: _Shaping) -> Iterator[_Setting]:
+def _added(one: NDArray[np.int64], other: NDArray[np.int64], with_peak: bool) -> NDArray[np.int64]:
+    """Sums of the costs of two modules that always take part together; of a peak, which comes last, the larger."""
+    total = one + other
+    if with_peak:
+        total[:, -1] = np.maximum(one[:, -1], other[:, -1])
+    return total
+
+
+def with_constant(table: CostTable, name: str, constant: int) -> CostTable:
+    """The table with something more in one column for every architecture."""
+    row = np.zeros((1, len(table.columns) + len(table.peaks)), dtype=np.int64)
+    row[0, table.columns.index(name)] = constant
+    return replace(table, parts=(*table.parts, Part((), (), row)))
+
+
+def _trials(shaping: _Shaping) -> Iterator[Setting]:
     """The first of everything, then random settings, always the same."""
     yield {name: settings[0] for name, settings in shaping.items()}
     generator = stream(0, "cost trials")
@@ -268,16 +301,16 @@ def _trials(shaping: _Shaping) -> Iterator[_Setting]:
         yield {name: s[int(torch.randint(len(s), (1,), generator=generator))] for name, s in shaping.items()}
 
 
-def _agrees(found: _Found, depends: _Depends, setting: _Setting, measured: _Measured) -> bool:
+def _agrees(found: _Found, depends: _Depends, setting: Setting, measured: Measured) -> bool:
     """Whether every module costs what was found for its own choices, whatever the others are."""
-    nothing = (0, 0, 0)
+    nothing = (0,) * len(next(iter(measured.values())))
     return measured.keys() <= depends.keys() and all(
         found[names][tuple(setting[name] for name in names)].get(key, nothing) == measured.get(key, nothing)
         for key, names in depends.items()
     )
 
 
-def _one_by_one(shaping: _Shaping, everything: _Setting, at: Callable[[_Setting], _Measured]) -> _Depends:
+def _one_by_one(shaping: _Shaping, everything: Setting, at: Callable[[Setting], Measured]) -> _Depends:
     """The choices that change what a module costs when they alone are not as with everything on."""
     base = at(everything)
     depends: _Depends = dict.fromkeys(base, ())
@@ -290,14 +323,14 @@ def _one_by_one(shaping: _Shaping, everything: _Setting, at: Callable[[_Setting]
 
 
 def _cover(
-    shaping: _Shaping, everything: _Setting, depends: _Depends, at: Callable[[_Setting], _Measured]
+    shaping: _Shaping, everything: Setting, depends: _Depends, at: Callable[[Setting], Measured]
 ) -> _Found | None:
     """For the choices that meet in one module every combination of them, measured; None where these are too many.
 
     Combinations of several meetings that do not contradict each other are measured at once.
     """
     together = list(dict.fromkeys(depends.values()))
-    found: dict[tuple[str, ...], dict[tuple[tuple[str, ...], ...], _Measured | None]] = {}
+    found: dict[tuple[str, ...], dict[tuple[tuple[str, ...], ...], Measured | None]] = {}
     for names in together:
         if math.prod(len(shaping[name]) for name in names) > MAX_COMBINATIONS:
             return None
@@ -306,7 +339,7 @@ def _cover(
         for combination, known in found[names].items():
             if known is not None:
                 continue
-            setting: _Setting = dict(zip(names, combination, strict=True))
+            setting: Setting = dict(zip(names, combination, strict=True))
             for others, theirs in found.items():
                 missing = (
                     c
@@ -322,13 +355,12 @@ def _cover(
     return found  # type: ignore[return-value]
 
 
-def _measure_modules(space: Space, setting: _Setting) -> _Measured:
+def _measure_modules(space: Space, setting: Setting) -> Measured:
     """Costs of every module of the network with this setting of shapes, everything else on.
 
     By the module's name and by what has to be live for it to take part.
     """
-    with without_data(), decided(setting):
-        network = space.network()
+    network = _network(space, setting)
     parts: dict[tuple[str, Within], list[int]] = {}
     norms = _norm_parameters(network)
     for within, parameters in parameters_within(network).items():
@@ -340,23 +372,47 @@ def _measure_modules(space: Space, setting: _Setting) -> _Measured:
     network = replace_modules(
         network, lambda m: nn.Identity() if isinstance(m, nn.modules.batchnorm._BatchNorm) else m
     ).eval()
+    counter = _MacsByModule(network, everything_on(space, setting))
+    _fill(network, torch.device("cpu"))  # which is faster here than the meta device
+    with torch.no_grad(), counter, set_live_paths(counter.start), _one_thread():
+        call(network, example_of(space, 1))
+    for key, flops in counter.flops.items():
+        parts.setdefault(key, [0, 0, 0])[2] += flops // 2
+    return {key: tuple(figures) for key, figures in parts.items()}
+
+
+def _network(space: Space, setting: Setting) -> nn.Module:
+    """The network with this setting of shapes, without data."""
+    with without_data(), decided(setting):
+        return space.network()
+
+
+def _fill(network: nn.Module, device: torch.device) -> None:
+    """Puts zeros into a network without data.
+
+    What empty memory holds by chance may be numbers so small that arithmetic with them takes a hundred times as long.
+    """
+    network.to_empty(device=device)
+    for tensor in (*network.parameters(), *network.buffers()):
+        tensor.data.zero_()
+
+
+def zero_network(space: Space, setting: Setting, device: torch.device) -> nn.Module:
+    """The network with this setting of shapes, all zeros, in evaluation mode."""
+    network = _network(space, setting)
+    _fill(network, device)
+    return network.eval()
+
+
+def everything_on(space: Space, setting: Setting) -> LivePaths:
+    """One ghost batch in which all is live that this setting of shapes leaves."""
     live = {
         choice.name: frozenset(
             choice.options.index(o) for o in (setting[choice.name] if choice.kind == "concat" else choice.options)
         )
         for choice in space.choices
     }
-    counter = _MacsByModule(network, LivePaths((live,), (0,)))
-    # On the CPU, which is faster here than the meta device; with zeros, since what empty memory holds by chance may be
-    # numbers so small that arithmetic with them takes a hundred times as long.
-    network.to_empty(device="cpu")
-    for tensor in (*network.parameters(), *network.buffers()):
-        tensor.data.zero_()
-    with torch.no_grad(), counter, set_live_paths(counter.start), _one_thread():
-        call(network, example_of(space, 1))
-    for key, flops in counter.flops.items():
-        parts.setdefault(key, [0, 0, 0])[2] += flops // 2
-    return {key: (p, w, m) for key, (p, w, m) in parts.items()}
+    return LivePaths((live,), (0,))
 
 
 @contextmanager

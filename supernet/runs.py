@@ -10,7 +10,8 @@
 | `train/paths.npy` | train | live_GP of every step, packed bits: uint8 [steps, G, ceil(P / 8)] |
 | `train/snapshots/STEP.safetensors` | train | weights on the way, for the course of the divergence |
 | `train/checkpoint.pt` | train | state of a training under way |
-| `candidates.sqlite` | search | every candidate with its score and its costs |
+| `latency.json` | search | times of modules on this device, checked on whole networks; where latency is asked for |
+| `candidates.sqlite` | search | every candidate with its score and its costs; what was asked for in each round |
 | `finalists.drawn.json` | search | finalists that are not all scored on everything yet |
 | `finalists.json` | search | groups of finalists; its presence says that the step is done |
 | `retrain/ID/REPEAT/` | retrain | `result.json`, `weights.safetensors` of one training |

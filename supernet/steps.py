@@ -39,6 +39,7 @@ from supernet.files import (
     write_json,
     write_weights,
 )
+from supernet.latency import latency_costs
 from supernet.limits import LimitsConfig
 from supernet.model import OneShot, build
 from supernet.randomness import derive, stream
@@ -46,7 +47,7 @@ from supernet.retrain import mean_and_deviation, read_network, retrain, test_acc
 from supernet.runs import RunError, is_done, open_run, record_environment, require
 from supernet.runtime import Runtime, start
 from supernet.scoring import closeness, divergence, in_whole_ghost_batches, reference_outputs, references, score
-from supernet.search import finalists, from_json, in_order, score_into, search, to_json
+from supernet.search import SearchConfig, finalists, from_json, in_order, score_into, search, to_json
 from supernet.space import Architecture, ArchitectureError, Space
 from supernet.task import Loss, Metric, TaskConfig, loss_of, metric_of
 from supernet.train import Interrupted, Progress, fit
@@ -150,7 +151,7 @@ def search_step(folder: Path, runtime: Runtime, watch: Watch) -> bool:
     record_environment(folder, "search", runtime.tuning)
     runtime.place(model)
     table, drawn = folder / "candidates.sqlite", folder / "finalists.drawn.json"
-    costs = cost_table(model.space)
+    costs = search_costs(config.search, model.space, runtime, folder)
     examples, targets, loss, metric = judged_on(model, config, data, runtime)
     how: Any = {
         "runtime": runtime,
@@ -172,6 +173,13 @@ def search_step(folder: Path, runtime: Runtime, watch: Watch) -> bool:
     write_json(done, to_json(in_order(groups, read_candidates(table, model.space))))
     drawn.unlink()
     return True
+
+
+def search_costs(config: SearchConfig, space: Space, runtime: Runtime, folder: Path) -> CostTable:
+    """What candidates cost, with latency and memory on the run's device where a limit or an objective asks for them."""
+    if not {"latency", "memory"} & set(config.needs):
+        return cost_table(space)
+    return latency_costs(space, config.latency, runtime.device, folder / "latency.json")
 
 
 def retrain_step(folder: Path, runtime: Runtime, watch: Watch) -> bool:
