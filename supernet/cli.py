@@ -61,6 +61,7 @@ step by step, on a run folder (each continues where it was):
   show DIR                 print the result again
   top DIR                  print the best candidates, or the Pareto front, as far
                            as the search has come; write them as a table
+  study DIR                send finalists and their trainings to an Optuna study
   analyze DIR              say what the ranking is worth: train networks drawn
                            evenly over the score, and compare
   analyze FILE.csv         the same for scores and accuracies of your own
@@ -89,6 +90,17 @@ ANALYZE_OPTIONS = {
     "--sweep": "dropout rates, as in 1e-6,0.01,0.3: trains a one-shot model for each, and compares how well they rank",
     "--truth": "CSV file with a column architecture and published accuracies: correlate with these, train nothing",
     "--column": "the column of these accuracies",
+}
+
+
+STORAGE_OPTIONS = {
+    "--storage": "database for the Optuna study of stand-alone trainings, which a team may share, as in "
+    "postgresql+psycopg://user@host/name; by default study.sqlite in the run folder. Not kept in the configuration",
+    "--study": "name of the study; by default that of the run folder",
+}
+CANDIDATES_OPTION = {
+    "--candidates": "numbers of candidates, as `supernet top` prints them, with commas: trains these from scratch in "
+    "place of the finalists, and leaves the test split closed",
 }
 
 
@@ -130,6 +142,7 @@ def _command(words: list[str]) -> None:
         "report": _report,
         "show": _show,
         "top": _top,
+        "study": _study,
         "score": _score,
         "space": _space,
         "spaces": _spaces,
@@ -166,35 +179,75 @@ def _one_line(error: Exception) -> str:
 
 
 def _run(words: list[str]) -> None:
-    prepared = _prepare("run", words)
+    prepared = _prepare("run", words, STORAGE_OPTIONS)
     if prepared is None:
         return
-    folder, as_json, _ = prepared
+    folder, as_json, own = prepared
     for step in STEP_NAMES:
-        _do(step, folder)
+        _do(step, folder, own)
     _print_result(folder, as_json)
 
 
 def _step(step: str, words: list[str]) -> None:
-    prepared = _prepare(step, words)
+    more = {**STORAGE_OPTIONS, **CANDIDATES_OPTION} if step == "retrain" else {}
+    prepared = _prepare(step, words, more)
     if prepared is None:
         return
-    folder, as_json, _ = prepared
-    did = _do(step, folder)
+    folder, as_json, own = prepared
+    if own.get("--candidates") is not None:
+        _retrain_candidates(folder, own, as_json)
+        return
+    did = _do(step, folder, own)
     if step == "retrain":
         _print_result(folder, as_json)
     elif as_json and not _is_helper():
         print(json.dumps({"step": step, "folder": str(folder), "did_something": did}))
 
 
-def _do(step: str, folder: Path) -> bool:
+def _retrain_candidates(folder: Path, own: Mapping[str, str | None], as_json: bool) -> None:
+    text = own["--candidates"] or ""
+    if not re.fullmatch(r"\d+(,\d+)*", text.strip()):
+        raise ValueError(f"--candidates: expected numbers as `supernet top` prints them, as in 3,17; got {text!r}")
+    numbers = list(dict.fromkeys(map(int, text.split(","))))
+    from supernet.describe import print_trained
+    from supernet.runs import open_run
+    from supernet.runtime import start
+    from supernet.steps import retrain_candidates
+
+    with _watch("retrain", own) as watch:
+        runtime = start(open_run(folder).runtime)
+        if runtime.rank > 0:
+            return
+        found = retrain_candidates(folder, numbers, runtime.alone(), watch)
+    print(json.dumps(found)) if as_json else print_trained(found)
+
+
+def _study(words: list[str]) -> None:
+    parser = _parser(
+        "study DIR [--storage ADDRESS] [--study NAME] [--json]",
+        "Sends finalists and stand-alone trainings of a run to an Optuna study; what is there already is left as it "
+        "is. `optuna-dashboard ADDRESS` shows it.",
+    )
+    parser.add_argument("dir", help="run folder")
+    for option, text in STORAGE_OPTIONS.items():
+        parser.add_argument(option, help=text)
+    parser.add_argument("--json", action="store_true", help="print as JSON what was sent")
+    given = _parse(parser, words)
+    from supernet.steps import send_study
+
+    found = send_study(Path(given["dir"]), given["storage"], given["study"])
+    text = f"{found['sent']} trials sent; study {found['study']!r} at {found['storage']} has {found['trials']}"
+    print(json.dumps(found) if given["json"] else text)
+
+
+def _do(step: str, folder: Path, own: Mapping[str, str | None]) -> bool:
     from supernet.runs import is_done
 
     did = False
     if not is_done(folder, step):  # asked first: nothing is loaded for a step that is done
         from supernet.steps import run_step
 
-        with _watch(step) as watch:
+        with _watch(step, own) as watch:
             did = run_step(step, folder, watch)
     if not _is_helper():
         print(f"{step}: {'done' if did else 'was done already, nothing to do'} ({folder})", file=sys.stderr)
@@ -621,7 +674,7 @@ def _recipe_path(name: str) -> Path:
 
 
 @contextmanager
-def _watch(step: str) -> Iterator[Watch]:
+def _watch(step: str, own: Mapping[str, str | None] | None = None) -> Iterator[Watch]:
     """Shows progress on stderr, and turns the first Ctrl-C or SIGTERM into a request to stop."""
     from supernet.steps import Watch
 
@@ -637,7 +690,8 @@ def _watch(step: str) -> Iterator[Watch]:
     before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         with _bar(step) as progress:
-            yield Watch(progress, lambda: bool(asked))
+            own = own or {}
+            yield Watch(progress, lambda: bool(asked), own.get("--storage"), own.get("--study"))
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

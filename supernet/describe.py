@@ -106,6 +106,16 @@ def result_rows(result: dict[str, Any]) -> list[tuple[str, ...]]:
     ]
 
 
+def print_trained(rows: Sequence[dict[str, Any]]) -> None:
+    """Prints candidates that were trained from scratch, with their validation metric."""
+    table: list[tuple[str, ...]] = [("number", "score", "validation", "params", "id")]
+    for row in rows:
+        validation = ", ".join(f"{value:.4f}" for value in row["validation"]) or "-"
+        table.append((str(row["number"]), f"{row['accuracy']:.4f}", validation, f"{row['params']:,}", row["id"]))
+    _print_table(table)
+    _print_text("trained from scratch; the test split stayed closed")
+
+
 def print_candidates(found: dict[str, Any]) -> None:
     """Prints what `supernet.steps.top_candidates` found."""
     everyone = [row for band in found["bands"] for row in band]

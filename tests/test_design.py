@@ -21,7 +21,7 @@ LAYERS = [
     ["candidates", "latency", "limits"],
     ["strategies"],
     ["data", "train", "scoring"],
-    ["search", "analysis", "describe", "study", "draw"],
+    ["search", "analysis", "describe", "study", "draw", "trials"],
     ["retrain"],
     ["config"],
     ["runs"],
