@@ -84,9 +84,8 @@ def best_so_far(
     name: str, settings: dict[str, Any], space: Space, known: dict[str, float], budget: int, batch: int, seed: int
 ) -> list[float]:
     """The best score found after 1, 2, ... candidates; shorter where the strategy came to its end."""
-    region = (
-        Known(space, cost_table(space), known=known) if len(known) < space.size else Region(space, cost_table(space))
-    )
+    costs = cost_table(space)
+    region = Known(space, costs, known=known) if len(known) < space.size else Region(space, costs, merge=False)
     strategy = strategies.make(name, settings, region, seed=seed)
     seen: dict[str, float] = {}
     idle = 0

@@ -96,7 +96,7 @@ def test_a_study_of_another_space(run_folder: Path, tmp_path: Path, refused: Ref
         pass
     message = refused("study", run_folder, "--storage", storage, "--study", "theirs")
     assert "study 'theirs' at sqlite:///" in message
-    assert "belongs to another space (nested with 5 choices, 42 architectures, not bender" in message
+    assert "belongs to another space (nested with 4 choices, 42 architectures, not bender" in message
     database = optuna.storages.RDBStorage(storage)
     study = optuna.create_study(storage=database, study_name="foreign")
     study.tell(study.ask(), 1.0)
@@ -140,9 +140,9 @@ def test_without_optuna_a_run_has_no_study(
 ) -> None:
     monkeypatch.setitem(sys.modules, "optuna", None)
     (run_folder / "study.sqlite").unlink()
-    with caplog.at_level("INFO"):
-        with sender(run_folder, space_of_run(run_folder)[1], "run", list, None, None) as update:
-            update()
+    quiet = sender(run_folder, space_of_run(run_folder)[1], "run", list, None, None)
+    with caplog.at_level("INFO"), quiet as update:
+        update()
     assert "no study of the trainings is written: Optuna is not installed" in caplog.text
     assert not (run_folder / "study.sqlite").exists()
     nowhere = sender(run_folder, space_of_run(run_folder)[1], "run", list, NOWHERE, None)
