@@ -23,6 +23,7 @@ import numpy as np
 import torch
 
 from supernet import data as datasets
+from supernet import draw as drawing
 from supernet import spaces, strategies
 from supernet.config import SpaceConfig, make_space
 from supernet.cost import cost_table
@@ -187,12 +188,18 @@ def main() -> None:
     two.add_argument("--budget", type=int, default=1000)
     two.add_argument("--batch", type=int, default=50)
     two.add_argument("--out", type=Path, required=True)
+    two.add_argument("--figure", type=Path, help="SVG file for medians and bands")
     given = parser.parse_args()
     if given.command == "scores":
         make_scores(given.space, given.epochs, given.size, given.every, given.out)
     else:
         names = given.strategies.split(",")
         play(given.scores, given.space, given.column, names, given.seeds, given.budget, given.batch, given.out)
+        if given.figure is not None:
+            found = json.loads(given.out.read_text())
+            svg = drawing.strategies(found["marks"], found["regret"], given.column)
+            svg = svg.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1) if "xmlns=" not in svg else svg
+            write_atomically(given.figure, lambda file: file.write(svg.replace("currentColor", "#555").encode()))
 
 
 if __name__ == "__main__":

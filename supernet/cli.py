@@ -214,11 +214,11 @@ def _retrain_candidates(folder: Path, own: Mapping[str, str | None], as_json: bo
     from supernet.runtime import start
     from supernet.steps import retrain_candidates
 
-    with _watch("retrain", own) as watch:
+    with _watch("retrain") as watch:
         runtime = start(open_run(folder).runtime)
         if runtime.rank > 0:
             return
-        found = retrain_candidates(folder, numbers, runtime.alone(), watch)
+        found = retrain_candidates(folder, numbers, runtime.alone(), _with_storage(watch, own))
     print(json.dumps(found)) if as_json else print_trained(found)
 
 
@@ -247,11 +247,15 @@ def _do(step: str, folder: Path, own: Mapping[str, str | None]) -> bool:
     if not is_done(folder, step):  # asked first: nothing is loaded for a step that is done
         from supernet.steps import run_step
 
-        with _watch(step, own) as watch:
-            did = run_step(step, folder, watch)
+        with _watch(step) as watch:
+            did = run_step(step, folder, _with_storage(watch, own))
     if not _is_helper():
         print(f"{step}: {'done' if did else 'was done already, nothing to do'} ({folder})", file=sys.stderr)
     return did
+
+
+def _with_storage(watch: Watch, own: Mapping[str, str | None]) -> Watch:
+    return replace(watch, storage=own.get("--storage"), study=own.get("--study"))
 
 
 def _is_helper() -> bool:
@@ -608,6 +612,7 @@ def _prepare(
         config,
         space=replace(config.space, name=absolute(config.space.name)),
         data=replace(config.data, name=absolute(config.data.name)),
+        search=replace(config.search, strategy=absolute(config.search.strategy)),
         task=replace(config.task, loss=absolute(config.task.loss), metric=absolute(config.task.metric)),
     )
     check_config(config)
@@ -674,7 +679,7 @@ def _recipe_path(name: str) -> Path:
 
 
 @contextmanager
-def _watch(step: str, own: Mapping[str, str | None] | None = None) -> Iterator[Watch]:
+def _watch(step: str) -> Iterator[Watch]:
     """Shows progress on stderr, and turns the first Ctrl-C or SIGTERM into a request to stop."""
     from supernet.steps import Watch
 
@@ -690,8 +695,7 @@ def _watch(step: str, own: Mapping[str, str | None] | None = None) -> Iterator[W
     before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         with _bar(step) as progress:
-            own = own or {}
-            yield Watch(progress, lambda: bool(asked), own.get("--storage"), own.get("--study"))
+            yield Watch(progress, lambda: bool(asked))
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -16,6 +16,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 import yaml
 from torch import Tensor
 
+from supernet import strategies
 from supernet.data import DataConfig
 from supernet.files import file_of, is_function, load_function, users_code
 from supernet.model import from_network
@@ -152,6 +153,10 @@ def check_config(config: Config) -> None:
     """
     check_data(config.data)
     loss_of(config.task), metric_of(config.task)
+    try:
+        strategies.check(config.search.strategy, config.search.strategy_settings)
+    except ValueError as error:
+        raise ConfigError(f"search.{error}") from None
     for part, train in (
         ("train", config.train),
         ("retrain.train", config.retrain.train),

@@ -170,14 +170,16 @@ class SearchConfig:
             raise ValueError(f"lose: expected from 0 to below 1, got {self.lose}")
         if self.top_of < self.top:
             raise ValueError(f"top_of: expected at least top {self.top}, got {self.top_of}")
-        strategies.check(self.strategy, self.strategy_settings)
+        is_own = strategies.is_own(self.strategy)  # its file may be gone when a finished run is looked at
+        if not is_own:
+            strategies.check(self.strategy, self.strategy_settings)
         sought = self.sought
         for name in sought:
             if name not in OBJECTIVES:
                 raise ValueError(f"objectives: no {name!r}; there are: {', '.join(OBJECTIVES)}")
         if len(set(sought)) < len(sought) or "accuracy" not in sought:
             raise ValueError(f"objectives: expected accuracy, and other objectives once each, got {self.objectives!r}")
-        if len(sought) > 1 and not getattr(strategies.find(self.strategy), "several", True):
+        if len(sought) > 1 and not is_own and not getattr(strategies.find(self.strategy), "several", True):
             able = [name for name, kind in strategies.STRATEGIES.items() if getattr(kind, "several", True)]
             raise ValueError(
                 f"objectives: strategy {self.strategy!r} takes one objective, got {self.objectives!r}; those that take "

@@ -41,7 +41,7 @@ from supernet.files import (
     write_weights,
 )
 from supernet.latency import latency_costs
-from supernet.limits import LimitsConfig
+from supernet.limits import LimitsConfig, region
 from supernet.model import OneShot, build
 from supernet.randomness import derive, stream
 from supernet.retrain import mean_and_deviation, read_network, retrain, test_accuracies
@@ -633,8 +633,16 @@ def load_run(folder: Path) -> tuple[Config, Data, Space]:
         )
     space = check_space(config, len(data.classes), data.inputs, check=not path.exists())
     if not path.exists():
+        _check_limits(config.search.limits, space)
         write_json(path, facts)
     return config, data, space
+
+
+def _check_limits(limits: LimitsConfig, space: Space) -> None:
+    """Whether anything meets the limits that are known without measuring: before step 2 and not after it."""
+    here = dataclasses.replace(limits, max_latency=None, min_latency=None, max_memory=None, min_memory=None)
+    if here.bounds():
+        region(cost_table(space), here)
 
 
 def loss_of_fit(config: TaskConfig) -> Loss | None:

@@ -423,6 +423,11 @@ AT_ONCE = ("random", "enumeration")
 """Strategies that learn nothing from scores, and are asked for everything at once: the race is then among all."""
 
 
+def is_own(name: str) -> bool:
+    """Whether a name stands for a class of the user's."""
+    return is_function(name) or "." in name
+
+
 def find(name: str) -> Callable[..., Strategy]:
     """A strategy by its name, its dotted path or FILE.py:CLASS.
 

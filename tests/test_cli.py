@@ -531,3 +531,32 @@ def test_bad_searches(setting: str, part: str, refused: Refused, tmp_path: Path)
     assert not (tmp_path / "X").exists()
     both = ("--max-params=1k", "--min-params=2k")
     assert "min_params 2k is above max_params 1k" in refused("run", "digits-smoke", "--out", tmp_path / "X", *both)
+
+
+def test_limits_that_nothing_meets_are_refused_before_the_training(refused: Refused, tmp_path: Path) -> None:
+    message = refused("run", "digits-smoke", "--out", tmp_path / "X", *TINY, "--max-params=10")
+    assert "max_params 10: nothing in the space 'bender' meets it; the smallest possible has params" in message
+    assert not (tmp_path / "X" / "train").exists()
+
+
+def test_a_strategy_of_a_file(
+    run_folder: Path, tmp_path: Path, refused: Refused, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is found from another folder too, and a finished run is read when it is gone."""
+    (tmp_path / "mine.py").write_text(
+        "class First:\n"
+        "    def __init__(self, region, seed):\n        self.space, self.at = region.space, 0\n"
+        "    def ask(self, n):\n        return [self.space.at(self.at + i) for i in range(n)]\n"
+        "    def tell(self, architectures, scores):\n        self.at += len(scores)\n"
+        "    def state_dict(self):\n        return {'at': self.at}\n"
+    )
+    for name in ("results.json", "retrain"):
+        path = run_folder / name
+        path.unlink() if path.is_file() else shutil.rmtree(path)
+    monkeypatch.chdir(tmp_path)
+    assert "strategy" in refused("search", run_folder, "--strategy", "mine.py:Second")
+    assert main(["search", str(run_folder), "--strategy", "mine.py:First"]) == 0
+    monkeypatch.chdir(run_folder)
+    assert main(["search", str(run_folder)]) == 0
+    (tmp_path / "mine.py").unlink()
+    assert main(["top", str(run_folder)]) == 0
