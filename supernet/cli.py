@@ -605,8 +605,11 @@ def _prepare(
     if base is not None:
         if base.parent == folder:
             open_run(folder)
-        read_settings(base)
+        known = read_settings(base).get("search", {})
         given = _parse(parser, ["--config", str(base), *words], hints)
+        asked = absolute(given["search"]["strategy"])
+        if known.get("strategy", asked) != asked and not any("strategy_settings" in word for word in words):
+            given["search"]["strategy_settings"] = {}  # those there were are another strategy's
     config = from_dict({name: value for name, value in given.items() if name in {f.name for f in fields(Config)}})
     config = replace(
         config,

@@ -202,7 +202,7 @@ def _search_plots(candidates: Sequence[Candidate], config: Config) -> Iterator[d
                 [(getattr(c, cost), c.accuracy, c.number) for c in best], metric, score,
             ),
             "caption": f"Pareto front of {', '.join(config.search.sought)} (hypervolume {volume:.3f} of the box "
-            "between the worst and the best of each); `supernet retrain DIR --candidates NUMBER` trains a point from scratch",
+            "between the worst and the best of each); `supernet retrain DIR --candidates NUMBER` trains a point",
             "source": "candidates.sqlite", "wide": False,
         }  # fmt: skip
 

@@ -285,7 +285,7 @@ def search(
                 whole = total if before == 0 and total > number - 1 else number
                 progress(before + count, whole, **more, **figures)
 
-        race_into(
+        _race_into(
             table, model, list(new.values()), examples, targets, costs, config, number,
             runtime=runtime, loss=loss, metric=metric, progress=show, stop=stop, round_=index,
         )  # fmt: skip
@@ -341,7 +341,7 @@ def _continue(strategy: strategies.Strategy, done: Sequence[Round], space: Space
         )
 
 
-def race_into(
+def _race_into(
     table: Path,
     model: OneShot,
     architectures: Sequence[Architecture],
@@ -351,12 +351,9 @@ def race_into(
     config: SearchConfig,
     number: int,
     *,
-    runtime: Runtime,
-    loss: Loss = F.cross_entropy,
-    metric: Metric = accuracy,
-    progress: Progress | None = None,
-    stop: Callable[[], bool] = lambda: False,
-    round_: int = 0,
+    metric: Metric,
+    round_: int,
+    **how: Any,
 ) -> None:
     """Scores the candidates of one round into the table, racing where that is asked for and possible.
 
@@ -365,7 +362,7 @@ def race_into(
 
     Args:
         number: of candidates of the whole search.
-        round_: number of the round.
+        how: as for `score_into`.
 
     Otherwise as for `search`.
     """
@@ -382,10 +379,7 @@ def race_into(
         edges = [round(i * len(order) / several) for i in range(several + 1)]
         groups = [order[a:b] for a, b in itertools.pairwise(edges)]
     for count in counts:
-        score_into(
-            table, model, alive, examples, targets, count, costs, config, runtime=runtime, loss=loss, metric=metric,
-            progress=progress, stop=stop, round_=round_,
-        )  # fmt: skip
+        score_into(table, model, alive, examples, targets, count, costs, config, metric=metric, round_=round_, **how)
         if count < images:
             right = right_of(table, round_)
             staying: list[list[Architecture]] = []
