@@ -110,10 +110,22 @@ def read_candidates(table: Path, space: Space) -> list[Candidate]:
     return [Candidate(space.parse(text), *figures) for text, *figures in rows]
 
 
-def right_of(table: Path, round_: int) -> dict[str, bytes]:
-    """For each candidate of a round on which examples it is right, packed."""
+def read_some(table: Path, architectures: Sequence[Architecture]) -> list[Candidate]:
+    """The candidates with these architectures, in this order; all have to be in the table."""
+    found = []
+    command = f"SELECT {', '.join(COLUMNS[1:])} FROM candidates WHERE architecture = ?"
     with closing(open_table(table)) as connection:
-        return dict(connection.execute("SELECT architecture, right FROM candidates WHERE round = ?", (round_,)))
+        for architecture in architectures:
+            found.append(Candidate(architecture, *connection.execute(command, (str(architecture),)).fetchone()))
+    return found
+
+
+def right_of(table: Path, architectures: Sequence[Architecture]) -> dict[str, bytes]:
+    """For each of these candidates on which examples it is right, packed."""
+    texts = list(map(str, architectures))
+    command = "SELECT right FROM candidates WHERE architecture = ?"
+    with closing(open_table(table)) as connection:
+        return {text: connection.execute(command, (text,)).fetchone()[0] for text in texts}
 
 
 def read_right(table: Path, most: int) -> NDArray[np.bool_]:

@@ -30,8 +30,8 @@ from supernet.candidates import (
     front,
     objectives_of,
     open_table,
-    read_candidates,
     read_rounds,
+    read_some,
     right_of,
     spread,
     standing,
@@ -281,17 +281,15 @@ def search(
         figures: dict[str, float] = getattr(strategy, "figures", dict)()
 
         def show(count: int, total: int, before: int = before, figures: Any = figures, **more: float) -> None:
-            if progress is not None:  # stages of a race after the first have fewer, and count from the beginning again
-                whole = total if before == 0 and total > number - 1 else number
-                progress(before + count, whole, **more, **figures)
+            if progress is not None:  # of a race among all each stage counts from the beginning
+                progress(before + count, total if batch >= number else number, **more, **figures)
 
         _race_into(
             table, model, list(new.values()), examples, targets, costs, config, number,
             runtime=runtime, loss=loss, metric=metric, progress=show, stop=stop, round_=index,
         )  # fmt: skip
-        by_text = {str(c.architecture): c for c in read_candidates(table, space)}
-        for key, architecture in new.items():
-            values = objectives_of(by_text[str(architecture)], config.sought)
+        for key, candidate in zip(new, read_some(table, list(new.values())), strict=True):
+            values = objectives_of(candidate, config.sought)
             scores[key] = values[0] if len(values) == 1 else values
         result = [scores[allowed.key(architecture)] for architecture in told]
         strategy.tell(told, result)
@@ -299,8 +297,7 @@ def search(
     if len(known) < number:
         reason = "asked for nothing new any more" if idle else "had no more to ask for"
         log.info("strategy %s %s after %d of %d candidates", config.strategy, reason, len(known), number)
-    by_text = {str(c.architecture): c for c in read_candidates(table, space)}
-    return [by_text[str(architecture)] for architecture in known.values()]
+    return read_some(table, list(known.values()))
 
 
 def _within(asked: Sequence[Architecture], allowed: Region, seed: int, index: int) -> list[Architecture]:
@@ -381,7 +378,7 @@ def _race_into(
     for count in counts:
         score_into(table, model, alive, examples, targets, count, costs, config, metric=metric, round_=round_, **how)
         if count < images:
-            right = right_of(table, round_)
+            right = right_of(table, alive)
             staying: list[list[Architecture]] = []
             for group in groups:
                 seen = np.stack([unpacked(right[str(architecture)], count) for architecture in group])

@@ -26,6 +26,7 @@ from supernet.candidates import (
     pareto,
     read_rounds,
     records,
+    right_of,
     spread,
     volume_of,
     within,
@@ -132,6 +133,7 @@ def test_rounds_are_kept_as_they_are(tmp_path: Path) -> None:
     for number, round_ in enumerate(rounds):
         write_round(table, number, round_)
     assert read_rounds(table) == rounds
+    assert right_of(table, []) == {}
     with pytest.raises(sqlite3.IntegrityError):
         write_round(table, 1, rounds[0])
 
