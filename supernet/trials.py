@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -72,13 +73,18 @@ def open_study(folder: Path, space: Space, storage: str | None = None, name: str
         ValueError: Optuna is not installed.
     """
     optuna = load_optuna()
-    address = storage or f"sqlite:///{(folder / 'study.sqlite').resolve()}"
+    address, engine = storage or "sqlite:///study.sqlite", {}
+    if (
+        storage is None
+    ):  # opened by ourselves, whatever signs are in the folder's name: in an address they have meanings
+        path = (folder / "study.sqlite").resolve()
+        engine["creator"] = lambda: sqlite3.connect(path, timeout=60, check_same_thread=False)
     name = name or folder.resolve().name
 
     database: Any = None
     for attempt in range(ATTEMPTS):
         try:
-            database = optuna.storages.RDBStorage(address)
+            database = optuna.storages.RDBStorage(address, engine_kwargs=engine)
             study = optuna.create_study(
                 storage=database, study_name=name, direction="maximize", load_if_exists=True,
                 sampler=optuna.samplers.RandomSampler(seed=0),
