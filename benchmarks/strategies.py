@@ -5,7 +5,7 @@
 
 `scores` trains a one-shot model of a small space (digits, for so many epochs) and scores every architecture. `play`
 lets every strategy ask, and answers from that table: a CSV file with the columns architecture and score (any other
-column is named by --column), of a whole space or of a part of it, where what is not in it counts as beyond the limits.
+column is named by --column), for every architecture of the space.
 What is best-so-far is given as regret: the best score of the table less the best that was found. Both go on where they
 were stopped.
 """
@@ -48,7 +48,7 @@ def small_space(name: str, size: int) -> Space:
     return spaces.SPACES[name](**SIZES[name], num_classes=10, input_shape=(1, size, size))
 
 
-def make_scores(name: str, epochs: float, size: int, every: int, out: Path) -> None:
+def make_scores(name: str, epochs: float, size: int, out: Path) -> None:
     space = small_space(name, size)
     runtime = start(RuntimeConfig(device="cpu", precision="32-true"))
     data_config = datasets.DataConfig(name="digits", validation=400, image_size=size)
@@ -66,7 +66,7 @@ def make_scores(name: str, epochs: float, size: int, every: int, out: Path) -> N
         seed=0,
     )
     examples, targets = datasets.prepare(data.validation, data, device=runtime.device)
-    wanted = [space.at(i) for i in range(0, space.size, every)]
+    wanted = list(space)
     print(f"one-shot model trained for {steps} steps; {len(wanted)} architectures to score", file=sys.stderr)
     rows: list[list[Any]] = []
     if out.exists():
@@ -85,8 +85,7 @@ def best_so_far(
     name: str, settings: dict[str, Any], space: Space, known: dict[str, float], budget: int, batch: int, seed: int
 ) -> list[float]:
     """The best score found after 1, 2, ... candidates; shorter where the strategy came to its end."""
-    costs = cost_table(space)
-    region = Known(space, costs, known=known) if len(known) < space.size else Region(space, costs, merge=False)
+    region = Region(space, cost_table(space), merge=False)
     strategy = strategies.make(name, settings, region, seed=seed)
     seen: dict[str, float] = {}
     idle = 0
@@ -102,24 +101,14 @@ def best_so_far(
     return np.maximum.accumulate(list(seen.values())).tolist()
 
 
-class Known(Region):
-    """The part of a space whose scores are known: everything else counts as beyond the limits."""
-
-    def __init__(self, space: Space, costs: Any, *, known: dict[str, float]) -> None:
-        super().__init__(space, costs, {"params": (0.0, 1e18)}, space.parse(next(iter(known))), False)
-        object.__setattr__(self, "known", known)
-
-    def excess(self, architectures: Any) -> Any:
-        """1 for what is not known."""
-        return np.array([0.0 if str(a) in self.known else 1.0 for a in architectures])
-
-
 def play(
     scores: Path, space_name: str, column: str, names: list[str], seeds: int, budget: int, batch: int, out: Path
 ) -> None:
     space = make_space(SpaceConfig(name=space_name), 10, "float32 3 32 32")
     with scores.open(newline="") as file:
         known = {str(space.parse(row["architecture"])): float(row[column]) for row in csv.DictReader(file)}
+    if len(known) < space.size:
+        raise SystemExit(f"{scores}: expected all {space.size:,} architectures of {space_name}, got {len(known):,}")
     top = max(known.values())
     facts = {
         "scores": scores.name,
@@ -177,7 +166,6 @@ def main() -> None:
     one.add_argument("--space", choices=SIZES, default="macro")
     one.add_argument("--epochs", type=float, default=30)
     one.add_argument("--size", type=int, default=8, help="pixels of the digits")
-    one.add_argument("--every", type=int, default=1, help="score only every so many-th architecture")
     one.add_argument("--out", type=Path, required=True)
     two = commands.add_parser("play", help="let strategies ask, and answer from a table")
     two.add_argument("scores", type=Path)
@@ -191,7 +179,7 @@ def main() -> None:
     two.add_argument("--figure", type=Path, help="SVG file for medians and bands")
     given = parser.parse_args()
     if given.command == "scores":
-        make_scores(given.space, given.epochs, given.size, given.every, given.out)
+        make_scores(given.space, given.epochs, given.size, given.out)
     else:
         names = given.strategies.split(",")
         play(given.scores, given.space, given.column, names, given.seeds, given.budget, given.batch, given.out)

@@ -269,7 +269,8 @@ def search(
     _continue(strategy, done, space, config.strategy, table)
     for index in itertools.count(len(done)):
         left = number - len(known)
-        asked = strategy.ask(min(batch, left)) if left > 0 and idle < IDLE else []
+        with strategies.users_own(config.strategy):
+            asked = strategy.ask(min(batch, left)) if left > 0 and idle < IDLE else []
         if len(asked) > min(batch, max(left, 0)):
             raise ValueError(f"strategy {config.strategy!r}: asked for {min(batch, left)}, it gave {len(asked)}")
         if not asked:
@@ -292,7 +293,8 @@ def search(
             values = objectives_of(candidate, config.sought)
             scores[key] = values[0] if len(values) == 1 else values
         result = [scores[allowed.key(architecture)] for architecture in told]
-        strategy.tell(told, result)
+        with strategies.users_own(config.strategy):
+            strategy.tell(told, result)
         write_round(table, index, Round([str(a) for a in asked], [str(a) for a in told], result, _state(strategy)))
     if len(known) < number:
         reason = "asked for nothing new any more" if idle else "had no more to ask for"
@@ -505,7 +507,8 @@ def finalists(
     """
     ranked = sorted(candidates, key=standing)
     top: list[Candidate] = []
-    parts = bands(ranked, config.bands, lambda c: c.params) if len(config.sought) == 1 else []
+    parts = [ranked] if config.bands == 1 else bands(ranked, config.bands, lambda c: c.params)
+    parts = parts if len(config.sought) == 1 else []
     for number, part in enumerate(parts):
         best = sorted(part, key=standing)[: math.ceil(config.top_of / len(parts))]
         wanted = round((number + 1) * config.top / len(parts)) - round(number * config.top / len(parts))

@@ -21,7 +21,7 @@ import inspect
 import math
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol
 
 import torch
@@ -450,6 +450,11 @@ def find(name: str) -> Callable[..., Strategy]:
     )
 
 
+def users_own(name: str) -> AbstractContextManager[None]:
+    """Inside the ``with`` block errors of a user's file become one line that names the line of the file."""
+    return users_code(file_of(name)) if is_function(name) else nullcontext()
+
+
 def check(name: str, settings: dict[str, Any]) -> None:
     """Finds without any work what `make` would refuse.
 
@@ -473,15 +478,11 @@ def make(name: str, settings: dict[str, Any], region: Region, *, seed: int) -> S
         ValueError: see `find` and `check`; or a user's class has not the methods.
     """
     check(name, settings)
-    build = partial(find(name), region, seed=seed, **settings)
-    if is_function(name):
-        with users_code(file_of(name)):
-            made = build()
-    else:
+    with users_own(name):
         try:
-            made = build()
+            made = find(name)(region, seed=seed, **settings)
         except TypeError as error:
-            raise ValueError(f"strategy {name!r}: {error}") from None
+            raise ValueError(f"strategy {name!r}: {error}") from error
     for method in ("ask", "tell", "state_dict"):
         if not callable(getattr(made, method, None)):
             raise ValueError(f"strategy {name!r}: expected a class with ask, tell and state_dict; it has no {method}")

@@ -323,6 +323,11 @@ class Loads(Stubborn):
         self.told = state["told"]
 
 
+class Failing(Stubborn):
+    def tell(self, architectures, scores):
+        return 1 / 0
+
+
 class Greedy(Stubborn):
     def ask(self, n):
         return super().ask(n + 1)
@@ -354,6 +359,8 @@ def test_a_users_strategy_is_repaired_resumed_and_held_to_its_contract(
         ask(model, runtime, tmp_path / "b.sqlite", own, **settings)
     with pytest.raises(ValueError, match="asked for 8, it gave 9"):
         ask(model, runtime, tmp_path / "c.sqlite", f"{file}:Greedy")
+    with pytest.raises(ValueError, match=r"mine.py, line \d+: ZeroDivisionError"):
+        ask(model, runtime, tmp_path / "e.sqlite", f"{file}:Failing")
     with caplog.at_level("INFO"):  # it knows thirty
         few = ask(model, runtime, tmp_path / "d.sqlite", own, batch=30, candidates=40)
     assert len(few) == 30
