@@ -103,12 +103,15 @@ def test_state_is_json(name: str) -> None:
 
 @pytest.mark.parametrize("name", [name for name in STRATEGIES if name not in ("random", "enumeration")])
 def test_who_learns_beats_chance(name: str) -> None:
-    """Median over 5 seeds of the best of 200; random draws reach a median near the 99.5th percentile."""
+    """Median over 5 seeds (3 of the slow one) of the best of 200; random draws reach a median near the 99.5th percentile."""
     allowed = REGIONS["macro"]
     everyone = np.sort([worth(a) for a in SPACES["macro"]])
 
     def reached(who: str) -> float:
-        bests = [max(s for _, scores in play(who, allowed, 200, 25, seed=seed) for s in scores) for seed in range(5)]
+        bests = [
+            max(s for _, scores in play(who, allowed, 200, 25, seed=seed) for s in scores)
+            for seed in range(3 if who == "tpe" else 5)
+        ]
         return float(np.searchsorted(everyone, np.median(bests)) / len(everyone))
 
     assert reached(name) > max(0.997, reached("random"))
