@@ -103,7 +103,7 @@ def test_state_is_json(name: str) -> None:
 
 @pytest.mark.parametrize("name", [name for name in STRATEGIES if name not in ("random", "enumeration")])
 def test_who_learns_beats_chance(name: str) -> None:
-    """Median over 5 seeds (3 of the slow one) of the best of 200; random draws reach a median near the 99.5th percentile."""
+    """Median over 5 seeds (3 of the slow one) of the best of 200; random draws reach about the 99.5th percentile."""
     allowed = REGIONS["macro"]
     everyone = np.sort([worth(a) for a in SPACES["macro"]])
 
