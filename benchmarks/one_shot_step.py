@@ -12,15 +12,16 @@ from __future__ import annotations
 
 import argparse
 import copy
-import resource
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
 from measure import arguments, ratios, report
+from roofline import limit
 from torch import Tensor, nn
 
 from supernet import build
@@ -33,6 +34,7 @@ from supernet.spaces import bender
 from supernet.train import TrainConfig, fit
 
 GHOST = 32
+STEPS = 4  # of each timing, so that what a call of `fit` does once does not count as much as a step
 
 
 class Plain(nn.Module):
@@ -52,17 +54,24 @@ class Plain(nn.Module):
         return total
 
 
-def steps(filters: int, cells: int, pixels: int, ghosts: int, only: str | None = None) -> dict[str, Callable[[], None]]:
+def steps(
+    filters: int,
+    cells: int,
+    pixels: int,
+    ghosts: int,
+    only: Sequence[str] = ("plain", "fp32, torch's kernels", "fp32", "ours"),
+) -> dict[str, Callable[[], None]]:
     space = bender(filters, cells=cells, input_shape=(3, pixels, pixels))
     x = torch.randn(ghosts * GHOST, 3, pixels, pixels)
     y = torch.randint(0, 10, (ghosts * GHOST,))
-    config = TrainConfig(steps=1, batch_size=ghosts * GHOST, ghost_size=GHOST)
+    config = TrainConfig(steps=STEPS, batch_size=ghosts * GHOST, ghost_size=GHOST, lr=0.001)
     drawn = [
         draw(space, PathsConfig(schedule="constant"), ghosts, 1.0, generator=stream(0, "paths", i)) for i in range(100)
     ]
 
     def way(make: Callable[[nn.Module], nn.Module], threads: int, layout: torch.memory_format, **settings: Any) -> Any:
-        runtime = start(RuntimeConfig(device="cpu", threads=None if threads == 1 else 1, **settings))
+        settings = {"device": "cpu", "threads": None if threads == 1 else 1, **settings}
+        runtime = start(RuntimeConfig(**settings))
         if layout == torch.contiguous_format:
             runtime = replace(runtime, tuning=replace(runtime.tuning, layout="contiguous_format"))
         model = build(space, seed=0)
@@ -73,8 +82,8 @@ def steps(filters: int, cells: int, pixels: int, ghosts: int, only: str | None =
 
         def work() -> None:
             torch.set_num_threads(threads)
-            live = drawn[next(turn) % len(drawn)]
-            fit(model, lambda _: (images, y), 1, config, runtime=runtime, draw_live=lambda _: live)
+            lives = [drawn[next(turn) % len(drawn)] for _ in range(STEPS)]
+            fit(model, lambda _: (images, y), STEPS, config, runtime=runtime, draw_live=lambda step: lives[step])
 
         return work
 
@@ -86,17 +95,24 @@ def steps(filters: int, cells: int, pixels: int, ghosts: int, only: str | None =
         "fp32, torch's kernels": lambda: way(copy.copy, 1, torch.channels_last, precision="32-true", kernels="torch"),
         "fp32": lambda: way(copy.copy, 1, torch.channels_last, precision="32-true"),
         "ours": lambda: way(copy.copy, 1, torch.channels_last),
+        "counted": lambda: way(copy.copy, 1, torch.channels_last, threads=1, kernels="torch"),
     }
-    return {name: make() for name, make in ways.items() if only in (None, name)}
+    return {name: ways[name]() for name in only}
 
 
 def peak_memory(name: str, sizes: list[int]) -> int:
     """Bytes, of this process."""
-    (work,) = steps(*sizes, only=name).values()
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    (work,) = steps(*sizes, only=[name]).values()
+    before = resident("VmRSS")
     work()
     work()
-    return 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+    return resident("VmHWM") - before
+
+
+def resident(what: str) -> int:
+    """Bytes of memory of this process, now or at the most. (`getrusage` would tell of the one that started it.)"""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return 1024 * int(next(line for line in lines if line.startswith(what)).split()[1])
 
 
 def main() -> None:
@@ -113,8 +129,10 @@ def main() -> None:
         return
     result = ratios(steps(*sizes), chosen.rounds)
     result["images per second"] = {
-        name: round(chosen.ghosts * GHOST / value, 1) for name, value in result["seconds"].items()
+        name: round(STEPS * chosen.ghosts * GHOST / value, 1) for name, value in result["seconds"].items()
     }
+    (counted,) = steps(*sizes, only=["counted"]).values()
+    result["limit"] = limit(counted, result["seconds"]["ours"])
     words = ["--filters", "--cells", "--pixels", "--ghosts"]
     options = [text for pair in zip(words, map(str, sizes), strict=True) for text in pair]
     memory = {}

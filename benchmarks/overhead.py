@@ -13,12 +13,13 @@ from collections.abc import Callable
 
 import torch
 from measure import arguments, ratios, report
+from roofline import counted_on, limit
 
 from supernet import build
 from supernet.model import OneShot, picks_of
 from supernet.paths import PathsConfig, draw
 from supernet.randomness import stream
-from supernet.runtime import RuntimeConfig, start
+from supernet.runtime import Runtime, RuntimeConfig, cores, start
 from supernet.spaces import bender
 from supernet.train import TrainConfig, fit
 
@@ -36,7 +37,7 @@ def main() -> None:
     runtime = start(RuntimeConfig(device="cpu", threads=1))
     x = torch.randn(ghosts * GHOST, 3, 32, 32).to(memory_format=torch.channels_last)
     y = torch.randint(0, 10, (ghosts * GHOST,))
-    config = TrainConfig(steps=1, batch_size=ghosts * GHOST, ghost_size=GHOST)
+    config = TrainConfig(steps=1, batch_size=ghosts * GHOST, ghost_size=GHOST, lr=0.001)
     architecture = space.sample(generator=torch.Generator().manual_seed(0))
     one_shot, alone = build(space, seed=0), build(space, architecture, seed=0)
     assert isinstance(one_shot, OneShot)
@@ -46,7 +47,7 @@ def main() -> None:
     def step_of_one_shot() -> None:
         fit(one_shot, lambda _: (x, y), 3, config, runtime=runtime, draw_live=lambda _: one_live)
 
-    def step_alone() -> None:
+    def step_alone(runtime: Runtime = runtime) -> None:
         fit(alone, lambda _: (x, y), 3, config, runtime=runtime)
 
     def step_with_dropout() -> None:
@@ -66,6 +67,8 @@ def main() -> None:
     parts = ratios({"step": step_with_dropout, "choosing, 20 times": choosing_often}, chosen.rounds)
     seconds = parts["seconds"]
     result["share of choosing in a step"] = round(seconds["choosing, 20 times"] / 20 / seconds["step"], 5)
+    # Both ways use one core only.
+    result["limit"] = limit(lambda: step_alone(counted_on()), result["seconds"]["alone"] / cores())
     words = f"--filters {chosen.filters} --cells {chosen.cells} --ghosts {ghosts} --rounds {chosen.rounds}"
     report(f"python benchmarks/overhead.py {words}", result, chosen.out)
 

@@ -19,6 +19,7 @@ from typing import Any
 
 import torch
 from measure import arguments, report, seconds, watching
+from roofline import counted_on, limit
 from scipy import stats
 
 from supernet import cost_table, score
@@ -40,13 +41,18 @@ def main() -> None:
     parser = arguments(__doc__ or "")
     parser.add_argument("run", type=Path, help="run folder with a trained one-shot model")
     parser.add_argument("--candidates", type=int, default=20_000)
+    parser.add_argument("--images", type=int, help="validation images for each score; the whole split by default")
+    parser.add_argument("--best", type=int, default=100, help="how many of the best are looked for (default 100)")
     parser.add_argument("--timed", type=int, default=8, help="candidates that the plain way is timed on (default 8)")
     parser.add_argument("--work", type=Path, help="folder for the truth; a temporary one where there is none")
     chosen = parser.parse_args()
     work = chosen.work or Path(tempfile.mkdtemp())
     work.mkdir(parents=True, exist_ok=True)
     model, config, data = load_one_shot(chosen.run)
-    settings = replace(config.search, candidates=chosen.candidates, exhaustive=False, ghosts_per_forward=None)
+    settings = replace(
+        config.search, candidates=chosen.candidates, images=chosen.images, top_of=chosen.best, exhaustive=False,
+        ghosts_per_forward=None,
+    )  # fmt: skip
     runtime, single = start(RuntimeConfig(device="cpu")), start(replace(PLAIN, kernels="auto"))
     runtime.place(model)
     examples, targets = prepare(data.validation, data, device=runtime.device, images=settings.images)
@@ -110,7 +116,18 @@ def main() -> None:
         "tau of candidates": len(some),
         "standstill": round(still, 2),
     }
-    report(f"python benchmarks/scoring.py RUN --candidates {chosen.candidates}", result, chosen.out)
+    # What scoring a candidate on everything takes, and its limit.
+    chosen_few = [c.architecture for c in some[:16]]
+
+    def on_everything(with_: Runtime) -> None:
+        list(score(model, chosen_few, examples, targets, runtime=with_, ghost_size=settings.ghost_size))
+
+    with watching() as watch:
+        took = seconds(lambda: on_everything(runtime), watch)
+    result["candidates a second, each on everything"] = round(len(chosen_few) / took, 2)
+    result["limit"] = limit(lambda: on_everything(counted_on()), took)
+    words = f"--candidates {chosen.candidates} --images {images} --best {keep}"
+    report(f"python benchmarks/scoring.py RUN {words}", result, chosen.out)
 
 
 if __name__ == "__main__":

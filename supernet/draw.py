@@ -65,9 +65,16 @@ def predicts(points: Sequence[Mapping[str, Any]], metric: str, score: str, *, wi
         unit = " (%)" if scale == 100 else ""
         a.set(xlabel=_score_label(score, metric), ylabel=f"stand-alone validation {metric}{unit}")
         if with_paper:
-            a.legend(frameon=False, fontsize=8)
+            _legend(a, columns=1)
 
     return _svg("predicts", draw)
+
+
+def _legend(a: Axes, columns: int, title: str | None = None) -> None:
+    """Above the axes, where it hides no point; to look for a free place among many points takes long."""
+    a.legend(
+        title=title, loc="lower left", bbox_to_anchor=(0, 1), ncols=columns, frameon=False, fontsize=8, title_fontsize=8
+    )
 
 
 def _score_label(score: str, metric: str) -> str:
@@ -119,7 +126,7 @@ def front(
                 str(number), (factor * place, scale * value), textcoords="offset points", xytext=(3, -9), fontsize=7
             )
         a.set(xlabel=cost + unit, ylabel=_score_label(score, metric))
-        a.legend(frameon=False, fontsize=8)
+        _legend(a, columns=2)
 
     return _svg(f"front {cost}", draw)
 
@@ -139,7 +146,7 @@ def course(scores: Sequence[tuple[int, float]], metric: str, score: str) -> str:
         a.plot(numbers, values, ".", color=PALE, markersize=3, alpha=0.6, label="candidates")
         a.step(numbers, np.maximum.accumulate(values), where="post", color=STRONG, label="best so far")
         a.set(xlabel="candidates", ylabel=_score_label(score, metric))
-        a.legend(frameon=False, fontsize=8)
+        _legend(a, columns=2)
 
     return _svg("course", draw)
 
@@ -159,7 +166,7 @@ def strategies(marks: Sequence[int], regret: Mapping[str, Mapping[str, Sequence[
             a.plot(marks, row["median"], color=colour, label=name, linewidth=1.5)
             a.fill_between(list(marks), row["low"], row["high"], color=colour, alpha=0.12, linewidth=0)
         a.set(xlabel="candidates", ylabel=f"best of all less best so far ({unit})", xscale="log")
-        a.legend(frameon=False, fontsize=8)
+        _legend(a, columns=3)
 
     return _svg("strategies", draw, (6.4, 4.0))
 
@@ -190,7 +197,7 @@ def size_against_accuracy(groups: Mapping[str, Sequence[tuple[float, float]]], m
         )  # fmt: skip
         unit = " (%)" if scale == 100 else ""
         a.set(xlabel="parameters", ylabel=f"validation {metric}{unit}", xscale="log")
-        a.legend(frameon=False, fontsize=8)
+        _legend(a, columns=3)
 
     return _svg("size", draw)
 
@@ -222,7 +229,7 @@ def divergence(points: Sequence[Mapping[str, Any]], found: Mapping[str, Any], me
             right.plot(x, y, "-", color=SECOND, alpha=shade, label=f"{by_id[name]:.3g}")
         right.set(xlabel="step of the training", ylabel="divergence (nats)")
         if found["course"]:
-            right.legend(title="score at the end", frameon=False, fontsize=8, title_fontsize=8)
+            _legend(right, columns=3, title="score at the end")
 
     return _svg("divergence", draw, size=(9, 3.4), columns=2)
 
@@ -264,7 +271,7 @@ def options(rows: Sequence[Mapping[str, Any]], metric: str, score: str) -> str:
             xlabel="mean fall of the score without it"
             + (" (points)" if scale == 100 else " (nats)" if score != "metric" else "")
         )
-        a.legend(frameon=False, fontsize=8)
+        _legend(a, columns=2)
 
     return _svg("options", draw, size=(5.2, 1.2 + 0.3 * len(ordered)))
 

@@ -1,5 +1,5 @@
-/* What supernet/kernels.py compiles for the processor at hand: batch norm with ReLU, and the weight gradient of a depthwise
- * convolution, on tensors in channels-last layout, in float32 or bfloat16. Sums are kept in float32, in double precision
+/* What supernet/kernels.py compiles for the processor at hand: batch norm with ReLU, pooling, and the weight gradient of a
+ * depthwise convolution, on tensors in channels-last layout, in float32 or bfloat16. Sums are kept in float32, in double precision
  * over long stretches. One thread each: work is divided above.
  *
  * A tensor [N, C, H, W] is N*H*W rows of C numbers here. C is a multiple of 8. */
@@ -13,7 +13,6 @@
 
 #define INLINE static inline __attribute__((always_inline))
 #define LANES 16
-#define STRETCH 256 /* rows that are summed in single precision */
 #define MOST_KERNEL 7
 
 typedef float lanes __attribute__((vector_size(4 * LANES)));
@@ -87,103 +86,7 @@ INLINE void add(double *to, lanes value, int count) {
     for (int i = 0; i < count; i++) to[i] += value[i];
 }
 
-/* --- batch norm, with ReLU where asked for --------------------------------------------------------------------- */
-
-INLINE void statistics(const void *x, long rows, long channels, long first, float *mean, float *variance, int half, int count) {
-    lanes pivot = load(x, first, half, count); /* differences from any sample keep their digits */
-    double sum[LANES] = {0}, squares[LANES] = {0};
-    for (long start = 0; start < rows; start += STRETCH) {
-        long end = start + STRETCH < rows ? start + STRETCH : rows, row = start;
-        lanes s0 = {0}, s1 = {0}, s2 = {0}, s3 = {0}, q0 = {0}, q1 = {0}, q2 = {0}, q3 = {0};
-        for (; row + 4 <= end; row += 4) {
-            lanes a = load(x, row * channels + first, half, count) - pivot;
-            lanes b = load(x, (row + 1) * channels + first, half, count) - pivot;
-            lanes c = load(x, (row + 2) * channels + first, half, count) - pivot;
-            lanes d = load(x, (row + 3) * channels + first, half, count) - pivot;
-            s0 += a, s1 += b, s2 += c, s3 += d;
-            q0 += a * a, q1 += b * b, q2 += c * c, q3 += d * d;
-        }
-        for (; row < end; row++) {
-            lanes a = load(x, row * channels + first, half, count) - pivot;
-            s0 += a, q0 += a * a;
-        }
-        add(sum, (s0 + s1) + (s2 + s3), count);
-        add(squares, (q0 + q1) + (q2 + q3), count);
-    }
-    for (int i = 0; i < count; i++) {
-        double average = sum[i] / rows, spread = squares[i] / rows - average * average;
-        mean[first + i] = (float)(pivot[i] + average);
-        variance[first + i] = spread > 0 ? (float)spread : (spread == spread ? 0.0f : NAN);
-    }
-}
-
-/* What takes x to its output: both passes have to agree to the last bit on where ReLU cuts. */
-INLINE void scale_and_shift(const float *weight, const float *bias, float eps, const float *mean, const float *variance,
-                            long first, int count, lanes *scale, lanes *shift) {
-    *scale = *shift = (lanes){0};
-    for (int i = 0; i < count; i++) {
-        (*scale)[i] = (weight ? weight[first + i] : 1.0f) / sqrtf(variance[first + i] + eps);
-        (*shift)[i] = (bias ? bias[first + i] : 0.0f) - mean[first + i] * (*scale)[i];
-    }
-}
-
-INLINE void norm(const void *x, void *y, long rows, long channels, const float *weight, const float *bias, float eps,
-                 const float *mean, const float *variance, int relu, long first, int half, int count) {
-    lanes scale, shift;
-    scale_and_shift(weight, bias, eps, mean, variance, first, count, &scale, &shift);
-    for (long row = 0; row < rows; row++) {
-        lanes value = load(x, row * channels + first, half, count) * scale + shift;
-        if (relu) value = (lanes)((masks)value & ~(value <= 0));
-        store(y, row * channels + first, value, half, count);
-    }
-}
-
-INLINE void norm_backward(const void *x, const void *dy, void *dx, long rows, long channels, const float *weight,
-                          const float *bias, float eps, const float *mean, const float *variance, float *dweight,
-                          float *dbias, int relu, long first, int half, int count) {
-    lanes scale, shift, centre = {0}, inverse = {0};
-    scale_and_shift(weight, bias, eps, mean, variance, first, count, &scale, &shift);
-    for (int i = 0; i < count; i++) {
-        inverse[i] = 1.0f / sqrtf(variance[first + i] + eps);
-        centre[i] = mean[first + i];
-    }
-    double sum[LANES] = {0}, products[LANES] = {0};
-    for (long start = 0; start < rows; start += STRETCH) {
-        long end = start + STRETCH < rows ? start + STRETCH : rows, row = start;
-        lanes s0 = {0}, s1 = {0}, p0 = {0}, p1 = {0};
-        for (; row + 2 <= end; row += 2) {
-            lanes a = load(x, row * channels + first, half, count);
-            lanes b = load(x, (row + 1) * channels + first, half, count);
-            lanes da = load(dy, row * channels + first, half, count);
-            lanes db = load(dy, (row + 1) * channels + first, half, count);
-            if (relu) da = positive(da, a * scale + shift), db = positive(db, b * scale + shift);
-            s0 += da, s1 += db;
-            p0 += da * (a - centre), p1 += db * (b - centre);
-        }
-        for (; row < end; row++) {
-            lanes a = load(x, row * channels + first, half, count);
-            lanes da = load(dy, row * channels + first, half, count);
-            if (relu) da = positive(da, a * scale + shift);
-            s0 += da, p0 += da * (a - centre);
-        }
-        add(sum, s0 + s1, count);
-        add(products, p0 + p1, count);
-    }
-    lanes slope = {0}, offset = {0};
-    for (int i = 0; i < count; i++) {
-        dbias[first + i] = (float)sum[i];
-        dweight[first + i] = (float)(products[i] * inverse[i]);
-        slope[i] = (float)(products[i] * inverse[i] * inverse[i] / rows);
-        offset[i] = (float)(sum[i] / rows);
-    }
-    for (long row = 0; row < rows; row++) {
-        lanes a = load(x, row * channels + first, half, count);
-        lanes da = load(dy, row * channels + first, half, count);
-        if (relu) da = positive(da, a * scale + shift);
-        store(dx, row * channels + first, scale * (da - offset - (a - centre) * slope), half, count);
-    }
-}
-
+/* Runs CALL(half, count) for each block of channels, `first` being where it begins. */
 #define EACH_BLOCK(CALL)                                                                                              \
     for (long first = 0; first < channels; first += LANES) {                                                         \
         if (first + LANES <= channels) {                                                                             \
@@ -193,28 +96,310 @@ INLINE void norm_backward(const void *x, const void *dy, void *dx, long rows, lo
         }                                                                                                            \
     }
 
+/* --- batch norm, with ReLU where asked for --------------------------------------------------------------------- */
+
+/* Rows that are looked at together, all of their channels: few enough for the nearest cache, so that memory is read once
+ * and in order, whatever the number of channels. Sums over them are kept in single precision. */
+static long stretch(long channels) {
+    long rows = 8192 / channels;
+    return rows < 16 ? 16 : rows > 256 ? 256 : rows;
+}
+
+INLINE void moments(const void *x, long start, long end, long channels, long first, double *sum, double *squares, int half,
+                    int count) {
+    lanes pivot = load(x, first, half, count); /* differences from any sample keep their digits */
+    lanes s0 = {0}, s1 = {0}, s2 = {0}, s3 = {0}, q0 = {0}, q1 = {0}, q2 = {0}, q3 = {0};
+    long row = start;
+    for (; row + 4 <= end; row += 4) {
+        lanes a = load(x, row * channels + first, half, count) - pivot;
+        lanes b = load(x, (row + 1) * channels + first, half, count) - pivot;
+        lanes c = load(x, (row + 2) * channels + first, half, count) - pivot;
+        lanes d = load(x, (row + 3) * channels + first, half, count) - pivot;
+        s0 += a, s1 += b, s2 += c, s3 += d;
+        q0 += a * a, q1 += b * b, q2 += c * c, q3 += d * d;
+    }
+    for (; row < end; row++) {
+        lanes a = load(x, row * channels + first, half, count) - pivot;
+        s0 += a, q0 += a * a;
+    }
+    add(sum + first, (s0 + s1) + (s2 + s3), count);
+    add(squares + first, (q0 + q1) + (q2 + q3), count);
+}
+
+INLINE void mean_and_variance(const void *x, long rows, long first, const double *sum, const double *squares, float *mean,
+                              float *variance, int half, int count) {
+    lanes pivot = load(x, first, half, count);
+    for (int i = 0; i < count; i++) {
+        double average = sum[first + i] / rows, spread = squares[first + i] / rows - average * average;
+        mean[first + i] = (float)(pivot[i] + average);
+        variance[first + i] = spread > 0 ? (float)spread : (spread == spread ? 0.0f : NAN);
+    }
+}
+
+/* What takes x to its output: both passes have to agree to the last bit on where ReLU cuts. */
+static void scale_and_shift(const float *weight, const float *bias, float eps, const float *mean, const float *variance,
+                            long channels, float *scale, float *shift) {
+    for (long i = 0; i < channels; i++) {
+        scale[i] = (weight ? weight[i] : 1.0f) / sqrtf(variance[i] + eps);
+        shift[i] = (bias ? bias[i] : 0.0f) - mean[i] * scale[i];
+    }
+}
+
+INLINE void norm(const void *x, void *y, long at, long first, const float *scale, const float *shift, int relu, int half,
+                 int count) {
+    lanes value = load(x, at + first, half, count) * load(scale, first, 0, count) + load(shift, first, 0, count);
+    if (relu) value = (lanes)((masks)value & ~(value <= 0));
+    store(y, at + first, value, half, count);
+}
+
+INLINE lanes slope_after(const void *x, const void *dy, long at, long first, const float *scale, const float *shift,
+                         int relu, int half, int count) {
+    lanes gradient = load(dy, at + first, half, count);
+    if (!relu) return gradient;
+    return positive(gradient, load(x, at + first, half, count) * load(scale, first, 0, count) + load(shift, first, 0, count));
+}
+
+INLINE void products(const void *x, const void *dy, long start, long end, long channels, long first, const float *scale,
+                     const float *shift, const float *mean, double *sum, double *product, int relu, int half, int count) {
+    lanes centre = load(mean, first, 0, count), s0 = {0}, s1 = {0}, p0 = {0}, p1 = {0};
+    long row = start;
+    for (; row + 2 <= end; row += 2) {
+        lanes a = slope_after(x, dy, row * channels, first, scale, shift, relu, half, count);
+        lanes b = slope_after(x, dy, (row + 1) * channels, first, scale, shift, relu, half, count);
+        s0 += a, s1 += b;
+        p0 += a * (load(x, row * channels + first, half, count) - centre);
+        p1 += b * (load(x, (row + 1) * channels + first, half, count) - centre);
+    }
+    for (; row < end; row++) {
+        lanes a = slope_after(x, dy, row * channels, first, scale, shift, relu, half, count);
+        s0 += a, p0 += a * (load(x, row * channels + first, half, count) - centre);
+    }
+    add(sum + first, s0 + s1, count);
+    add(product + first, p0 + p1, count);
+}
+
+INLINE void norm_slope(const void *x, const void *dy, void *dx, long at, long first, const float *scale, const float *shift,
+                       const float *mean, const float *steepness, const float *offset, int relu, int half, int count) {
+    lanes a = load(x, at + first, half, count) - load(mean, first, 0, count);
+    lanes da = slope_after(x, dy, at, first, scale, shift, relu, half, count);
+    lanes value = da - load(offset, first, 0, count) - a * load(steepness, first, 0, count);
+    store(dx, at + first, load(scale, first, 0, count) * value, half, count);
+}
+
 void norm_relu(const void *x, void *y, long rows, long channels, const float *weight, const float *bias, float eps, float *mean,
                float *variance, int relu, int half) {
-#define FORWARD(HALF, COUNT)                                                                                          \
+    double sum[channels], squares[channels];
+    float scale[channels], shift[channels];
+    memset(sum, 0, sizeof sum), memset(squares, 0, sizeof squares);
+    for (long start = 0, step = stretch(channels); start < rows; start += step) {
+        long end = start + step < rows ? start + step : rows;
+#define MOMENTS(HALF, COUNT) moments(x, start, end, channels, first, sum, squares, HALF, COUNT)
+        EACH_BLOCK(MOMENTS)
+    }
+#define STATISTICS(HALF, COUNT) mean_and_variance(x, rows, first, sum, squares, mean, variance, HALF, COUNT)
+    EACH_BLOCK(STATISTICS)
+    scale_and_shift(weight, bias, eps, mean, variance, channels, scale, shift);
+#define NORM(HALF, COUNT)                                                                                             \
     do {                                                                                                             \
-        statistics(x, rows, channels, first, mean, variance, HALF, COUNT);                                           \
-        if (relu) norm(x, y, rows, channels, weight, bias, eps, mean, variance, 1, first, HALF, COUNT);              \
-        else norm(x, y, rows, channels, weight, bias, eps, mean, variance, 0, first, HALF, COUNT);                   \
+        if (relu) norm(x, y, row * channels, first, scale, shift, 1, HALF, COUNT);                                   \
+        else norm(x, y, row * channels, first, scale, shift, 0, HALF, COUNT);                                        \
     } while (0)
-    EACH_BLOCK(FORWARD)
+    for (long row = 0; row < rows; row++) EACH_BLOCK(NORM)
 }
 
 void norm_relu_backward(const void *x, const void *dy, void *dx, long rows, long channels, const float *weight,
                         const float *bias, float eps, const float *mean, const float *variance, float *dweight,
                         float *dbias, int relu, int half) {
-#define BACKWARD(HALF, COUNT)                                                                                         \
+    double sum[channels], product[channels];
+    float scale[channels], shift[channels], steepness[channels], offset[channels];
+    memset(sum, 0, sizeof sum), memset(product, 0, sizeof product);
+    scale_and_shift(weight, bias, eps, mean, variance, channels, scale, shift);
+    for (long start = 0, step = stretch(channels); start < rows; start += step) {
+        long end = start + step < rows ? start + step : rows;
+#define PRODUCTS(HALF, COUNT)                                                                                         \
     do {                                                                                                             \
-        if (relu) norm_backward(x, dy, dx, rows, channels, weight, bias, eps, mean, variance, dweight, dbias, 1,     \
-                                first, HALF, COUNT);                                                                 \
-        else norm_backward(x, dy, dx, rows, channels, weight, bias, eps, mean, variance, dweight, dbias, 0, first,   \
-                           HALF, COUNT);                                                                             \
+        if (relu) products(x, dy, start, end, channels, first, scale, shift, mean, sum, product, 1, HALF, COUNT);    \
+        else products(x, dy, start, end, channels, first, scale, shift, mean, sum, product, 0, HALF, COUNT);         \
     } while (0)
-    EACH_BLOCK(BACKWARD)
+        EACH_BLOCK(PRODUCTS)
+    }
+    for (long i = 0; i < channels; i++) {
+        double inverse = 1.0f / sqrtf(variance[i] + eps);
+        dbias[i] = (float)sum[i];
+        dweight[i] = (float)(product[i] * inverse);
+        steepness[i] = (float)(product[i] * inverse * inverse / rows);
+        offset[i] = (float)(sum[i] / rows);
+    }
+#define SLOPE(HALF, COUNT)                                                                                            \
+    do {                                                                                                             \
+        if (relu) norm_slope(x, dy, dx, row * channels, first, scale, shift, mean, steepness, offset, 1, HALF, COUNT); \
+        else norm_slope(x, dy, dx, row * channels, first, scale, shift, mean, steepness, offset, 0, HALF, COUNT);    \
+    } while (0)
+    for (long row = 0; row < rows; row++) EACH_BLOCK(SLOPE)
+}
+
+/* --- pooling ----------------------------------------------------------------------------------------------------- */
+
+/* Of a window that begins at `from`, which may lie before the image: its places inside, from the first to before the last. */
+typedef struct {
+    int first, last;
+} span;
+
+INLINE span inside(long from, int kernel, long length) {
+    span found = {from < 0 ? (int)-from : 0, from + kernel > length ? (int)(length - from) : kernel};
+    return found;
+}
+
+typedef uint8_t bytes __attribute__((vector_size(LANES)));
+
+INLINE masks load_places(const uint8_t *at, int count) {
+    bytes low = {0};
+    memcpy(&low, at, count);
+    return __builtin_convertvector(low, masks);
+}
+
+INLINE void store_places(uint8_t *at, masks value, int count) {
+    bytes low = __builtin_convertvector(value, bytes);
+    memcpy(at, &low, count);
+}
+
+INLINE lanes either(masks which, lanes yes, lanes no) { return (lanes)(((masks)yes & which) | ((masks)no & ~which)); }
+
+/* Each row of windows is first taken together along the columns of the image, into `column` (and where the largest number
+ * was found, into `height_of`), then along the row: numbers are converted once for each row of the window.
+ * The mean of what a window holds of the image; or its largest number, the first of equal ones as in the library, and in
+ * `places` where in the window that is. */
+INLINE void pool_block(const void *x, void *y, uint8_t *places, long images, long height, long width, long channels,
+                       long out_height, long out_width, int kernel, int stride, int padding, lanes *column, masks *height_of,
+                       long first, int max, int half, int count) {
+    for (long image = 0; image < images; image++)
+        for (long h = 0; h < out_height; h++) {
+            long top = h * stride - padding;
+            span rows = inside(top, kernel, height);
+            for (long w = 0; w < width; w++) {
+                long at = ((image * height + top + rows.first) * width + w) * channels + first;
+                lanes best = load(x, at, half, count);
+                masks place = (masks){0} + rows.first;
+                for (int k = rows.first + 1; k < rows.last; k++) {
+                    lanes value = load(x, at += width * channels, half, count);
+                    if (max) {
+                        masks wins = (value > best) | (value != value);
+                        best = either(wins, value, best), place = (k & wins) | (place & ~wins);
+                    } else {
+                        best += value;
+                    }
+                }
+                column[w] = best;
+                if (max) height_of[w] = place;
+            }
+            for (long w = 0; w < out_width; w++) {
+                long left = w * stride - padding, at = ((image * out_height + h) * out_width + w) * channels + first;
+                span columns = inside(left, kernel, width);
+                lanes best = column[left + columns.first];
+                masks row = max ? height_of[left + columns.first] : (masks){0}, l_of = (masks){0} + columns.first;
+                for (int l = columns.first + 1; l < columns.last; l++) {
+                    lanes value = column[left + l];
+                    if (max) {
+                        masks wins = (value > best) | (value != value) | ((value == best) & (height_of[left + l] < row));
+                        best = either(wins, value, best);
+                        row = (height_of[left + l] & wins) | (row & ~wins), l_of = (l & wins) | (l_of & ~wins);
+                    } else {
+                        best += value;
+                    }
+                }
+                if (max) store_places(places + at, row * kernel + l_of, count);
+                else best *= 1.0f / ((rows.last - rows.first) * (columns.last - columns.first));
+                store(y, at, best, half, count);
+            }
+        }
+}
+
+/* The slopes of the rows of an image are gathered in `sums`, a ring of as many rows as the window has: each slope is
+ * converted once. `sums` holds
+ * kernel * (width + 2 * padding) lanes. */
+INLINE void pool_backward_block(const void *dy, const uint8_t *places, void *dx, long images, long height, long width,
+                                long channels, long out_height, long out_width, int kernel, int stride, int padding,
+                                lanes *sums, long first, int max, int half, int count) {
+    long wide = width + 2 * padding;
+    for (long image = 0; image < images; image++) {
+        for (long i = 0; i < kernel * wide; i++) sums[i] = (lanes){0};
+        for (long h = 0, done = 0; done < height; h++) {
+            long top = h * stride - padding;
+            if (h < out_height) {
+                span rows = inside(top, kernel, height);
+                for (long w = 0; w < out_width; w++) {
+                    long at = ((image * out_height + h) * out_width + w) * channels + first;
+                    span columns = inside(w * stride - padding, kernel, width);
+                    lanes slope = load(dy, at, half, count);
+                    masks place = max ? load_places(places + at, count) : (masks){0};
+                    if (!max) slope *= 1.0f / ((rows.last - rows.first) * (columns.last - columns.first));
+                    for (int k = 0; k < kernel; k++) {
+                        lanes *to = sums + (top + padding + k) % kernel * wide + w * stride;
+                        for (int l = 0; l < kernel; l++)
+                            to[l] += max ? (lanes)((masks)slope & (place == k * kernel + l)) : slope;
+                    }
+                }
+            }
+            /* Rows that no later window holds are complete; those of the padding are dropped. */
+            long next = h + 1 < out_height ? top + stride : height;
+            for (long row = top; row < next; row++) {
+                lanes *from = sums + (row + padding) % kernel * wide;
+                if (row >= 0 && row < height) {
+                    for (long w = 0; w < width; w++)
+                        store(dx, ((image * height + row) * width + w) * channels + first, from[w + padding], half, count);
+                    done = row + 1;
+                }
+                for (long w = 0; w < wide; w++) from[w] = (lanes){0};
+            }
+        }
+    }
+}
+
+/* The usual windows as constants, so that their loops are unrolled and need no divisions. */
+#define EACH_WINDOW(CALL)                                                                                             \
+    switch (kernel * 4 + stride) {                                                                                   \
+        case 3 * 4 + 1: CALL(3, 1); break;                                                                           \
+        case 3 * 4 + 2: CALL(3, 2); break;                                                                           \
+        case 2 * 4 + 2: CALL(2, 2); break;                                                                           \
+        default: CALL(kernel, stride);                                                                               \
+    }
+
+/* scratch holds 2 * width * 16 floats, on a 64-byte boundary. */
+void pool(const void *x, void *y, uint8_t *places, long images, long height, long width, long channels, long out_height,
+          long out_width, int kernel, int stride, int padding, int max, void *scratch, int half) {
+    lanes *column = scratch;
+    masks *height_of = (masks *)scratch + width;
+#define POOL(HALF, COUNT)                                                                                             \
+    do {                                                                                                             \
+        if (max) pool_block(x, y, places, images, height, width, channels, out_height, out_width, k_, s_, padding,   \
+                            column, height_of, first, 1, HALF, COUNT);                                               \
+        else pool_block(x, y, places, images, height, width, channels, out_height, out_width, k_, s_, padding,       \
+                        column, height_of, first, 0, HALF, COUNT);                                                   \
+    } while (0)
+#define FORWARD(KERNEL, STRIDE)                                                                                       \
+    do {                                                                                                             \
+        const int k_ = KERNEL, s_ = STRIDE;                                                                          \
+        EACH_BLOCK(POOL)                                                                                             \
+    } while (0)
+    EACH_WINDOW(FORWARD)
+}
+
+/* scratch holds kernel * (width + 2 * padding) * 16 floats, on a 64-byte boundary. */
+void pool_backward(const void *dy, const uint8_t *places, void *dx, long images, long height, long width, long channels,
+                   long out_height, long out_width, int kernel, int stride, int padding, int max, void *scratch, int half) {
+#define POOL_BACKWARD(HALF, COUNT)                                                                                    \
+    do {                                                                                                             \
+        if (max) pool_backward_block(dy, places, dx, images, height, width, channels, out_height, out_width, k_, s_, \
+                                     padding, scratch, first, 1, HALF, COUNT);                                       \
+        else pool_backward_block(dy, places, dx, images, height, width, channels, out_height, out_width, k_, s_,     \
+                                 padding, scratch, first, 0, HALF, COUNT);                                           \
+    } while (0)
+#define BACKWARD(KERNEL, STRIDE)                                                                                      \
+    do {                                                                                                             \
+        const int k_ = KERNEL, s_ = STRIDE;                                                                          \
+        EACH_BLOCK(POOL_BACKWARD)                                                                                    \
+    } while (0)
+    EACH_WINDOW(BACKWARD)
 }
 
 /* --- weight gradient of a depthwise convolution ---------------------------------------------------------------- */

@@ -1,4 +1,4 @@
-"""Faster kernels for CPUs where the library has none: batch norm with ReLU, a depthwise convolution's weight gradient.
+"""Faster kernels for CPUs where a library has none: batch norm with ReLU, pools, gradients of depthwise convolutions.
 
 `kernels.c` is compiled once for the processor at hand. Every function here does what torch's own operation does, which
 is its reference in the tests, and is that operation where there is no compiler, or no kernel for the tensors at hand:
@@ -32,6 +32,19 @@ SOURCE = Path(__file__).with_name("kernels.c")
 MOST_KERNEL = 7
 """Largest kernel of a depthwise convolution; as in kernels.c."""
 
+TYPES = {"p": ctypes.c_void_p, "l": ctypes.c_long, "i": ctypes.c_int, "f": ctypes.c_float}
+ARGUMENTS = {
+    "norm_relu": "ppllppfppii",
+    "norm_relu_backward": "pppllppfppppii",
+    "pool": "ppplllllliiiipi",
+    "pool_backward": "ppplllllliiiipi",
+    "depthwise_weight_gradient": "ppplllllliiiipi",
+}
+"""Types of the arguments of each function of kernels.c."""
+
+MOST_WINDOW = 15
+"""Largest window of a pooling: the place of a number in it has to fit a byte."""
+
 
 @cache
 def compiled() -> ctypes.CDLL | None:
@@ -50,7 +63,11 @@ def compiled() -> ctypes.CDLL | None:
                 command = [*compiler, *FLAGS, str(SOURCE), "-o", str(made), "-lm"]
                 subprocess.run(command, check=True, capture_output=True, timeout=300)
                 write_atomically(path, lambda file: file.write(made.read_bytes()))
-        return ctypes.CDLL(str(path))
+        kernels = ctypes.CDLL(str(path))
+        for name, arguments in ARGUMENTS.items():
+            getattr(kernels, name).argtypes = [TYPES[letter] for letter in arguments]
+            getattr(kernels, name).restype = None
+        return kernels
     except (OSError, subprocess.SubprocessError):
         return None
 
@@ -120,6 +137,25 @@ def depthwise(x: Tensor, weight: Tensor, stride: int, padding: int, dilation: in
     return y
 
 
+def pool_fits(x: Tensor, kernel: int, stride: int, padding: int) -> bool:
+    """Whether `pool` has a kernel for this tensor and these settings."""
+    return _fits(x) and 2 * padding <= kernel <= MOST_WINDOW and min(x.shape[2:]) + 2 * padding >= kernel
+
+
+def pool(x: Tensor, kernel: int, stride: int, padding: int, *, largest: bool) -> Tensor:
+    """The largest number in each window, or the mean of what it holds of the image; padding is left out of both.
+
+    Args:
+        x: [N, C, H, W], such that `pool_fits`.
+        kernel: size of the window along both axes.
+        stride: of both axes.
+        padding: of both axes, at both ends.
+        largest: whether the largest number is wanted.
+    """
+    y: Tensor = _Pool.apply(x, kernel, stride, padding, largest)  # type: ignore[no-untyped-call]
+    return y
+
+
 def _fits(x: Tensor) -> bool:
     return (
         x.device.type == "cpu"
@@ -136,18 +172,20 @@ def _plain(parameter: Tensor | None) -> bool:
     return parameter is None or (parameter.dtype == torch.float32 and parameter.is_contiguous())
 
 
-def _pointer(tensor: Tensor | None) -> ctypes.c_void_p:
-    return ctypes.c_void_p(None if tensor is None else tensor.data_ptr())
+def _pointer(tensor: Tensor | None) -> int | None:
+    return None if tensor is None else tensor.data_ptr()
+
+
+def _scratch(like: Tensor, lanes: int) -> Tensor:
+    """Memory for so many times 16 floats, on a boundary of 64 bytes."""
+    room = like.new_empty(lanes * 16 + 16, dtype=torch.float32)
+    return room[-room.data_ptr() % 64 // 4 :]
 
 
 def _run(name: str, *arguments: Any) -> None:
     kernels = compiled()
     assert kernels is not None, "_fits was not asked"
     getattr(kernels, name)(*arguments)
-
-
-def _long(*numbers: int) -> list[ctypes.c_long]:
-    return [ctypes.c_long(number) for number in numbers]
 
 
 class _NormRelu(torch.autograd.Function):
@@ -160,8 +198,8 @@ class _NormRelu(torch.autograd.Function):
         mean, variance = x.new_empty(2, channels, dtype=torch.float32)
         _run(
             "norm_relu",
-            _pointer(x), _pointer(y), *_long(x.numel() // channels, channels), _pointer(weight), _pointer(bias),
-            ctypes.c_float(eps), _pointer(mean), _pointer(variance), int(relu), int(x.dtype == torch.bfloat16),
+            _pointer(x), _pointer(y), x.numel() // channels, channels, _pointer(weight), _pointer(bias),
+            eps, _pointer(mean), _pointer(variance), int(relu), int(x.dtype == torch.bfloat16),
         )  # fmt: skip
         ctx.save_for_backward(x, weight, bias, mean, variance)
         ctx.eps, ctx.relu = eps, relu
@@ -180,11 +218,39 @@ class _NormRelu(torch.autograd.Function):
         dweight, dbias = x.new_empty(2, channels, dtype=torch.float32)
         _run(
             "norm_relu_backward",
-            _pointer(x), _pointer(dy), _pointer(dx), *_long(x.numel() // channels, channels), _pointer(weight),
-            _pointer(bias), ctypes.c_float(ctx.eps), _pointer(mean), _pointer(variance), _pointer(dweight),
+            _pointer(x), _pointer(dy), _pointer(dx), x.numel() // channels, channels, _pointer(weight),
+            _pointer(bias), ctx.eps, _pointer(mean), _pointer(variance), _pointer(dweight),
             _pointer(dbias), int(ctx.relu), int(x.dtype == torch.bfloat16),
         )  # fmt: skip
         return dx, None if weight is None else dweight, None if bias is None else dbias, None, None
+
+
+class _Pool(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, kernel: int, stride: int, padding: int, largest: bool) -> Tensor:
+        images, channels, height, width = x.shape
+        out = [(length + 2 * padding - kernel) // stride + 1 for length in (height, width)]
+        y = x.new_empty(images, *out, channels).permute(0, 3, 1, 2)
+        places = x.new_empty(y.numel() if largest else 0, dtype=torch.uint8)
+        ctx.save_for_backward(places)
+        ctx.shape = x.shape
+        ctx.settings = (images, height, width, channels, *out, kernel, stride, padding, int(largest))
+        scratch = _scratch(x, 2 * width)
+        half = int(x.dtype == torch.bfloat16)
+        _run("pool", _pointer(x), _pointer(y), _pointer(places), *ctx.settings, _pointer(scratch), half)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor) -> Any:
+        (places,) = ctx.saved_tensors
+        dy = dy.contiguous(memory_format=torch.channels_last)
+        images, channels, height, width = ctx.shape
+        dx = dy.new_empty(images, height, width, channels).permute(0, 3, 1, 2)
+        kernel, _, padding, _ = ctx.settings[-4:]
+        scratch = _scratch(dy, kernel * (width + 2 * padding))
+        half = int(dy.dtype == torch.bfloat16)
+        _run("pool_backward", _pointer(dy), _pointer(places), _pointer(dx), *ctx.settings, _pointer(scratch), half)
+        return dx, None, None, None, None
 
 
 class _Depthwise(torch.autograd.Function):
@@ -222,11 +288,10 @@ def _weight_gradient(x: Tensor, weight: Tensor, dy: Tensor, stride: int, padding
     images, channels, height, width = x.shape
     size, (out_height, out_width) = weight.shape[-1], dy.shape[2:]
     found = x.new_empty(size, size, channels, dtype=torch.float32)
-    scratch = x.new_empty((width + 2 * padding + out_height * out_width + 4) * 16, dtype=torch.float32)
-    start = -scratch.data_ptr() % 64 // 4
+    scratch = _scratch(x, width + 2 * padding + out_height * out_width)
     _run(
         "depthwise_weight_gradient",
-        _pointer(x), _pointer(dy), _pointer(found), *_long(images, height, width, channels, out_height, out_width),
-        size, stride, padding, dilation, _pointer(scratch[start:]), int(x.dtype == torch.bfloat16),
+        _pointer(x), _pointer(dy), _pointer(found), images, height, width, channels, out_height, out_width,
+        size, stride, padding, dilation, _pointer(scratch), int(x.dtype == torch.bfloat16),
     )  # fmt: skip
     return found.permute(2, 0, 1).unsqueeze(1).to(weight.dtype)

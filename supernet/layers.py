@@ -154,8 +154,7 @@ class Choose(nn.Module):
                 numbers[place] += 1
         shape = self._output_shape(live, inputs[0], ran)
         if total is None:
-            like = inputs[0] if ran is None else ran[1]
-            total = like.new_zeros((len(inputs[0]), *shape))
+            total = _zeros(inputs[0] if ran is None else ran[1], (len(inputs[0]), *shape))
         for output, places in partial:
             where = torch.tensor(places, device=output.device)
             part = _by_ghost(output, len(places)).to(total.dtype)
@@ -389,6 +388,13 @@ class GhostBatchNorm(nn.Module):
             y = F.batch_norm(side_by_side, None, None, weight, bias, training=True, eps=self.eps)
             return y.reshape(per_ghost, ghosts, channels, *rest).transpose(0, 1).reshape(x.shape)
         return F.batch_norm(x, None, None, weight, bias, training=True, eps=self.eps)
+
+
+def _zeros(like: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Zeros in the layout of `like`: in another one they would bring all that they are joined with into it."""
+    if like.ndim == 4 == len(shape) and like.is_contiguous(memory_format=torch.channels_last):
+        return like.new_empty(shape).to(memory_format=torch.channels_last).zero_()
+    return like.new_zeros(shape)
 
 
 def _by_ghost(x: Tensor, ghosts: int) -> Tensor:

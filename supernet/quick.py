@@ -7,11 +7,13 @@ Batch norm followed by ReLU becomes one pass over the tensor, a depthwise convol
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from supernet import kernels
 from supernet.layers import Elastic, GhostBatchNorm
@@ -19,29 +21,41 @@ from supernet.model import view_of
 from supernet.tune import Tuning, kind_of
 
 
-class QuickNorm(nn.BatchNorm2d):
-    """Batch norm of a stand-alone network, with the ReLU that follows it where `relu` is set."""
+class QuickNorm(_BatchNorm):
+    """Batch norm of a stand-alone network in training, with the ReLU that follows it where `relu` is set.
+
+    What its running statistics are to take in is put into `seen`, so that passes side by side do not meet there.
+    """
 
     relu: bool
+    compiled: bool
+    seen: list[Seen]
 
     def forward(self, x: Tensor) -> Tensor:
-        found = None
-        momentum = self.momentum
-        if self.training and momentum is not None:
-            found = kernels.norm_relu_statistics(x, self.weight, self.bias, self.eps, relu=self.relu)
-        if found is None or momentum is None:
-            y = super().forward(x)
+        if not self.training:
+            mean, variance = self.running_mean, self.running_var
+            y = F.batch_norm(x, mean, variance, self.weight, self.bias, mean is None, 0.0, self.eps)
             return F.relu(y) if self.relu else y
-        y, mean, variance = found
-        if self.track_running_stats:
-            assert self.running_mean is not None and self.running_var is not None
-            assert self.num_batches_tracked is not None
+        found = None
+        if self.compiled:
+            found = kernels.norm_relu_statistics(x, self.weight, self.bias, self.eps, relu=self.relu)
+        if found is None:
+            mean, variance = (
+                None if kept is None else torch.zeros_like(kept) for kept in (self.running_mean, self.running_var)
+            )
+            y = F.batch_norm(x, mean, variance, self.weight, self.bias, True, 1.0, self.eps)  # 1: those of this batch
+            y = F.relu(y) if self.relu else y
+        else:
+            y, mean, variance = found
             number = x.numel() // x.shape[1]
-            with torch.no_grad():
-                self.num_batches_tracked += 1
-                self.running_mean.lerp_(mean, momentum)
-                self.running_var.lerp_(variance * (number / max(1, number - 1)), momentum)
+            variance = variance * (number / max(1, number - 1))
+        if mean is not None and variance is not None and self.running_mean is not None:
+            self.seen.append((self, mean, variance))
         return y
+
+
+Seen = tuple[_BatchNorm, Tensor, Tensor]
+"""A batch norm, and mean and variance of a batch that it has seen."""
 
 
 class QuickGhostNorm(GhostBatchNorm):
@@ -79,11 +93,47 @@ class QuickConv2d(nn.Conv2d):
         return y
 
 
+class QuickAvgPool2d(nn.AvgPool2d):
+    """The mean of a window, without padding pixels."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        kernel, stride, padding = (_square(value) for value in (self.kernel_size, self.stride, self.padding))
+        counts_padding = self.count_include_pad and padding > 0
+        whole = not self.ceil_mode or all((n + 2 * padding - kernel) % max(1, stride) == 0 for n in x.shape[2:])
+        plain = not counts_padding and self.divisor_override is None and whole
+        if plain and min(kernel, stride) > 0 and kernels.pool_fits(x, kernel, stride, padding):
+            return kernels.pool(x, kernel, stride, padding, largest=False)
+        return super().forward(x)
+
+
+class QuickMaxPool2d(nn.MaxPool2d):
+    """The largest number in a window."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        kernel, stride, padding = (_square(value) for value in (self.kernel_size, self.stride, self.padding))
+        plain = not self.ceil_mode and not self.return_indices and _square(self.dilation) == 1
+        if plain and min(kernel, stride) > 0 and kernels.pool_fits(x, kernel, stride, padding):
+            return kernels.pool(x, kernel, stride, padding, largest=True)
+        y: Tensor = super().forward(x)
+        return y
+
+
+POOLS: dict[type[nn.Module], type[nn.Module]] = {nn.AvgPool2d: QuickAvgPool2d, nn.MaxPool2d: QuickMaxPool2d}
+
+
+def _square(value: Any) -> int:
+    """The length that both axes have; -1 where they differ."""
+    if isinstance(value, int):
+        return value
+    first, *rest = value
+    return int(first) if all(other == first for other in rest) else -1
+
+
 def quick(model: nn.Module, tuning: Tuning) -> nn.Module:
     """A model that computes the same with what is faster on this machine.
 
     Args:
-        model: a one-shot model or a stand-alone network; it stays as it is.
+        model: a one-shot model, or a stand-alone network that is not trained; it stays as it is.
         tuning: what is faster.
 
     Returns:
@@ -91,23 +141,56 @@ def quick(model: nn.Module, tuning: Tuning) -> nn.Module:
     """
     if not tuning.kernels and not tuning.in_full_precision:
         return model
-    return view_of(model, lambda module: _quick(module, tuning))
+    return view_of(model, lambda module: _quick(module, tuning, None))
 
 
-def _quick(module: nn.Module, tuning: Tuning) -> nn.Module:
-    if type(module) is nn.Sequential and "norm" in tuning.kernels:
-        return _fused(module)
+def quick_in_training(network: nn.Module, tuning: Tuning) -> tuple[nn.Module, Callable[[], None]]:
+    """A stand-alone network that computes the same with what is faster, and remembers what its batch norms see.
+
+    Several of these views can be run side by side, where `has_only_norms_to_remember`; their running statistics are
+    those of passes one after the other, in the order in which they are settled.
+
+    Returns:
+        A network with the same parameters and buffers; and a function that puts what was seen since it was last called
+        into the running statistics.
+    """
+    seen: list[Seen] = []
+
+    @torch.no_grad()
+    def settle() -> None:
+        for norm, mean, variance in seen:
+            assert norm.running_mean is not None and norm.running_var is not None and norm.momentum is not None
+            norm.running_mean.lerp_(mean, norm.momentum)
+            norm.running_var.lerp_(variance, norm.momentum)
+            if norm.num_batches_tracked is not None:
+                norm.num_batches_tracked += 1
+        seen.clear()
+
+    return view_of(network, lambda module: _quick(module, tuning, seen)), settle
+
+
+def has_only_norms_to_remember(network: nn.Module) -> bool:
+    """Whether nothing but batch norms, with a fixed momentum, can keep anything from one pass to the next."""
+    keeping = [module for module in network.modules() if next(module.buffers(recurse=False), None) is not None]
+    return all(type(module) in NORMS and getattr(module, "momentum", None) is not None for module in keeping)
+
+
+def _quick(module: nn.Module, tuning: Tuning, seen: list[Seen] | None) -> nn.Module:
+    if type(module) is nn.Sequential:
+        return _fused(module, tuning, seen)
     if type(module) is nn.Conv2d:
         return _become(module, QuickConv2d, tuning=tuning)
-    return _norm(module, relu=False) if "norm" in tuning.kernels else module
+    if type(module) in POOLS and "pool" in tuning.kernels:
+        return _become(module, POOLS[type(module)])
+    return _norm(module, tuning, seen, relu=False)
 
 
-def _fused(sequence: nn.Sequential) -> nn.Sequential:
+def _fused(sequence: nn.Sequential, tuning: Tuning, seen: list[Seen] | None) -> nn.Sequential:
     """A batch norm takes over the work of the ReLU after it."""
     names, modules = list(sequence._modules), list(sequence)
     for index in range(len(modules) - 1):
         if type(modules[index + 1]) is nn.ReLU and not _has_hooks(modules[index]):
-            fused = _norm(modules[index], relu=True)
+            fused = _norm(modules[index], tuning, seen, relu=True)
             if fused is not modules[index]:
                 modules[index], modules[index + 1] = fused, nn.Identity()
     here = copy.copy(sequence)
@@ -115,17 +198,21 @@ def _fused(sequence: nn.Sequential) -> nn.Sequential:
     return here
 
 
-def _norm(module: nn.Module, *, relu: bool) -> nn.Module:
+def _norm(module: nn.Module, tuning: Tuning, seen: list[Seen] | None, *, relu: bool) -> nn.Module:
+    compiled = "norm" in tuning.kernels
     if type(module) is Elastic:
-        inner = _norm(module.of, relu=relu)
+        inner = _norm(module.of, tuning, seen, relu=relu)
         if inner is module.of:
             return module
         here = copy.copy(module)
         here._modules = {"of": inner}
         return here
-    if type(module) is nn.BatchNorm2d:
-        return _become(module, QuickNorm, relu=relu)
-    return _become(module, QuickGhostNorm, relu=relu) if type(module) is GhostBatchNorm else module
+    if type(module) in NORMS and getattr(module, "momentum", None) is not None and seen is not None:
+        return _become(module, QuickNorm, relu=relu, compiled=compiled, seen=seen)
+    return _become(module, QuickGhostNorm, relu=relu) if type(module) is GhostBatchNorm and compiled else module
+
+
+NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
 def _become(module: nn.Module, kind: type[nn.Module], **attributes: Any) -> nn.Module:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
@@ -16,6 +17,9 @@ from supernet.tune import Tuning, self_test
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
+
+SWITCH_SECONDS = 0.0002
+"""Python's turns while pieces of work run side by side; benchmarks/one_shot_step.py is 6 % faster than with 0.005."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,10 +72,14 @@ class Runtime:
         if self.threads == 1:
             yield map
             return
+        patience = sys.getswitchinterval()
         with ThreadPoolExecutor(self.threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            # Operations are shorter than the 5 ms for which Python lets a thread wait for another one's turn to end.
+            sys.setswitchinterval(min(patience, SWITCH_SECONDS))
             try:
                 yield pool.map
             finally:
+                sys.setswitchinterval(patience)
                 pool.shutdown(cancel_futures=True)
 
     def alone(self) -> Runtime:

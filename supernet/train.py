@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
@@ -29,7 +29,7 @@ from torch.nn import functional as F
 from supernet.files import write_atomically
 from supernet.layers import Elastic
 from supernet.model import OneShot, call, parameters_within, picks_of
-from supernet.quick import quick
+from supernet.quick import has_only_norms_to_remember, quick, quick_in_training
 from supernet.randomness import draws_at_random, seeded
 from supernet.runtime import Runtime
 from supernet.trees import rows, take_rows
@@ -184,7 +184,9 @@ def fit(
         raise ValueError(f"{ghosts} ghost batches cannot be divided among {runtime.world_size} processes")
     runtime.place(model).train()
     runtime.same_weights(model)
-    runner = quick(model, runtime.tuning)
+    # Each ghost batch of a stand-alone network has a view of its own, which keeps what its batch norms see.
+    views = [] if draw_live is not None else [quick_in_training(model, runtime.tuning) for _ in range(ghosts)]
+    runners = [view for view, _ in views] or [quick(model, runtime.tuning)] * ghosts
     groups = _live_groups(model)
     sliced = _sliced_parameters(model, groups)
     parameters = [p for group in groups for p in group.parameters]
@@ -213,9 +215,9 @@ def fit(
             )
 
     random = draws_at_random(model)
-    # The running statistics of a stand-alone network need its ghost batches one after the other.
-    side_by_side = runtime if draw_live is not None else runtime.one_thread()
-    with side_by_side.workers() as run:
+    # What else a network remembers from pass to pass needs its ghost batches one after the other.
+    side_by_side = draw_live is not None or has_only_norms_to_remember(model)
+    with (runtime if side_by_side else runtime.one_thread()).workers() as run:
         for step in range(first, steps):
             if runtime.any_of(stop()):
                 save(step)
@@ -227,7 +229,9 @@ def fit(
             live = None if draw_live is None else draw_live(step)
             optimizer.zero_grad(set_to_none=True)
             chance = partial(seeded, runtime.device, seed, "network", step) if random else lambda ghost: nullcontext()
-            loss = _backward(runner, parameters, feed(step), live, criterion, config, runtime, run, chance)
+            loss = _backward(runners, parameters, feed(step), live, criterion, config, runtime, run, chance)
+            for _, settle in views:
+                settle()
             touched = [(group, share) for group in groups if (share := group.share(live)) > 0]
             for parameter in (p for group, _ in touched for p in group.parameters):
                 if parameter.grad is None:  # live, but all that its output goes to was dropped, or live elsewhere only
@@ -259,7 +263,7 @@ def fit(
 
 
 def _backward(
-    model: nn.Module,
+    runners: Sequence[nn.Module],
     parameters: list[nn.Parameter],
     batch: Batch,
     live_GP: Tensor | None,
@@ -269,7 +273,11 @@ def _backward(
     run: Callable[..., Iterable[Any]],
     chance: Callable[[int], AbstractContextManager[None]],
 ) -> Tensor:
-    """Puts the gradients of this process's ghost batches into ``.grad``; returns their part of the mean loss."""
+    """Puts the gradients of this process's ghost batches into ``.grad``; returns their part of the mean loss.
+
+    Args:
+        runners: for each ghost batch of the step the model that it goes through.
+    """
     examples, targets = batch
     size = config.ghost_size
     ghosts = rows(examples) // size
@@ -282,6 +290,7 @@ def _backward(
         here = slice(first * size, last * size)
         inputs, wanted = take_rows(examples, here), take_rows(targets, here)
         with runtime.autocast(), chance(first):
+            model = runners[first]
             outputs = call(model, inputs) if live_GP is None else model(inputs, live_GP[first:last])
             loss = criterion(outputs, wanted) * ((last - first) / ghosts)
         return loss.detach(), torch.autograd.grad(loss, parameters, allow_unused=True)

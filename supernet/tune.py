@@ -41,7 +41,7 @@ class Tuning:
     Attributes:
         precision: half where a convolution in it is right and faster.
         layout: in which convolutions are faster; torch's name of it.
-        kernels: which of "norm" and "depthwise" of `supernet.kernels` are faster than torch's.
+        kernels: which of "norm", "pool" and "depthwise" of `supernet.kernels` are faster than torch's.
         in_full_precision: kinds of convolution (see `kind_of`) that half precision makes wrong or slower.
         measured: how many times faster each was; what is wrong has 0.
     """
@@ -148,12 +148,13 @@ def measure(device: torch.device) -> Tuning:
         dtype = torch.bfloat16 if half else torch.float32
         x, scale, offset = draw(32, 32, 16, 16).to(dtype), draw(32), draw(32)
         measured["norm"] = _gain([(_norm(x, scale, offset, False), _norm(x, scale, offset, True))], device)
+        measured["pool"] = _gain([(_pool(x, largest, False), _pool(x, largest, True)) for largest in (0, 1)], device)
         pairs = []
         for size in (3, 5):
             weight = draw(32, 1, size, size).to(dtype)
             pairs.append((_depthwise(x, weight, False), _depthwise(x, weight, True)))
         measured["depthwise"] = _gain(pairs, device)
-        ours = [name for name in ("norm", "depthwise") if measured[name] > 1]
+        ours = [name for name in ("norm", "pool", "depthwise") if measured[name] > 1]
     if "depthwise" in ours:
         slow = tuple(kind for kind in slow if "depthwise" not in kind or measured[f"bf16 {kind}"] == 0)
     return Tuning(
@@ -199,6 +200,16 @@ def _norm(x: Tensor, scale: Tensor, offset: Tensor, mine: bool) -> Way:
         return kernels.norm_relu(x, scale, offset, 1e-5, relu=True)
 
     return _with_gradients(ours if mine else theirs, x, scale, offset)
+
+
+def _pool(x: Tensor, largest: int, mine: bool) -> Way:
+    def theirs(x: Tensor) -> Tensor:
+        return F.max_pool2d(x, 3, 1, 1) if largest else F.avg_pool2d(x, 3, 1, 1, count_include_pad=False)
+
+    def ours(x: Tensor) -> Tensor:
+        return kernels.pool(x, 3, 1, 1, largest=bool(largest))
+
+    return _with_gradients(ours if mine else theirs, x)
 
 
 def _depthwise(x: Tensor, weight: Tensor, mine: bool) -> Way:

@@ -429,6 +429,14 @@ def test_a_stopped_run_continues_to_the_same_result(finished_run: Path, tmp_path
 
 @pytest.mark.slow
 def test_ctrl_c_before_the_work_begins() -> None:
+    # Python drops an interrupt that meets a callback of the import system or of the garbage collector: three tries.
+    ends = []
+    while len(ends) < 3 and (not ends or ends[-1][0] == 0):
+        ends.append(_interrupted_at_once())
+    assert ends[-1] == (130, "supernet: interrupted; the same command continues\n")
+
+
+def _interrupted_at_once() -> tuple[int, str]:
     started = (
         "import signal, sys; from supernet.cli import main; "
         "signal.signal(signal.SIGINT, signal.default_int_handler); "  # a shell's background jobs ignore the signal
@@ -445,8 +453,7 @@ def test_ctrl_c_before_the_work_begins() -> None:
     time.sleep(0.2)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=300)
-    assert process.returncode == 130
-    assert err == "supernet: interrupted; the same command continues\n"
+    return process.returncode, err
 
 
 # ---- search ----

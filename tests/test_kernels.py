@@ -92,6 +92,40 @@ def test_depthwise(
     assert_near(mine, theirs, dtype)
 
 
+@given(
+    st.integers(1, 3), CHANNELS, st.tuples(st.integers(3, 12), st.integers(3, 12)), st.integers(1, 5),
+    st.integers(1, 3), st.booleans(), st.data(), TYPES, st.integers(0, 99),
+)  # fmt: skip
+@settings(max_examples=60)
+def test_pool(
+    images: int, channels: int, size: tuple[int, int], kernel: int, stride: int, largest: bool, data: st.DataObject,
+    dtype: torch.dtype, seed: int,
+) -> None:  # fmt: skip
+    least = max(0, -(-(kernel - min(size)) // 2))
+    padding = data.draw(st.integers(least, max(least, kernel // 2)))
+    # A few different numbers, so that several in a window are the largest: the first of them gets the slope.
+    x = drawn((images, channels, *size), dtype, seed, spread=2.0)
+    x = x.round() if largest else x
+    assert kernels.pool_fits(x, kernel, stride, padding)
+
+    def reference(x: Tensor) -> Tensor:
+        if largest:
+            return F.max_pool2d(x, kernel, stride, padding)
+        return F.avg_pool2d(x, kernel, stride, padding, count_include_pad=False)
+
+    mine = results(lambda x: kernels.pool(x, kernel, stride, padding, largest=largest), x)
+    assert mine[0].dtype == dtype and mine[0].is_contiguous(memory_format=torch.channels_last)
+    assert_near(mine, results(reference, x.double()), dtype)
+
+
+@pytest.mark.parametrize("largest", [False, True])
+def test_a_window_with_no_number_in_it_has_none(largest: bool) -> None:
+    x = drawn((1, 8, 5, 5), torch.float32, 0)
+    x[0, 3, 0, 0] = torch.nan
+    y = kernels.pool(x, 3, 1, 1, largest=largest)
+    assert y[0, 3, :2, :2].isnan().all() and y.isnan().sum() == 4
+
+
 @pytest.mark.parametrize("shape", [(2, 12, 4, 4), (2, 16, 4)])
 def test_what_has_no_kernel_is_left_to_torch(shape: tuple[int, ...]) -> None:
     x = torch.randn(shape)
@@ -112,6 +146,7 @@ def test_without_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
     x = drawn((2, 16, 3, 3), torch.float32, 0)
     assert kernels.norm_relu_statistics(x, None, None, 1e-5, relu=True) is None
     assert not kernels.depthwise_fits(x, torch.ones(16, 1, 3, 3), (1, 1), (1, 1), (1, 1))
+    assert not kernels.pool_fits(x, 3, 1, 1)
     torch.testing.assert_close(
         kernels.norm_relu(x, None, None, 1e-5, relu=False), F.batch_norm(x, None, None, training=True), rtol=0, atol=0
     )

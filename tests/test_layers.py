@@ -6,9 +6,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import nn
+from torch import Tensor, nn
 
 from supernet.layers import Choose, GhostBatchNorm, LivePaths, set_live_paths
+from supernet.model import build, from_network
 
 
 def live(*ghosts: set[int], name: str = "a") -> LivePaths:
@@ -97,3 +98,20 @@ def test_zeros_have_the_shape_of_the_output_and_cost_nothing() -> None:
 
 def test_a_choice_prints_what_it_is() -> None:
     assert "'a', x, y, max_picks=2" in repr(Choose("a", {"x": nn.Identity(), "y": nn.ReLU()}, max_picks=2))
+
+
+def test_what_is_joined_with_zeros_keeps_its_layout() -> None:
+    """A tensor of another layout among them would make all that follows slow."""
+
+    class Beside(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.choice = Choose("op", {"a": nn.Conv2d(8, 8, 1), "b": nn.Identity()}, max_picks=2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.cat([x, self.choice(x)], 1)
+
+    space = from_network(Beside, torch.zeros(2, 8, 4, 4))
+    x = torch.randn(4, 8, 4, 4, generator=torch.Generator().manual_seed(0)).to(memory_format=torch.channels_last)
+    y = build(space, seed=0)(x, torch.zeros(2, 2, dtype=torch.bool))
+    assert y.is_contiguous(memory_format=torch.channels_last) and not y[:, 8:].any()

@@ -8,11 +8,18 @@ from torch import Tensor, nn
 
 from supernet import Choose, build, kernels, value
 from supernet.model import OneShot, from_network
-from supernet.quick import QuickConv2d, QuickGhostNorm, QuickNorm, quick
+from supernet.quick import (
+    QuickConv2d,
+    QuickGhostNorm,
+    QuickNorm,
+    has_only_norms_to_remember,
+    quick,
+    quick_in_training,
+)
 from supernet.space import Space
 from supernet.tune import Tuning
 
-ALL = Tuning(kernels=("norm", "depthwise"))
+ALL = Tuning(kernels=("norm", "pool", "depthwise"))
 X = torch.randn(8, 3, 8, 8, generator=torch.Generator().manual_seed(0)).to(memory_format=torch.channels_last)
 
 
@@ -26,6 +33,7 @@ def network() -> nn.Module:
             "depthwise": nn.Sequential(
                 nn.Conv2d(width, width, 5, padding=2, groups=width, bias=False), nn.BatchNorm2d(width)
             ),
+            "pool": nn.Sequential(nn.MaxPool2d(3, 1, 1), nn.AvgPool2d(3, 1, 1, count_include_pad=False)),
             "conv": nn.Sequential(nn.ReLU(), nn.Conv2d(width, width, 3, padding=1), nn.BatchNorm2d(width), nn.ReLU()),
         }, max_picks=2),
         nn.BatchNorm2d(width),
@@ -59,15 +67,19 @@ def test_the_one_shot_model_computes_the_same(seed: int, ghosts: int) -> None:
         torch.testing.assert_close(b, a, rtol=1e-3, atol=1e-3 * float(a.abs().max()) + 1e-5)
 
 
-@given(st.integers(0, 99))
+@given(st.integers(0, 99), st.sampled_from([ALL, Tuning()]))
 @settings(max_examples=10)
-def test_a_stand_alone_network_computes_and_remembers_the_same(seed: int) -> None:
+def test_a_stand_alone_network_computes_and_remembers_the_same(seed: int, tuning: Tuning) -> None:
     architecture = SPACE.sample(generator=torch.Generator().manual_seed(seed))
     plain = build(SPACE, architecture, seed=seed).to(memory_format=torch.channels_last)
     other = copy.deepcopy(plain)
-    faster = quick(other, ALL)
-    for _ in range(2):
-        torch.testing.assert_close(faster(X), plain(X), rtol=1e-4, atol=1e-5)
+    before = copy.deepcopy(other.state_dict())
+    views = [quick_in_training(other, tuning) for _ in range(2)]
+    for part, (faster, _) in zip((X, 2 * X), views, strict=True):
+        torch.testing.assert_close(faster(part), plain(part), rtol=1e-4, atol=1e-5)
+    assert all(torch.equal(a, b) for a, b in zip(before.values(), other.state_dict().values(), strict=True))
+    for _, settle in views:
+        settle(), settle()  # nothing is taken in twice
     for (name, a), b in zip(plain.state_dict().items(), other.state_dict().values(), strict=True):
         torch.testing.assert_close(b, a, rtol=1e-4, atol=1e-6, msg=name)
     plain.eval(), other.eval()
@@ -85,13 +97,14 @@ def test_the_model_stays_as_it_is_and_shares_its_parameters() -> None:
     assert kinds.count(QuickGhostNorm) == 4 and kinds.count(QuickConv2d) == 3
     assert quick(model, Tuning()) is model
     standalone = build(SPACE, SPACE.sample(generator=torch.Generator().manual_seed(0)))
-    assert QuickNorm in map(type, quick(standalone, ALL).modules())
+    assert QuickNorm in map(type, quick_in_training(standalone, ALL)[0].modules())
+    assert QuickNorm not in map(type, quick(standalone, ALL).modules())
 
 
 @pytest.mark.skipif(kernels.compiled() is None, reason="no C compiler")
 def test_the_kernels_are_used(monkeypatch: pytest.MonkeyPatch) -> None:
     used = []
-    for name in ("norm_relu", "depthwise"):
+    for name in ("norm_relu", "pool", "depthwise"):
         original = getattr(kernels, name)
         monkeypatch.setattr(
             kernels,
@@ -100,9 +113,27 @@ def test_the_kernels_are_used(monkeypatch: pytest.MonkeyPatch) -> None:
         )
     model = build(SPACE, seed=0).to(memory_format=torch.channels_last)
     quick(model, ALL)(X, SPACE.live([SPACE.parse("width=16 op=depthwise+conv")]))
+    quick(model, ALL)(X, SPACE.live([SPACE.parse("width=16 op=pool")]))
     names = [name for name, _ in used]
-    assert names.count("norm_relu") == 4 and names.count("depthwise") == 1
-    assert [relu for name, relu in used if name == "norm_relu"].count(True) == 3
+    assert names.count("norm_relu") == 4 + 2 and names.count("depthwise") == 1 and names.count("pool") == 2
+    assert [relu for name, relu in used if name == "norm_relu"].count(True) == 3 + 2
+
+
+@pytest.mark.parametrize(
+    "pool",
+    [
+        nn.AvgPool2d(3, 1, 1), nn.AvgPool2d(2, ceil_mode=True), nn.AvgPool2d(2, divisor_override=3),
+        nn.AvgPool2d((3, 2)), nn.AvgPool2d(3, 2, 1, ceil_mode=True, count_include_pad=False),
+        nn.MaxPool2d(3, 2, 1, ceil_mode=True), nn.MaxPool2d(2, dilation=2), nn.MaxPool2d((2, 3), (2, 1)),
+        nn.MaxPool2d(3, 1, 1), nn.AvgPool2d(2), nn.AvgPool2d(2, 2, 1, count_include_pad=False),
+    ],
+    ids=str,
+)  # fmt: skip
+@pytest.mark.parametrize("side", [7, 8])
+def test_every_setting_of_a_pool_is_heeded(pool: nn.Module, side: int) -> None:
+    x = torch.randn(2, 8, side, side, generator=torch.Generator().manual_seed(2))
+    x = x.contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(quick(pool, ALL)(x), pool(x))
 
 
 def test_what_half_precision_makes_wrong_is_run_in_full() -> None:
@@ -116,11 +147,24 @@ def test_what_half_precision_makes_wrong_is_run_in_full() -> None:
     torch.testing.assert_close(quick(convolution, Tuning(in_full_precision=("grouped",)))(x), convolution(x))
 
 
+@pytest.mark.parametrize(
+    ("module", "safe"),
+    [
+        (nn.BatchNorm1d(8), True), (nn.BatchNorm3d(8), True), (nn.Linear(8, 8), True),
+        (nn.BatchNorm2d(8, momentum=None), False), (nn.InstanceNorm2d(8, track_running_stats=True), False),
+        (nn.BatchNorm2d(8, track_running_stats=False), True),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_who_may_run_side_by_side(module: nn.Module, safe: bool) -> None:
+    assert has_only_norms_to_remember(nn.Sequential(nn.Flatten(), module)) == safe
+
+
 def test_a_norm_with_a_hook_keeps_its_place() -> None:
     seen: list[Tensor] = []
     plain = nn.Sequential(nn.BatchNorm2d(8), nn.ReLU())
     plain[0].register_forward_hook(lambda module, inputs, output: seen.append(output))
-    quick(plain, ALL)(torch.randn(4, 8, 2, 2, generator=torch.Generator().manual_seed(0)))
+    quick_in_training(plain, ALL)[0](torch.randn(4, 8, 2, 2, generator=torch.Generator().manual_seed(0)))
     assert seen[0].min() < 0
 
 

@@ -15,6 +15,7 @@ from supernet.model import OneShot, build, from_network, parameters_within
 from supernet.paths import PathsConfig, draw
 from supernet.randomness import seeded, stream
 from supernet.runtime import Runtime, RuntimeConfig, start
+from supernet.spaces import bender
 from supernet.train import Diverged, Interrupted, TrainConfig, fit
 from tests import reference
 from tests.spaces_for_tests import nested, one_shot, tiny_bender
@@ -40,6 +41,22 @@ def feed_for(space: object, batch: int, dtype: torch.dtype = torch.float32) -> C
 def draws_for(space: object, ghosts: int, rate: float = 0.3) -> Callable[[int], Tensor]:
     config = PathsConfig(rate=rate, schedule="constant")
     return lambda step: draw(space, config, ghosts, 1.0, generator=stream(0, "paths", step))  # type: ignore[arg-type]
+
+
+def test_a_stand_alone_network_is_the_same_on_any_number_of_threads() -> None:
+    """Weights and running statistics, with ghost batches side by side or one after the other."""
+    space = bender(filters=2, cells=2, num_classes=3, input_shape=(1, 8, 8))
+    x, y = torch.randn(32, 1, 8, 8, generator=torch.Generator().manual_seed(0)), torch.arange(32) % 3
+    config = TrainConfig(steps=3, batch_size=32, ghost_size=8, lr=0.05)
+    networks = []
+    for threads in (1, 2, 3):
+        network = build(space, space.at(1234), seed=0)
+        fit(network, lambda _: (x, y), 3, config, runtime=start(RuntimeConfig(device="cpu", threads=threads)))
+        networks.append(network.state_dict())
+    for other in networks[1:]:
+        for name, tensor in networks[0].items():
+            assert torch.equal(tensor, other[name]), name
+    assert int(networks[0]["head.1.num_batches_tracked"]) == 3 * 4
 
 
 @pytest.mark.parametrize("space", [tiny_bender(), nested()], ids=lambda s: s.name)

@@ -256,14 +256,14 @@ class _FactorizedReduce(nn.Module):
 
 
 class _Zero(nn.Module):
-    """Zero times the input, as published: what comes before is live, with a gradient that is zero."""
+    """Zeros of the output's shape. What comes before gets no gradient from here, so nothing is computed for one."""
 
     def __init__(self, stride: int) -> None:
         super().__init__()
         self.stride = stride
 
     def forward(self, x: Tensor) -> Tensor:
-        return x[:, :, :: self.stride, :: self.stride] * 0
+        return torch.zeros_like(x[:, :, :: self.stride, :: self.stride])
 
 
 def _operations(width: int, stride: int, affine: bool) -> dict[str, nn.Module]:

@@ -13,6 +13,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from supernet.layers import Choose
@@ -185,10 +186,10 @@ class _Halve(nn.Module):
 
 
 class _Zero(nn.Module):
-    """Zero times the input, as in the benchmark: what comes before is live, with a gradient that is zero."""
+    """Zeros of the input's shape. What comes before gets no gradient from here, so nothing is computed for one."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return x * 0
+        return torch.zeros_like(x)
 
 
 def _operations(width: int, affine: bool) -> dict[str, nn.Module]:
