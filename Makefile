@@ -9,14 +9,14 @@ TORCH ?= torch==2.13.0
 # does not; PyTorch's installation page gives its address.
 TORCH_INDEX ?=
 
-.PHONY: demo test check environment data clean
+.PHONY: demo test check environment data postgres clean
 
 demo: environment data
 	$(BIN)/supernet run fashion-quick --out $(RUNS)/fashion-quick
 	$(BIN)/supernet analyze $(RUNS)/fashion-quick
 	$(BIN)/supernet report $(RUNS)/fashion-quick
 
-test: environment check
+test: environment postgres check
 	$(BIN)/python -m pytest -n 2
 
 check: environment
@@ -46,6 +46,14 @@ data:
 	    { apt-get install --yes --quiet dataset-fashion-mnist >/dev/null 2>&1 \
 	      || { apt-get update --quiet >/dev/null && apt-get install --yes --quiet dataset-fashion-mnist >/dev/null; }; }; } \
 	|| echo "Fashion-MNIST will be downloaded"
+
+# PostgreSQL for the test of a shared study, where it can be had; the test says so where it cannot.
+postgres:
+	@ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || command -v postgres >/dev/null 2>&1 || { \
+	    command -v apt-get >/dev/null 2>&1 && test "$$(id -u)" = 0 && \
+	    { apt-get install --yes --quiet postgresql >/dev/null 2>&1 \
+	      || { apt-get update --quiet >/dev/null && apt-get install --yes --quiet postgresql >/dev/null; }; }; } \
+	|| echo "PostgreSQL is not installed: the test of a shared study will be skipped"
 
 clean:
 	rm -rf $(VENV)

@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from supernet.analysis import agreement, population_weights, rank_correlation, score_noise, trust
+from supernet.candidates import Candidate, read_candidates, read_right
 from supernet.config import Config
 from supernet.data import Data, batches, feed
 from supernet.files import read_json, read_records, read_weights, write_atomically, write_json, write_weights
@@ -26,7 +27,6 @@ from supernet.retrain import RetrainConfig, retrain
 from supernet.runs import record_environment, require
 from supernet.runtime import Runtime
 from supernet.scoring import score
-from supernet.search import Candidate, read_candidates, read_right
 from supernet.space import Architecture
 from supernet.steps import Watch, judged_on, load_one_shot, loss_of_fit, score_file, train_one_shot
 from supernet.study import Facts, bucket_width, diagnose, differences, option_worth, strata

@@ -31,12 +31,17 @@ if TYPE_CHECKING:
     from supernet.steps import Watch
 
 STEP_NAMES = ("train", "search", "retrain")
+LIMITED = ("params", "macs", "latency", "memory")
+"""Costs that can be limited: --max-params and so on."""
 SHORT = {
     "--device": "--runtime.device",
     "--precision": "--runtime.precision",
     "--model": "--space.name",
     "--exhaustive": "--search.exhaustive=true",
     "--score": "--search.score",
+    "--strategy": "--search.strategy",
+    "--objectives": "--search.objectives",
+    **{f"--{end}-{cost}": f"--search.limits.{end}_{cost}" for cost in LIMITED for end in ("max", "min")},
 }
 OWN = "own-network"
 """The recipe of a run with `--model` where none is named."""
@@ -54,6 +59,9 @@ step by step, on a run folder (each continues where it was):
   search DIR               score candidates with its weights, choose finalists
   retrain DIR              train the finalists from scratch, then test them
   show DIR                 print the result again
+  top DIR                  print the best candidates, or the Pareto front, as far
+                           as the search has come; write them as a table
+  study DIR                send finalists and their trainings to an Optuna study
   analyze DIR              say what the ranking is worth: train networks drawn
                            evenly over the score, and compare
   analyze FILE.csv         the same for scores and accuracies of your own
@@ -85,6 +93,17 @@ ANALYZE_OPTIONS = {
     "--sweep": "dropout rates, as in 1e-6,0.01,0.3: trains a one-shot model for each, and compares how well they rank",
     "--truth": "CSV file with a column architecture and published accuracies: correlate with these, train nothing",
     "--column": "the column of these accuracies",
+}
+
+
+STORAGE_OPTIONS = {
+    "--storage": "database for the Optuna study of stand-alone trainings, which a team may share, as in "
+    "postgresql+psycopg://user@host/name; by default study.sqlite in the run folder. Not kept in the configuration",
+    "--study": "name of the study; by default that of the run folder",
+}
+CANDIDATES_OPTION = {
+    "--candidates": "numbers of candidates, as `supernet top` prints them, with commas: trains these from scratch in "
+    "place of the finalists, and leaves the test split closed",
 }
 
 
@@ -127,6 +146,8 @@ def _command(words: list[str]) -> None:
         "export": _export,
         "push": _push,
         "show": _show,
+        "top": _top,
+        "study": _study,
         "score": _score,
         "space": _space,
         "spaces": _spaces,
@@ -163,28 +184,68 @@ def _one_line(error: Exception) -> str:
 
 
 def _run(words: list[str]) -> None:
-    prepared = _prepare("run", words)
+    prepared = _prepare("run", words, STORAGE_OPTIONS)
     if prepared is None:
         return
-    folder, as_json, _ = prepared
+    folder, as_json, own = prepared
     for step in STEP_NAMES:
-        _do(step, folder)
+        _do(step, folder, own)
     _print_result(folder, as_json)
 
 
 def _step(step: str, words: list[str]) -> None:
-    prepared = _prepare(step, words)
+    more = {**STORAGE_OPTIONS, **CANDIDATES_OPTION} if step == "retrain" else {}
+    prepared = _prepare(step, words, more)
     if prepared is None:
         return
-    folder, as_json, _ = prepared
-    did = _do(step, folder)
+    folder, as_json, own = prepared
+    if own.get("--candidates") is not None:
+        _retrain_candidates(folder, own, as_json)
+        return
+    did = _do(step, folder, own)
     if step == "retrain":
         _print_result(folder, as_json)
     elif as_json and not _is_helper():
         print(json.dumps({"step": step, "folder": str(folder), "did_something": did}))
 
 
-def _do(step: str, folder: Path) -> bool:
+def _retrain_candidates(folder: Path, own: Mapping[str, str | None], as_json: bool) -> None:
+    text = own["--candidates"] or ""
+    if not re.fullmatch(r"\d+(,\d+)*", text.strip()):
+        raise ValueError(f"--candidates: expected numbers as `supernet top` prints them, as in 3,17; got {text!r}")
+    numbers = list(dict.fromkeys(map(int, text.split(","))))
+    from supernet.describe import print_trained
+    from supernet.runs import open_run
+    from supernet.runtime import start
+    from supernet.steps import retrain_candidates
+
+    with _watch("retrain") as watch:
+        runtime = start(open_run(folder).runtime)
+        if runtime.rank > 0:
+            return
+        found = retrain_candidates(folder, numbers, runtime.alone(), _with_storage(watch, own))
+    print(json.dumps(found)) if as_json else print_trained(found)
+
+
+def _study(words: list[str]) -> None:
+    parser = _parser(
+        "study DIR [--storage ADDRESS] [--study NAME] [--json]",
+        "Sends finalists and stand-alone trainings of a run to an Optuna study; what is there already is left as it "
+        "is. `optuna-dashboard ADDRESS` shows it.",
+    )
+    parser.add_argument("dir", help="run folder")
+    for option, text in STORAGE_OPTIONS.items():
+        parser.add_argument(option, help=text)
+    parser.add_argument("--json", action="store_true", help="print as JSON what was sent")
+    given = _parse(parser, words)
+    from supernet.steps import send_study
+
+    found = send_study(Path(given["dir"]), given["storage"], given["study"])
+    text = f"{found['sent']} trials sent; study {found['study']!r} at {found['storage']} has {found['trials']}"
+    print(json.dumps(found) if given["json"] else text)
+
+
+def _do(step: str, folder: Path, own: Mapping[str, str | None]) -> bool:
     from supernet.runs import is_done
 
     did = False
@@ -192,10 +253,14 @@ def _do(step: str, folder: Path) -> bool:
         from supernet.steps import run_step
 
         with _watch(step) as watch:
-            did = run_step(step, folder, watch)
+            did = run_step(step, folder, _with_storage(watch, own))
     if not _is_helper():
         print(f"{step}: {'done' if did else 'was done already, nothing to do'} ({folder})", file=sys.stderr)
     return did
+
+
+def _with_storage(watch: Watch, own: Mapping[str, str | None]) -> Watch:
+    return replace(watch, storage=own.get("--storage"), study=own.get("--study"))
 
 
 def _is_helper() -> bool:
@@ -316,6 +381,41 @@ def _show(words: list[str]) -> None:
     parser.add_argument("--json", action="store_true", help="print it as JSON")
     given = _parse(parser, words)
     _print_result(Path(given["dir"]), given["json"])
+
+
+def _top(words: list[str]) -> None:
+    parser = _parser(
+        "top DIR [-k NUMBER] [--max-params 1M ...] [--bands N] [--objectives accuracy,params] [--out FILE] [--json]",
+        "Prints the best candidates of a search, also while it runs: the best scores, or with --objectives the Pareto "
+        "front. Each has a number, with which `supernet retrain DIR --candidates NUMBER` trains it from scratch.",
+    )
+    parser.add_argument("dir", help="run folder")
+    parser.add_argument("-k", type=int, default=20, help="how many (of each band; of a front all are printed)")
+    parser.add_argument(
+        "--bands", type=int, default=1, help="bands of size, since one-shot models favour large networks"
+    )
+    parser.add_argument(
+        "--objectives", help="the Pareto front of these, with commas: accuracy,params,macs,latency,memory"
+    )
+    parser.add_argument("--out", help="CSV or parquet file for all candidates within the limits, not just the best")
+    parser.add_argument("--json", action="store_true", help="print as JSON")
+    for cost in LIMITED:
+        for end, text in (("max", "at the most"), ("min", "at the least")):
+            parser.add_argument(f"--{end}-{cost}", help=f"only candidates with this {cost} {text}")
+    given = _parse(parser, words)
+    for name in ("k", "bands"):
+        if given[name] < 1:
+            raise ValueError(f"{name}: expected at least 1, got {given[name]}")
+    from supernet.describe import print_candidates
+    from supernet.limits import LimitsConfig
+    from supernet.steps import top_candidates
+
+    limits = LimitsConfig(**{f"{end}_{cost}": given[f"{end}_{cost}"] for cost in LIMITED for end in ("max", "min")})
+    objectives = given["objectives"]
+    found = top_candidates(
+        Path(given["dir"]), given["k"], limits, given["bands"], objectives, given["out"] and Path(given["out"])
+    )
+    print(json.dumps(found)) if given["json"] else print_candidates(found)
 
 
 def _score(words: list[str]) -> None:
@@ -516,6 +616,11 @@ def _prepare(
         "--exhaustive", action="store_true", help="score all on all: short for --search.exhaustive true"
     )
     parser.add_argument("--score", help="short for --search.score: 'metric', or 'kl', which needs no labels")
+    parser.add_argument("--strategy", help="short for --search.strategy: who is scored next")
+    parser.add_argument("--objectives", help="short for --search.objectives: accuracy,params,latency gives the front")
+    for cost in LIMITED:
+        for end, text in (("max", "at the most"), ("min", "at the least")):
+            parser.add_argument(f"--{end}-{cost}", help=f"short for --search.limits.{end}_{cost}: {cost} {text}")
     parser.add_argument(
         "--model", help="short for --space.name: FILE.py:FUNCTION that returns your network with choices"
     )
@@ -551,13 +656,17 @@ def _prepare(
     if base is not None:
         if base.parent == folder:
             open_run(folder)
-        read_settings(base)
+        known = read_settings(base).get("search", {})
         given = _parse(parser, ["--config", str(base), *words], hints)
+        asked = absolute(given["search"]["strategy"])
+        if known.get("strategy", asked) != asked and not any("strategy_settings" in word for word in words):
+            given["search"]["strategy_settings"] = {}  # those there were are another strategy's
     config = from_dict({name: value for name, value in given.items() if name in {f.name for f in fields(Config)}})
     config = replace(
         config,
         space=replace(config.space, name=absolute(config.space.name)),
         data=replace(config.data, name=absolute(config.data.name)),
+        search=replace(config.search, strategy=absolute(config.search.strategy)),
         task=replace(config.task, loss=absolute(config.task.loss), metric=absolute(config.task.metric)),
     )
     check_config(config)
@@ -666,6 +775,7 @@ def _bar(step: str) -> Iterator[Callable[..., None]]:
             "loss": "loss {:.3f}",
             "examples": "on {:.0f} examples",
             "best": "best {:.4f}",
+            "entropy": "entropy {:.2f}",
             "images_per_second": "{:.0f} images/s",
         }
         return " ".join(form.format(figures[key]) for key, form in shown.items() if key in figures)

@@ -16,6 +16,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 import yaml
 from torch import Tensor
 
+from supernet import strategies
 from supernet.data import DataConfig
 from supernet.files import file_of, is_function, load_function, users_code
 from supernet.model import from_network
@@ -152,6 +153,10 @@ def check_config(config: Config) -> None:
     """
     check_data(config.data)
     loss_of(config.task), metric_of(config.task)
+    try:
+        strategies.check(config.search.strategy, config.search.strategy_settings)
+    except ValueError as error:
+        raise ConfigError(f"search.{error}") from None
     for part, train in (
         ("train", config.train),
         ("retrain.train", config.retrain.train),
@@ -228,11 +233,11 @@ def check_value(name: str, value: Any, hint: Any) -> Any:
     elif NoneType in get_args(hint):
         if value is None:
             return None
-        inner = next(h for h in get_args(hint) if h is not NoneType)
-        try:
-            return check_value(name, value, inner)
-        except ConfigError:
-            pass
+        for inner in get_args(hint):
+            try:
+                return check_value(name, value, inner)
+            except ConfigError:
+                pass
     elif not isinstance(hint, type) or (isinstance(value, hint) and not (isinstance(value, bool) and hint is int)):
         return value
     raise ConfigError(f"{name}: expected {_describe(hint)}, got {value!r}")
@@ -240,7 +245,7 @@ def check_value(name: str, value: Any, hint: Any) -> Any:
 
 def _describe(hint: Any) -> str:
     if NoneType in get_args(hint):
-        return f"{_describe(next(h for h in get_args(hint) if h is not NoneType))} or null"
+        return " or ".join([*(_describe(h) for h in get_args(hint) if h is not NoneType), "null"])
     if get_origin(hint) is Literal:
         return f"one of {', '.join(map(str, get_args(hint)))}"
     if get_origin(hint) is tuple:

@@ -9,9 +9,9 @@ from __future__ import annotations
 import itertools
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -58,13 +58,17 @@ class Part:
     Attributes:
         clauses: numbers of the clauses that have to hold for the part to take part.
         choices: names of the choices of shape that its cost depends on.
-        table: params, weights and macs for each combination of what is picked of them, int64 [combinations, 3]; the
-            last choice varies fastest.
+        table: the costs for each combination of what is picked of them, int64 [combinations, columns]; the last choice
+            varies fastest.
     """
 
     clauses: tuple[int, ...]
     choices: tuple[str, ...]
     table: NDArray[np.int64]
+
+
+UNITS = {"latency": 1e-9}
+"""What one is in the columns of a table of costs, where it is not itself: there are no fractions in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,14 +79,20 @@ class CostTable:
         space: the space.
         clauses: number of clauses by P, bool: options of which one has to be live.
         parts: what is added up.
+        columns: names of the costs: params, weights and macs; and latency (nanoseconds) and memory (bytes) where they
+            were measured too.
+        peaks: for a column that is a sum plus the largest of something over the parts, the column of that something,
+            which is no cost by itself and comes after all `columns`.
     """
 
     space: Space
     clauses: NDArray[np.bool_]
     parts: tuple[Part, ...]
+    columns: tuple[str, ...] = ("params", "weights", "macs")
+    peaks: Mapping[int, int] = field(default_factory=dict)
 
     def costs(self, architectures: Sequence[Architecture]) -> NDArray[np.int64]:
-        """Params, weights and macs of each architecture: int64 [N, 3]."""
+        """Each of the `columns` of each architecture: int64 [N, columns]."""
         live = self.space.live(architectures).numpy()
         holds = live.astype(np.float32) @ self.clauses.T.astype(np.float32) > 0
         needs = np.zeros((len(self.parts), len(self.clauses)), dtype=np.float32)
@@ -90,8 +100,10 @@ class CostTable:
             needs[row, list(part.clauses)] = 1
         takes_part = (~holds).astype(np.float32) @ needs.T == 0
         plain = [row for row, part in enumerate(self.parts) if not part.choices]
-        fixed = np.array([self.parts[row].table[0] for row in plain], dtype=np.int64).reshape(-1, 3)
+        width = len(self.columns) + len(self.peaks)
+        fixed = np.array([self.parts[row].table[0] for row in plain], dtype=np.int64).reshape(-1, width)
         sums: NDArray[np.int64] = np.einsum("nk,kc->nc", takes_part[:, plain], fixed)  # exact: all in int64
+        largest = {peak: (takes_part[:, plain] * fixed[:, peak]).max(1, initial=0) for peak in self.peaks.values()}
         picks = _picked(self.space, live, {name for part in self.parts for name in part.choices})
         for row, part in enumerate(self.parts):
             if part.choices:
@@ -99,12 +111,65 @@ class CostTable:
                 for name in part.choices:
                     numbers, count = picks[name]
                     index = index * count + numbers
-                sums += part.table[index] * takes_part[:, row, None]
-        return sums
+                here = part.table[index] * takes_part[:, row, None]
+                sums += here
+                for peak, found in largest.items():
+                    largest[peak] = np.maximum(found, here[:, peak])
+        for column, peak in self.peaks.items():
+            sums[:, column] += largest[peak]
+        return sums[:, : len(self.columns)]
+
+    def column(self, name: str, architectures: Sequence[Architecture]) -> NDArray[np.int64]:
+        """One cost of each architecture: int64 [N]."""
+        return self.costs(architectures)[:, self.columns.index(name)]
 
     def cost(self, architecture: Architecture) -> Cost:
         """Cost of one architecture."""
-        return Cost(*map(int, self.costs([architecture])[0]))
+        return Cost(*map(int, self.costs([architecture])[0, :3]))
+
+    @staticmethod
+    def scale(name: str) -> float:
+        """What one in the column of this name is, in seconds or bytes or whatever it counts."""
+        return UNITS.get(name, 1.0)
+
+    def factors(
+        self, column: int, numbers: Mapping[str, Mapping[tuple[str, ...], int]]
+    ) -> Iterator[tuple[tuple[str, ...], NDArray[np.float64]]]:
+        """The terms of one column as functions of what choices pick; see `supernet.limits.extreme`.
+
+        Args:
+            column: its number.
+            numbers: for each choice the number of each of its picks, of `pick_numbers`.
+
+        Yields:
+            Names of the choices in the order of the space, and the term for each combination of their picks.
+        """
+        options = list(self.space.columns)
+        for part in self.parts:
+            holds: list[tuple[str, NDArray[np.bool_]]] = []
+            for clause in part.clauses:
+                asked = [options[c] for c in np.flatnonzero(self.clauses[clause])]
+                name, wanted = asked[0][0], {option for _, option in asked}
+                holds.append((name, np.array([not wanted.isdisjoint(pick) for pick in numbers[name]])))
+            scope = tuple(c.name for c in self.space.choices if c.name in {*part.choices, *(n for n, _ in holds)})
+            sizes = [len(numbers[name]) for name in scope]
+
+            def along(name: str, values: NDArray[Any], scope: tuple[str, ...] = scope) -> NDArray[Any]:
+                return values.reshape([len(values) if other == name else 1 for other in scope])
+
+            index = np.zeros([1] * len(scope), dtype=np.int64)
+            for name in part.choices:
+                settings = {setting: i for i, setting in enumerate(_settings(self.space.choice(name)))}
+                index = index * len(settings) + along(name, np.array([settings[pick] for pick in numbers[name]]))
+            term = part.table[:, column].astype(np.float64)[index]
+            for name, live in holds:
+                term = term * along(name, live)
+            yield scope, np.broadcast_to(term, sizes)
+
+
+def pick_numbers(space: Space) -> dict[str, dict[tuple[str, ...], int]]:
+    """For each choice its admissible picks, numbered."""
+    return {name: {pick: i for i, pick in enumerate(picks)} for name, picks in space.subsets.items()}
 
 
 def _settings(choice: Choice) -> tuple[tuple[str, ...], ...]:
@@ -131,19 +196,29 @@ def _picked(space: Space, live: NDArray[np.bool_], names: set[str]) -> dict[str,
     return result
 
 
-Figures = tuple[int, int, int]
-_Setting = dict[str, tuple[str, ...]]
-_Measured = dict[tuple[str, Within], Figures]
+Figures = tuple[int, ...]
+Setting = dict[str, tuple[str, ...]]
+"""What is picked of every choice of shape."""
+
+Measured = dict[tuple[str, Within], Figures]
 _Shaping = dict[str, tuple[tuple[str, ...], ...]]
 _Depends = dict[tuple[str, Within], tuple[str, ...]]
-_Found = dict[tuple[str, ...], dict[tuple[tuple[str, ...], ...], _Measured]]
+_Found = dict[tuple[str, ...], dict[tuple[tuple[str, ...], ...], Measured]]
 
 
-def cost_table(space: Space) -> CostTable:
+def cost_table(
+    space: Space, *, more: Callable[[Setting], Measured] | None = None, columns: Sequence[str] = ()
+) -> CostTable:
     """Measures the parts of a space's network once, on one example, whatever the weights.
 
     Where shapes follow from choices (widths, what is concatenated), every module is measured for every combination of
     the choices that its cost is found to depend on.
+
+    Args:
+        space: the space.
+        more: measures for every module with a setting of shapes its shares of more columns. The share of the column
+            memory is in two parts: one that is added up, and one of which the largest counts.
+        columns: the names of these.
 
     Raises:
         ValueError: one module depends on too many combinations for a table.
@@ -157,12 +232,17 @@ def cost_table(space: Space) -> CostTable:
         choice.name: _settings(choice) for choice in space.choices if choice.kind == "concat" or choice.name in known
     }
     everything = {name: settings[-1] for name, settings in shaping.items()}
-    measured: dict[tuple[tuple[str, ...], ...], _Measured] = {}
+    measured: dict[tuple[tuple[str, ...], ...], Measured] = {}
 
-    def at(setting: _Setting) -> _Measured:
+    def at(setting: Setting) -> Measured:
         key = tuple(setting.values())
         if key not in measured:
-            measured[key] = _measure_modules(space, setting)
+            found = _measure_modules(space, setting)
+            if more is not None:
+                here = more(setting)
+                none = (0,) * len(next(iter(here.values())))
+                found = {k: found.get(k, (0, 0, 0)) + here.get(k, none) for k in {**found, **here}}
+            measured[key] = found
         return measured[key]
 
     # What a module costs follows as a rule from the numbers that it holds itself. Where trials show that it does not,
@@ -178,24 +258,42 @@ def cost_table(space: Space) -> CostTable:
             f"the cost of one module depends on {', '.join(most)} in more than {MAX_COMBINATIONS} combinations: "
             "lower the number of their options, or let fewer of them meet in one module"
         )
+    nothing = (0,) * len(next(iter(at(everything).values())))
     clauses: dict[tuple[str, tuple[str, ...]], int] = {}
     tables: dict[tuple[Within, tuple[str, ...]], NDArray[np.int64]] = {}
     for key, names in depends.items():
-        rows = [figures.get(key, (0, 0, 0)) for figures in found[names].values()]
+        rows = [figures.get(key, nothing) for figures in found[names].values()]
         table = np.array(rows, dtype=np.int64)
         for clause in key[1]:
             clauses.setdefault(clause, len(clauses))
-        tables[key[1], names] = tables.get((key[1], names), 0) + table
+        before = tables.get((key[1], names))
+        tables[key[1], names] = table if before is None else _added(before, table, "memory" in columns)
     masks = np.zeros((len(clauses), len(space.columns)), dtype=np.bool_)
     for (name, options), row in clauses.items():
         masks[row, [space.columns[name, option] for option in options]] = True
     parts = tuple(
         Part(tuple(clauses[clause] for clause in within), names, table) for (within, names), table in tables.items()
     )
-    return CostTable(space, masks, parts)
+    names = ("params", "weights", "macs", *columns)
+    return CostTable(space, masks, parts, names, {names.index("memory"): len(names)} if "memory" in names else {})
 
 
-def _trials(shaping: _Shaping) -> Iterator[_Setting]:
+def _added(one: NDArray[np.int64], other: NDArray[np.int64], with_peak: bool) -> NDArray[np.int64]:
+    """Sums of the costs of two modules that always take part together; of a peak, which comes last, the larger."""
+    total = one + other
+    if with_peak:
+        total[:, -1] = np.maximum(one[:, -1], other[:, -1])
+    return total
+
+
+def with_constant(table: CostTable, name: str, constant: int) -> CostTable:
+    """The table with something more in one column for every architecture."""
+    row = np.zeros((1, len(table.columns) + len(table.peaks)), dtype=np.int64)
+    row[0, table.columns.index(name)] = constant
+    return replace(table, parts=(*table.parts, Part((), (), row)))
+
+
+def _trials(shaping: _Shaping) -> Iterator[Setting]:
     """The first of everything, then random settings, always the same."""
     yield {name: settings[0] for name, settings in shaping.items()}
     generator = stream(0, "cost trials")
@@ -203,16 +301,16 @@ def _trials(shaping: _Shaping) -> Iterator[_Setting]:
         yield {name: s[int(torch.randint(len(s), (1,), generator=generator))] for name, s in shaping.items()}
 
 
-def _agrees(found: _Found, depends: _Depends, setting: _Setting, measured: _Measured) -> bool:
+def _agrees(found: _Found, depends: _Depends, setting: Setting, measured: Measured) -> bool:
     """Whether every module costs what was found for its own choices, whatever the others are."""
-    nothing = (0, 0, 0)
+    nothing = (0,) * len(next(iter(measured.values())))
     return measured.keys() <= depends.keys() and all(
         found[names][tuple(setting[name] for name in names)].get(key, nothing) == measured.get(key, nothing)
         for key, names in depends.items()
     )
 
 
-def _one_by_one(shaping: _Shaping, everything: _Setting, at: Callable[[_Setting], _Measured]) -> _Depends:
+def _one_by_one(shaping: _Shaping, everything: Setting, at: Callable[[Setting], Measured]) -> _Depends:
     """The choices that change what a module costs when they alone are not as with everything on."""
     base = at(everything)
     depends: _Depends = dict.fromkeys(base, ())
@@ -225,14 +323,14 @@ def _one_by_one(shaping: _Shaping, everything: _Setting, at: Callable[[_Setting]
 
 
 def _cover(
-    shaping: _Shaping, everything: _Setting, depends: _Depends, at: Callable[[_Setting], _Measured]
+    shaping: _Shaping, everything: Setting, depends: _Depends, at: Callable[[Setting], Measured]
 ) -> _Found | None:
     """For the choices that meet in one module every combination of them, measured; None where these are too many.
 
     Combinations of several meetings that do not contradict each other are measured at once.
     """
     together = list(dict.fromkeys(depends.values()))
-    found: dict[tuple[str, ...], dict[tuple[tuple[str, ...], ...], _Measured | None]] = {}
+    found: dict[tuple[str, ...], dict[tuple[tuple[str, ...], ...], Measured | None]] = {}
     for names in together:
         if math.prod(len(shaping[name]) for name in names) > MAX_COMBINATIONS:
             return None
@@ -241,7 +339,7 @@ def _cover(
         for combination, known in found[names].items():
             if known is not None:
                 continue
-            setting: _Setting = dict(zip(names, combination, strict=True))
+            setting: Setting = dict(zip(names, combination, strict=True))
             for others, theirs in found.items():
                 missing = (
                     c
@@ -257,13 +355,12 @@ def _cover(
     return found  # type: ignore[return-value]
 
 
-def _measure_modules(space: Space, setting: _Setting) -> _Measured:
+def _measure_modules(space: Space, setting: Setting) -> Measured:
     """Costs of every module of the network with this setting of shapes, everything else on.
 
     By the module's name and by what has to be live for it to take part.
     """
-    with without_data(), decided(setting):
-        network = space.network()
+    network = _network(space, setting)
     parts: dict[tuple[str, Within], list[int]] = {}
     norms = _norm_parameters(network)
     for within, parameters in parameters_within(network).items():
@@ -275,23 +372,47 @@ def _measure_modules(space: Space, setting: _Setting) -> _Measured:
     network = replace_modules(
         network, lambda m: nn.Identity() if isinstance(m, nn.modules.batchnorm._BatchNorm) else m
     ).eval()
+    counter = _MacsByModule(network, everything_on(space, setting))
+    _fill(network, torch.device("cpu"))  # which is faster here than the meta device
+    with torch.no_grad(), counter, set_live_paths(counter.start), one_thread():
+        call(network, example_of(space, 1))
+    for key, flops in counter.flops.items():
+        parts.setdefault(key, [0, 0, 0])[2] += flops // 2
+    return {key: tuple(figures) for key, figures in parts.items()}
+
+
+def _network(space: Space, setting: Setting) -> nn.Module:
+    """The network with this setting of shapes, without data."""
+    with without_data(), decided(setting):
+        return space.network()
+
+
+def _fill(network: nn.Module, device: torch.device) -> None:
+    """Puts zeros into a network without data.
+
+    What empty memory holds by chance may be numbers so small that arithmetic with them takes a hundred times as long.
+    """
+    network.to_empty(device=device)
+    for tensor in (*network.parameters(), *network.buffers()):
+        tensor.data.zero_()
+
+
+def zero_network(space: Space, setting: Setting, device: torch.device) -> nn.Module:
+    """The network with this setting of shapes, all zeros, in evaluation mode."""
+    network = _network(space, setting)
+    _fill(network, device)
+    return network.eval()
+
+
+def everything_on(space: Space, setting: Setting) -> LivePaths:
+    """One ghost batch in which all is live that this setting of shapes leaves."""
     live = {
         choice.name: frozenset(
             choice.options.index(o) for o in (setting[choice.name] if choice.kind == "concat" else choice.options)
         )
         for choice in space.choices
     }
-    counter = _MacsByModule(network, LivePaths((live,), (0,)))
-    # On the CPU, which is faster here than the meta device; with zeros, since what empty memory holds by chance may be
-    # numbers so small that arithmetic with them takes a hundred times as long.
-    network.to_empty(device="cpu")
-    for tensor in (*network.parameters(), *network.buffers()):
-        tensor.data.zero_()
-    with torch.no_grad(), counter, set_live_paths(counter.start), one_thread():
-        call(network, example_of(space, 1))
-    for key, flops in counter.flops.items():
-        parts.setdefault(key, [0, 0, 0])[2] += flops // 2
-    return {key: (p, w, m) for key, (p, w, m) in parts.items()}
+    return LivePaths((live,), (0,))
 
 
 @contextmanager

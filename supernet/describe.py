@@ -106,6 +106,54 @@ def result_rows(result: dict[str, Any]) -> list[tuple[str, ...]]:
     ]
 
 
+def print_trained(rows: Sequence[dict[str, Any]]) -> None:
+    """Prints candidates that were trained from scratch, with their validation metric."""
+    table: list[tuple[str, ...]] = [("number", "score", "validation", "params", "id")]
+    for row in rows:
+        validation = ", ".join(f"{value:.4f}" for value in row["validation"]) or "-"
+        table.append((str(row["number"]), f"{row['accuracy']:.4f}", validation, f"{row['params']:,}", row["id"]))
+    _print_table(table)
+    _print_text("trained from scratch; the test split stayed closed")
+
+
+def print_candidates(found: dict[str, Any]) -> None:
+    """Prints what `supernet.steps.top_candidates` found."""
+    everyone = [row for band in found["bands"] for row in band]
+    name, scale, digits = _metric_form(found) if found["score"] == "metric" else ("nats", 1, 3)
+    forms = {cost: _unit([row[cost] for row in everyone]) for cost in ("params", "macs")}
+    for band in found["bands"]:
+        rows: list[tuple[str, ...]] = [
+            (
+                "number",
+                f"score ({name})",
+                "on",
+                *(f"{cost} ({form[0]})" for cost, form in forms.items()),
+                "ms",
+                "MB",
+                "id",
+            )
+        ]
+        for row in band:
+            doubt = "" if row["deviation"] is None else f" ± {row['deviation'] / scale:.{digits}f}"
+            rows.append(
+                (
+                    str(row["number"]), f"{row['accuracy'] / scale:.{digits}f}{doubt}", str(row["images"]),
+                    *(f"{row[cost] / size:.{places}f}" for cost, (_, size, places) in forms.items()),
+                    "-" if row["latency"] is None else f"{row['latency'] * 1e3:.3f}",
+                    "-" if row["memory"] is None else f"{row['memory'] / 1e6:.3f}",
+                    row["id"],
+                )
+            )  # fmt: skip
+        _print_table(rows)
+    if "objectives" in found:
+        _print_text(
+            f"Pareto front of {', '.join(found['objectives'])}: {len(everyone)} of {found['of']:,} candidates; "
+            f"hypervolume {found['hypervolume']:.3f} of the box between the worst and the best of each"
+        )
+    else:
+        _print_text(f"the best of {found['of']:,} candidates; score ± its standard error; on: examples it was taken on")
+
+
 def winner_text(result: dict[str, Any]) -> str | None:
     """Who won, by what, and how well; None where there is nobody, as with All On alone."""
     winner = result["networks"][0] if result["networks"] else {}

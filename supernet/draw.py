@@ -94,6 +94,83 @@ def histogram(scores: Sequence[float], metric: str, score: str) -> str:
     return _svg("histogram", draw)
 
 
+def front(
+    cost: str,
+    everyone: Sequence[tuple[float, float]],
+    best: Sequence[tuple[float, float, int]],
+    metric: str,
+    score: str,
+) -> str:
+    """A cost against the score of candidates, with the Pareto front; its points have their numbers.
+
+    Args:
+        cost: its name; latency in seconds and memory in bytes are shown in ms and MB.
+        everyone: cost and score of each candidate.
+        best: cost, score and number of those on the front, of which the cheapest in this cost come to stand in a line.
+        metric: of the run.
+        score: of the search.
+    """
+    scale = 100 if (metric, score) == ("accuracy", "metric") else 1
+    factor, unit = {"latency": (1e3, " (ms)"), "memory": (1e-6, " (MB)")}.get(cost, (1.0, ""))
+
+    def draw(a: Axes) -> None:
+        x, y = np.array(everyone, float).T
+        a.plot(factor * x, scale * y, ".", color=PALE, markersize=3, alpha=0.6, label="candidates")
+        line = sorted(best)
+        a.plot(
+            [factor * p[0] for p in line], [scale * p[1] for p in line], "o-", color=STRONG, markersize=4, linewidth=1,
+            label="Pareto front",
+        )  # fmt: skip
+        for place, value, number in line:
+            a.annotate(
+                str(number), (factor * place, scale * value), textcoords="offset points", xytext=(3, -9), fontsize=7
+            )
+        a.set(xlabel=cost + unit, ylabel=_score_label(score, metric))
+        _legend(a, columns=2)
+
+    return _svg(f"front {cost}", draw)
+
+
+def course(scores: Sequence[tuple[int, float]], metric: str, score: str) -> str:
+    """The best score so far against the number of candidates.
+
+    Args:
+        scores: number of each candidate, in order, and its score.
+        metric: of the run.
+        score: of the search.
+    """
+    scale = 100 if (metric, score) == ("accuracy", "metric") else 1
+
+    def draw(a: Axes) -> None:
+        numbers, values = [n for n, _ in scores], scale * np.array([v for _, v in scores])
+        a.plot(numbers, values, ".", color=PALE, markersize=3, alpha=0.6, label="candidates")
+        a.step(numbers, np.maximum.accumulate(values), where="post", color=STRONG, label="best so far")
+        a.set(xlabel="candidates", ylabel=_score_label(score, metric))
+        _legend(a, columns=2)
+
+    return _svg("course", draw)
+
+
+def strategies(marks: Sequence[int], regret: Mapping[str, Mapping[str, Sequence[float]]], unit: str) -> str:
+    """What each strategy has missed so far against the number of candidates: median over seeds, and a band.
+
+    Args:
+        marks: numbers of candidates.
+        regret: for each strategy `median`, `low` and `high` at each of them.
+        unit: of the regret.
+    """
+
+    def draw(a: Axes) -> None:
+        colours = (PALE, STRONG, SECOND, "#2e8b57", "#8e5ea2", "#c28e0e", "#3aa6a6")
+        for (name, row), colour in zip(regret.items(), colours, strict=False):
+            a.plot(marks, row["median"], color=colour, label=name, linewidth=1.5)
+            a.fill_between(list(marks), row["low"], row["high"], color=colour, alpha=0.12, linewidth=0)
+        a.set(xlabel="candidates", ylabel=f"best of all less best so far ({unit})", xscale="log")
+        _legend(a, columns=3)
+
+    return _svg("strategies", draw, (6.4, 4.0))
+
+
 def pareto(sizes: Sequence[float], accuracies: Sequence[float]) -> list[int]:
     """Indices of those that nobody beats who is not larger, the smallest first."""
     order = sorted(range(len(sizes)), key=lambda i: (sizes[i], -accuracies[i]))

@@ -139,6 +139,16 @@ def read_weights(path: Path, module: nn.Module) -> None:
         ) from None
 
 
+def without_password(address: str) -> str:
+    """The address of a database without its password, and without what stands after a question mark."""
+    kind, separator, rest = address.partition("://")
+    if not separator:
+        return address
+    rest = rest.partition("?")[0]
+    user, at, place = rest.rpartition("@")
+    return f"{kind}://{user.partition(':')[0]}{at}{place}"
+
+
 # ---- functions in users' files ----
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -11,13 +11,15 @@ import torch
 from torch import nn
 
 from supernet import draw
+from supernet.candidates import Candidate, pareto, read_candidates
 from supernet.config import Config, make_space
 from supernet.describe import RESULT_KEYS, comparison_lines, result_rows, trust_rows, winner_text
 from supernet.files import read_json, read_records, write_atomically
+from supernet.latency import WORST, summary
 from supernet.model import build, call, example_of, without_data
 from supernet.runs import open_run, require
-from supernet.search import read_candidates
 from supernet.space import Architecture, Space
+from supernet.strategies import AT_ONCE
 from supernet.train import TrainConfig
 
 NO_STUDY = "How far this ranking can be trusted is not known yet: `supernet analyze` finds out."
@@ -58,9 +60,12 @@ def write_report(folder: Path) -> Path:
         comparisons=comparison_lines(analysis),
         winner=_winner(result, space),
         figures=[] if trust is None else trust_rows(trust, analysis)[1:],
-        plots=list(_plots(result, analysis, config, [c.accuracy for c in candidates], history)),
+        plots=[
+            *_plots(result, analysis, config, [c.accuracy for c in candidates], history),
+            *_search_plots(candidates, config),
+        ],
         command="\n".join(dict.fromkeys(step["command"] for step in environment.values())),
-        facts=_facts(config, environment, known),
+        facts=[*_facts(config, environment, known), *_latency_fact(folder)],
     )
     path = folder / "report.html"
     write_atomically(path, lambda file: file.write(page.encode()))
@@ -177,6 +182,44 @@ def _plots(
         "svg": draw.training(history), "caption": "Training of the one-shot model",
         "source": "train/history.json", "wide": False,
     }  # fmt: skip
+
+
+def _search_plots(candidates: Sequence[Candidate], config: Config) -> Iterator[dict[str, Any]]:
+    """The course of a search that learns from scores, and the Pareto front against each cost."""
+    metric, score = config.task.metric.rpartition(":")[2], config.search.score
+    whole = [c for c in candidates if c.images == max(c.images for c in candidates)]
+    if config.search.strategy not in AT_ONCE:
+        yield {
+            "svg": draw.course([(c.number, c.accuracy) for c in whole], metric, score),
+            "caption": f"The best so far under the strategy {config.search.strategy}, of those scored on all examples",
+            "source": "candidates.sqlite", "wide": False,
+        }  # fmt: skip
+    best, volume = pareto(candidates, config.search.sought)
+    for cost in config.search.sought[1:]:
+        yield {
+            "svg": draw.front(
+                cost, [(getattr(c, cost), c.accuracy) for c in whole],
+                [(getattr(c, cost), c.accuracy, c.number) for c in best], metric, score,
+            ),
+            "caption": f"Pareto front of {', '.join(config.search.sought)} (hypervolume {volume:.3f} of the box "
+            "between the worst and the best of each); `supernet retrain DIR --candidates NUMBER` trains a point",
+            "source": "candidates.sqlite", "wide": False,
+        }  # fmt: skip
+
+
+def _latency_fact(folder: Path) -> list[tuple[str, str]]:
+    known = summary(folder / "latency.json")
+    if known is None:
+        return []
+    number = len(known["networks"])
+    doubt = ": do not rely on it" if known["error"] > WORST else ""
+    return [
+        (
+            "latency",
+            f"{known['device']}, batch {known['batch_size']}, {known['threads']} threads; sums are off by "
+            f"{known['error']:.1%} on {number} whole networks (at most {known['largest_error']:.1%}){doubt}",
+        )
+    ]
 
 
 def _facts(config: Config, environment: dict[str, Any], known: dict[str, Any]) -> list[tuple[str, str]]:

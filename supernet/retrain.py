@@ -74,6 +74,7 @@ def retrain(
     metric: Metric = accuracy,
     progress: Progress | None = None,
     stop: Callable[[], bool] = lambda: False,
+    finished: Callable[[], None] = lambda: None,
 ) -> None:
     """Trains each architecture `repeats` times; what is there already is not trained again.
 
@@ -93,6 +94,7 @@ def retrain(
         metric: of outputs and targets of the validation split; more is better.
         progress: called after each step.
         stop: asked before each step.
+        finished: called after each training, from any thread.
 
     Raises:
         Interrupted: `stop` said so.
@@ -139,6 +141,7 @@ def retrain(
         result = {"architecture": str(architecture), "repeat": repeat, "seed": own, "validation": validated}
         write_json(place / "result.json", {**result, "history": history})
         (place / "checkpoint.pt").unlink(missing_ok=True)
+        finished()
 
     with runtime.workers() as run:
         for _ in run(train_one, trainings):

@@ -10,10 +10,12 @@
 | `train/paths.npy` | train | live_GP of every step, packed bits: uint8 [steps, G, ceil(P / 8)] |
 | `train/snapshots/STEP.safetensors` | train | weights on the way, for the course of the divergence |
 | `train/checkpoint.pt` | train | state of a training under way |
-| `candidates.sqlite` | search | every candidate with its score and its costs |
+| `latency.json` | search | times of modules on this device, checked on whole networks; where latency is asked for |
+| `candidates.sqlite` | search | every candidate with its score and its costs; what was asked for in each round |
 | `finalists.drawn.json` | search | finalists that are not all scored on everything yet |
 | `finalists.json` | search | groups of finalists; its presence says that the step is done |
 | `retrain/ID/REPEAT/` | retrain | `result.json`, `weights.safetensors` of one training |
+| `study.sqlite`, `artifacts/` | retrain | the trainings as an Optuna study, for people; where Optuna is installed |
 | `retrain/test_opened.json` | retrain | when and for which networks the test split was opened |
 | `results.json` | retrain | groups and networks with score, validation and test accuracy; the run is done |
 | `analysis/networks/ID/REPEAT/` | analyze | `result.json`, `weights.safetensors` of one short training |
@@ -38,7 +40,7 @@ from typing import Any
 import torch
 
 from supernet.config import Config, differences, read_settings, read_yaml, setting_hints, to_yaml
-from supernet.files import read_json, write_atomically, write_json
+from supernet.files import read_json, without_password, write_atomically, write_json
 from supernet.runtime import cores
 from supernet.tune import Tuning
 
@@ -56,9 +58,9 @@ class RunError(ValueError):
 def create_run(folder: Path, config: Config) -> None:
     """Makes a run folder, or accepts the one that is there if it has the same configuration.
 
-    Device and processes (`runtime`) may change: a run moves from one machine to another. So may `analysis`, and
-    `retrain`, for instance after a network diverged, until the test split is opened; networks trained before are set
-    aside.
+    Device and processes (`runtime`) may change: a run moves from one machine to another. So may `analysis`; and, until
+    the test split is opened, `retrain`, for instance after a network diverged, and `search`, for another strategy or
+    other limits with the same one-shot model. What was searched or trained before is set aside.
 
     Raises:
         RunError: the folder has another configuration in which work was done already, or is of something else.
@@ -69,16 +71,19 @@ def create_run(folder: Path, config: Config) -> None:
         changed = [text for text in differing if not text.startswith("runtime.")]
         begun = {entry.name for entry in folder.iterdir()} - {"config.yaml", "data.json", "environment.json"}
         tested = (folder / "retrain" / "test_opened.json").exists()
-        free = ("analysis.",) if tested else ("analysis.", "retrain.")
+        free = ("analysis.",) if tested else ("analysis.", "retrain.", "search.")
         if changed and begun and not all(text.startswith(free) for text in changed):
             raise RunError(
                 f"{folder} was made with another configuration ({'; '.join(changed)}): choose another folder, or "
                 "delete this one"
             )
         if changed and begun:
+            searches_anew = any(text.startswith("search.") for text in changed)
             for part in ("retrain", "analysis"):
-                if any(text.startswith(f"{part}.") for text in changed):
+                if any(text.startswith(f"{part}.") for text in changed) or searches_anew:
                     _set_aside(folder / part)
+            for part in ("candidates.sqlite", "finalists.json", "finalists.drawn.json") if searches_anew else ():
+                _set_aside(folder / part)
             (folder / "analysis.json").unlink(missing_ok=True)
         elif changed:  # a first try that found its data or device wanting must not stand in the way of the second
             (folder / "data.json").unlink(missing_ok=True)
@@ -92,11 +97,11 @@ def create_run(folder: Path, config: Config) -> None:
     write_atomically(path, lambda file: file.write(to_yaml(config).encode()))
 
 
-def _set_aside(folder: Path) -> None:
-    """Renames a folder, if it is there, so that nothing in it is lost or taken for something new."""
-    if folder.exists():
-        number = next(n for n in itertools.count(1) if not folder.with_name(f"{folder.name}.before-{n}").exists())
-        folder.rename(folder.with_name(f"{folder.name}.before-{number}"))
+def _set_aside(path: Path) -> None:
+    """Renames a file or folder, if it is there, so that nothing in it is lost or taken for something new."""
+    if path.exists():
+        number = next(n for n in itertools.count(1) if not path.with_name(f"{path.name}.before-{n}").exists())
+        path.rename(path.with_name(f"{path.name}.before-{number}"))
 
 
 def open_run(folder: Path) -> Config:
@@ -134,7 +139,7 @@ def record_environment(folder: Path, step: str, tuning: Tuning) -> None:
     steps = read_json(path) if path.exists() else {}
     steps[step] = {
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": shlex.join(["supernet", *sys.argv[1:]]),
+        "command": shlex.join(["supernet", *map(without_password, sys.argv[1:])]),
         "supernet": __version__,
         "python": platform.python_version(),
         "torch": torch.__version__,

@@ -7,21 +7,39 @@ References:
 from __future__ import annotations
 
 import itertools
+import json
+import logging
 import math
-import sqlite3
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch.nn import functional as F
 
+from supernet import strategies
+from supernet.candidates import (
+    OBJECTIVES,
+    Candidate,
+    Round,
+    bands,
+    front,
+    objectives_of,
+    open_table,
+    read_rounds,
+    read_some,
+    right_of,
+    spread,
+    standing,
+    write_round,
+)
 from supernet.cost import CostTable
+from supernet.latency import LatencyConfig
+from supernet.limits import LimitsConfig, Region, region
 from supernet.model import OneShot
 from supernet.race import packed, stages, survivors, unpacked
 from supernet.randomness import stream
@@ -32,11 +50,22 @@ from supernet.task import Loss, Metric, accuracy, number_of
 from supernet.train import Interrupted, Progress
 from supernet.trees import take_rows
 
+log = logging.getLogger(__name__)
+
 WITHOUT_NUMBER = 500
 """Candidates where no number is asked for."""
 
 COMMIT_SECONDS = 2.0
 """A killed search loses at most this much work, and what is being scored."""
+
+GENERATION = 50
+"""Candidates asked for at once where no number is given and the strategy learns from scores."""
+
+IDLE = 100
+"""A strategy that asks for nothing new so many times in a row is at its end."""
+
+RACING_BANDS = 5
+"""Where size is an objective too, candidates race against those of about their size, in so many bands."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,8 +73,36 @@ class SearchConfig:
     """How candidates are drawn and scored, and who goes to the final."""
 
     candidates: int | None = 20_000
-    """Distinct architectures drawn uniformly and scored; at most the size of the space. None: 500, or the whole space
-    where it is smaller."""
+    """Distinct architectures that are scored; at most the size of the space. None: 500, or the whole space where it is
+    smaller."""
+
+    strategy: str = "random"
+    """Who is scored next: 'random' (the paper's), 'enumeration', 'evolution', 'local', 'reinforce', 'nsga2', 'tpe', or
+    a class of your own by its dotted path or as FILE.py:CLASS; see docs/search.md."""
+
+    strategy_settings: dict[str, Any] = field(default_factory=dict)
+    """Arguments of the strategy, for instance {population: 100, tournament: 25}."""
+
+    batch: int | None = None
+    """Candidates that the strategy is asked for at once; they race among each other. None: all of them with 'random'
+    and 'enumeration', otherwise 50."""
+
+    objectives: str = "accuracy"
+    """What is sought, with commas: accuracy (or whatever the score is), and costs to be small: params, weights, macs,
+    latency, memory. With several the finalists are from the Pareto front."""
+
+    limits: LimitsConfig = field(default_factory=LimitsConfig)
+    """What candidates may cost, as in {max_params: 1M, max_latency: 5ms}."""
+
+    latency: LatencyConfig = field(default_factory=LatencyConfig)
+    """How latency is measured, where a limit or an objective asks for it."""
+
+    merge: bool = True
+    """Whether architectures with the same function are scored once, where the space can tell (nasbench201)."""
+
+    bands: int = 1
+    """Bands of size (params), of equal numbers of candidates; Top is drawn from each of them, since a one-shot model
+    favours large networks."""
 
     score: Literal["metric", "kl"] = "metric"
     """'metric': the task's metric on the validation split. 'kl': closeness to the outputs with almost everything on, on
@@ -99,6 +156,8 @@ class SearchConfig:
             "top": 0,
             "small": 0,
             "random": 0,
+            "batch": 1,
+            "bands": 1,
         }
         for name, value in least.items():
             if getattr(self, name) is not None and getattr(self, name) < value:
@@ -111,28 +170,31 @@ class SearchConfig:
             raise ValueError(f"lose: expected from 0 to below 1, got {self.lose}")
         if self.top_of < self.top:
             raise ValueError(f"top_of: expected at least top {self.top}, got {self.top_of}")
+        is_own = strategies.is_own(self.strategy)  # its file may be gone when a finished run is looked at
+        if not is_own:
+            strategies.check(self.strategy, self.strategy_settings)
+        sought = self.sought
+        for name in sought:
+            if name not in OBJECTIVES:
+                raise ValueError(f"objectives: no {name!r}; there are: {', '.join(OBJECTIVES)}")
+        if len(set(sought)) < len(sought) or "accuracy" not in sought:
+            raise ValueError(f"objectives: expected accuracy, and other objectives once each, got {self.objectives!r}")
+        if len(sought) > 1 and not is_own and not getattr(strategies.find(self.strategy), "several", True):
+            able = [name for name, kind in strategies.STRATEGIES.items() if getattr(kind, "several", True)]
+            raise ValueError(
+                f"objectives: strategy {self.strategy!r} takes one objective, got {self.objectives!r}; those that take "
+                f"several: {', '.join(able)}"
+            )
 
+    @property
+    def sought(self) -> tuple[str, ...]:
+        """The objectives by name."""
+        return tuple(name.strip() for name in self.objectives.split(","))
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """An architecture with its score and its costs; a row of the table of candidates.
-
-    Attributes:
-        architecture: which.
-        accuracy: what the task's metric says of the one-shot model on the validation split: more is better. By default
-            the share of examples that it classifies right, 0 to 1.
-        loss: mean loss on them, by default cross-entropy in nats.
-        images: number of validation examples.
-        params, weights, macs: see `supernet.cost.Cost`.
-    """
-
-    architecture: Architecture
-    accuracy: float
-    loss: float
-    images: int
-    params: int
-    weights: int
-    macs: int
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """The costs that limits and objectives ask for."""
+        return tuple(dict.fromkeys((*self.limits.bounds(), *self.sought[1:])))
 
 
 def search(
@@ -150,16 +212,19 @@ def search(
     progress: Progress | None = None,
     stop: Callable[[], bool] = lambda: False,
 ) -> list[Candidate]:
-    """Draws distinct architectures uniformly and scores them; what the table holds already is not scored again.
+    """Asks a strategy for candidates and scores them, round by round; nothing is scored twice.
 
-    Unless `config.exhaustive`, candidates race on more and more of the examples; see `supernet.race`.
+    Unless `config.exhaustive`, the candidates of a round race on more and more of the examples; see `supernet.race`.
+    What the table holds already is not scored again, and a search that was killed goes on as if it had not been: a
+    round that is complete is in the table with what the strategy asked for and was told, from which the strategy is
+    made again.
 
     Args:
         model: the trained one-shot model.
         examples: the validation examples to score on, on the model's device.
         targets: their targets.
-        costs: of the space.
-        config: how many, on how many images.
+        costs: of the space, with a column for each cost that a limit or an objective names.
+        config: the strategy, how many candidates, on how many images, within which limits.
         runtime: device and precision.
         seed: of the run.
         table: SQLite file that every candidate is kept in.
@@ -168,30 +233,162 @@ def search(
         stop: asked before each candidate.
 
     Returns:
-        All candidates in the order drawn.
+        All candidates in the order asked for; of those with the same function the first.
 
     Raises:
         Interrupted: `stop` said so.
-        ValueError: more candidates than the space has.
+        LimitsError: nothing in the space meets the limits.
+        ValueError: more candidates than the space has, or a strategy that does not keep to its contract.
     """
-    number = min(WITHOUT_NUMBER, model.space.size) if config.candidates is None else config.candidates
-    drawn = model.space.sample_distinct(number, generator=stream(seed, "search"))
-    images = in_whole_ghost_batches(examples, config.ghost_size)
-    racing = not config.exhaustive and number > config.top_of and _adds_up(metric, targets)
-    counts = stages(images, config.ghost_size) if racing else [images]
-    alive = drawn
-    for count in counts:
-        score_into(
-            table, model, alive, examples, targets, count, costs, config,
-            runtime=runtime, loss=loss, metric=metric, progress=progress, stop=stop,
+    space = model.space
+    if config.candidates is not None and config.candidates > space.size:
+        raise ValueError(f"expected at most {space.size:,} candidates (the whole space), got {config.candidates:,}")
+    allowed = region(costs, config.limits, merge=config.merge)
+    usual = space.size if config.strategy == "enumeration" else min(WITHOUT_NUMBER, space.size)
+    number = usual if config.candidates is None else config.candidates
+    batch = config.batch or (number if config.strategy in strategies.AT_ONCE else GENERATION)
+    strategy = strategies.make(config.strategy, config.strategy_settings, allowed, seed=seed)
+    known: dict[str, Architecture] = {}
+    scores: dict[str, Any] = {}
+    idle = 0
+
+    def take(told: Sequence[Architecture]) -> dict[str, Architecture]:
+        new: dict[str, Architecture] = {}
+        for architecture in told:
+            key = allowed.key(architecture)
+            if key not in known:
+                new.setdefault(key, architecture)
+        known.update(new)
+        return new
+
+    done = read_rounds(table)
+    for round_ in done:
+        told = [space.parse(text) for text in round_.told]
+        idle = 0 if take(told) else idle + 1
+        scores.update(zip(map(allowed.key, told), map(_as_told, round_.scores), strict=True))
+    _continue(strategy, done, space, config.strategy, table)
+    for index in itertools.count(len(done)):
+        left = number - len(known)
+        with strategies.users_own(config.strategy):
+            asked = strategy.ask(min(batch, left)) if left > 0 and idle < IDLE else []
+        if len(asked) > min(batch, max(left, 0)):
+            raise ValueError(f"strategy {config.strategy!r}: asked for {min(batch, left)}, it gave {len(asked)}")
+        if not asked:
+            break
+        told = _within(asked, allowed, seed, index)
+        before = len(known)
+        new = take(told)
+        idle = 0 if new else idle + 1
+        figures: dict[str, float] = getattr(strategy, "figures", dict)()
+
+        def show(count: int, total: int, before: int = before, figures: Any = figures, **more: float) -> None:
+            if progress is not None:  # of a race among all each stage counts from the beginning
+                progress(before + count, total if batch >= number else number, **more, **figures)
+
+        _race_into(
+            table, model, list(new.values()), examples, targets, costs, config, number,
+            runtime=runtime, loss=loss, metric=metric, progress=show, stop=stop, round_=index,
         )  # fmt: skip
+        for key, candidate in zip(new, read_some(table, list(new.values())), strict=True):
+            values = objectives_of(candidate, config.sought)
+            scores[key] = values[0] if len(values) == 1 else values
+        result = [scores[allowed.key(architecture)] for architecture in told]
+        with strategies.users_own(config.strategy):
+            strategy.tell(told, result)
+        write_round(table, index, Round([str(a) for a in asked], [str(a) for a in told], result, _state(strategy)))
+    if len(known) < number:
+        reason = "asked for nothing new any more" if idle else "had no more to ask for"
+        log.info("strategy %s %s after %d of %d candidates", config.strategy, reason, len(known), number)
+    return read_some(table, list(known.values()))
+
+
+def _within(asked: Sequence[Architecture], allowed: Region, seed: int, index: int) -> list[Architecture]:
+    """What was asked for, brought within the limits where it is beyond; nothing else is ever scored."""
+    inside = allowed.allows(asked)
+    generator = stream(seed, "repair", index)
+    return [a if fine else allowed.repaired(a, generator=generator) for a, fine in zip(asked, inside, strict=True)]
+
+
+def _as_told(score: Any) -> Any:
+    return tuple(score) if isinstance(score, list) else score
+
+
+def _state(strategy: strategies.Strategy) -> str:
+    """What a strategy remembers, as JSON; of what JSON has not, the text."""
+    return json.dumps(strategy.state_dict(), sort_keys=True, default=repr)
+
+
+def _continue(strategy: strategies.Strategy, done: Sequence[Round], space: Space, name: str, table: Path) -> None:
+    """Brings a new strategy to where it was after the rounds that are done.
+
+    Raises:
+        ValueError: told the same, it does not remember the same.
+    """
+    if not done:
+        return
+    load = getattr(strategy, "load_state_dict", None)
+    if load is not None:
+        load(json.loads(done[-1].state))
+    else:
+        for round_ in done:
+            strategy.tell([space.parse(text) for text in round_.told], [_as_told(score) for score in round_.scores])
+    if _state(strategy) != done[-1].state:
+        raise ValueError(
+            f"strategy {name!r} cannot continue {table}: told the same again, its state_dict is another. What it does "
+            "has to follow from its seed and from what it is told, or it needs a load_state_dict; or delete the table "
+            "and search again"
+        )
+
+
+def _race_into(
+    table: Path,
+    model: OneShot,
+    architectures: Sequence[Architecture],
+    examples: Any,
+    targets: Any,
+    costs: CostTable,
+    config: SearchConfig,
+    number: int,
+    *,
+    metric: Metric,
+    round_: int,
+    **how: Any,
+) -> None:
+    """Scores the candidates of one round into the table, racing where that is asked for and possible.
+
+    Of a round that is a part of all candidates, as large a part of the best is looked for as `config.top_of` is of all.
+    Where size is an objective, candidates race within bands of size.
+
+    Args:
+        number: of candidates of the whole search.
+        how: as for `score_into`.
+
+    Otherwise as for `search`.
+    """
+    images = in_whole_ghost_batches(examples, config.ghost_size)
+    several = RACING_BANDS if len(config.sought) > 1 else config.bands
+    keep = max(1, math.ceil(config.top_of * len(architectures) / number / several))
+    racing = not config.exhaustive and len(architectures) > keep * several and _adds_up(metric, targets)
+    counts = stages(images, config.ghost_size) if racing else [images]
+    alive = list(architectures)
+    groups = [alive]
+    if racing and several > 1:
+        size = dict(zip(alive, costs.column("params", alive).tolist(), strict=True))
+        order = sorted(alive, key=size.__getitem__)
+        edges = [round(i * len(order) / several) for i in range(several + 1)]
+        groups = [order[a:b] for a, b in itertools.pairwise(edges)]
+    for count in counts:
+        score_into(table, model, alive, examples, targets, count, costs, config, metric=metric, round_=round_, **how)
         if count < images:
-            right = _right(table)
-            seen = np.stack([unpacked(right[str(architecture)], count) for architecture in alive])
-            stay = survivors(seen, images, config.top_of, config.lose * config.top_of / (len(counts) - 1))
-            alive = [architecture for architecture, stays in zip(alive, stay, strict=True) if stays]
-    by_text = {str(candidate.architecture): candidate for candidate in read_candidates(table, model.space)}
-    return [by_text[str(architecture)] for architecture in drawn]
+            right = right_of(table, alive)
+            staying: list[list[Architecture]] = []
+            for group in groups:
+                seen = np.stack([unpacked(right[str(architecture)], count) for architecture in group])
+                stay = survivors(seen, images, keep, config.lose * keep / (len(counts) - 1))
+                staying.append(list(itertools.compress(group, stay)))
+            groups = staying
+            kept = {architecture for group in groups for architecture in group}
+            alive = [architecture for architecture in alive if architecture in kept]
 
 
 def score_into(
@@ -209,6 +406,7 @@ def score_into(
     metric: Metric = accuracy,
     progress: Progress | None = None,
     stop: Callable[[], bool] = lambda: False,
+    round_: int = 0,
 ) -> None:
     """Scores architectures on the first so many examples, into a table of candidates.
 
@@ -216,11 +414,12 @@ def score_into(
 
     Args:
         images: a multiple of the ghost size.
+        round_: of the search, for the table.
 
     Otherwise as for `search`.
     """
     additive = _adds_up(metric, targets)
-    with closing(_open(table)) as connection:
+    with closing(open_table(table)) as connection:
         known = {text: figures for text, *figures in connection.execute(
             "SELECT architecture, images, loss, right FROM candidates"
         )}  # fmt: skip
@@ -257,12 +456,20 @@ def score_into(
                 else:
                     found = number_of(metric, output, wanted)
                 mean_loss = mean_loss if math.isfinite(mean_loss) else math.inf  # SQLite has no NaN
-                row = (str(architecture), found, mean_loss, images, *map(int, sums), "random", time.time(), right)
+                here_costs = dict(zip(costs.columns, map(int, sums), strict=True))
+                row = {
+                    "architecture": str(architecture), "accuracy": found, "loss": mean_loss, "images": images,
+                    **{name: value * costs.scale(name) if name == "latency" else value
+                       for name, value in here_costs.items()},
+                    "deviation": math.sqrt(found * (1 - found) / images) if additive else None,
+                    "strategy": config.strategy, "round": round_, "time": time.time(), "right": right,
+                }  # fmt: skip
                 connection.execute(
-                    "INSERT INTO candidates VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (architecture) "
-                    "DO UPDATE SET accuracy = excluded.accuracy, loss = excluded.loss, images = excluded.images, "
-                    "time = excluded.time, right = excluded.right",
-                    row,
+                    f"INSERT INTO candidates ({', '.join(row)}) VALUES ({', '.join('?' * len(row))}) "
+                    "ON CONFLICT (architecture) DO UPDATE SET accuracy = excluded.accuracy, loss = excluded.loss, "
+                    "images = excluded.images, deviation = excluded.deviation, time = excluded.time, "
+                    "right = excluded.right",
+                    list(row.values()),
                 )
                 done, best = done + 1, max(best, found)
                 if time.monotonic() - committed > COMMIT_SECONDS:
@@ -278,68 +485,15 @@ def _adds_up(metric: Metric, targets: Any) -> bool:
     return metric is accuracy and isinstance(targets, torch.Tensor) and targets.ndim == 1
 
 
-def _right(table: Path) -> dict[str, bytes]:
-    """For each candidate on which examples it is right, packed."""
-    with closing(_open(table)) as connection:
-        return dict(connection.execute("SELECT architecture, right FROM candidates"))
-
-
-def read_right(table: Path, most: int) -> NDArray[np.bool_]:
-    """On which examples candidates are right that were scored on all: bool [C, N], of so many candidates at the most.
-
-    C is 0 where the score is no accuracy.
-    """
-    with closing(_open(table)) as connection:
-        (images,) = connection.execute("SELECT max(images) FROM candidates WHERE right IS NOT NULL").fetchone()
-        command = "SELECT right FROM candidates WHERE images = ? AND right IS NOT NULL LIMIT ?"
-        found = connection.execute(command, (images or 0, most)).fetchall()
-    return np.array([unpacked(right, images) for (right,) in found], bool).reshape(len(found), images or 0)
-
-
-def _open(table: Path) -> sqlite3.Connection:
-    table.parent.mkdir(parents=True, exist_ok=True)
-    connection = sqlite3.connect(table)
-    try:
-        connection.execute(
-            "CREATE TABLE IF NOT EXISTS candidates (number INTEGER PRIMARY KEY, architecture TEXT UNIQUE NOT NULL, "
-            "accuracy REAL NOT NULL, loss REAL NOT NULL, images INTEGER NOT NULL, params INTEGER NOT NULL, "
-            "weights INTEGER NOT NULL, macs INTEGER NOT NULL, strategy TEXT NOT NULL, time REAL NOT NULL, right BLOB)"
-        )
-        connection.execute("SELECT right FROM candidates LIMIT 1")
-    except sqlite3.Error as error:
-        connection.close()
-        raise ValueError(f"{table} is no table of candidates ({error}): delete it and search again") from None
-    return connection
-
-
-def read_candidates(table: Path, space: Space) -> list[Candidate]:
-    """All candidates of a table, in the order in which they were scored.
-
-    Raises:
-        ArchitectureError: the table belongs to another space.
-        ValueError: the file is no table of candidates.
-    """
-    columns = "architecture, accuracy, loss, images, params, weights, macs"
-    try:
-        with closing(sqlite3.connect(f"{table.resolve().as_uri()}?mode=ro", uri=True)) as connection:
-            rows = connection.execute(f"SELECT {columns} FROM candidates ORDER BY number").fetchall()
-    except sqlite3.Error as error:
-        raise ValueError(f"{table} is no table of candidates ({error}): delete it and search again") from None
-    return [Candidate(space.parse(text), *figures) for text, *figures in rows]
-
-
-def standing(candidate: Candidate) -> tuple[float, ...]:
-    """Sorts candidates, the best first: who stayed longer in the race, then accuracy, then loss."""
-    return -candidate.images, -candidate.accuracy, candidate.loss
-
-
 def finalists(
     candidates: Sequence[Candidate], space: Space, config: SearchConfig, *, generator: torch.Generator
 ) -> dict[str, list[Architecture]]:
     """Who is trained from scratch (paper, section 3.3).
 
     Top: the best `top_of` by accuracy (loss breaks ties) in `top` strata of equal size, one drawn from each; our
-    reading of "a stratified sample". Small: the smallest by `weights` among those above the quantile of accuracy.
+    reading of "a stratified sample". With `config.bands` as many strata of the best of each band of size. With several
+    objectives in place of Top the group Pareto: of those scored on everything the Pareto front, or `top` of it that lie
+    far from each other. Small: the smallest by `weights` among those above the quantile of accuracy.
     Random: drawn from all candidates. All On: everything on, which is in general no member of the space.
 
     Args:
@@ -352,24 +506,39 @@ def finalists(
         For each group that is not empty its architectures, the best score first.
     """
     ranked = sorted(candidates, key=standing)
-    best = ranked[: config.top_of]
-    strata = min(config.top, len(best))
-    edges = [round(i * len(best) / strata) for i in range(strata + 1)] if strata else []
-    top = [
-        best[first + int(torch.randint(last - first, (1,), generator=generator))]
-        for first, last in itertools.pairwise(edges)
-    ]
+    top: list[Candidate] = []
+    parts = [ranked] if config.bands == 1 else bands(ranked, config.bands, lambda c: c.params)
+    parts = parts if len(config.sought) == 1 else []
+    for number, part in enumerate(parts):
+        best = sorted(part, key=standing)[: math.ceil(config.top_of / len(parts))]
+        wanted = round((number + 1) * config.top / len(parts)) - round(number * config.top / len(parts))
+        strata = min(wanted, len(best))
+        edges = [round(i * len(best) / strata) for i in range(strata + 1)] if strata else []
+        top += [
+            best[first + int(torch.randint(last - first, (1,), generator=generator))]
+            for first, last in itertools.pairwise(edges)
+        ]
     # The share that scores worse is counted by rank, so that many equal scores do not empty the group.
     good = ranked[: max(1, len(ranked) - int(config.small_quantile * len(ranked)))]
     small = sorted(sorted(good, key=lambda c: c.weights)[: config.small], key=ranked.index)
     chosen = torch.randperm(len(ranked), generator=generator)[: config.random].tolist()
     groups = {
         "Top": [c.architecture for c in top],
+        "Pareto": [c.architecture for c in _pareto(ranked, config)],
         "Small": [c.architecture for c in small],
         "Random": [ranked[i].architecture for i in sorted(chosen)],
         "All On": [space.everything_on()] if config.all_on else [],
     }
     return {group: members for group, members in groups.items() if members}
+
+
+def _pareto(ranked: Sequence[Candidate], config: SearchConfig) -> list[Candidate]:
+    """The front where there are several objectives, thinned to `config.top`."""
+    if len(config.sought) == 1 or not ranked:
+        return []
+    whole = [c for c in ranked if c.images == ranked[0].images]
+    best = [whole[i] for i in front([objectives_of(c, config.sought) for c in whole])]
+    return [best[i] for i in spread([objectives_of(c, config.sought) for c in best], config.top)]
 
 
 def in_order(groups: dict[str, list[Architecture]], candidates: Sequence[Candidate]) -> dict[str, list[Architecture]]:

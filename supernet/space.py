@@ -16,7 +16,7 @@ import bisect
 import hashlib
 import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
@@ -114,6 +114,8 @@ class Space:
             not say enough.
         read: rewrites the text that a benchmark has for an architecture into ours, and returns other texts as they
             are; `parse` then takes both.
+        canonical: a text that architectures with the same function share, whatever the values of weights; None where
+            every architecture is a function of its own, or nobody knows.
     """
 
     name: str
@@ -123,6 +125,7 @@ class Space:
     settings: tuple[tuple[str, object], ...] = ()
     read: Callable[[str], str] | None = field(default=None, compare=False, repr=False)
     example: Any = field(default=None, compare=False, repr=False)
+    canonical: Callable[[Architecture], str] | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         known: dict[str, Choice] = {}
@@ -225,6 +228,33 @@ class Space:
         while len(indices) < number:
             indices[_uniform_integer(self.size, generator)] = None
         return [self.at(index) for index in indices]
+
+    @cached_property
+    def subsets(self) -> dict[str, tuple[tuple[str, ...], ...]]:
+        """For each choice all its admissible picks."""
+        return {choice.name: self._tables[choice.name][0] for choice in self.choices}
+
+    def ways(self, name: str) -> list[int]:
+        """For each admissible pick of a choice the number of ways to go on in the choices nested in it."""
+        totals = self._tables[name][1]
+        return [b - a for a, b in itertools.pairwise([0, *totals])]
+
+    def choice(self, name: str) -> Choice:
+        """The choice with this name."""
+        return self._by_name[name]
+
+    def reached(self, picks: Mapping[str, tuple[str, ...]]) -> Architecture:
+        """The architecture that picks these; what choices pick that are not reached is left out.
+
+        Args:
+            picks: for each choice, reached or not, the options picked, in the order of the choice.
+        """
+        kept: dict[str, tuple[str, ...]] = {}
+        for choice in self.choices:
+            within = choice.within
+            if within is None or not set(within[1]).isdisjoint(kept.get(within[0], ())):
+                kept[choice.name] = picks[choice.name]
+        return Architecture(tuple(kept.items()))
 
     def everything_on(self) -> Architecture:
         """Every option of every choice ("All On" in the paper): a reference, in general no member of the space.

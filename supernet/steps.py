@@ -12,7 +12,7 @@ import hashlib
 import io
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,8 @@ from torch import nn
 from supernet import data as datasets
 from supernet import paths
 from supernet.analysis import rank_correlation
-from supernet.config import Config, check_space, make_space
+from supernet.candidates import Candidate, best, pareto, read_candidates, records, within, write_records
+from supernet.config import Config, check_space, make_space, to_yaml
 from supernet.cost import CostTable, cost_table
 from supernet.data import Data, Split, batches, feed, joined, open_test, prepare
 from supernet.exported import load_export
@@ -35,30 +36,25 @@ from supernet.files import (
     read_json,
     read_weights,
     sha256,
+    without_password,
     write_atomically,
     write_json,
     write_weights,
 )
+from supernet.latency import latency_costs
+from supernet.limits import LimitsConfig, region
 from supernet.model import OneShot, build
 from supernet.randomness import derive, stream
 from supernet.retrain import mean_and_deviation, read_network, retrain, test_accuracies
 from supernet.runs import RunError, is_done, open_run, record_environment, require
-from supernet.runtime import Runtime, start
+from supernet.runtime import Runtime, RuntimeConfig, start
 from supernet.scoring import closeness, divergence, in_whole_ghost_batches, reference_outputs, references, score
-from supernet.search import (
-    Candidate,
-    finalists,
-    from_json,
-    in_order,
-    read_candidates,
-    score_into,
-    search,
-    to_json,
-)
+from supernet.search import SearchConfig, finalists, from_json, in_order, score_into, search, to_json
 from supernet.space import Architecture, ArchitectureError, Space
 from supernet.task import Loss, Metric, TaskConfig, loss_of, metric_of
 from supernet.train import Interrupted, Progress, fit
 from supernet.trees import rows, take_rows
+from supernet.trials import Training, open_study, send, sender
 
 UNLABELLED = 64
 """Training examples for the divergence from the reference outputs (paper, section 5)."""
@@ -69,10 +65,15 @@ SAVE_SECONDS = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Watch:
-    """Who follows the work: `progress` is called after each bit of it, `stop` is asked whether to end."""
+    """Who follows the work: `progress` is called after each bit of it, `stop` is asked whether to end.
+
+    Trainings are shown in the study of this name in this storage; see `supernet.trials.open_study`.
+    """
 
     progress: Progress | None = None
     stop: Callable[[], bool] = lambda: False
+    storage: str | None = None
+    study: str | None = None
 
 
 def train_step(folder: Path, runtime: Runtime, watch: Watch) -> bool:
@@ -158,7 +159,7 @@ def search_step(folder: Path, runtime: Runtime, watch: Watch) -> bool:
     record_environment(folder, "search", runtime.tuning)
     runtime.place(model)
     table, drawn = folder / "candidates.sqlite", folder / "finalists.drawn.json"
-    costs = cost_table(model.space)
+    costs = search_costs(config.search, model.space, runtime, folder)
     examples, targets, loss, metric = judged_on(model, config, data, runtime)
     how: Any = {
         "runtime": runtime,
@@ -182,6 +183,13 @@ def search_step(folder: Path, runtime: Runtime, watch: Watch) -> bool:
     return True
 
 
+def search_costs(config: SearchConfig, space: Space, runtime: Runtime, folder: Path) -> CostTable:
+    """What candidates cost, with latency and memory on the run's device where a limit or an objective asks for them."""
+    if not {"latency", "memory"} & set(config.needs):
+        return cost_table(space)
+    return latency_costs(space, config.latency, runtime.device, folder / "latency.json")
+
+
 def retrain_step(folder: Path, runtime: Runtime, watch: Watch) -> bool:
     """Step 4 on a run folder: finalists from scratch, then the test split. Returns whether there was anything to do."""
     done = folder / "results.json"
@@ -200,23 +208,13 @@ def retrain_step(folder: Path, runtime: Runtime, watch: Watch) -> bool:
     everyone = sorted(
         dict.fromkeys(a for members in groups.values() for a in members), key=lambda a: -costs.cost(a).macs
     )
-    place, settings = folder / "retrain", config.retrain.train
-    images = data.train if config.retrain.images == "train" else joined([data.train, data.validation])
-    retrain(
-        space,
-        everyone,
-        lambda seed: feed(images, data, config.data, batch_size=settings.batch_size, seed=seed, device=runtime.device),
-        settings.total_steps(len(images)),
-        (lambda: batches(data.validation, data, device=runtime.device)) if config.retrain.images == "train" else None,
-        config.retrain,
-        runtime=runtime,
-        seed=config.seed,
-        folder=place,
-        loss=loss_of_fit(config.task),
-        metric=metric,
-        progress=watch.progress,
-        stop=watch.stop,
-    )
+    with sender(
+        folder, space, run_id(config, data.hashes), lambda: trainings_of(folder, config, space, costs),
+        watch.storage, watch.study,
+    ) as tell:  # fmt: skip
+        tell()
+        train_alone(everyone, folder, config, data, space, runtime, watch, tell)
+    place = folder / "retrain"
     runtime.place(model)
     missing = [architecture for architecture in everyone if architecture not in scored]
     if missing:  # All On, which is drawn by no search
@@ -246,6 +244,127 @@ def retrain_step(folder: Path, runtime: Runtime, watch: Watch) -> bool:
     result = summarise(groups, networks, read_json(place / "test_opened.json"))
     write_json(done, {"metric": config.task.metric, "score": config.search.score, **result})
     return True
+
+
+def train_alone(
+    architectures: Sequence[Architecture],
+    folder: Path,
+    config: Config,
+    data: Data,
+    space: Space,
+    runtime: Runtime,
+    watch: Watch,
+    finished: Callable[[], None],
+) -> None:
+    """Trains networks from scratch as `config.retrain` says; those that are trained already are not trained again."""
+    settings = config.retrain.train
+    images = data.train if config.retrain.images == "train" else joined([data.train, data.validation])
+    retrain(
+        space,
+        architectures,
+        lambda seed: feed(images, data, config.data, batch_size=settings.batch_size, seed=seed, device=runtime.device),
+        settings.total_steps(len(images)),
+        (lambda: batches(data.validation, data, device=runtime.device)) if config.retrain.images == "train" else None,
+        config.retrain,
+        runtime=runtime,
+        seed=config.seed,
+        folder=folder / "retrain",
+        loss=loss_of_fit(config.task),
+        metric=metric_of(config.task),
+        progress=watch.progress,
+        stop=watch.stop,
+        finished=finished,
+    )
+
+
+def retrain_candidates(folder: Path, numbers: Sequence[int], runtime: Runtime, watch: Watch) -> list[dict[str, Any]]:
+    """Trains candidates from scratch, by their numbers in the table; the test split stays closed.
+
+    Returns:
+        For each its record in the table, and `validation`, of each repeat.
+
+    Raises:
+        RunError: there is no candidate with such a number.
+    """
+    config, data, space = load_run(folder)
+    table = folder / "candidates.sqlite"
+    if not table.exists():
+        raise RunError(f"{table} is not there: run `supernet search {folder}` first")
+    known = {c.number: c for c in read_candidates(table, space)}
+    if wrong := [n for n in numbers if n not in known]:
+        raise RunError(f"candidates: no number {wrong[0]}; `supernet top {folder}` prints those that there are")
+    picked = [known[n] for n in numbers]
+    record_environment(folder, "retrain candidates", runtime.tuning)
+    large = make_space(config.space, len(data.classes), data.inputs, config.retrain.space)
+    costs = cost_table(large)
+    with sender(
+        folder, large, run_id(config, data.hashes), lambda: trainings_of(folder, config, large, costs),
+        watch.storage, watch.study,
+    ) as tell:  # fmt: skip
+        train_alone([c.architecture for c in picked], folder, config, data, large, runtime, watch, tell)
+    rows = [network_row(costs, c, folder / "retrain", config.retrain.repeats) for c in picked]
+    return [{**record, "validation": row["validation"]} for record, row in zip(records(picked), rows, strict=True)]
+
+
+def run_id(config: Config, hashes: dict[str, str]) -> str:
+    """What tells a run from others in the same study: a digest of its configuration and its data."""
+    text = to_yaml(dataclasses.replace(config, runtime=RuntimeConfig())) + repr(sorted(hashes.items()))
+    return hashlib.sha256(text.encode()).hexdigest()[:10]
+
+
+def trainings_of(folder: Path, config: Config, space: Space, costs: CostTable) -> list[Training]:
+    """The stand-alone trainings of a run: those of finalists, done or not, and what else was trained from scratch.
+
+    Args:
+        folder: of the run.
+        config: its configuration.
+        space: of its stand-alone networks.
+        costs: of these.
+    """
+    place = folder / "retrain"
+    done = folder / "finalists.json"
+    groups = from_json(read_json(done), space) if done.exists() else {}
+    everyone = [a for members in groups.values() for a in members]
+    everyone += [space.parse(read_json(path)["architecture"]) for path in sorted(place.glob("*/0/result.json"))]
+    scored = {c.architecture: c for c in read_candidates(folder / "candidates.sqlite", space)}
+    found = []
+    for architecture in dict.fromkeys(everyone):
+        known = scored.get(architecture)
+        facts: dict[str, Any] = {**dataclasses.asdict(costs.cost(architecture)), "run": folder.resolve().name}
+        facts["groups"] = ", ".join(name for name, members in groups.items() if architecture in members)
+        if known is not None:
+            facts |= {
+                "score": known.accuracy,
+                "images": known.images,
+                "strategy": known.strategy,
+                "number": known.number,
+            }
+            facts |= {name: value for name in ("latency", "memory") if (value := getattr(known, name)) is not None}
+        for repeat in range(config.retrain.repeats):
+            found.append(Training(architecture, repeat, place / architecture.id / str(repeat), facts))
+    return found
+
+
+def send_study(folder: Path, storage: str | None, name: str | None) -> dict[str, Any]:
+    """Brings the study of a run up to date, from files only.
+
+    Returns:
+        `storage` (without its password), `study`, `sent` (trials added or completed) and `trials` (all of them).
+
+    Raises:
+        RunError: nothing was searched yet.
+        StorageError: see `supernet.trials.open_study`.
+    """
+    config, _ = space_of_run(folder)
+    require(folder, "search")
+    known = read_json(folder / "data.json", ("classes", "inputs", "hashes"))
+    space = make_space(config.space, len(known["classes"]), known["inputs"], config.retrain.space)
+    trainings = trainings_of(folder, config, space, cost_table(space))
+    address = without_password(storage) if storage else f"sqlite:///{folder / 'study.sqlite'}"
+    with open_study(folder, space, storage, name) as study:
+        sent = send(study, space, trainings, run_id(config, known["hashes"]), folder / "artifacts")
+        trials = len(study.get_trials(deepcopy=False))
+        return {"storage": address, "study": study.study_name, "sent": sent, "trials": trials}
 
 
 def judged_on(model: OneShot, config: Config, data: Data, runtime: Runtime) -> tuple[Any, Any, Loss, Metric]:
@@ -406,6 +525,60 @@ def score_file(folder: Path, architectures: Path, out: Path, watch: Watch) -> in
     return len(waiting)
 
 
+def space_of_run(folder: Path) -> tuple[Config, Space]:
+    """The configuration of a run and the space of its one-shot model, without its data.
+
+    Raises:
+        RunError: no run folder, or nothing has been done in it.
+    """
+    config = open_run(folder)
+    if not (folder / "data.json").exists():
+        raise RunError(f"{folder} has no step that is done: run `supernet train {folder}` first")
+    known = read_json(folder / "data.json", ("classes", "inputs"))
+    return config, make_space(config.space, len(known["classes"]), known["inputs"])
+
+
+def top_candidates(
+    folder: Path, number: int, limits: LimitsConfig, in_bands: int, objectives: str | None, out: Path | None
+) -> dict[str, Any]:
+    """The best candidates of a search, also of one that is under way.
+
+    Args:
+        folder: of the run.
+        number: how many, of each band.
+        limits: within which they have to be.
+        in_bands: bands of size.
+        objectives: with commas; then the whole Pareto front is given, not so many of the best.
+        out: a CSV or parquet file for all candidates within the limits.
+
+    Returns:
+        `metric`, `score`, `of` (how many are within the limits), `bands` (lists of records), and for a front
+        `objectives` and `hypervolume`.
+
+    Raises:
+        RunError: there are no candidates yet.
+        ValueError: nobody is within the limits, or an objective is unknown or was not measured.
+    """
+    config, space = space_of_run(folder)
+    table = folder / "candidates.sqlite"
+    if not table.exists():
+        raise RunError(f"{table} is not there: run `supernet search {folder}` first")
+    inside = within(read_candidates(table, space), limits.bounds())
+    if not inside:
+        raise RunError(f"{table} holds no candidate yet: run `supernet search {folder}` first")
+    found: dict[str, Any] = {"metric": config.task.metric, "score": config.search.score, "of": len(inside)}
+    if objectives is None:
+        found["bands"] = [records(band) for band in best(inside, number, in_bands)]
+    else:
+        sought = dataclasses.replace(config.search, objectives=objectives, strategy="random", strategy_settings={})
+        points, volume = pareto(inside, sought.sought)
+        found |= {"bands": [records(points)], "objectives": list(sought.sought), "hypervolume": volume}
+    if out is not None:
+        write_records(out, inside)
+        found["out"] = str(out)
+    return found
+
+
 def load(folder: str | Path, rank: int = 1) -> nn.Module:
     """A retrained network of a finished run, as an ordinary module with its weights, in evaluation mode.
 
@@ -463,8 +636,16 @@ def load_run(folder: Path) -> tuple[Config, Data, Space]:
         )
     space = check_space(config, len(data.classes), data.inputs, check=not path.exists())
     if not path.exists():
+        _check_limits(config.search.limits, space)
         write_json(path, facts)
     return config, data, space
+
+
+def _check_limits(limits: LimitsConfig, space: Space) -> None:
+    """Whether anything meets the limits that are known without measuring: before step 2 and not after it."""
+    here = dataclasses.replace(limits, max_latency=None, min_latency=None, max_memory=None, min_memory=None)
+    if here.bounds():
+        region(cost_table(space), here)
 
 
 def loss_of_fit(config: TaskConfig) -> Loss | None:

@@ -129,7 +129,7 @@ def test_a_search_by_divergence_needs_no_labels(finished_run: Path, tmp_path: Pa
     assert main(["train", str(folder), "digits-smoke", *words, "--score", "kl"]) == 0
     shutil.copy(finished_run / "train" / "model.safetensors", folder / "train" / "model.safetensors")
     assert main(["search", str(folder)]) == 0
-    from supernet.search import read_candidates
+    from supernet.candidates import read_candidates
     from supernet.steps import load_one_shot
 
     model, *_ = load_one_shot(folder)

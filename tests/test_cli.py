@@ -1,6 +1,7 @@
 import errno
 import json
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -19,7 +20,7 @@ from supernet.cli import main
 from tests.conftest import TINY
 
 Refused = Callable[..., str]
-COMMANDS = ("run", "train", "search", "retrain", "show", "score", "space", "spaces", "recipes")
+COMMANDS = ("run", "train", "search", "retrain", "show", "top", "score", "space", "spaces", "recipes")
 
 
 # ---- help and listings ----
@@ -453,3 +454,116 @@ def _interrupted_at_once() -> tuple[int, str]:
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=300)
     return process.returncode, err
+
+
+# ---- search ----
+
+
+def test_another_search_on_the_same_one_shot_model(
+    finished_run: Path, tmp_path: Path, refused: Refused, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Limits, a strategy and a front; the best by number; what was searched before is set aside."""
+    folder = tmp_path / "run"
+    shutil.copytree(finished_run / "train", folder / "train")
+    for name in ("config.yaml", "data.json", "environment.json"):
+        shutil.copy(finished_run / name, folder / name)
+    assert main(["search", str(folder)]) == 0
+    before = (folder / "candidates.sqlite").read_bytes()
+    words = ["--strategy", "evolution", "--search.strategy_settings={population: 4, tournament: 2}", "--search.batch=4"]
+    assert main(["search", str(folder), *words, "--max-params", "500", "--max-macs=20k"]) == 0
+    assert (folder / "candidates.sqlite.before-1").read_bytes() == before
+    capsys.readouterr()
+    assert main(["top", str(folder), "-k", "3", "--json"]) == 0
+    (best,) = json.loads(capsys.readouterr().out)["bands"]
+    assert len(best) == 3
+    assert all(row["params"] <= 500 and row["macs"] <= 20_000 and row["strategy"] == "evolution" for row in best)
+    assert main(["retrain", str(folder), "--candidates", f"{best[1]['number']},{best[0]['number']}", "--json"]) == 0
+    trained = json.loads(capsys.readouterr().out)
+    assert [row["number"] for row in trained] == [best[1]["number"], best[0]["number"]]
+    assert all(len(row["validation"]) == 1 for row in trained)
+    assert not (folder / "retrain" / "test_opened.json").exists()
+    assert not (folder / "results.json").exists()
+    assert main(["retrain", str(folder), "--candidates", str(best[0]["number"])]) == 0
+    assert "the test split stayed closed" in capsys.readouterr().out
+    assert "no number 999" in refused("retrain", folder, "--candidates", "999")
+    assert "expected numbers" in refused("retrain", folder, "--candidates", "a,b")
+    assert main(["search", str(folder), "--objectives", "accuracy,params,latency", "--strategy", "nsga2"]) == 0
+    groups = json.loads((folder / "finalists.json").read_text())
+    assert "Pareto" in groups
+    assert "Top" not in groups
+    facts = json.loads((folder / "latency.json").read_text())
+    assert {"error", "largest_error", "device", "modules"} <= set(facts)
+    capsys.readouterr()
+    assert main(["top", str(folder), "--objectives", "accuracy,latency", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["objectives"] == ["accuracy", "latency"]
+    latencies = [row["latency"] for row in found["bands"][0]]
+    assert latencies == sorted(latencies, reverse=True)
+    assert "max_params 3: nothing in the space" in refused("search", folder, "--max-params", "3")
+
+
+def test_top(run_folder: Path, tmp_path: Path, refused: Refused, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["top", str(run_folder), "-k", "2", "--bands", "2", "--out", str(tmp_path / "all.csv")]) == 0
+    out = capsys.readouterr().out
+    assert max(map(len, out.splitlines())) <= 80
+    assert out.count("score (%)") == 2
+    assert len((tmp_path / "all.csv").read_text().splitlines()) == 9
+    assert main(["top", str(run_folder), "--objectives", "accuracy,params"]) == 0
+    assert "Pareto front of accuracy, params" in capsys.readouterr().out
+    assert "none of the 8 candidates is within these limits" in refused("top", run_folder, "--max-params", "3")
+    assert "latency was not measured" in refused("top", run_folder, "--max-latency", "3ms")
+    assert "latency was not measured" in refused("top", run_folder, "--objectives", "accuracy,latency")
+    assert "objectives: no 'size'" in refused("top", run_folder, "--objectives", "accuracy,size")
+    assert "min_params 2k is above max_params 1k" in refused("top", run_folder, "--max-params=1k", "--min-params=2k")
+    assert "k: expected at least 1" in refused("top", run_folder, "-k", "0")
+    assert "ends in .csv" in refused("top", run_folder, "--out", tmp_path / "x.txt")
+    (run_folder / "candidates.sqlite").unlink()
+    assert "run `supernet search" in refused("top", run_folder)
+
+
+@pytest.mark.parametrize(
+    ("setting", "part"),
+    [
+        ("--strategy=evolve", "search.strategy: no 'evolve'; there are: random, enumeration, evolution"),
+        ("--objectives=accuracy,speed", "search.objectives: no 'speed'; there are: accuracy, params"),
+        ("--max-params=lots", "max_params: expected a number like 250k or 1.5M, got 'lots'"),
+        ("--max-latency=5MB", "max_latency: expected a time like 5ms"),
+        ("--search.strategy_settings.x=1", "'random' has no setting 'x'"),
+        ("--search.limits.max_param=1", "'--search.limits.max_params'"),
+        ("--search.latency.threads=0", "search.latency.threads: expected at least 1"),
+    ],
+)
+def test_bad_searches(setting: str, part: str, refused: Refused, tmp_path: Path) -> None:
+    assert part in refused("run", "digits-smoke", "--out", tmp_path / "X", setting)
+    assert not (tmp_path / "X").exists()
+    both = ("--max-params=1k", "--min-params=2k")
+    assert "min_params 2k is above max_params 1k" in refused("run", "digits-smoke", "--out", tmp_path / "X", *both)
+
+
+def test_limits_that_nothing_meets_are_refused_before_the_training(refused: Refused, tmp_path: Path) -> None:
+    message = refused("run", "digits-smoke", "--out", tmp_path / "X", *TINY, "--max-params=10")
+    assert "max_params 10: nothing in the space 'bender' meets it; the smallest possible has params" in message
+    assert not (tmp_path / "X" / "train").exists()
+
+
+def test_a_strategy_of_a_file(
+    run_folder: Path, tmp_path: Path, refused: Refused, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is found from another folder too, and a finished run is read when it is gone."""
+    (tmp_path / "mine.py").write_text(
+        "class First:\n"
+        "    def __init__(self, region, seed):\n        self.space, self.at = region.space, 0\n"
+        "    def ask(self, n):\n        return [self.space.at(self.at + i) for i in range(n)]\n"
+        "    def tell(self, architectures, scores):\n        self.at += len(scores)\n"
+        "    def state_dict(self):\n        return {'at': self.at}\n"
+    )
+    for name in ("results.json", "retrain"):
+        path = run_folder / name
+        path.unlink() if path.is_file() else shutil.rmtree(path)
+    monkeypatch.chdir(tmp_path)
+    assert "strategy" in refused("search", run_folder, "--strategy", "mine.py:Second")
+    assert main(["search", str(run_folder), "--strategy", "mine.py:First"]) == 0
+    monkeypatch.chdir(run_folder)
+    assert main(["search", str(run_folder)]) == 0
+    (tmp_path / "mine.py").unlink()
+    assert main(["top", str(run_folder)]) == 0

@@ -147,3 +147,16 @@ def test_the_parts_of_a_network() -> None:
     assert [row[0] for row in rows] == ["stem1", "stem2", "cells.0", "cells.1", "head"]
     assert rows[0][1:] == ("Conv2d", "54", "2 x 16 x 16")
     assert rows[-1][3] == "5"
+
+
+def test_the_front_of_a_search_with_several_objectives(run_folder: Path) -> None:
+    """Its points have the numbers by which they can be retrained; the times of the device are named."""
+    config = (run_folder / "config.yaml").read_text()
+    config = config.replace("objectives: accuracy\n", "objectives: accuracy,params,macs\n")
+    (run_folder / "config.yaml").write_text(config.replace("strategy: random\n", "strategy: nsga2\n"))
+    facts = {"device": "abacus", "batch_size": 1, "threads": 1, "networks": [1, 2], "error": 0.2, "largest_error": 0.3}
+    write_json(run_folder / "latency.json", facts)
+    page = write_report(run_folder).read_text()
+    assert page.count("Pareto front of accuracy, params, macs (hypervolume ") == 2
+    assert "The best so far under the strategy nsga2" in page
+    assert "abacus, batch 1, 1 threads; sums are off by 20.0% on 2 whole networks (at most 30.0%): do not rely" in page

@@ -2,33 +2,32 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+import supernet.search
+from supernet.candidates import Candidate, Round, read_candidates, read_rounds, standing
 from supernet.cost import cost_table
+from supernet.limits import LimitsConfig, LimitsError
 from supernet.model import OneShot, build
+from supernet.randomness import stream
 from supernet.runtime import Runtime, RuntimeConfig, start
 from supernet.scoring import score
-from supernet.search import (
-    Candidate,
-    SearchConfig,
-    finalists,
-    from_json,
-    read_candidates,
-    score_into,
-    search,
-    standing,
-    to_json,
-)
+from supernet.search import SearchConfig, finalists, from_json, score_into, search, to_json
 from supernet.space import ArchitectureError
 from supernet.train import Interrupted
 from tests import reference
-from tests.spaces_for_tests import nested, tiny_bender
+from tests.spaces_for_tests import nested, tiny_bender, tiny_nasbench201
 
 SPACE = tiny_bender()
 EXAMPLES = torch.randn(30, 1, 8, 8, generator=torch.Generator().manual_seed(0))
@@ -155,6 +154,256 @@ def test_finalists_are_scored_on_everything(model: OneShot, runtime: Runtime, tm
         assert candidate.images == 256
 
 
+STRATEGIES: dict[str, dict[str, Any]] = {
+    "random": {},
+    "enumeration": {},
+    "evolution": {"strategy_settings": {"population": 8, "tournament": 3}},
+    "local": {"strategy_settings": {"start": 5}},
+    "reinforce": {"strategy_settings": {"rate": 0.5}},
+    "nsga2": {"strategy_settings": {"population": 8}},
+    "tpe": {"strategy_settings": {"start": 8}},
+}
+FEW, FEW_TARGETS = MANY[:128], MANY_TARGETS[:128]
+COSTS = cost_table(SPACE)
+
+
+def ask(
+    model: OneShot, runtime: Runtime, table: Path, strategy: str, stop_after: int | None = None, **more: Any
+) -> list[Candidate]:
+    """A search in rounds of 8 with a race in each."""
+    asked = iter(range(10_000))
+    settings: dict[str, Any] = {"batch": 8, "candidates": 24, **STRATEGIES.get(strategy, {}), **more}
+    config = SearchConfig(strategy=strategy, ghost_size=16, top=2, top_of=6, lose=0.4, **settings)
+    costs = COSTS if model.space is SPACE else cost_table(model.space)
+    return search(
+        model, FEW, FEW_TARGETS, costs, config, runtime=runtime, seed=0, table=table,
+        stop=lambda: stop_after is not None and next(asked) == stop_after,
+    )  # fmt: skip
+
+
+def rows_of(table: Path) -> dict[str, list[Any]]:
+    """Everything in a table but the time."""
+    with closing(sqlite3.connect(table)) as connection:
+        columns = [row[1] for row in connection.execute("PRAGMA table_info(candidates)") if row[1] != "time"]
+        return {
+            "candidates": connection.execute(f"SELECT {', '.join(columns)} FROM candidates").fetchall(),
+            "rounds": connection.execute("SELECT * FROM rounds").fetchall(),
+        }
+
+
+class Remembered:
+    """Outputs of architectures on examples, each computed once: what is tested here is the search around them."""
+
+    def __init__(self) -> None:
+        self.real = supernet.search.outputs_of
+        self.known: dict[tuple[str, int, float], Any] = {}
+        self.asked: list[tuple[str, float]] = []
+
+    def __call__(self, model: Any, group: Any, examples: Any, *more: Any) -> Iterator[Any]:
+        part = len(examples), float(examples.sum())
+        self.asked += [(str(a), part[1]) for a in group]
+        missing = [a for a in group if (str(a), *part) not in self.known]
+        found = self.real(model, missing, examples, *more)
+        self.known |= {(str(a), *part): each for a, each in zip(missing, found, strict=True)}
+        return iter([self.known[str(a), *part] for a in group])
+
+
+@pytest.fixture(scope="module")
+def outputs() -> Remembered:
+    return Remembered()
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_a_search_killed_at_any_moment_continues_as_if_it_had_not_been(
+    model: OneShot,
+    runtime: Runtime,
+    tmp_path: Path,
+    strategy: str,
+    outputs: Remembered,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Between any two candidates, in a race or not; before and after a round is written; and all of it in turn."""
+    monkeypatch.setattr(supernet.search, "outputs_of", outputs)
+    whole = ask(model, runtime, tmp_path / "whole.sqlite", strategy)
+    assert len(whole) == 24
+    assert len({c.round for c in whole}) > 1
+    expected = rows_of(tmp_path / "whole.sqlite")
+    for stop_after in (0, 3, 8, 17):
+        with pytest.raises(Interrupted):
+            ask(model, runtime, tmp_path / f"{stop_after}.sqlite", strategy, stop_after)
+        assert rows_of(tmp_path / f"{stop_after}.sqlite") != expected
+        assert ask(model, runtime, tmp_path / f"{stop_after}.sqlite", strategy) == whole
+        assert rows_of(tmp_path / f"{stop_after}.sqlite") == expected
+    # Again and again: after each five candidates, and around each round that is written.
+    table, write = tmp_path / "often.sqlite", supernet.search.write_round
+    for turn in range(60):
+
+        def killed(path: Path, number: int, done: Round, turn: int = turn) -> None:
+            if turn % 2:
+                write(path, number, done)
+            raise Interrupted
+
+        monkeypatch.setattr(supernet.search, "write_round", killed)
+        try:
+            ask(model, runtime, table, strategy, 5)
+            break
+        except Interrupted:
+            continue
+    monkeypatch.setattr(supernet.search, "write_round", write)
+    assert ask(model, runtime, table, strategy) == whole
+    assert rows_of(table) == expected
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_generations_race_and_nothing_is_scored_twice(
+    model: OneShot,
+    runtime: Runtime,
+    tmp_path: Path,
+    strategy: str,
+    outputs: Remembered,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(supernet.search, "outputs_of", outputs)
+    outputs.asked.clear()
+    larger: dict[str, Any] = {"batch": 24, "candidates": 48}
+    found = ask(model, runtime, tmp_path / "c.sqlite", strategy, **larger)
+    assert len(set(outputs.asked)) == len(outputs.asked)
+    assert {c.images for c in found} == {64, 128}, "some left the race"
+    assert {c.strategy for c in found} == {strategy}
+    full = {
+        c.architecture: c for c in ask(model, runtime, tmp_path / "full.sqlite", strategy, exhaustive=True, **larger)
+    }
+    assert {c.images for c in full.values()} == {128}
+    for c in found:
+        if c.images == 128 and c.architecture in full:
+            assert c.accuracy == full[c.architecture].accuracy
+        assert c.deviation == pytest.approx((c.accuracy * (1 - c.accuracy) / c.images) ** 0.5)
+    assert all(r.asked == r.told for r in read_rounds(tmp_path / "c.sqlite"))
+
+
+def test_limits_hold_before_any_forward_pass(
+    model: OneShot, runtime: Runtime, tmp_path: Path, outputs: Remembered, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supernet.search, "outputs_of", outputs)
+    outputs.asked.clear()
+    values = COSTS.column("params", SPACE.sample_distinct(300, generator=torch.Generator().manual_seed(0)))
+    limit = float(np.quantile(values, 0.1))
+    for strategy in ("random", "evolution"):
+        found = ask(model, runtime, tmp_path / f"{strategy}.sqlite", strategy, limits=LimitsConfig(max_params=limit))
+        assert len(found) == 24
+    assert COSTS.column("params", [SPACE.parse(text) for text, _ in outputs.asked]).max() <= limit
+    outputs.asked.clear()
+    with pytest.raises(
+        LimitsError, match="max_params 3: nothing in the space 'bender' meets it; the smallest possible"
+    ):
+        ask(model, runtime, tmp_path / "none.sqlite", "random", limits=LimitsConfig(max_params=3))
+    assert not outputs.asked
+
+
+OWN = """
+class Stubborn:  # asks for the largest, whatever the limits, and for the same again
+    def __init__(self, region, seed, state="told"):
+        self.space, self.told, self.state = region.space, 0, state
+
+    def ask(self, n):
+        return [self.space.at(self.space.size - 1 - (self.told + i) % 30) for i in range(n)]
+
+    def tell(self, architectures, scores):
+        self.told += len(architectures)
+        assert all(isinstance(score, float) for score in scores)
+
+    def state_dict(self):
+        import uuid
+
+        return {"told": self.told if self.state == "told" else uuid.uuid4().hex}
+
+
+class Loads(Stubborn):
+    def load_state_dict(self, state):
+        self.told = state["told"]
+
+
+class Failing(Stubborn):
+    def tell(self, architectures, scores):
+        return 1 / 0
+
+
+class Greedy(Stubborn):
+    def ask(self, n):
+        return super().ask(n + 1)
+"""
+
+
+def test_a_users_strategy_is_repaired_resumed_and_held_to_its_contract(
+    model: OneShot, runtime: Runtime, tmp_path: Path, outputs: Remembered, monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(supernet.search, "outputs_of", outputs)
+    file = tmp_path / "mine.py"
+    file.write_text(OWN)
+    own = f"{file}:Stubborn"
+    values = COSTS.column("params", [SPACE.at(SPACE.size - 1 - i) for i in range(30)])
+    limits = LimitsConfig(max_params=float(values.min() - 1))
+    found = ask(model, runtime, tmp_path / "a.sqlite", own, limits=limits)
+    assert found
+    assert max(c.params for c in found) < values.min()
+    assert any(r.asked != r.told for r in read_rounds(tmp_path / "a.sqlite"))
+    for name in (own, f"{file}:Loads"):  # told again, or loaded
+        with pytest.raises(Interrupted):
+            ask(model, runtime, tmp_path / f"{name[-5:]}.sqlite", name, 20, limits=limits)
+        again = ask(model, runtime, tmp_path / f"{name[-5:]}.sqlite", name, limits=limits)
+        assert [c.architecture for c in again] == [c.architecture for c in found]
+    settings = {"strategy_settings": {"state": "random"}}
+    ask(model, runtime, tmp_path / "b.sqlite", own, **settings)
+    with pytest.raises(ValueError, match=r"cannot continue .* its state_dict is another"):
+        ask(model, runtime, tmp_path / "b.sqlite", own, **settings)
+    with pytest.raises(ValueError, match="asked for 8, it gave 9"):
+        ask(model, runtime, tmp_path / "c.sqlite", f"{file}:Greedy")
+    with pytest.raises(ValueError, match=r"mine.py, line \d+: ZeroDivisionError"):
+        ask(model, runtime, tmp_path / "e.sqlite", f"{file}:Failing")
+    with caplog.at_level("INFO"):  # it knows thirty
+        few = ask(model, runtime, tmp_path / "d.sqlite", own, batch=30, candidates=40)
+    assert len(few) == 30
+    assert "asked for nothing new any more after 30 of 40 candidates" in caplog.text
+
+
+def test_several_objectives_give_a_front_of_finalists(
+    model: OneShot, runtime: Runtime, tmp_path: Path, outputs: Remembered, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supernet.search, "outputs_of", outputs)
+    for strategy in ("random", "nsga2"):
+        found = ask(model, runtime, tmp_path / f"{strategy}.sqlite", strategy, objectives="accuracy,params")
+        config = SearchConfig(objectives="accuracy,params", top=3, top_of=6, small=1, random=1, all_on=False)
+        groups = finalists(found, SPACE, config, generator=torch.Generator().manual_seed(0))
+        assert set(groups) == {"Pareto", "Small", "Random"}
+        by = {c.architecture: c for c in found}
+        whole = [c for c in found if c.images == max(c.images for c in found)]
+        for a in groups["Pareto"]:
+            assert not any(c.accuracy >= by[a].accuracy and c.params < by[a].params for c in whole)
+        assert 1 <= len(groups["Pareto"]) <= 3
+        scores = read_rounds(tmp_path / f"{strategy}.sqlite")[0].scores
+        assert all(len(score) == 2 and score[1] < 0 for score in scores)
+
+
+def test_top_of_each_band_of_size() -> None:
+    candidates = population(200)
+    config = SearchConfig(top=6, top_of=12, bands=3, small=0, random=0, all_on=False)
+    top = finalists(candidates, SPACE, config, generator=torch.Generator().manual_seed(0))["Top"]
+    sizes = sorted(c.params for c in candidates if c.architecture in top)
+    assert [size * 3 // 200 for size in sizes] == [0, 0, 1, 1, 2, 2]
+
+
+def test_functions_that_are_the_same_are_scored_once(runtime: Runtime, tmp_path: Path) -> None:
+    space = tiny_nasbench201()
+    model = build(space, seed=0)
+    assert isinstance(model, OneShot)
+    assert space.canonical is not None
+    found = ask(model, runtime, tmp_path / "c.sqlite", "random", batch=24, exhaustive=True)
+    assert len({space.canonical(c.architecture) for c in found}) == len(found) == 24
+    apart = ask(model, runtime, tmp_path / "d.sqlite", "random", batch=24, merge=False, exhaustive=True)
+    assert [c.architecture for c in apart] == space.sample_distinct(24, generator=stream(0, "search"))
+
+
 def population(number: int) -> list[Candidate]:
     """Candidates whose accuracy and size are known: the n-th is the n-th worst; sizes are shuffled."""
     drawn = SPACE.sample_distinct(number, generator=torch.Generator().manual_seed(3))
@@ -209,6 +458,17 @@ def test_finalists_of_few_candidates(number: int, top: int, more: int, small: in
         ({"candidates": 0}, "at least 1"),
         ({"small_quantile": 1.0}, "from 0 to below 1"),
         ({"top": 5, "top_of": 4}, "top_of: expected at least top 5, got 4"),
+        ({"batch": 0}, "batch: expected at least 1, got 0"),
+        ({"bands": 0}, "bands: expected at least 1, got 0"),
+        ({"strategy": "evolve"}, "strategy: no 'evolve'; there are: random, "),
+        ({"strategy": "local", "strategy_settings": {"x": 1}}, "'local' has no setting 'x'; it has: start"),
+        ({"objectives": "accuracy,size"}, "objectives: no 'size'; there are: accuracy, params"),
+        ({"objectives": "params"}, "expected accuracy, and other objectives once each"),
+        ({"objectives": "accuracy,params,params"}, "once each"),
+        (
+            {"objectives": "accuracy,params", "strategy": "local"},
+            "takes one objective, got 'accuracy,params'; those that take several: random, enumeration, nsga2, tpe",
+        ),
     ],
 )
 def test_bad_settings(values: dict[str, object], message: str) -> None:

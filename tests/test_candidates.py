@@ -1,0 +1,171 @@
+"""The table of candidates, the Pareto front and its volume, bands."""
+
+from __future__ import annotations
+
+import csv
+import itertools
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from supernet.candidates import (
+    Candidate,
+    Round,
+    bands,
+    best,
+    data_frame,
+    front,
+    hypervolume,
+    objectives_of,
+    open_table,
+    pareto,
+    read_rounds,
+    records,
+    right_of,
+    spread,
+    volume_of,
+    within,
+    write_records,
+    write_round,
+)
+from tests.spaces_for_tests import tiny_macro
+
+SPACE = tiny_macro()
+POINTS = st.integers(1, 3).flatmap(
+    lambda m: st.lists(st.lists(st.integers(0, 4), min_size=m, max_size=m), min_size=1, max_size=12)
+)
+
+
+def some(*figures: tuple[float, int], images: int = 100) -> list[Candidate]:
+    """Candidates with these scores and sizes."""
+    return [
+        Candidate(SPACE.at(i), score, 1.0, images, size, size, size, None, None, 0.01, "random", 0, i + 1)
+        for i, (score, size) in enumerate(figures)
+    ]
+
+
+@given(POINTS)
+def test_the_front_is_whom_nobody_beats(points: list[list[int]]) -> None:
+    found = front(points)
+
+    def beats(a: list[int], b: list[int]) -> bool:
+        return all(x >= y for x, y in zip(a, b, strict=True)) and a != b
+
+    expected = {tuple(p) for p in points if not any(beats(q, p) for q in points)}
+    assert {tuple(points[i]) for i in found} == expected
+    assert len(found) == len(expected), "equal points count once"
+    assert [points[i][0] for i in found] == sorted((points[i][0] for i in found), reverse=True)
+
+
+@given(POINTS)
+def test_the_volume_is_the_number_of_unit_boxes_below(points: list[list[int]]) -> None:
+    """Whole numbers: each unit box is below a point or it is not."""
+    sides = len(points[0])
+    count = sum(
+        any(all(x > y for x, y in zip(point, box, strict=True)) for point in points)
+        for box in itertools.product(range(4), repeat=sides)
+    )
+    assert hypervolume(points, [0] * sides) == pytest.approx(count)
+    assert 0 <= volume_of(points) <= 1 + 1e-12
+
+
+def test_volumes() -> None:
+    assert hypervolume([[2, 1], [1, 2]], [0, 0]) == 3
+    assert hypervolume([[2, 1], [1, 2]], [2, 2]) == 0, "nobody beats the reference"
+    assert hypervolume(np.zeros((0, 2)), [0, 0]) == 0
+    assert volume_of([[1, 0], [0, 1]]) == 0
+    assert volume_of([[1, 1], [0, 0]]) == volume_of([[5, 5]]) == 1
+    assert front([]) == []
+
+
+def test_spread_takes_the_ends_first_and_then_what_is_far() -> None:
+    points = [[10.0, 0.0], [9.0, 1.0], [5.0, 5.0], [1.0, 9.0], [0.0, 10.0]]
+    assert spread(points, 3) == [0, 4, 2]
+    assert spread(points, 1) == [0]
+    assert sorted(spread(points, 99)) == [0, 1, 2, 3, 4]
+    assert spread([], 3) == []
+
+
+def test_bands_have_equal_numbers() -> None:
+    candidates = some(*((0.1 * i, 100 - 7 * i % 50) for i in range(10)))
+    parts = bands(candidates, 3, lambda c: c.params)
+    assert [len(part) for part in parts] == [3, 4, 3]
+    sizes = [c.params for part in parts for c in part]
+    assert sizes == sorted(sizes)
+    assert len(bands(candidates[:2], 5, lambda c: c.params)) == 2
+    chosen = best(candidates, 2, 3)
+    for part, top in zip(parts, chosen, strict=True):
+        assert [c.accuracy for c in top] == sorted((c.accuracy for c in part), reverse=True)[:2]
+
+
+def test_within_limits_and_who_is_beyond() -> None:
+    candidates = some((0.5, 10), (0.6, 20), (0.7, 30))
+    assert [c.params for c in within(candidates, {"params": (15.0, 25.0)})] == [20]
+    with pytest.raises(
+        ValueError, match="none of the 3 candidates is within these limits; they have params from 10 to 30"
+    ):
+        within(candidates, {"params": (0.0, 5.0)})
+    with pytest.raises(ValueError, match="latency was not measured"):
+        within(candidates, {"latency": (0.0, 1.0)})
+
+
+def test_the_front_of_candidates_is_of_those_scored_on_most() -> None:
+    candidates = [*some((0.5, 10), (0.4, 20), (0.7, 30)), *some((0.99, 1), images=10)]
+    found, volume = pareto(candidates, ("accuracy", "params"))
+    assert [(c.accuracy, c.params) for c in found] == [(0.7, 30), (0.5, 10)]
+    assert volume == pytest.approx(1 / 3)
+    assert objectives_of(found[0], ("accuracy", "macs")) == (0.7, -30)
+    with pytest.raises(ValueError, match="front is empty"):
+        pareto([], ("accuracy",))
+    with pytest.raises(ValueError, match="memory was not measured"):
+        pareto(candidates, ("accuracy", "memory"))
+
+
+def test_rounds_are_kept_as_they_are(tmp_path: Path) -> None:
+    table = tmp_path / "c.sqlite"
+    assert read_rounds(table) == []
+    rounds = [Round(["a", "b"], ["a", "c"], [0.1, 1 / 3], '{"x": 1}'), Round([], [], [], "{}")]
+    for number, round_ in enumerate(rounds):
+        write_round(table, number, round_)
+    assert read_rounds(table) == rounds
+    assert right_of(table, []) == {}
+    with pytest.raises(sqlite3.IntegrityError):
+        write_round(table, 1, rounds[0])
+
+
+def test_a_table_of_another_version_is_refused(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "c.sqlite")) as connection, connection:
+        connection.execute("CREATE TABLE candidates (number INTEGER PRIMARY KEY, architecture TEXT, right BLOB)")
+    with pytest.raises(ValueError, match="is no table of candidates"):
+        open_table(tmp_path / "c.sqlite")
+
+
+def test_records_and_files(tmp_path: Path) -> None:
+    candidates = [*some((0.5, 10)), Candidate(SPACE.at(7), 0.1, float("inf"), 5, 1, 1, 1)]
+    rows = records(candidates)
+    assert rows[0]["architecture"] == str(SPACE.at(0))
+    assert rows[0]["id"] == SPACE.at(0).id
+    assert (rows[1]["loss"], rows[1]["latency"]) == (None, None)
+    write_records(tmp_path / "c.csv", candidates)
+    with (tmp_path / "c.csv").open(newline="") as file:
+        read = list(csv.DictReader(file))
+    assert [row["architecture"] for row in read] == [row["architecture"] for row in rows]
+    assert float(read[0]["accuracy"]) == 0.5
+    write_records(tmp_path / "c.parquet", candidates)
+    from pyarrow import parquet
+
+    assert parquet.read_table(tmp_path / "c.parquet").to_pylist() == rows
+    with pytest.raises(ValueError, match=r"ends in \.csv or \.parquet"):
+        write_records(tmp_path / "c.txt", candidates)
+
+
+def test_data_frame() -> None:
+    pandas = pytest.importorskip("pandas")
+    frame = data_frame(some((0.5, 10), (0.6, 20)))
+    assert isinstance(frame, pandas.DataFrame)
+    assert frame["params"].tolist() == [10, 20]

@@ -1,0 +1,276 @@
+"""The Optuna study of stand-alone trainings: SQLite in the run folder, and PostgreSQL shared by two processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+
+from supernet.cli import main
+from supernet.files import read_json, without_password, write_json
+from supernet.steps import send_study, space_of_run
+from supernet.trials import StorageError, curve, open_study, parameters, sender
+from tests.spaces_for_tests import nested, tiny_bender, tiny_macro
+
+Refused = Callable[..., str]
+NOWHERE = "postgresql+psycopg://ann:geheim@127.0.0.1:9/nothing"
+
+
+def test_a_run_has_its_trainings_in_a_study(finished_run: Path) -> None:
+    """Parameters, costs, scores, curves and artifacts, and no test accuracy."""
+    with open_study(finished_run, space_of_run(finished_run)[1]) as study:
+        trials, storage = study.trials, study._storage
+        metas = [optuna.artifacts.get_all_artifact_meta(t, storage=storage) for t in trials]
+    results = read_json(finished_run / "results.json")
+    networks = {row["id"]: row for row in results["networks"]}
+    assert {t.user_attrs["id"] for t in trials} == set(networks)
+    assert len(trials) == len(networks)
+    _, space = space_of_run(finished_run)
+    store = optuna.artifacts.FileSystemArtifactStore(str(finished_run / "artifacts"))
+    for trial, meta in zip(trials, metas, strict=True):
+        row, place = networks[trial.user_attrs["id"]], finished_run / "retrain" / trial.user_attrs["id"] / "0"
+        assert trial.state == optuna.trial.TrialState.COMPLETE
+        assert trial.values == row["validation"]
+        assert trial.params == parameters(space, space.parse(row["architecture"]))[0]
+        assert (trial.user_attrs["params"], trial.user_attrs["macs"]) == (row["params"], row["macs"])
+        assert trial.intermediate_values == dict(curve(read_json(place / "result.json")["history"]))
+        kept = {each.filename: each.artifact_id for each in meta}
+        for name, artifact in kept.items():
+            with store.open_reader(artifact) as file:
+                assert file.read() == (place / name).read_bytes()
+        assert set(kept) == {"result.json", "weights.safetensors"}
+        assert not any("test" in key for key in trial.user_attrs)
+    assert any("Top" in t.user_attrs["groups"] for t in trials)
+
+
+def test_what_is_there_is_not_sent_again(run_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    other = f"sqlite:///{run_folder / 'other.sqlite'}"
+    networks = len(read_json(run_folder / "results.json")["networks"])
+    first = send_study(run_folder, other, "ours")
+    assert (first["sent"], first["trials"]) == (networks, networks)
+    assert main(["study", str(run_folder), "--storage", other, "--study", "ours", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {**first, "sent": 0}
+    assert main(["study", str(run_folder), "--storage", other, "--study", "ours"]) == 0
+    assert capsys.readouterr().out == f"0 trials sent; study 'ours' at {other} has {networks}\n"
+
+
+def test_finalists_are_running_trials_until_they_are_trained(run_folder: Path) -> None:
+    """Also after a kill between the two; and a training without validation has no value."""
+    (run_folder / "study.sqlite").unlink()
+    results = sorted((run_folder / "retrain").glob("*/0/result.json"))
+    kept = {path: path.read_bytes() for path in results}
+    for path in results[1:]:
+        path.unlink()
+    assert send_study(run_folder, None, None)["trials"] == len(results)
+    with open_study(run_folder, space_of_run(run_folder)[1]) as study:
+        states = [t.state for t in study.trials]
+    assert states.count(optuna.trial.TrialState.RUNNING) == len(results) - 1
+    for path, content in kept.items():
+        path.write_bytes(content)
+    write_json(results[1], {**read_json(results[1]), "validation": None})
+    assert send_study(run_folder, None, None) == {
+        "storage": f"sqlite:///{run_folder / 'study.sqlite'}", "study": run_folder.name, "sent": len(results) - 1,
+        "trials": len(results),
+    }  # fmt: skip
+    with open_study(run_folder, space_of_run(run_folder)[1]) as study:
+        states = [t.state for t in study.trials]
+    assert sorted(state.name for state in states) == ["COMPLETE"] * (len(results) - 1) + ["PRUNED"]
+
+
+def test_a_study_of_another_space(run_folder: Path, tmp_path: Path, refused: Refused) -> None:
+    storage = f"sqlite:///{tmp_path / 's.sqlite'}"
+    with open_study(tmp_path, nested(), storage, "theirs"):
+        pass
+    message = refused("study", run_folder, "--storage", storage, "--study", "theirs")
+    assert "study 'theirs' at sqlite:///" in message
+    assert "belongs to another space (nested with 4 choices, 42 architectures, not bender" in message
+    database = optuna.storages.RDBStorage(storage)
+    study = optuna.create_study(storage=database, study_name="foreign")
+    study.tell(study.ask(), 1.0)
+    database.remove_session()
+    database.engine.dispose()
+    assert "is of something else" in refused("study", run_folder, "--storage", storage, "--study", "foreign")
+
+
+@pytest.mark.parametrize("command", ["study", "retrain"])
+def test_a_storage_that_cannot_be_reached(run_folder: Path, refused: Refused, command: str) -> None:
+    (run_folder / "results.json").unlink()
+    before = {path: path.read_bytes() for path in run_folder.rglob("*") if path.is_file()}
+    message = refused(command, run_folder, "--storage", NOWHERE)
+    assert "storage postgresql+psycopg://ann@127.0.0.1:9/nothing cannot be reached" in message
+    assert f"`supernet study {run_folder} --storage ...` sends them later" in message
+    assert "geheim" not in message
+    for path, content in before.items():
+        assert path.name == "environment.json" or path.read_bytes() == content
+    assert "geheim" not in "".join(
+        p.read_text(errors="replace") for p in run_folder.glob("*.*") if p.suffix != ".sqlite"
+    )
+    assert "cannot be reached" in refused(command, run_folder, "--storage", "nonsense")
+
+
+def test_a_storage_that_goes_away_keeps_nobody_from_training(
+    run_folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    _, space = space_of_run(run_folder)
+
+    def gone() -> Any:
+        raise OSError("connection lost to ann:geheim")
+
+    with sender(run_folder, space, "run", gone, f"sqlite:///{tmp_path / 's.sqlite'}", None) as update:
+        update()
+    assert "connection lost" in caplog.text
+    assert "results are kept in" in caplog.text
+
+
+def test_without_optuna_a_run_has_no_study(
+    run_folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    (run_folder / "study.sqlite").unlink()
+    quiet = sender(run_folder, space_of_run(run_folder)[1], "run", list, None, None)
+    with caplog.at_level("INFO"), quiet as update:
+        update()
+    assert "no study of the trainings is written: Optuna is not installed" in caplog.text
+    assert not (run_folder / "study.sqlite").exists()
+    nowhere = sender(run_folder, space_of_run(run_folder)[1], "run", list, NOWHERE, None)
+    with pytest.raises(ValueError, match="Optuna is not installed"), nowhere:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("postgresql+psycopg://ann:secret@host:5432/db?password=secret", "postgresql+psycopg://ann@host:5432/db"),
+        ("--storage=mysql://ann:se@cr:et@host/db", "--storage=mysql://ann@host/db"),
+        ("sqlite:////tmp/x.sqlite", "sqlite:////tmp/x.sqlite"),
+        ("DIR", "DIR"),
+    ],
+)
+def test_addresses_are_shown_without_passwords(address: str, shown: str) -> None:
+    assert without_password(address) == shown
+
+
+@pytest.mark.parametrize("space", [nested(), tiny_macro(), tiny_bender(choice_blocks=3)], ids=lambda s: s.name)
+def test_every_architecture_has_parameters_that_fit_each_other(space: Any) -> None:
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    everyone = dict.fromkeys([*(space.at(i * 7919 % space.size) for i in range(20)), space.everything_on()])
+    for architecture in everyone:
+        values, distributions = parameters(space, architecture)
+        study.add_trial(optuna.trial.create_trial(params=values, distributions=distributions, value=0.0))
+    assert len({json.dumps(t.params, sort_keys=True) for t in study.trials}) == len(everyone)
+
+
+def test_curves_are_thinned() -> None:
+    history = [{"step": i, "loss": 1 / (i + 1)} for i in range(1001)]
+    found = curve(history)
+    assert len(found) <= 200
+    assert found[0] == (0, 1.0)
+    assert curve(history[:3]) == [(0, 1.0), (1, 0.5), (2, pytest.approx(1 / 3))]
+
+
+# ---- PostgreSQL ----
+
+
+def binary(name: str) -> Path | None:
+    """A program of Debian's package, which does not stand on the path."""
+    found = shutil.which(name) or max(map(str, Path("/usr/lib/postgresql").glob(f"*/bin/{name}")), default=None)
+    return Path(found) if found else None
+
+
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[str]:
+    """The address of a database of a server of its own, on loopback."""
+    initdb, server = binary("initdb"), binary("postgres")
+    if initdb is None or server is None:
+        pytest.skip("PostgreSQL is not installed, so the shared study is NOT tested: apt-get install postgresql")
+    root = os.geteuid() == 0  # the server refuses to be root
+    try:
+        owner = pwd.getpwnam("postgres" if root else pwd.getpwuid(os.geteuid()).pw_name)
+    except KeyError:
+        pytest.skip("there is no user postgres to run the server, so the shared study is NOT tested")
+    as_owner: dict[str, Any] = {"user": owner.pw_uid, "group": owner.pw_gid, "extra_groups": []} if root else {}
+    folder = Path(tempfile.mkdtemp(prefix="supernet-postgres-"))
+    process = None
+    try:
+        (folder / "password").write_text("pass-word\n")
+        for path in (folder, folder / "password"):
+            os.chown(path, owner.pw_uid, owner.pw_gid)
+        subprocess.run(
+            [initdb, "-D", folder / "data", "-U", "team", "-A", "scram-sha-256", "--pwfile", folder / "password",
+             "--no-sync", "-E", "UTF8", "--locale", "C"],
+            check=True, capture_output=True, cwd=folder, **as_owner,
+        )  # fmt: skip
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        with (folder / "log").open("w") as log:
+            process = subprocess.Popen(
+                [server, "-D", folder / "data", "-p", str(port), "-c", "listen_addresses=127.0.0.1",
+                 "-c", f"unix_socket_directories={folder}", "-c", "fsync=off"],
+                stdout=log, stderr=log, cwd=folder, **as_owner,
+            )  # fmt: skip
+        address = f"postgresql+psycopg://team:pass-word@127.0.0.1:{port}/postgres"
+        import psycopg
+
+        for _ in range(600):
+            try:
+                psycopg.connect(address.replace("+psycopg", ""), connect_timeout=5).close()
+                break
+            except psycopg.OperationalError:
+                assert process.poll() is None, (folder / "log").read_text()
+                time.sleep(0.1)
+        yield address
+    finally:
+        if process is not None:
+            process.send_signal(signal.SIGINT)  # does not wait for clients
+            process.wait(60)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def test_two_processes_share_a_study_in_postgresql(
+    postgres: str, run_folder: Path, finished_run: Path, refused: Refused, tmp_path: Path
+) -> None:
+    """Two runs at once into a new database, one of them killed halfway and started again."""
+    second = Path(shutil.copytree(finished_run, tmp_path / "second"))
+    settings = (second / "config.yaml").read_text()
+    (second / "config.yaml").write_text(settings.replace("seed: 0\n", "seed: 1\n", 1))  # a run of its own
+    networks = len(read_json(run_folder / "results.json")["networks"])
+    words = [sys.executable, "-m", "supernet.cli", "study"]
+    more = ["--storage", postgres, "--study", "team", "--json"]
+    both = [
+        subprocess.Popen([*words, str(folder), *more], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for folder in (run_folder, second)
+    ]
+    outputs = [process.communicate(timeout=300) for process in both]
+    assert [process.returncode for process in both] == [0, 0], outputs
+    assert [json.loads(out)["sent"] for out, _ in outputs] == [networks, networks]
+    with open_study(run_folder, space_of_run(run_folder)[1], postgres, "team") as study:
+        trials = study.trials
+    keys = [t.user_attrs["training"] for t in trials]
+    assert len(set(keys)) == len(keys) == 2 * networks
+    assert {t.state for t in trials} == {optuna.trial.TrialState.COMPLETE}
+    assert {t.user_attrs["run"] for t in trials} == {run_folder.name, "second"}
+    assert send_study(run_folder, postgres, "team")["sent"] == 0
+    assert "pass-word" not in "".join(out + err for out, err in outputs)
+    wrong = postgres.replace("pass-word", "wrong-word")
+    message = refused("study", run_folder, "--storage", wrong)
+    assert "cannot be reached" in message
+    assert "wrong-word" not in message
+    with (
+        pytest.raises(StorageError, match="belongs to another space"),
+        open_study(tmp_path, tiny_macro(), postgres, "team"),
+    ):
+        pass
