@@ -213,7 +213,9 @@ class Planner:
             name = getattr(step.function, "__name__", "").strip("_").removeprefix("r")
             if self.does_nothing(step.function):
                 aliases[result] = args[0]
-            elif name in ("mul", "imul") and any(type(a) in (int, float) and a == 0 for a in args):
+            elif name == "zeros_like" or (
+                name in ("mul", "imul") and any(type(a) in (int, float) and a == 0 for a in args)
+            ):
                 zeros.add(result)
             elif name in ("add", "iadd") and len(args) == 2 and not step.kwargs:
                 for zero, other in (args[::-1], args):
