@@ -82,11 +82,15 @@ def print_space(facts: dict[str, Any]) -> None:
     print(f"an architecture as text:\n{facts['example']}")
 
 
-def result_rows(result: dict[str, Any]) -> list[tuple[str, ...]]:
+TITLES = {"params": "params", "macs": "MACs", "score": "score", "validation": "valid.", "test": "test"}
+"""Columns of a table of groups."""
+
+
+def result_rows(result: dict[str, Any], columns: Sequence[str] = tuple(TITLES)) -> list[tuple[str, ...]]:
     """The groups as in the paper's Table 1: a head, and a row for each."""
     groups = result["groups"]
     form = _metric_form(result)
-    titles = {"params": "params", "macs": "MACs", "score": "score", "validation": "valid.", "test": "test"}
+    titles = {name: TITLES[name] for name in columns}
     forms = dict.fromkeys(("score", "validation", "test"), form)
     if result.get("score", "metric") != "metric":
         forms["score"] = ("nats", 1, 3)
@@ -177,16 +181,32 @@ def trust_rows(found: dict[str, Any], more: dict[str, Any] | None = None) -> lis
     ]
 
 
-def comparison_lines(more: dict[str, Any]) -> list[str]:
-    """Whether the groups of finalists differ, one line for each pair; `more` as for `print_trust`."""
+def sizes_of(more: dict[str, Any]) -> list[tuple[str, list[tuple[str, ...]], list[str]]]:
+    """Finalists at each size: its name, a table of their groups, and what `comparison_lines` says.
+
+    Args:
+        more: as for `print_trust`.
+    """
+    return [
+        (
+            f"{row['setting']} = {row['value']}",
+            result_rows({**row, "metric": more["metric"]}, ("params", "macs", "validation")),
+            comparison_lines(row["differences"], "validation"),
+        )
+        for row in more.get("at", ())
+    ]
+
+
+def comparison_lines(differences: Sequence[dict[str, Any]], split: str = "test") -> list[str]:
+    """Whether groups of networks differ on a split, one line for each pair; see `supernet.study.differences`."""
     lines = []
-    for row in (more.get("groups") or {}).get("differences", ()):
+    for row in differences:
         if row["p"] is not None:
             first, second = (f"{g} ({n})" for g, n in zip(row["groups"], row["networks"], strict=True))
             low, high = row["interval"]
             lines.append(
-                f"test, {first} less {second} networks: {row['difference']:+.4f} ({low:+.4f} to {high:+.4f}), Welch's "
-                f"p {row['p']:.2g}"
+                f"{split}, {first} less {second} networks: {row['difference']:+.4f} ({low:+.4f} to {high:+.4f}), "
+                f"Welch's p {row['p']:.2g}"
             )
     return lines
 
@@ -207,8 +227,13 @@ def print_trust(found: dict[str, Any], more: dict[str, Any] | None = None) -> No
         _print_text(f"regret (what the best of all has more): {regrets}")
     if more.get("best_rate") is not None:
         _print_text(f"best dropout rate: {more['best_rate']:g}")
-    for line in comparison_lines(more):
+    for line in comparison_lines((more.get("groups") or {}).get("differences", ())):
         _print_text(line)
+    for name, table, lines in sizes_of(more):
+        print(f"\nfinalists from scratch, {name}:\n")
+        _print_table(table)
+        for line in lines:
+            _print_text(line)
     for row in more.get("diagnosis", ()):
         if row["found"]:
             _print_text(f"diagnosis: {row['name']} ({row['rule']}): {row['advice']}")

@@ -12,7 +12,7 @@ from torch import nn
 
 from supernet import draw
 from supernet.config import Config, make_space
-from supernet.describe import RESULT_KEYS, comparison_lines, result_rows, trust_rows, winner_text
+from supernet.describe import RESULT_KEYS, comparison_lines, result_rows, sizes_of, trust_rows, winner_text
 from supernet.files import read_json, read_records, write_atomically
 from supernet.model import build, call, example_of, without_data
 from supernet.runs import open_run, require
@@ -45,19 +45,18 @@ def write_report(folder: Path) -> Path:
     candidates = read_candidates(folder / "candidates.sqlite", space)
     history = read_records(folder / "train" / "history.json")
     trust = analysis.get("trust")
-    head, *table = result_rows(result)
     page = _template().render(
         name=folder.resolve().name,
         space=space.name,
         candidates=f"{len(candidates):,}",
         verdict=NO_STUDY if trust is None else trust["verdict"],
         diagnosis=[row for row in analysis.get("diagnosis", ()) if row["found"]],
-        head=head[1:],
-        table=table,
+        groups=result_rows(result),
         opened=f"The test set was used once, at {result['test_split']['opened']}.",
-        comparisons=comparison_lines(analysis),
+        comparisons=comparison_lines((analysis.get("groups") or {}).get("differences", ())),
+        sizes=sizes_of(analysis),
         winner=_winner(result, space),
-        figures=[] if trust is None else trust_rows(trust, analysis)[1:],
+        figures=[] if trust is None else trust_rows(trust, analysis),
         plots=list(_plots(result, analysis, config, [c.accuracy for c in candidates], history)),
         command="\n".join(dict.fromkeys(step["command"] for step in environment.values())),
         facts=_facts(config, environment, known),

@@ -18,6 +18,7 @@
 | `results.json` | retrain | groups and networks with score, validation and test accuracy; the run is done |
 | `analysis/networks/ID/REPEAT/` | analyze | `result.json`, `weights.safetensors` of one short training |
 | `analysis/sweep/RATE/` | analyze | `model.safetensors` of the one-shot model trained at this dropout rate |
+| `analysis/at/SETTING=VALUE/ID/REPEAT/` | analyze | the same of one finalist at another size |
 | `analysis.json` | analyze | what the ranking is worth: every number and every point |
 | `report.html` | report | one page about the run |
 
@@ -75,9 +76,10 @@ def create_run(folder: Path, config: Config) -> None:
                 "delete this one"
             )
         if changed and begun:
-            for part in ("retrain", "analysis"):
+            for part, places in (("retrain", ("retrain", "analysis/at")), ("analysis", ("analysis",))):
                 if any(text.startswith(f"{part}.") for text in changed):
-                    _set_aside(folder / part)
+                    for place in places:
+                        _set_aside(folder / place)
             (folder / "analysis.json").unlink(missing_ok=True)
         elif changed:  # a first try that found its data or device wanting must not stand in the way of the second
             (folder / "data.json").unlink(missing_ok=True)
