@@ -172,6 +172,8 @@ def trust_rows(found: dict[str, Any], more: dict[str, Any] | None = None) -> lis
     rows += [figures("ceiling: tau between repeats", found["ceiling"])]
     rows += [figures(f"floor: tau of {name}", estimate) for name, estimate in found["floor"].items()]
     rows += [figures(f"tau beyond {name}", estimate) for name, estimate in found["beyond"].items()]
+    rows += [(f"partial tau given {name}", _two(value), "-") for name, value in found["partial"].items()]
+    rows += [figures(f"tau of {name} and score", estimate) for name, estimate in found["size_bias"].items()]
     if more.get("divergence"):
         rows += [figures("Spearman, divergence and score", more["divergence"]["with_score"]["spearman"])]
         rows += [figures("Spearman, divergence and accuracy", more["divergence"]["with_accuracy"]["spearman"])]
@@ -179,6 +181,37 @@ def trust_rows(found: dict[str, Any], more: dict[str, Any] | None = None) -> lis
         figures(f"Kendall tau-b at dropout rate {row['rate']:g}", row["agreement"]["kendall"])
         for row in more.get("sweep", ())
     ]
+
+
+def top_rows(found: dict[str, Any]) -> list[tuple[str, ...]]:
+    """Regret and recall of `supernet.analysis.trust`: a head, and a row for each number of networks."""
+    names = list(dict.fromkeys([*found["regret"], *found["recall"]]))
+    head = ("the best by score", "what the best of all has more", "share of as many best found")
+    return [head] + [
+        (
+            name,
+            f"{found['regret'][name]:.4g}" if name in found["regret"] else "-",
+            f"{found['recall'][name]:.0%}" if name in found["recall"] else "-",
+        )
+        for name in names
+    ]
+
+
+def band_rows(found: dict[str, Any]) -> list[tuple[str, ...]]:
+    """Agreement within bands, of `supernet.analysis.trust`: a head, and a row for each band."""
+
+    def plain(value: float) -> str:
+        return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+
+    return [("within bands of", "from", "to", "n", "tau-b")] + [
+        (name, plain(band["from"]), plain(band["to"]), str(band["n"]), _two(band["kendall"]))
+        for name, bands in found["bands"].items()
+        for band in bands
+    ]
+
+
+def _two(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"
 
 
 def sizes_of(more: dict[str, Any]) -> list[tuple[str, list[tuple[str, ...]], list[str]]]:
@@ -222,9 +255,9 @@ def print_trust(found: dict[str, Any], more: dict[str, Any] | None = None) -> No
     _print_text(found["verdict"])
     print()
     _print_table(trust_rows(found, more))
-    regrets = ", ".join(f"{value:.4g} for the best of the top {k}" for k, value in found["regret"].items())
-    if regrets:
-        _print_text(f"regret (what the best of all has more): {regrets}")
+    for rows in (top_rows(found), band_rows(found)):
+        if len(rows) > 1:
+            _print_table(rows)
     if more.get("best_rate") is not None:
         _print_text(f"best dropout rate: {more['best_rate']:g}")
     for line in comparison_lines((more.get("groups") or {}).get("differences", ())):

@@ -12,7 +12,16 @@ from torch import nn
 
 from supernet import draw
 from supernet.config import Config, make_space
-from supernet.describe import RESULT_KEYS, comparison_lines, result_rows, sizes_of, trust_rows, winner_text
+from supernet.describe import (
+    RESULT_KEYS,
+    band_rows,
+    comparison_lines,
+    result_rows,
+    sizes_of,
+    top_rows,
+    trust_rows,
+    winner_text,
+)
 from supernet.files import read_json, read_records, write_atomically
 from supernet.model import build, call, example_of, without_data
 from supernet.runs import open_run, require
@@ -56,14 +65,59 @@ def write_report(folder: Path) -> Path:
         comparisons=comparison_lines((analysis.get("groups") or {}).get("differences", ())),
         sizes=sizes_of(analysis),
         winner=_winner(result, space),
-        figures=[] if trust is None else trust_rows(trust, analysis),
-        plots=list(_plots(result, analysis, config, [c.accuracy for c in candidates], history)),
+        figures=_figures("trust", trust, analysis),
+        best_rate=analysis.get("best_rate"),
+        truth=_truth(analysis.get("truth"), config),
+        plots=list(
+            _plots(result, analysis, config, [c.accuracy for c in candidates], history, _histories(folder, result))
+        ),
         command="\n".join(dict.fromkeys(step["command"] for step in environment.values())),
         facts=_facts(config, environment, known),
     )
     path = folder / "report.html"
     write_atomically(path, lambda file: file.write(page.encode()))
     return path
+
+
+def _figures(place: str, trust: dict[str, Any] | None, more: dict[str, Any]) -> list[tuple[str, list[tuple[str, ...]]]]:
+    """Tables of what `supernet.analysis.trust` found, each with where in `analysis.json` its numbers are."""
+    if trust is None:
+        return []
+    beside = ", ".join(name for name in ("divergence", "sweep") if more.get(name))
+    tables = [
+        (f"{place}; {beside}" if beside else place, trust_rows(trust, more)),
+        (f"{place}: regret, recall", top_rows(trust)),
+        (f"{place}: bands", band_rows(trust)),
+    ]
+    return [(source, rows) for source, rows in tables if len(rows) > 1]
+
+
+def _truth(found: dict[str, Any] | None, config: Config) -> dict[str, Any] | None:
+    """What the scores say of accuracies that somebody else published."""
+    if found is None:
+        return None
+    metric = config.task.metric.rpartition(":")[2]
+    return {
+        "text": f"{found['trust']['n']:,} architectures of {found['file']}, column {found['column']}.",
+        "verdict": found["trust"]["verdict"],
+        "figures": _figures("truth: trust", found["trust"], {}),
+        "plot": {
+            "svg": draw.published(found["points"], found["column"], metric, config.search.score),
+            "caption": "Do the scores predict what was published?", "source": "analysis.json: truth", "wide": False,
+        },
+    }  # fmt: skip
+
+
+def _histories(folder: Path, result: dict[str, Any]) -> dict[str, list[list[dict[str, float]]]]:
+    """Training curves of the finalists, by group; a network of two groups is told in the first."""
+    seen: set[str] = set()
+    found: dict[str, list[list[dict[str, float]]]] = {}
+    for name, group in result["groups"].items():
+        for member in dict.fromkeys(group["members"]):
+            for path in sorted((folder / "retrain" / member).glob("*/result.json")) if member not in seen else ():
+                found.setdefault(name, []).append(read_json(path, ("history",))["history"])
+            seen.add(member)
+    return found
 
 
 def _template() -> Any:
@@ -78,29 +132,35 @@ def _winner(result: dict[str, Any], space: Space) -> dict[str, Any]:
     text = winner_text(result) or "everything on, the only network"
     architecture = space.parse(first["architecture"])
     every = {choice.name: choice.options for choice in space.choices}
+    parts = network_parts(space, architecture)
     return {
         "text": f"{text[0].upper()}{text[1:]}.",
         "architecture": first["architecture"],
-        "cell": draw.cell(dict(architecture.picks), every),
-        "network": network_rows(space, architecture),
+        "cells": draw.cells(dict(architecture.picks), every),
+        "network": draw.network(parts),
     }
 
 
-def network_rows(space: Space, architecture: Architecture) -> list[tuple[str, str, str, str]]:
-    """The parts of a stand-alone network in the order in which they run: name, kind, parameters, shape of the output.
+def network_parts(space: Space, architecture: Architecture) -> list[draw.Part]:
+    """The parts of a stand-alone network in the order in which they run.
 
-    Parts are the modules in the network, and those in its lists of modules.
+    Parts are the modules in the network, and those in its lists and in its sequences of blocks.
     """
     with without_data():
         network = build(space, architecture).eval()
         example = example_of(space, 2)
-    rows: list[tuple[str, str, str, str]] = []
+    parts: list[draw.Part] = []
+    made: list[tuple[torch.Tensor, int]] = []
 
     def note(name: str, module: nn.Module) -> None:
-        def after(_module: nn.Module, _inputs: Any, output: Any) -> None:
-            shape = " x ".join(map(str, output.shape[1:])) if isinstance(output, torch.Tensor) else "-"
+        def after(_module: nn.Module, inputs: Any, output: Any) -> None:
+            # What a part passes on as it is comes from the part, too: the last one counts.
+            latest = [[part for tensor, part in made if tensor is read][-1:] for read in _tensors(inputs)]
+            sources = sorted({part for parts in latest for part in parts})
+            shape = tuple(output.shape[1:]) if isinstance(output, torch.Tensor) else ()
             number = sum(p.numel() for p in module.parameters())
-            rows.append((name, type(module).__name__.lstrip("_"), f"{number:,}", shape))
+            parts.append(draw.Part(name, type(module).__name__.lstrip("_"), number, shape, tuple(sources)))
+            made.extend((tensor, len(parts) - 1) for tensor in _tensors(output))
 
         module.register_forward_hook(after)
 
@@ -108,15 +168,30 @@ def network_rows(space: Space, architecture: Architecture) -> list[tuple[str, st
         note(name, module)
     with torch.no_grad():
         call(network, example)
-    return rows
+    return parts
+
+
+def _tensors(value: Any) -> list[torch.Tensor]:
+    """The tensors in arguments or outputs, whatever else is there."""
+    if isinstance(value, torch.Tensor):
+        return [value]
+    inside = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ()
+    return [tensor for one in inside for tensor in _tensors(one)]
 
 
 def _parts(module: nn.Module, prefix: str = "") -> list[tuple[str, nn.Module]]:
     found = []
     for name, child in module.named_children():
-        opened = isinstance(child, (nn.ModuleList, nn.ModuleDict))
+        opened = _is_list(child)
         found += _parts(child, f"{prefix}{name}.") if opened else [(f"{prefix}{name}", child)]
     return found or [(prefix.rstrip(".") or "network", module)]
+
+
+def _is_list(module: nn.Module) -> bool:
+    """Whether a module is a list of modules, or a sequence of which half at least have modules in them (blocks)."""
+    inside = [bool([*child.children()]) for child in module.children()]
+    is_sequence = isinstance(module, nn.Sequential) and 2 * sum(inside) >= len(inside) > 0
+    return is_sequence or isinstance(module, (nn.ModuleList, nn.ModuleDict))
 
 
 def _plots(
@@ -125,6 +200,7 @@ def _plots(
     config: Config,
     scores: Sequence[float],
     history: Sequence[dict[str, float]],
+    histories: dict[str, list[list[dict[str, float]]]],
 ) -> Any:
     """Each figure with its caption and the file that its numbers are in."""
     metric, score = config.task.metric.rpartition(":")[2], config.search.score
@@ -140,6 +216,15 @@ def _plots(
         "svg": draw.histogram(scores, metric, score), "caption": "Scores of the candidates",
         "source": "candidates.sqlite", "wide": False,
     }  # fmt: skip
+    if analysis.get("candidates"):
+        columns = analysis["candidates"]
+        tau = columns["size_bias"]["params"]["kendall"]
+        yield {
+            "svg": draw.liking(columns, metric, score),
+            "caption": "Does the score like large networks? Candidates"
+            + ("" if tau is None else f"; Kendall's tau of parameters and score is {tau:.2f}"),
+            "source": "analysis.json: candidates", "wide": False,
+        }  # fmt: skip
     rows = {row["id"]: row for row in result["networks"]}
     groups = {
         name: [
@@ -173,8 +258,10 @@ def _plots(
             "source": "analysis.json: sweep", "wide": True,
         }  # fmt: skip
     yield {
-        "svg": draw.training(history), "caption": "Training of the one-shot model",
-        "source": "train/history.json", "wide": False,
+        "svg": draw.training(history, histories),
+        "caption": "Training of the one-shot model" + (", and of the finalists from scratch" if histories else ""),
+        "source": "train/history.json" + (", retrain/ID/REPEAT/result.json: history" if histories else ""),
+        "wide": bool(histories),
     }  # fmt: skip
 
 
