@@ -16,6 +16,9 @@ from supernet.analysis import paper_points
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+WIDTH = 4.6
+"""Inches of a figure; with it letters on a phone are about as large as the text around them."""
+
 INK = "#010203"
 """Stands for the colour of the page's text, until the figure is written."""
 
@@ -23,8 +26,8 @@ COLOURS = {"Top": "#d1495b", "Small": "#2e8b57", "Random": "#3066be", "All On": 
 PALE, STRONG, SECOND = "#9aa5b1", "#3066be", "#d1495b"
 
 
-def _svg(name: str, draw: Callable[[Any], None], size: tuple[float, float] = (5.2, 3.4), columns: int = 1) -> str:
-    """What `draw` draws on axes, or on a list of so many, as the text of an SVG element."""
+def _svg(name: str, draw: Callable[[Axes], None], height: float = 3.2) -> str:
+    """What `draw` draws on axes, as the text of an SVG element; `height` in inches."""
     import matplotlib as mpl
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
@@ -36,9 +39,9 @@ def _svg(name: str, draw: Callable[[Any], None], size: tuple[float, float] = (5.
         "axes.spines.top": False, "axes.spines.right": False,
     }  # fmt: skip
     with mpl.rc_context(style):
-        figure = Figure(figsize=size, layout="constrained")
+        figure = Figure(figsize=(WIDTH, height), layout="constrained")
         FigureCanvasSVG(figure)
-        draw(figure.subplots(1, columns, squeeze=False)[0] if columns > 1 else figure.subplots())
+        draw(figure.subplots())
         buffer = io.StringIO()
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     text = buffer.getvalue()
@@ -162,66 +165,71 @@ def size_against_accuracy(groups: Mapping[str, Sequence[tuple[float, float]]], m
     return _svg("size", draw)
 
 
-def training(
-    history: Sequence[Mapping[str, float]], finalists: Mapping[str, Sequence[Sequence[Mapping[str, float]]]]
-) -> str:
-    """The loss of the one-shot model while it was trained, and of each finalist, by group."""
+def training(history: Sequence[Mapping[str, float]]) -> str:
+    """The loss of the one-shot model while it was trained."""
 
-    def curve(a: Axes, rows: Sequence[Mapping[str, float]], **style: Any) -> None:
-        a.plot([row["step"] for row in rows], [row["loss"] for row in rows], **style)
+    def draw(a: Axes) -> None:
+        _curve(a, history, color=STRONG, linewidth=1.2)
+        a.set(xlabel="step", ylabel="loss of the one-shot model")
 
-    def draw(axes: Any) -> None:
-        left = axes[0] if finalists else axes
-        curve(left, history, color=STRONG, linewidth=1.2)
-        left.set(xlabel="step", ylabel="loss of the one-shot model")
-        if finalists:
-            for name, histories in finalists.items():
-                for number, rows in enumerate(histories):
-                    style = {"color": COLOURS.get(name, PALE), "linewidth": 0.9, "alpha": 0.7}
-                    curve(axes[1], rows, label=name if number == 0 else "_", **style)
-            axes[1].set(xlabel="step", ylabel="loss of the finalists")
-            _legend(axes[1], columns=4)
-
-    return _svg("training", draw, size=(9, 3.4) if finalists else (5.2, 3.4), columns=2 if finalists else 1)
+    return _svg("training", draw)
 
 
-def divergence(points: Sequence[Mapping[str, Any]], found: Mapping[str, Any], metric: str, score: str) -> str:
-    """Divergence against score (Fig 6), and its course (Fig 7)."""
+def training_alone(finalists: Mapping[str, Sequence[Sequence[Mapping[str, float]]]]) -> str:
+    """The losses of the finalists while they were trained, by group."""
 
-    def draw(both: Sequence[Axes]) -> None:
-        left, right = both
-        scale = _score_scale(metric, score)
-        left.plot(
-            [scale * p["score"] for p in points], [p["divergence"] for p in points], "o", color=STRONG, markersize=4
-        )
-        left.set(xlabel=_score_label(score, metric), ylabel="divergence from the references (nats)")
-        by_id = {p["id"]: scale * p["score"] for p in points}
+    def draw(a: Axes) -> None:
+        for name, histories in finalists.items():
+            for number, rows in enumerate(histories):
+                label = name if number == 0 else "_"
+                _curve(a, rows, color=COLOURS.get(name, PALE), linewidth=0.9, alpha=0.7, label=label)
+        a.set(xlabel="step", ylabel="loss of the finalists")
+        _legend(a, columns=4)
+
+    return _svg("training-alone", draw)
+
+
+def _curve(a: Axes, rows: Sequence[Mapping[str, float]], **style: Any) -> None:
+    a.plot([row["step"] for row in rows], [row["loss"] for row in rows], **style)
+
+
+def divergence(points: Sequence[Mapping[str, Any]], metric: str, score: str) -> str:
+    """Divergence against score (Fig 6)."""
+
+    def draw(a: Axes) -> None:
+        x = [_score_scale(metric, score) * p["score"] for p in points]
+        a.plot(x, [p["divergence"] for p in points], "o", color=STRONG, markersize=4)
+        a.set(xlabel=_score_label(score, metric), ylabel="divergence from the references (nats)")
+
+    return _svg("divergence", draw)
+
+
+def course(points: Sequence[Mapping[str, Any]], found: Mapping[str, Any], metric: str, score: str) -> str:
+    """The divergence of some architectures while the one-shot model was trained (Fig 7)."""
+
+    def draw(a: Axes) -> None:
+        by_id = {p["id"]: _score_scale(metric, score) * p["score"] for p in points}
         for i, name in enumerate(found["followed"]):
             shade = 0.25 + 0.75 * i / max(1, len(found["followed"]) - 1)
             x, y = [row["step"] for row in found["course"]], [row["divergence"][i] for row in found["course"]]
-            right.plot(x, y, "-", color=SECOND, alpha=shade, label=f"{by_id[name]:.3g}")
-        right.set(xlabel="step of the training", ylabel="divergence (nats)")
-        if found["course"]:
-            _legend(right, columns=3, title="score at the end")
+            a.plot(x, y, "-", color=SECOND, alpha=shade, label=f"{by_id[name]:.3g}")
+        a.set(xlabel="step of the training", ylabel="divergence (nats)")
+        _legend(a, columns=3, title="score at the end")
 
-    return _svg("divergence", draw, size=(9, 3.4), columns=2)
+    return _svg("course", draw)
 
 
-def sweep(points: Sequence[Mapping[str, Any]], rows: Sequence[Mapping[str, Any]], metric: str) -> str:
-    """Scores of one-shot models of several dropout rates against stand-alone accuracy, side by side (Fig 4)."""
+def sweep(points: Sequence[Mapping[str, Any]], row: Mapping[str, Any], metric: str) -> str:
+    """Scores by the one-shot model of one dropout rate against stand-alone accuracy (Fig 4)."""
 
-    def draw(each: Any) -> None:
+    def draw(a: Axes) -> None:
         scale = 100 if metric == "accuracy" else 1
         y = [scale * float(np.mean(p["accuracies"])) for p in points]
-        for a, row in zip(each if len(rows) > 1 else [each], rows, strict=True):
-            a.plot([scale * value for value in row["scores"]], y, "o", color=STRONG, markersize=4)
-            rho = row["agreement"]["spearman"]["value"]
-            said = "not defined" if rho is None else f"{rho:.2f}"
-            a.set(xlabel=_score_label("metric", metric), title=f"rate {row['rate']:g}, Spearman {said}")
-            a.title.set_fontsize(9)
-        (each[0] if len(rows) > 1 else each).set_ylabel(f"stand-alone validation {metric}")
+        a.plot([scale * value for value in row["scores"]], y, "o", color=STRONG, markersize=4)
+        unit = " (%)" if scale == 100 else ""
+        a.set(xlabel=_score_label("metric", metric), ylabel=f"stand-alone validation {metric}{unit}")
 
-    return _svg("sweep", draw, size=(3.6 * len(rows), 3.2), columns=len(rows))
+    return _svg(f"sweep-{row['rate']:g}", draw)
 
 
 def options(rows: Sequence[Mapping[str, Any]], metric: str, score: str) -> str:
@@ -246,7 +254,7 @@ def options(rows: Sequence[Mapping[str, Any]], metric: str, score: str) -> str:
         )
         _legend(a, columns=2)
 
-    return _svg("options", draw, size=(5.2, 1.2 + 0.3 * len(ordered)))
+    return _svg("options", draw, 1.2 + 0.3 * len(ordered))
 
 
 Graph = tuple[dict[str, list[str]], list[tuple[str, str]]]
@@ -325,9 +333,6 @@ class Part:
     sources: tuple[int, ...]
 
 
-WIDTH = 4.6
-"""Inches of a drawing; with it letters on a phone are about as large as the text around them."""
-
 ROW, BOXES = 0.4, 1.3
 """Inches from part to part of a network, and where their middle is."""
 
@@ -370,7 +375,7 @@ def _inches(name: str, draw: Callable[[Axes], None], bottom: float, top: float) 
         a.set(xlim=(0, WIDTH), ylim=(bottom, top))
         draw(a)
 
-    return _svg(name, within, size=(WIDTH, top - bottom))
+    return _svg(name, within, top - bottom)
 
 
 def _box(a: Axes, centre: tuple[float, float], width: float, lines: Sequence[str]) -> None:

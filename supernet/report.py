@@ -103,7 +103,7 @@ def _truth(found: dict[str, Any] | None, config: Config) -> dict[str, Any] | Non
         "figures": _figures("truth: trust", found["trust"], {}),
         "plot": {
             "svg": draw.published(found["points"], found["column"], metric, config.search.score),
-            "caption": "Do the scores predict what was published?", "source": "analysis.json: truth", "wide": False,
+            "caption": "Do the scores predict what was published?", "source": "analysis.json: truth",
         },
     }  # fmt: skip
 
@@ -210,11 +210,11 @@ def _plots(
         yield {
             "svg": draw.predicts(points, metric, score, with_paper=comparable),
             "caption": "Does the score predict? Networks drawn evenly over the score",
-            "source": "analysis.json: points", "wide": False,
+            "source": "analysis.json: points",
         }  # fmt: skip
     yield {
         "svg": draw.histogram(scores, metric, score), "caption": "Scores of the candidates",
-        "source": "candidates.sqlite", "wide": False,
+        "source": "candidates.sqlite",
     }  # fmt: skip
     if analysis.get("candidates"):
         columns = analysis["candidates"]
@@ -223,7 +223,7 @@ def _plots(
             "svg": draw.liking(columns, metric, score),
             "caption": "Does the score like large networks? Candidates"
             + ("" if tau is None else f"; Kendall's tau of parameters and score is {tau:.2f}"),
-            "source": "analysis.json: candidates", "wide": False,
+            "source": "analysis.json: candidates",
         }  # fmt: skip
     rows = {row["id"]: row for row in result["networks"]}
     groups = {
@@ -237,32 +237,42 @@ def _plots(
         yield {
             "svg": draw.size_against_accuracy(groups, metric),
             "caption": "Size against accuracy of the finalists, and those that no smaller one beats",
-            "source": "results.json", "wide": False,
+            "source": "results.json",
         }  # fmt: skip
     if analysis.get("options"):
         yield {
             "svg": draw.options(analysis["options"], metric, score),
             "caption": "What each option is worth: how much the score falls without it",
-            "source": "analysis.json: options", "wide": False,
+            "source": "analysis.json: options",
         }  # fmt: skip
     if analysis.get("divergence"):
         yield {
-            "svg": draw.divergence(points, analysis["divergence"], metric, score),
-            "caption": "Without labels: divergence from the outputs with almost everything on",
-            "source": "analysis.json: points, divergence", "wide": True,
+            "svg": draw.divergence(points, metric, score),
+            "caption": "Without labels: divergence from the outputs with almost everything on, and the score",
+            "source": "analysis.json: points",
         }  # fmt: skip
-    if analysis.get("sweep"):
+    if analysis.get("divergence") and analysis["divergence"]["course"]:
         yield {
-            "svg": draw.sweep(points, analysis["sweep"], metric),
-            "caption": "Dropout rates: how well one-shot models rank that were trained at each",
-            "source": "analysis.json: sweep", "wide": True,
+            "svg": draw.course(points, analysis["divergence"], metric, score),
+            "caption": "The divergence of architectures from weak to strong while the one-shot model was trained",
+            "source": "analysis.json: divergence",
+        }  # fmt: skip
+    for row in analysis.get("sweep", ()):
+        rho = row["agreement"]["spearman"]["value"]
+        yield {
+            "svg": draw.sweep(points, row, metric),
+            "caption": f"A one-shot model trained at dropout rate {row['rate']:g}: Spearman "
+            + ("not defined" if rho is None else f"{rho:.2f}"),
+            "source": "analysis.json: points, sweep",
         }  # fmt: skip
     yield {
-        "svg": draw.training(history, histories),
-        "caption": "Training of the one-shot model" + (", and of the finalists from scratch" if histories else ""),
-        "source": "train/history.json" + (", retrain/ID/REPEAT/result.json: history" if histories else ""),
-        "wide": bool(histories),
+        "svg": draw.training(history), "caption": "Training of the one-shot model", "source": "train/history.json",
     }  # fmt: skip
+    if histories:
+        yield {
+            "svg": draw.training_alone(histories), "caption": "Training of the finalists from scratch",
+            "source": "retrain/ID/REPEAT/result.json: history",
+        }  # fmt: skip
 
 
 def _facts(config: Config, environment: dict[str, Any], known: dict[str, Any]) -> list[tuple[str, str]]:

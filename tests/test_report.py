@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import html
+import json
 import re
 import shutil
+import subprocess
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
@@ -49,6 +51,10 @@ POINTS = [
     }
     for i in range(12)
 ]  # fmt: skip
+
+
+FIGURES = 14
+"""Of a study with two dropout rates."""
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +118,7 @@ def test_the_page_stands_alone_and_shows_every_figure(page_of_a_study: str) -> N
     page = Page(page_of_a_study)
     assert page.fetched == []
     assert not {"script", "link", "img", "iframe"} & page.counts.keys()
-    assert page.counts["svg"] == page.counts["figure"] == 11
+    assert page.counts["svg"] == page.counts["figure"] == FIGURES
     assert "@import" not in page_of_a_study
     assert "url(http" not in page_of_a_study
     ids = re.findall(r'<clipPath id="([^"]+)"', page_of_a_study)
@@ -293,3 +299,78 @@ def test_a_users_network_is_drawn_too() -> None:
     assert {part.name for part in parts} >= {"stem", "mix", "depthwise", "head"}
     assert "<svg" in draw.network(parts)
     assert "<svg" in draw.network(parts[:1])
+
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+SWITCHES = (
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
+    "--disable-background-networking", "--disable-component-update", "--virtual-time-budget=2000",
+    "--enable-logging=stderr", "--dump-dom",
+)  # fmt: skip
+LOOK = """
+const found = {};
+for (const frame of document.querySelectorAll("iframe")) {
+  const page = frame.contentDocument, root = page.documentElement;
+  const cut = [], size = [];
+  for (const svg of page.querySelectorAll("svg")) {
+    const box = svg.getBoundingClientRect();
+    for (const text of svg.querySelectorAll("text")) {
+      const own = text.getBoundingClientRect();
+      size.push(own.height);
+      if (own.left < box.left - 1 || own.right > box.right + 1 || own.top < box.top - 1 || own.bottom > box.bottom + 1)
+        cut.push(text.textContent);
+    }
+  }
+  found[frame.id] = {
+    wide: root.scrollWidth, screen: root.clientWidth, cut, letters: Math.min(...size),
+    drawn: [...page.querySelectorAll("figure svg")].filter((svg) => svg.getBoundingClientRect().height > 50).length,
+    requests: frame.contentWindow.performance.getEntriesByType("resource").map((entry) => entry.name),
+  };
+}
+document.body.textContent = JSON.stringify(found);
+"""
+
+
+def look(page: str, folder: Path) -> tuple[dict[str, Any], list[str]]:
+    """What a browser makes of a page: on a phone, the same with scripts off, and on a wide screen; and its console."""
+    assert CHROMIUM is not None
+    frames = {"phone": (400, ""), "no-scripts": (400, 'sandbox="allow-same-origin"'), "desk": (1400, "")}
+    code = "".join(
+        f'<iframe id={name} {more} style="border:0;width:{width}px;height:900px" srcdoc="{html.escape(page)}"></iframe>'
+        for name, (width, more) in frames.items()
+    )
+    wrapper = folder / "wrapper.html"
+    wrapper.write_text(f"<!doctype html><body>{code}<script>window.onload = () => {{{LOOK}}}</script>")
+    words = [CHROMIUM, *SWITCHES, f"--user-data-dir={folder / 'profile'}", wrapper.as_uri()]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=120)
+    body = re.search(r"<body>(.*?)</body>", done.stdout, re.DOTALL)
+    assert body is not None, done.stderr[-2000:]
+    return json.loads(html.unescape(body[1])), [line for line in done.stderr.splitlines() if "CONSOLE" in line]
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="NOT CHECKED IN A BROWSER: there is no chromium on this machine")
+def test_a_browser_shows_all_of_it_and_asks_for_nothing(page_of_a_study: str, tmp_path: Path) -> None:
+    found, console = look(page_of_a_study, tmp_path)
+    assert console == []
+    for name, seen in found.items():
+        assert seen["wide"] == seen["screen"] <= (1400 if name == "desk" else 400)  # nobody scrolls sideways
+        assert seen["drawn"] == FIGURES
+        assert seen["cut"] == []
+        assert seen["requests"] == []
+        assert seen["letters"] >= 7
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="NOT CHECKED IN A BROWSER: there is no chromium on this machine")
+def test_a_browser_would_have_seen_what_is_wrong(tmp_path: Path) -> None:
+    """The test above can fail."""
+    wrong = (
+        "<!doctype html><script>console.error('a')</script><img src='http://127.0.0.1:9/x.png'>"
+        "<p style='width:1500px'>wide</p><figure><svg width='60' height='60'>"
+        "<text y='30' font-size='5'>much longer than the figure is wide</text></svg></figure>"
+    )
+    found, console = look(wrong, tmp_path)
+    assert console
+    for seen in found.values():
+        assert seen["wide"] > seen["screen"]
+        assert (seen["drawn"], len(seen["cut"]), len(seen["requests"])) == (1, 1, 1)
+        assert seen["letters"] < 7
