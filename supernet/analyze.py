@@ -70,6 +70,7 @@ def analyze_step(
         Interrupted: asked to stop; the same call continues.
     """
     require(folder, "search")
+    before = _known(folder)
     model, config, data = load_one_shot(folder)
     space, place, settings = model.space, folder / "analysis", config.analysis
     sizes_asked = [
@@ -126,7 +127,7 @@ def analyze_step(
         "groups": _groups(folder),
         "diagnosis": _diagnosis(folder, candidates, study) if are_accuracies else [],
     }  # fmt: skip
-    before = _write(folder, result)  # what is long to train comes after it
+    _write(folder, result)  # what is long to train comes after it
     swept = [_sweep(rate, points, mean, study, place / "sweep", watch) for rate in rates]
     result["sweep"] = _joined(before.get("sweep", []), swept, lambda row: row["rate"])
     known = [row for row in result["sweep"] if row["agreement"]["kendall"]["value"] is not None]
@@ -147,10 +148,15 @@ def _joined(
 
 def _write(folder: Path, result: dict[str, Any]) -> dict[str, Any]:
     """Puts results into `analysis.json`, beside what another way of analysing has put there; returns all of it."""
-    path = folder / "analysis.json"
-    everything = {**(read_json(path) if path.exists() else {}), **result}
-    write_json(path, everything)
+    everything = {**_known(folder), **result}
+    write_json(folder / "analysis.json", everything)
     return everything
+
+
+def _known(folder: Path) -> dict[str, Any]:
+    """What `analysis.json` holds already."""
+    path = folder / "analysis.json"
+    return read_json(path) if path.exists() else {}
 
 
 @dataclass(frozen=True)

@@ -45,6 +45,19 @@ def write_report(folder: Path) -> Path:
         RunError: no run folder, or one that is not finished; the message says which step is missing.
         ValueError: a file is damaged.
     """
+    try:
+        page = _page(folder)
+    except (KeyError, IndexError, TypeError) as error:
+        raise ValueError(
+            f"{folder}: results.json or analysis.json is damaged or of another version ({type(error).__name__}: "
+            f"{error}): run `supernet analyze {folder}` again"
+        ) from None
+    path = folder / "report.html"
+    write_atomically(path, lambda file: file.write(page.encode()))
+    return path
+
+
+def _page(folder: Path) -> str:
     config = open_run(folder)
     result = read_json(require(folder, "retrain"), RESULT_KEYS)
     analysis = read_json(folder / "analysis.json") if (folder / "analysis.json").exists() else {}
@@ -54,7 +67,7 @@ def write_report(folder: Path) -> Path:
     candidates = read_candidates(folder / "candidates.sqlite", space)
     history = read_records(folder / "train" / "history.json")
     trust = analysis.get("trust")
-    page = _template().render(
+    rendered: str = _template().render(
         name=folder.resolve().name,
         space=space.name,
         candidates=f"{len(candidates):,}",
@@ -74,9 +87,7 @@ def write_report(folder: Path) -> Path:
         command="\n".join(dict.fromkeys(step["command"] for step in environment.values())),
         facts=_facts(config, environment, known),
     )
-    path = folder / "report.html"
-    write_atomically(path, lambda file: file.write(page.encode()))
-    return path
+    return rendered
 
 
 def _figures(place: str, trust: dict[str, Any] | None, more: dict[str, Any]) -> list[tuple[str, list[tuple[str, ...]]]]:

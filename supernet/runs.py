@@ -76,11 +76,11 @@ def create_run(folder: Path, config: Config) -> None:
                 "delete this one"
             )
         if changed and begun:
-            for part, places in (("retrain", ("retrain", "analysis/at")), ("analysis", ("analysis",))):
+            for part, places in (("retrain", ("retrain", "analysis/at")), ("analysis", ("analysis/networks",))):
                 if any(text.startswith(f"{part}.") for text in changed):
                     for place in places:
                         _set_aside(folder / place)
-            (folder / "analysis.json").unlink(missing_ok=True)
+            _set_aside(folder / "analysis.json")
         elif changed:  # a first try that found its data or device wanting must not stand in the way of the second
             (folder / "data.json").unlink(missing_ok=True)
         if not differing:
@@ -94,7 +94,7 @@ def create_run(folder: Path, config: Config) -> None:
 
 
 def _set_aside(folder: Path) -> None:
-    """Renames a folder, if it is there, so that nothing in it is lost or taken for something new."""
+    """Renames a folder or a file, if it is there, so that nothing in it is lost or taken for something new."""
     if folder.exists():
         number = next(n for n in itertools.count(1) if not folder.with_name(f"{folder.name}.before-{n}").exists())
         folder.rename(folder.with_name(f"{folder.name}.before-{number}"))

@@ -119,6 +119,13 @@ def test_what_another_retraining_changes_is_set_aside(analyzed: Path, tmp_path: 
     assert (folder / "analysis" / "networks").is_dir()  # trained on a schedule of their own
     assert sorted(path.name for path in folder.glob("analysis/at*")) == ["at.before-1"]
     assert not (folder / "retrain").exists()
+    assert read_json(folder / "analysis.json.before-1") == read_json(analyzed / "analysis.json")
+    assert main(["search", str(folder), "--analysis.repeats=1"]) == 0
+    assert sorted(path.name for path in (folder / "analysis").iterdir()) == [
+        "at.before-1",
+        "networks.before-1",
+        "sweep",
+    ]
 
 
 def test_published_accuracies(analyzed: Path, tmp_path: Path, refused: Refused) -> None:
@@ -162,6 +169,9 @@ def test_a_file_of_ones_own(tmp_path: Path, capsys: pytest.CaptureFixture[str], 
 def test_folders_that_cannot_be_analysed(tmp_path: Path, run_folder: Path, refused: Refused) -> None:
     assert "is no run folder" in refused("analyze", tmp_path / "nothing")
     assert "--sweep: expected dropout rates" in refused("analyze", run_folder, "--sweep", "0.1,two")
+    (run_folder / "analysis.json").write_text("{")
+    assert "analysis.json is damaged" in refused("analyze", run_folder)
+    (run_folder / "analysis.json").unlink()
     (run_folder / "finalists.json").unlink()
     assert f"run `supernet search {run_folder}` first" in refused("analyze", run_folder)
     (run_folder / "train" / "model.safetensors").unlink()

@@ -229,6 +229,9 @@ def test_without_a_study_the_page_says_so(run_folder: Path) -> None:
 def test_wrong_empty_and_unfinished_folders(tmp_path: Path, run_folder: Path, refused: Refused) -> None:
     assert "is no run folder" in refused("report", tmp_path)
     assert "is no run folder" in refused("report", tmp_path / "nothing")
+    write_json(run_folder / "analysis.json", {"trust": {"verdict": "old"}})
+    assert "damaged or of another version" in refused("report", run_folder)
+    (run_folder / "analysis.json").unlink()
     (run_folder / "results.json").unlink()
     assert f"run `supernet retrain {run_folder}` first" in refused("report", run_folder)
     (run_folder / "results.json").write_text("{")
