@@ -22,8 +22,11 @@ WIDTH = 4.6
 INK = "#010203"
 """Stands for the colour of the page's text, until the figure is written."""
 
-COLOURS = {"Top": "#d1495b", "Small": "#2e8b57", "Random": "#3066be", "All On": "#8a8a8a"}
-PALE, STRONG, SECOND = "#9aa5b1", "#3066be", "#d1495b"
+PALE, STRONG, SECOND, THIRD = "#9aa5b1", "#3066be", "#d1495b", "#2e8b57"
+COLOURS = {"Top": SECOND, "Small": THIRD, "Random": STRONG, "All On": "#8a8a8a"}
+
+PAGE = {INK: "currentColor", **{c: f"var(--c{c[1:]}, {c})" for c in (STRONG, SECOND, THIRD)}}
+"""What colours become in the page, which has others for them in the dark."""
 
 
 def _svg(name: str, draw: Callable[[Axes], None], height: float = 3.2) -> str:
@@ -45,7 +48,9 @@ def _svg(name: str, draw: Callable[[Axes], None], height: float = 3.2) -> str:
         buffer = io.StringIO()
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     text = buffer.getvalue()
-    text = text[text.index("<svg") :].replace(INK, "currentColor")
+    text = text[text.index("<svg") :]
+    for colour, on_page in PAGE.items():
+        text = text.replace(colour, on_page)
     for side in ("width", "height"):  # the page says how wide
         text = re.sub(rf'(<svg[^>]*?) {side}="[^"]*"', r"\1", text, count=1)
     return text
@@ -96,13 +101,22 @@ def liking(columns: Mapping[str, Sequence[float]], metric: str, score: str) -> s
             [scale * value for value in columns["accuracy"]],
             "o",
             color=STRONG,
-            markersize=2.5,
-            alpha=0.4,
+            markersize=3,
+            alpha=0.6,
             markeredgewidth=0,
         )
-        a.set(xlabel="parameters", ylabel=_score_label(score, metric), xscale="log")
+        a.set(xlabel="parameters", ylabel=_score_label(score, metric))
+        _short_numbers(a)
 
     return _svg("liking", draw)
+
+
+def _short_numbers(a: Axes) -> None:
+    """Sizes as 20k or 1.5M, few enough to stand beside each other."""
+    from matplotlib.ticker import EngFormatter, MaxNLocator
+
+    a.xaxis.set_major_locator(MaxNLocator(5))
+    a.xaxis.set_major_formatter(EngFormatter(sep=""))
 
 
 def _score_scale(metric: str, score: str) -> int:
@@ -159,7 +173,8 @@ def size_against_accuracy(groups: Mapping[str, Sequence[tuple[float, float]]], m
             label="Pareto front",
         )  # fmt: skip
         unit = " (%)" if scale == 100 else ""
-        a.set(xlabel="parameters", ylabel=f"validation {metric}{unit}", xscale="log")
+        a.set(xlabel="parameters", ylabel=f"validation {metric}{unit}")
+        _short_numbers(a)
         _legend(a, columns=3)
 
     return _svg("size", draw)

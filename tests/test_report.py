@@ -132,7 +132,7 @@ def tables(page: str) -> list[list[list[str]]]:
             [html.unescape(cell) for cell in re.findall(r"<t[hd]>(.*?)</t[hd]>", row)]
             for row in re.findall(r"<tr>(.*?)</tr>", table)
         ]
-        for table in re.findall(r"<table>(.*?)</table>", page, re.DOTALL)
+        for table in re.findall(r"<table.*?>(.*?)</table>", page, re.DOTALL)
     ]
 
 
@@ -184,7 +184,7 @@ def test_the_points_of_the_figures_are_those_of_the_files(studied: Path, page_of
     for start, values in (
         ("Does the score predict?", (score, [np.mean(p["accuracies"]) for p in found["points"]])),
         ("Do the scores predict", (score, [p["accuracies"][0] for p in found["truth"]["points"]])),
-        ("Does the score like", (np.log(found["candidates"]["params"]), found["candidates"]["accuracy"])),
+        ("Does the score like", (found["candidates"]["params"], found["candidates"]["accuracy"])),
     ):
         (svg,) = (svg for caption, svg in by_caption.items() if caption.startswith(start))
         drawn = np.array(dots(svg))[-len(score) :]  # before them are the paper's own points
