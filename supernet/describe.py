@@ -170,10 +170,16 @@ def trust_rows(found: dict[str, Any], more: dict[str, Any] | None = None) -> lis
         names = {"spearman": "Spearman", "kendall": "Kendall tau-b", "top_weighted": "top-weighted tau"}
         rows += [figures(f"{names[name]}, {title}", estimate) for name, estimate in (found[kind] or {}).items()]
     rows += [figures("ceiling: tau between repeats", found["ceiling"])]
-    rows += [figures(f"floor: tau of {name}", estimate) for name, estimate in found["floor"].items()]
-    rows += [figures(f"tau beyond {name}", estimate) for name, estimate in found["beyond"].items()]
-    rows += [(f"partial tau given {name}", _two(value), "-") for name, value in found["partial"].items()]
-    rows += [figures(f"tau of {name} and score", estimate) for name, estimate in found["size_bias"].items()]
+    of = ", all candidates" if found["population"] else ""
+    rows += [figures(f"floor: tau of {name}{of}", estimate) for name, estimate in found["floor"].items()]
+    rows += [figures(f"tau beyond {name}{of}", estimate) for name, estimate in found["beyond"].items()]
+    rows += [(f"partial tau given {name}{of}", _two(value), "-") for name, value in found["partial"].items()]
+    # All candidates say it better than the few networks that stand for them.
+    known = (more.get("candidates") or {}).get("size_bias", {})
+    everyone = {n: {"value": row["kendall"], "interval": row["kendall_interval"]} for n, row in known.items()}
+    rows += [
+        figures(f"tau of {name} and score", estimate) for name, estimate in (everyone or found["size_bias"]).items()
+    ]
     if more.get("divergence"):
         rows += [figures("Spearman, divergence and score", more["divergence"]["with_score"]["spearman"])]
         rows += [figures("Spearman, divergence and accuracy", more["divergence"]["with_accuracy"]["spearman"])]

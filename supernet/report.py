@@ -94,7 +94,7 @@ def _figures(place: str, trust: dict[str, Any] | None, more: dict[str, Any]) -> 
     """Tables of what `supernet.analysis.trust` found, each with where in `analysis.json` its numbers are."""
     if trust is None:
         return []
-    beside = ", ".join(name for name in ("divergence", "sweep") if more.get(name))
+    beside = ", ".join(name for name in ("divergence", "sweep", "candidates") if more.get(name))
     tables = [
         (f"{place}; {beside}" if beside else place, trust_rows(trust, more)),
         (f"{place}: regret, recall", top_rows(trust)),
