@@ -216,6 +216,18 @@ def band_rows(found: dict[str, Any]) -> list[tuple[str, ...]]:
     ]
 
 
+def option_rows(options: Sequence[dict[str, Any]]) -> list[tuple[str, ...]]:
+    """What each option of each choice is worth, of `supernet.study.option_worth`: a head, and a row for each."""
+
+    def fall(value: float | None) -> str:
+        return "-" if value is None else f"{value:+.4f}"
+
+    return [("choice", "option", "fall from everything-on", "mean fall from candidates", "candidates")] + [
+        (row["choice"], row["option"], fall(row["everything_on"]), fall(row["candidates"]), str(row["number"]))
+        for row in options
+    ]
+
+
 def _two(value: float | None) -> str:
     return "-" if value is None else f"{value:.2f}"
 

@@ -16,6 +16,7 @@ from supernet.describe import (
     RESULT_KEYS,
     band_rows,
     comparison_lines,
+    option_rows,
     result_rows,
     sizes_of,
     top_rows,
@@ -79,6 +80,7 @@ def _page(folder: Path) -> str:
         sizes=sizes_of(analysis),
         winner=_winner(result, space),
         figures=_figures("trust", trust, analysis),
+        options=option_rows(analysis.get("options", ())),
         best_rate=analysis.get("best_rate"),
         truth=_truth(analysis.get("truth"), config),
         plots=list(

@@ -138,7 +138,7 @@ def tables(page: str) -> list[list[list[str]]]:
 
 def test_the_numbers_of_the_tables_are_those_of_the_files(studied: Path, page_of_a_study: str) -> None:
     found, results = read_json(studied / "analysis.json"), read_json(studied / "results.json")
-    groups, *sizes, figures, tops, bands, _, _, _, _ = tables(page_of_a_study)
+    groups, *sizes, figures, tops, bands, options, _, _, _, _ = tables(page_of_a_study)
     for row in groups[1:]:
         group = results["groups"][row[0]]
         assert row[1] == str(group["networks"])
@@ -165,6 +165,7 @@ def test_the_numbers_of_the_tables_are_those_of_the_files(studied: Path, page_of
     assert [row[4] for row in bands[1:]] == [
         "-" if band["kendall"] is None else f"{band['kendall']:.2f}" for by in trust["bands"].values() for band in by
     ]
+    assert options[1:] == [["a", name, "+0.1000", "+0.0500", "3"] for name in ("x", "y<z")]
     assert "Best dropout rate: 0.01." in page_of_a_study
 
 
