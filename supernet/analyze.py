@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import csv
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 import torch
@@ -18,17 +19,19 @@ from torch import nn
 
 from supernet.analysis import agreement, population_weights, rank_correlation, score_noise, trust
 from supernet.candidates import Candidate, read_candidates, read_right
-from supernet.config import Config
+from supernet.config import Config, make_space, resized
+from supernet.cost import cost_table
 from supernet.data import Data, batches, feed
 from supernet.files import read_json, read_records, read_weights, write_atomically, write_json, write_weights
 from supernet.model import OneShot, build
 from supernet.randomness import derive, stream
 from supernet.retrain import RetrainConfig, retrain
-from supernet.runs import record_environment, require
+from supernet.runs import is_done, record_environment, require
 from supernet.runtime import Runtime
 from supernet.scoring import score
-from supernet.space import Architecture
-from supernet.steps import Watch, judged_on, load_one_shot, loss_of_fit, score_file, train_one_shot
+from supernet.search import from_json
+from supernet.space import Architecture, Space
+from supernet.steps import Watch, group_table, judged_on, load_one_shot, loss_of_fit, score_file, train_one_shot
 from supernet.study import Facts, bucket_width, diagnose, differences, option_worth, strata
 from supernet.task import metric_of
 
@@ -42,7 +45,13 @@ WORTH_IMAGES = 512
 """Validation examples on which options are removed."""
 
 
-def analyze_step(folder: Path, runtime: Runtime, watch: Watch, rates: Sequence[float] = ()) -> dict[str, Any]:
+def analyze_step(
+    folder: Path,
+    runtime: Runtime,
+    watch: Watch,
+    rates: Sequence[float] = (),
+    at: Mapping[str, Sequence[Any]] | None = None,
+) -> dict[str, Any]:
     """The study of a run whose candidates are scored. What is trained already is not trained again.
 
     Args:
@@ -50,17 +59,26 @@ def analyze_step(folder: Path, runtime: Runtime, watch: Watch, rates: Sequence[f
         runtime: device and precision.
         watch: who follows the work.
         rates: constant dropout rates; for each a one-shot model is trained, to compare how well it ranks (Fig 4).
+        at: values of settings of the space, by the setting's name; at each the finalists are trained from scratch
+            (Table 1).
 
     Returns:
-        What `analysis.json` holds.
+        What `analysis.json` holds. Rates and sizes of earlier calls stay in it.
 
     Raises:
         RunError: the search is not done.
+        ConfigError: `at` names a setting that the space does not have, or that changes its choices.
         Interrupted: asked to stop; the same call continues.
     """
     require(folder, "search")
+    before = _known(folder)
     model, config, data = load_one_shot(folder)
     space, place, settings = model.space, folder / "analysis", config.analysis
+    sizes_asked = [
+        (name, value, _at_size(name, value, space, config, data))
+        for name, values in (at or {}).items()
+        for value in values
+    ]
     record_environment(folder, "analyze", runtime.tuning)
     runtime.place(model)
     candidates = read_candidates(folder / "candidates.sqlite", space)
@@ -72,7 +90,8 @@ def analyze_step(folder: Path, runtime: Runtime, watch: Watch, rates: Sequence[f
     ]
     architectures = [c.architecture for c in drawn]
     study = Study(model, config, data, runtime)
-    accuracies = _stand_alone(architectures, study, place / "networks", watch)
+    short = RetrainConfig(train=settings.train, repeats=settings.repeats)
+    accuracies = _stand_alone(space, architectures, short, study, place / "networks", watch)
     points: list[dict[str, Any]] = [
         {
             "id": c.architecture.id, "architecture": str(c.architecture), "params": c.params, "macs": c.macs,
@@ -99,7 +118,6 @@ def analyze_step(folder: Path, runtime: Runtime, watch: Watch, rates: Sequence[f
             noise=score_noise(right) if len(right) >= 2 else None,
         ),
         "divergence": _divergence(points, scores, mean, study, folder),
-        "sweep": [_sweep(rate, points, mean, study, place / "sweep", watch) for rate in rates],
         "candidates": _candidates(candidates, config),
         "options": option_worth(
             space,
@@ -110,17 +128,36 @@ def analyze_step(folder: Path, runtime: Runtime, watch: Watch, rates: Sequence[f
         "groups": _groups(folder),
         "diagnosis": _diagnosis(folder, candidates, study) if are_accuracies else [],
     }  # fmt: skip
+    _write(folder, result)  # what is long to train comes after it
+    swept = [_sweep(rate, points, mean, study, place / "sweep", watch) for rate in rates]
+    result["sweep"] = _joined(before.get("sweep", []), swept, lambda row: row["rate"])
     known = [row for row in result["sweep"] if row["agreement"]["kendall"]["value"] is not None]
     best = max(known, key=lambda row: row["agreement"]["kendall"]["value"], default=None)
     result["best_rate"] = None if best is None else best["rate"]
     _write(folder, result)
-    return result
+    resized_rows = [_at(name, value, size, study, folder, watch) for name, value, size in sizes_asked]
+    result["at"] = _joined(before.get("at", []), resized_rows, lambda row: (row["setting"], str(row["value"])))
+    return _write(folder, result)
 
 
-def _write(folder: Path, result: dict[str, Any]) -> None:
-    """Puts results into `analysis.json`, beside what another way of analysing has put there."""
+def _joined(
+    before: Sequence[dict[str, Any]], rows: Sequence[dict[str, Any]], key: Callable[[dict[str, Any]], Any]
+) -> list[dict[str, Any]]:
+    """Rows of an earlier call and of this one, of which each replaces the one with the same key."""
+    return list({key(row): row for row in (*before, *rows)}.values())
+
+
+def _write(folder: Path, result: dict[str, Any]) -> dict[str, Any]:
+    """Puts results into `analysis.json`, beside what another way of analysing has put there; returns all of it."""
+    everything = {**_known(folder), **result}
+    write_json(folder / "analysis.json", everything)
+    return everything
+
+
+def _known(folder: Path) -> dict[str, Any]:
+    """What `analysis.json` holds already."""
     path = folder / "analysis.json"
-    write_json(path, {**(read_json(path) if path.exists() else {}), **result})
+    return read_json(path) if path.exists() else {}
 
 
 @dataclass(frozen=True)
@@ -165,18 +202,20 @@ def _divergences(study: Study, architectures: Sequence[Architecture]) -> list[fl
     return [far for _, far in _judge(study, architectures, score="kl", images=None)]
 
 
-def _stand_alone(architectures: Sequence[Architecture], study: Study, place: Path, watch: Watch) -> list[list[float]]:
-    """Validation accuracies (or other metric) of each repeat of the short training."""
-    config, data, runtime, settings = study.config, study.data, study.runtime, study.config.analysis
+def _stand_alone(
+    space: Space, architectures: Sequence[Architecture], how: RetrainConfig, study: Study, place: Path, watch: Watch
+) -> list[list[float]]:
+    """Validation accuracies (or other metric) of each repeat of a training on the training split."""
+    config, data, runtime = study.config, study.data, study.runtime
     retrain(
-        study.model.space,
+        space,
         architectures,
         lambda seed: feed(
-            data.train, data, config.data, batch_size=settings.train.batch_size, seed=seed, device=runtime.device
+            data.train, data, config.data, batch_size=how.train.batch_size, seed=seed, device=runtime.device
         ),
-        settings.train.total_steps(len(data.train)),
+        how.train.total_steps(len(data.train)),
         lambda: batches(data.validation, data, device=runtime.device),
-        RetrainConfig(train=settings.train, repeats=settings.repeats),
+        how,
         runtime=runtime,
         seed=config.seed,
         folder=place,
@@ -186,9 +225,46 @@ def _stand_alone(architectures: Sequence[Architecture], study: Study, place: Pat
         stop=watch.stop,
     )
     return [
-        [read_json(place / a.id / str(repeat) / "result.json")["validation"] for repeat in range(settings.repeats)]
+        [read_json(place / a.id / str(repeat) / "result.json")["validation"] for repeat in range(how.repeats)]
         for a in architectures
     ]
+
+
+def _at_size(name: str, value: Any, space: Space, config: Config, data: Data) -> Space:
+    """The space in which finalists are trained, with another value of one of its settings."""
+    changes = {**config.retrain.space, name: value}
+    return resized(f"--at {name}={value}", space, config.space, len(data.classes), data.inputs, changes)
+
+
+def _at(name: str, value: Any, space: Space, study: Study, folder: Path, watch: Watch) -> dict[str, Any]:
+    """The groups of finalists at another size (Table 1), from scratch by the run's `retrain`; never on the test split.
+
+    At the size that `retrain` took, its own trainings are the same ones.
+    """
+    config, data = study.config, study.data
+    groups = from_json(read_json(require(folder, "search")), study.model.space)
+    costs = cost_table(space)
+    # The longest trainings first, so that no core waits for a long last one.
+    everyone = sorted(
+        dict.fromkeys(a for members in groups.values() for a in members), key=lambda a: -costs.cost(a).macs
+    )
+    ours = make_space(config.space, len(data.classes), data.inputs, config.retrain.space)
+    is_same = ours.settings == space.settings and config.retrain.images == "train" and is_done(folder, "retrain")
+    place = folder / "retrain" if is_same else folder / "analysis" / "at" / f"{name}={quote(str(value), safe='')}"
+    found = _stand_alone(space, everyone, replace(config.retrain, images="train"), study, place, watch)
+    networks = [
+        {"id": a.id, "architecture": str(a), **asdict(costs.cost(a)), "validation": accuracies}
+        for a, accuracies in zip(everyone, found, strict=True)
+    ]
+    mean = {row["id"]: float(np.mean(row["validation"])) for row in networks}
+    return {
+        "setting": name,
+        "value": value,
+        "folder": str(place.relative_to(folder)),
+        "groups": group_table(groups, networks),
+        "networks": networks,
+        "differences": differences({group: [mean[a.id] for a in members] for group, members in groups.items()}),
+    }
 
 
 def _divergence(

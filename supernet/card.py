@@ -13,6 +13,7 @@ import yaml
 from supernet import draw
 from supernet.exported import FILES
 from supernet.files import read_json, write_atomically
+from supernet.report import network_parts
 from supernet.retrain import mean_and_deviation
 from supernet.space import Space
 from supernet.writing import Written, import_of
@@ -81,21 +82,25 @@ def write_card(place: Path, run: Path, space: Space, facts: dict[str, Any]) -> N
         space: where the network is from.
         facts: what `export.json` holds; the names of the files are added to it.
     """
-    picks = dict(space.parse(facts["architecture"]).picks)
-    drawing = draw.cell(picks, {choice.name: choice.options for choice in space.choices}).replace(
-        "currentColor", "#222"
-    )
-    write_atomically(place / "network.svg", lambda file: file.write(drawing.encode()))
-    facts["files"] = [*facts["files"], "README.md", "network.svg"]
+    architecture = space.parse(facts["architecture"])
+    every = {choice.name: choice.options for choice in space.choices}
+    drawings = {
+        "network": draw.network(network_parts(space, architecture)),
+        **draw.cells(dict(architecture.picks), every),
+    }
+    for name, drawing in drawings.items():
+        text = drawing.replace("currentColor", "#222")
+        write_atomically(place / f"{name}.svg", lambda file, text=text: file.write(text.encode()))  # type: ignore[misc]
+    facts["files"] = [*facts["files"], "README.md", *(f"{name}.svg" for name in drawings)]
     if facts["mean"] and facts["classes"] and (form := _runnable(facts["forms"])):
         script = _predict(form, facts)
         write_atomically(place / "predict.py", lambda file: file.write(script.encode()))
         facts["files"].append("predict.py")
-    text = "\n".join(_card(run, facts))
+    text = "\n".join(_card(run, facts, list(drawings)))
     write_atomically(place / "README.md", lambda file: file.write(text.encode()))
 
 
-def _card(run: Path, facts: dict[str, Any]) -> list[str]:
+def _card(run: Path, facts: dict[str, Any], drawings: Sequence[str]) -> list[str]:
     """The model card, with the head that the Hugging Face Hub reads."""
     known = read_json(run / "data.json", ("images", "hashes"))
     metric, row, cost = facts["metric"], facts["finalist"], facts["cost"]
@@ -107,7 +112,16 @@ def _card(run: Path, facts: dict[str, Any]) -> list[str]:
         head["license"] = licence
     text = ["---", yaml.safe_dump(head, sort_keys=False).rstrip(), "---", f"# {facts['space']} {facts['id']}", ""]
     text += [f"A network that supernet {facts['versions']['supernet']} found in its space `{facts['space']}`.", ""]
-    text += ["![the network](network.svg)", "", "```", facts["architecture"], "```", "", "## Use", ""]
+    text += [
+        *(f"![{name}]({name}.svg)" for name in drawings),
+        "",
+        "```",
+        facts["architecture"],
+        "```",
+        "",
+        "## Use",
+        "",
+    ]
     if {"python", "safetensors"} <= set(facts["forms"]):
         text += [
             "```python", "from safetensors.torch import load_file", f"from network import {facts['class']}", "",

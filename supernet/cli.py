@@ -91,6 +91,8 @@ DESCRIPTIONS = {
 }
 ANALYZE_OPTIONS = {
     "--sweep": "dropout rates, as in 1e-6,0.01,0.3: trains a one-shot model for each, and compares how well they rank",
+    "--at": "values of a setting of the space that leaves its choices alone, as in filters=16,32: trains the finalists "
+    "from scratch at each by the run's retrain, and compares their groups on the validation split",
     "--truth": "CSV file with a column architecture and published accuracies: correlate with these, train nothing",
     "--column": "the column of these accuracies",
 }
@@ -289,7 +291,9 @@ def _analyze(words: list[str]) -> None:
     folder, as_json, own = prepared
     if (own["--truth"] is None) != (own["--column"] is None):
         raise ValueError("--truth and --column: expected both or none of them")
-    rates = _rates(own["--sweep"])
+    rates, at = _rates(own["--sweep"]), _values(own["--at"])
+    if own["--truth"] is not None and (rates or at):
+        raise ValueError("--truth: expected without --sweep and --at, which train networks")
     from supernet.analyze import analyze_step, analyze_truth
     from supernet.runs import open_run
     from supernet.runtime import start
@@ -301,7 +305,7 @@ def _analyze(words: list[str]) -> None:
             runtime = start(open_run(folder).runtime)
             if runtime.rank > 0:
                 return
-            found = analyze_step(folder, runtime.alone(), watch, rates)
+            found = analyze_step(folder, runtime.alone(), watch, rates, at)
     print(f"analyze: done ({folder / 'analysis.json'})", file=sys.stderr)
     print(json.dumps(found)) if as_json else print_trust(found["trust"], found)
 
@@ -373,6 +377,19 @@ def _rates(text: str | None) -> list[float]:
     if not all(0 <= rate < 1 for rate in rates):
         raise ValueError(f"--sweep: expected dropout rates from 0 to below 1, as in 1e-6,0.01,0.3; got {text!r}")
     return rates
+
+
+def _values(text: str | None) -> dict[str, list[Any]]:
+    import yaml
+
+    name, equals, values = (text or "").partition("=")
+    try:
+        found = [yaml.safe_load(value) for value in values.split(",")]
+    except yaml.YAMLError:
+        found = [None]
+    if text is not None and not (name and equals and all(isinstance(v, (str, int, float)) for v in found)):
+        raise ValueError(f"--at: expected a setting of the space and its values, as in filters=16,32; got {text!r}")
+    return {name: list(dict.fromkeys(found))} if text is not None else {}
 
 
 def _show(words: list[str]) -> None:

@@ -182,12 +182,35 @@ def check_space(config: Config, num_classes: int, inputs: Any, *, check: bool = 
             f"search.candidates: expected at most {space.size:,}, the whole space, got {config.search.candidates:,}"
         )
     if config.retrain.space:
-        again = make_space(config.space, num_classes, inputs, config.retrain.space, check=check)
-        if again.choices != space.choices:
-            raise ConfigError(
-                "retrain.space: expected settings that leave the choices as they are (like filters or cells)"
-            )
+        resized("retrain.space", space, config.space, num_classes, inputs, config.retrain.space, check=check)
     return space
+
+
+def resized(
+    what: str,
+    space: Space,
+    config: SpaceConfig,
+    num_classes: int,
+    inputs: Any,
+    changes: dict[str, Any],
+    *,
+    check: bool = False,
+) -> Space:
+    """The space at another size, so that its architectures are the same.
+
+    Args:
+        what: asks for it, for the message.
+        space: as it is.
+        config, num_classes, inputs, changes, check: as for `make_space`.
+
+    Raises:
+        ConfigError: the changes change the choices too.
+        ValueError: as `make_space`.
+    """
+    again = make_space(config, num_classes, inputs, changes, check=check)
+    if again.choices != space.choices:
+        raise ConfigError(f"{what}: expected settings that leave the choices as they are (like filters or cells)")
+    return again
 
 
 def check_name(name: str, known: Iterable[str], what: str) -> None:

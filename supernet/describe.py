@@ -82,11 +82,15 @@ def print_space(facts: dict[str, Any]) -> None:
     print(f"an architecture as text:\n{facts['example']}")
 
 
-def result_rows(result: dict[str, Any]) -> list[tuple[str, ...]]:
+TITLES = {"params": "params", "macs": "MACs", "score": "score", "validation": "valid.", "test": "test"}
+"""Columns of a table of groups."""
+
+
+def result_rows(result: dict[str, Any], columns: Sequence[str] = tuple(TITLES)) -> list[tuple[str, ...]]:
     """The groups as in the paper's Table 1: a head, and a row for each."""
     groups = result["groups"]
     form = _metric_form(result)
-    titles = {"params": "params", "macs": "MACs", "score": "score", "validation": "valid.", "test": "test"}
+    titles = {name: TITLES[name] for name in columns}
     forms = dict.fromkeys(("score", "validation", "test"), form)
     if result.get("score", "metric") != "metric":
         forms["score"] = ("nats", 1, 3)
@@ -236,8 +240,16 @@ def trust_rows(found: dict[str, Any], more: dict[str, Any] | None = None) -> lis
         names = {"spearman": "Spearman", "kendall": "Kendall tau-b", "top_weighted": "top-weighted tau"}
         rows += [figures(f"{names[name]}, {title}", estimate) for name, estimate in (found[kind] or {}).items()]
     rows += [figures("ceiling: tau between repeats", found["ceiling"])]
-    rows += [figures(f"floor: tau of {name}", estimate) for name, estimate in found["floor"].items()]
-    rows += [figures(f"tau beyond {name}", estimate) for name, estimate in found["beyond"].items()]
+    of = ", all candidates" if found["population"] else ""
+    rows += [figures(f"floor: tau of {name}{of}", estimate) for name, estimate in found["floor"].items()]
+    rows += [figures(f"tau beyond {name}{of}", estimate) for name, estimate in found["beyond"].items()]
+    rows += [(f"partial tau given {name}{of}", _two(value), "-") for name, value in found["partial"].items()]
+    # All candidates say it better than the few networks that stand for them.
+    known = (more.get("candidates") or {}).get("size_bias", {})
+    everyone = {n: {"value": row["kendall"], "interval": row["kendall_interval"]} for n, row in known.items()}
+    rows += [
+        figures(f"tau of {name} and score", estimate) for name, estimate in (everyone or found["size_bias"]).items()
+    ]
     if more.get("divergence"):
         rows += [figures("Spearman, divergence and score", more["divergence"]["with_score"]["spearman"])]
         rows += [figures("Spearman, divergence and accuracy", more["divergence"]["with_accuracy"]["spearman"])]
@@ -247,16 +259,75 @@ def trust_rows(found: dict[str, Any], more: dict[str, Any] | None = None) -> lis
     ]
 
 
-def comparison_lines(more: dict[str, Any]) -> list[str]:
-    """Whether the groups of finalists differ, one line for each pair; `more` as for `print_trust`."""
+def top_rows(found: dict[str, Any]) -> list[tuple[str, ...]]:
+    """Regret and recall of `supernet.analysis.trust`: a head, and a row for each number of networks."""
+    names = list(dict.fromkeys([*found["regret"], *found["recall"]]))
+    head = ("the best by score", "what the best of all has more", "share of as many best found")
+    return [head] + [
+        (
+            name,
+            f"{found['regret'][name]:.4g}" if name in found["regret"] else "-",
+            f"{found['recall'][name]:.0%}" if name in found["recall"] else "-",
+        )
+        for name in names
+    ]
+
+
+def band_rows(found: dict[str, Any]) -> list[tuple[str, ...]]:
+    """Agreement within bands, of `supernet.analysis.trust`: a head, and a row for each band."""
+
+    def plain(value: float) -> str:
+        return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+
+    return [("within bands of", "from", "to", "n", "tau-b")] + [
+        (name, plain(band["from"]), plain(band["to"]), str(band["n"]), _two(band["kendall"]))
+        for name, bands in found["bands"].items()
+        for band in bands
+    ]
+
+
+def option_rows(options: Sequence[dict[str, Any]]) -> list[tuple[str, ...]]:
+    """What each option of each choice is worth, of `supernet.study.option_worth`: a head, and a row for each."""
+
+    def fall(value: float | None) -> str:
+        return "-" if value is None else f"{value:+.4f}"
+
+    return [("choice", "option", "fall from everything-on", "mean fall from candidates", "candidates")] + [
+        (row["choice"], row["option"], fall(row["everything_on"]), fall(row["candidates"]), str(row["number"]))
+        for row in options
+    ]
+
+
+def _two(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"
+
+
+def sizes_of(more: dict[str, Any]) -> list[tuple[str, list[tuple[str, ...]], list[str]]]:
+    """Finalists at each size: its name, a table of their groups, and what `comparison_lines` says.
+
+    Args:
+        more: as for `print_trust`.
+    """
+    return [
+        (
+            f"{row['setting']} = {row['value']}",
+            result_rows({**row, "metric": more["metric"]}, ("params", "macs", "validation")),
+            comparison_lines(row["differences"], "validation"),
+        )
+        for row in more.get("at", ())
+    ]
+
+
+def comparison_lines(differences: Sequence[dict[str, Any]], split: str = "test") -> list[str]:
+    """Whether groups of networks differ on a split, one line for each pair; see `supernet.study.differences`."""
     lines = []
-    for row in (more.get("groups") or {}).get("differences", ()):
+    for row in differences:
         if row["p"] is not None:
             first, second = (f"{g} ({n})" for g, n in zip(row["groups"], row["networks"], strict=True))
             low, high = row["interval"]
             lines.append(
-                f"test, {first} less {second} networks: {row['difference']:+.4f} ({low:+.4f} to {high:+.4f}), Welch's "
-                f"p {row['p']:.2g}"
+                f"{split}, {first} less {second} networks: {row['difference']:+.4f} ({low:+.4f} to {high:+.4f}), "
+                f"Welch's p {row['p']:.2g}"
             )
     return lines
 
@@ -272,13 +343,18 @@ def print_trust(found: dict[str, Any], more: dict[str, Any] | None = None) -> No
     _print_text(found["verdict"])
     print()
     _print_table(trust_rows(found, more))
-    regrets = ", ".join(f"{value:.4g} for the best of the top {k}" for k, value in found["regret"].items())
-    if regrets:
-        _print_text(f"regret (what the best of all has more): {regrets}")
+    for rows in (top_rows(found), band_rows(found)):
+        if len(rows) > 1:
+            _print_table(rows)
     if more.get("best_rate") is not None:
         _print_text(f"best dropout rate: {more['best_rate']:g}")
-    for line in comparison_lines(more):
+    for line in comparison_lines((more.get("groups") or {}).get("differences", ())):
         _print_text(line)
+    for name, table, lines in sizes_of(more):
+        print(f"\nfinalists from scratch, {name}:\n")
+        _print_table(table)
+        for line in lines:
+            _print_text(line)
     for row in more.get("diagnosis", ()):
         if row["found"]:
             _print_text(f"diagnosis: {row['name']} ({row['rule']}): {row['advice']}")

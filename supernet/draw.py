@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,15 +16,21 @@ from supernet.analysis import paper_points
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+WIDTH = 4.6
+"""Inches of a figure; with it letters on a phone are about as large as the text around them."""
+
 INK = "#010203"
 """Stands for the colour of the page's text, until the figure is written."""
 
-COLOURS = {"Top": "#d1495b", "Small": "#2e8b57", "Random": "#3066be", "All On": "#8a8a8a"}
-PALE, STRONG, SECOND = "#9aa5b1", "#3066be", "#d1495b"
+PALE, STRONG, SECOND, THIRD = "#9aa5b1", "#3066be", "#d1495b", "#2e8b57"
+COLOURS = {"Top": SECOND, "Small": THIRD, "Random": STRONG, "All On": "#8a8a8a"}
+
+PAGE = {INK: "currentColor", **{c: f"var(--c{c[1:]}, {c})" for c in (STRONG, SECOND, THIRD)}}
+"""What colours become in the page, which has others for them in the dark."""
 
 
-def _svg(name: str, draw: Callable[[Any], None], size: tuple[float, float] = (5.2, 3.4), columns: int = 1) -> str:
-    """What `draw` draws on axes, or on a list of so many, as the text of an SVG element."""
+def _svg(name: str, draw: Callable[[Axes], None], height: float = 3.2) -> str:
+    """What `draw` draws on axes, as the text of an SVG element; `height` in inches."""
     import matplotlib as mpl
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
@@ -34,22 +42,24 @@ def _svg(name: str, draw: Callable[[Any], None], size: tuple[float, float] = (5.
         "axes.spines.top": False, "axes.spines.right": False,
     }  # fmt: skip
     with mpl.rc_context(style):
-        figure = Figure(figsize=size, layout="constrained")
+        figure = Figure(figsize=(WIDTH, height), layout="constrained")
         FigureCanvasSVG(figure)
-        draw(figure.subplots(1, columns, squeeze=False)[0] if columns > 1 else figure.subplots())
+        draw(figure.subplots())
         buffer = io.StringIO()
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     text = buffer.getvalue()
-    text = text[text.index("<svg") :].replace(INK, "currentColor")
+    text = text[text.index("<svg") :]
+    for colour, on_page in PAGE.items():
+        text = text.replace(colour, on_page)
     for side in ("width", "height"):  # the page says how wide
         text = re.sub(rf'(<svg[^>]*?) {side}="[^"]*"', r"\1", text, count=1)
     return text
 
 
-def predicts(points: Sequence[Mapping[str, Any]], metric: str, score: str, *, with_paper: bool) -> str:
+def predicts(points: Sequence[Mapping[str, Any]], metric: str, score: str, *, with_paper: bool = False) -> str:
     """Score against stand-alone accuracy, with error bars over repeats (Fig 5)."""
     scale = 100 if metric == "accuracy" else 1
-    score_scale = scale if score == "metric" else 1
+    score_scale = _score_scale(metric, score)
 
     def draw(a: Axes) -> None:
         if with_paper:
@@ -70,6 +80,50 @@ def predicts(points: Sequence[Mapping[str, Any]], metric: str, score: str, *, wi
     return _svg("predicts", draw)
 
 
+def published(points: Sequence[Mapping[str, Any]], column: str, metric: str, score: str) -> str:
+    """Score against accuracies that somebody else published, in their unit."""
+
+    def draw(a: Axes) -> None:
+        x = [_score_scale(metric, score) * p["score"] for p in points]
+        a.plot(x, [p["accuracies"][0] for p in points], "o", color=STRONG, markersize=3, alpha=0.6)
+        a.set(xlabel=_score_label(score, metric), ylabel=f"published: {column}")
+
+    return _svg("published", draw)
+
+
+def liking(columns: Mapping[str, Sequence[float]], metric: str, score: str) -> str:
+    """Score of candidates against their parameters (section 4.3)."""
+
+    def draw(a: Axes) -> None:
+        scale = _score_scale(metric, score)
+        a.plot(
+            columns["params"],
+            [scale * value for value in columns["accuracy"]],
+            "o",
+            color=STRONG,
+            markersize=3,
+            alpha=0.6,
+            markeredgewidth=0,
+        )
+        a.set(xlabel="parameters", ylabel=_score_label(score, metric))
+        _short_numbers(a)
+
+    return _svg("liking", draw)
+
+
+def _short_numbers(a: Axes) -> None:
+    """Sizes as 20k or 1.5M, few enough to stand beside each other."""
+    from matplotlib.ticker import EngFormatter, MaxNLocator
+
+    a.xaxis.set_major_locator(MaxNLocator(5))
+    a.xaxis.set_major_formatter(EngFormatter(sep=""))
+
+
+def _score_scale(metric: str, score: str) -> int:
+    """Scores that are accuracies are told in per cent."""
+    return 100 if (metric, score) == ("accuracy", "metric") else 1
+
+
 def _legend(a: Axes, columns: int, title: str | None = None) -> None:
     """Above the axes, where it hides no point; to look for a free place among many points takes long."""
     a.legend(
@@ -87,7 +141,7 @@ def histogram(scores: Sequence[float], metric: str, score: str) -> str:
     """Scores of candidates."""
 
     def draw(a: Axes) -> None:
-        scale = 100 if (metric, score) == ("accuracy", "metric") else 1
+        scale = _score_scale(metric, score)
         a.hist([scale * value for value in scores], bins=40, color=PALE)
         a.set(xlabel=_score_label(score, metric), ylabel="candidates")
 
@@ -110,7 +164,7 @@ def front(
         metric: of the run.
         score: of the search.
     """
-    scale = 100 if (metric, score) == ("accuracy", "metric") else 1
+    scale = _score_scale(metric, score)
     factor, unit = {"latency": (1e3, " (ms)"), "memory": (1e-6, " (MB)")}.get(cost, (1.0, ""))
 
     def draw(a: Axes) -> None:
@@ -131,7 +185,7 @@ def front(
     return _svg(f"front {cost}", draw)
 
 
-def course(scores: Sequence[tuple[int, float]], metric: str, score: str) -> str:
+def best_so_far(scores: Sequence[tuple[int, float]], metric: str, score: str) -> str:
     """The best score so far against the number of candidates.
 
     Args:
@@ -139,7 +193,7 @@ def course(scores: Sequence[tuple[int, float]], metric: str, score: str) -> str:
         metric: of the run.
         score: of the search.
     """
-    scale = 100 if (metric, score) == ("accuracy", "metric") else 1
+    scale = _score_scale(metric, score)
 
     def draw(a: Axes) -> None:
         numbers, values = [n for n, _ in scores], scale * np.array([v for _, v in scores])
@@ -148,7 +202,7 @@ def course(scores: Sequence[tuple[int, float]], metric: str, score: str) -> str:
         a.set(xlabel="candidates", ylabel=_score_label(score, metric))
         _legend(a, columns=2)
 
-    return _svg("course", draw)
+    return _svg("best-so-far", draw)
 
 
 def strategies(marks: Sequence[int], regret: Mapping[str, Mapping[str, Sequence[float]]], unit: str) -> str:
@@ -168,7 +222,7 @@ def strategies(marks: Sequence[int], regret: Mapping[str, Mapping[str, Sequence[
         a.set(xlabel="candidates", ylabel=f"best of all less best so far ({unit})", xscale="log")
         _legend(a, columns=3)
 
-    return _svg("strategies", draw, (6.4, 4.0))
+    return _svg("strategies", draw, 4.0)
 
 
 def pareto(sizes: Sequence[float], accuracies: Sequence[float]) -> list[int]:
@@ -196,7 +250,8 @@ def size_against_accuracy(groups: Mapping[str, Sequence[tuple[float, float]]], m
             label="Pareto front",
         )  # fmt: skip
         unit = " (%)" if scale == 100 else ""
-        a.set(xlabel="parameters", ylabel=f"validation {metric}{unit}", xscale="log")
+        a.set(xlabel="parameters", ylabel=f"validation {metric}{unit}")
+        _short_numbers(a)
         _legend(a, columns=3)
 
     return _svg("size", draw)
@@ -206,55 +261,73 @@ def training(history: Sequence[Mapping[str, float]]) -> str:
     """The loss of the one-shot model while it was trained."""
 
     def draw(a: Axes) -> None:
-        a.plot([row["step"] for row in history], [row["loss"] for row in history], color=STRONG, linewidth=1.2)
+        _curve(a, history, color=STRONG, linewidth=1.2)
         a.set(xlabel="step", ylabel="loss of the one-shot model")
 
     return _svg("training", draw)
 
 
-def divergence(points: Sequence[Mapping[str, Any]], found: Mapping[str, Any], metric: str, score: str) -> str:
-    """Divergence against score (Fig 6), and its course (Fig 7)."""
+def training_alone(finalists: Mapping[str, Sequence[Sequence[Mapping[str, float]]]]) -> str:
+    """The losses of the finalists while they were trained, by group."""
 
-    def draw(both: Sequence[Axes]) -> None:
-        left, right = both
-        scale = 100 if (metric, score) == ("accuracy", "metric") else 1
-        left.plot(
-            [scale * p["score"] for p in points], [p["divergence"] for p in points], "o", color=STRONG, markersize=4
-        )
-        left.set(xlabel=_score_label(score, metric), ylabel="divergence from the references (nats)")
-        by_id = {p["id"]: scale * p["score"] for p in points}
+    def draw(a: Axes) -> None:
+        for name, histories in finalists.items():
+            for number, rows in enumerate(histories):
+                label = name if number == 0 else "_"
+                _curve(a, rows, color=COLOURS.get(name, PALE), linewidth=0.9, alpha=0.7, label=label)
+        a.set(xlabel="step", ylabel="loss of the finalists")
+        _legend(a, columns=4)
+
+    return _svg("training-alone", draw)
+
+
+def _curve(a: Axes, rows: Sequence[Mapping[str, float]], **style: Any) -> None:
+    a.plot([row["step"] for row in rows], [row["loss"] for row in rows], **style)
+
+
+def divergence(points: Sequence[Mapping[str, Any]], metric: str, score: str) -> str:
+    """Divergence against score (Fig 6)."""
+
+    def draw(a: Axes) -> None:
+        x = [_score_scale(metric, score) * p["score"] for p in points]
+        a.plot(x, [p["divergence"] for p in points], "o", color=STRONG, markersize=4)
+        a.set(xlabel=_score_label(score, metric), ylabel="divergence from the references (nats)")
+
+    return _svg("divergence", draw)
+
+
+def course(points: Sequence[Mapping[str, Any]], found: Mapping[str, Any], metric: str, score: str) -> str:
+    """The divergence of some architectures while the one-shot model was trained (Fig 7)."""
+
+    def draw(a: Axes) -> None:
+        by_id = {p["id"]: _score_scale(metric, score) * p["score"] for p in points}
         for i, name in enumerate(found["followed"]):
             shade = 0.25 + 0.75 * i / max(1, len(found["followed"]) - 1)
             x, y = [row["step"] for row in found["course"]], [row["divergence"][i] for row in found["course"]]
-            right.plot(x, y, "-", color=SECOND, alpha=shade, label=f"{by_id[name]:.3g}")
-        right.set(xlabel="step of the training", ylabel="divergence (nats)")
-        if found["course"]:
-            _legend(right, columns=3, title="score at the end")
+            a.plot(x, y, "-", color=SECOND, alpha=shade, label=f"{by_id[name]:.3g}")
+        a.set(xlabel="step of the training", ylabel="divergence (nats)")
+        _legend(a, columns=3, title="score at the end")
 
-    return _svg("divergence", draw, size=(9, 3.4), columns=2)
+    return _svg("course", draw)
 
 
-def sweep(points: Sequence[Mapping[str, Any]], rows: Sequence[Mapping[str, Any]], metric: str) -> str:
-    """Scores of one-shot models of several dropout rates against stand-alone accuracy, side by side (Fig 4)."""
+def sweep(points: Sequence[Mapping[str, Any]], row: Mapping[str, Any], metric: str) -> str:
+    """Scores by the one-shot model of one dropout rate against stand-alone accuracy (Fig 4)."""
 
-    def draw(each: Any) -> None:
+    def draw(a: Axes) -> None:
         scale = 100 if metric == "accuracy" else 1
         y = [scale * float(np.mean(p["accuracies"])) for p in points]
-        for a, row in zip(each if len(rows) > 1 else [each], rows, strict=True):
-            a.plot([scale * value for value in row["scores"]], y, "o", color=STRONG, markersize=4)
-            rho = row["agreement"]["spearman"]["value"]
-            said = "not defined" if rho is None else f"{rho:.2f}"
-            a.set(xlabel=_score_label("metric", metric), title=f"rate {row['rate']:g}, Spearman {said}")
-            a.title.set_fontsize(9)
-        (each[0] if len(rows) > 1 else each).set_ylabel(f"stand-alone validation {metric}")
+        a.plot([scale * value for value in row["scores"]], y, "o", color=STRONG, markersize=4)
+        unit = " (%)" if scale == 100 else ""
+        a.set(xlabel=_score_label("metric", metric), ylabel=f"stand-alone validation {metric}{unit}")
 
-    return _svg("sweep", draw, size=(3.6 * len(rows), 3.2), columns=len(rows))
+    return _svg(f"sweep-{row['rate']:g}", draw)
 
 
 def options(rows: Sequence[Mapping[str, Any]], metric: str, score: str) -> str:
     """What each option is worth: the mean fall of the score without it, over all its choices."""
     names = list(dict.fromkeys(row["option"] for row in rows))
-    scale = 100 if (metric, score) == ("accuracy", "metric") else 1
+    scale = _score_scale(metric, score)
 
     def mean(name: str, where: str) -> float:
         values = [row[where] for row in rows if row["option"] == name and row[where] is not None]
@@ -273,94 +346,219 @@ def options(rows: Sequence[Mapping[str, Any]], metric: str, score: str) -> str:
         )
         _legend(a, columns=2)
 
-    return _svg("options", draw, size=(5.2, 1.2 + 0.3 * len(ordered)))
+    return _svg("options", draw, 1.2 + 0.3 * len(ordered))
 
 
-def arrows(picks: Mapping[str, Sequence[str]]) -> tuple[dict[str, str], list[tuple[str, str, str]]] | None:
-    """Nodes with their labels and arrows of a cell, where the names of the choices tell of one.
+Graph = tuple[dict[str, list[str]], list[tuple[str, str]]]
+"""Lines of text of each node of a cell, and arrows as (from, to)."""
 
-    Understood are ``NODE.inputs`` with ``NODE.ops``, and ``edgeA-B``.
+
+def arrows(picks: Mapping[str, Sequence[str]]) -> dict[str, Graph]:
+    """The cells as graphs, where the names of the choices tell of any.
+
+    Understood are ``NODE.inputs`` with ``NODE.ops``, ``edgeA-B``, and ``CELL.nodeN.inputs`` with ``CELL.nodeN.opI``,
+    whose inputs I are numbers: the outputs of the two cells before, then the cell's own nodes.
 
     Returns:
-        Label of each node, and arrows as (from, to, label); None for other choices.
+        Graphs by the names of the cells; nothing for other choices.
     """
     if all(re.fullmatch(r"edge\d+-\d+", name) for name in picks):
-        pairs = {name: name.removeprefix("edge").split("-") for name in picks}
-        nodes = {node: node for pair in pairs.values() for node in pair}
-        return nodes, [(a, b, "+".join(picks[name])) for name, (a, b) in pairs.items() if "none" not in picks[name]]
+        edges = {tuple(name.removeprefix("edge").split("-")): picked for name, picked in picks.items()}
+        nodes = dict.fromkeys(node for edge in edges for node in edge)
+        return {"cell": _operations(nodes, [(a, b, picked) for (a, b), picked in edges.items()])}
+    if all(re.fullmatch(r"\w+\.node\d+\.(inputs|op\d+)", name) for name in picks):
+        return {cell: _numbered(cell, picks) for cell in dict.fromkeys(name.partition(".")[0] for name in picks)}
     blocks = [name.removesuffix(".inputs") for name in picks if name.endswith(".inputs")]
     if not blocks or set(picks) != {f"{block}.{what}" for block in blocks for what in ("inputs", "ops")}:
-        return None
-    nodes = {source: source for block in blocks for source in picks[f"{block}.inputs"] if source not in blocks}
-    nodes |= {block: "\n".join([block, *picks[f"{block}.ops"]]) for block in blocks}
-    return nodes, [(source, block, "") for block in blocks for source in picks[f"{block}.inputs"]]
+        return {}
+    given = [source for block in blocks for source in picks[f"{block}.inputs"] if source not in blocks]
+    lines = {**{name: [name] for name in given}, **{block: [block, *picks[f"{block}.ops"]] for block in blocks}}
+    return {"cell": (lines, [(source, block) for block in blocks for source in picks[f"{block}.inputs"]])}
 
 
-def cell(picks: Mapping[str, Sequence[str]], every: Mapping[str, Sequence[str]]) -> str:
-    """The winner: its cell as a graph, or else its choices in order, with what it picks among the options.
+def _numbered(cell: str, picks: Mapping[str, Sequence[str]]) -> Graph:
+    own = {tuple(name.split(".")[1:]): picked for name, picked in picks.items() if name.startswith(f"{cell}.")}
+    nodes = ["before", "last", *dict.fromkeys(node for node, _ in own)]
+    some = {(node, what.removeprefix("op")): picked for (node, what), picked in own.items() if what != "inputs"}
+    return _operations(nodes, [(nodes[int(source)], node, picked) for (node, source), picked in some.items()])
+
+
+def _operations(nodes: Iterable[str], edges: Sequence[tuple[str, str, Sequence[str]]]) -> Graph:
+    """A cell with operations on its arrows; they are told at the node that an arrow points to."""
+    some = [(source, target, "+".join(picked)) for source, target, picked in edges if "none" not in picked]
+    lines = {node: [node] for node in nodes}
+    for source, target, text in some:
+        lines[target].append(f"{text} of {source}")
+    return lines, [(source, target) for source, target, _ in some]
+
+
+def cells(picks: Mapping[str, Sequence[str]], every: Mapping[str, Sequence[str]]) -> dict[str, str]:
+    """The winner: its cells as graphs, or else its choices in order, with what it picks among the options.
 
     Args:
         picks: options picked, by choice.
         every: all options, by choice.
+
+    Returns:
+        Figures by their names.
     """
-    graph = arrows(picks)
-    if graph is None:
-        return _choices(picks, every)
-    nodes, edges = graph
-    depth = dict.fromkeys(nodes, 0)
-    for _ in nodes:
-        for source, target, _label in edges:
-            depth[target] = max(depth[target], depth[source] + 1)
-    columns: dict[int, list[str]] = {}
-    for node in nodes:
-        columns.setdefault(depth[node], []).append(node)
-    place = {
-        node: (column, (len(members) - 1) / 2 - i + 0.15 * (column % 2))
-        for column, members in columns.items()
-        for i, node in enumerate(members)
-    }
+    graphs = arrows(picks)
+    return {name: _graph(name, *graph) for name, graph in graphs.items()} or {"choices": _choices(picks, every)}
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of a network.
+
+    Attributes:
+        name: of the module.
+        kind: its class.
+        params: its parameters.
+        shape: of the output for one example; empty where it is no tensor.
+        sources: numbers of the parts whose outputs it reads.
+    """
+
+    name: str
+    kind: str
+    params: int
+    shape: tuple[int, ...]
+    sources: tuple[int, ...]
+
+
+ROW, BOXES = 0.4, 1.3
+"""Inches from part to part of a network, and where their middle is."""
+
+
+def network(parts: Sequence[Part]) -> str:
+    """The parts of a network from top to bottom; the fewer pixels (positions) an output has, the narrower its box."""
+    pixels = [math.prod(part.shape[1:]) for part in parts]
+    most = math.log(max(2, *pixels))
+    # What reads no part's output as it is reads that of the one before in some form.
+    edges = [(i, j) for j, part in enumerate(parts) for i in (part.sources or ((j - 1,) if j else ()))]
+
+    widths = [0.9 + 0.7 * math.log(max(1, size)) / most for size in pixels]
 
     def draw(a: Axes) -> None:
-        a.axis("off")
-        for number, (source, target, label) in enumerate(edges):
-            (x0, y0), (x1, y1) = place[source], place[target]
-            bend = 0.0 if x1 - x0 == 1 else 0.25 * (-1) ** number
-            a.annotate(
-                "", (x1, y1), (x0, y0),
-                arrowprops={
-                    "arrowstyle": "-|>", "color": INK, "shrinkA": 22, "shrinkB": 26,
-                    "connectionstyle": f"arc3,rad={bend}",
-                },
-            )  # fmt: skip
-            if label:
-                a.text((x0 + x1) / 2, (y0 + y1) / 2 - bend * (x1 - x0) / 2, label, ha="center", va="center", fontsize=8)
-        for node, label in nodes.items():
-            a.text(
-                *place[node], label, ha="center", va="center", fontsize=9, color="#101418",
-                bbox={"boxstyle": "round,pad=0.4", "facecolor": "#dfe8f5", "edgecolor": STRONG},
-            )  # fmt: skip
-        a.set_xlim(-0.6, max(depth.values()) + 0.6)
-        a.set_ylim(min(y for _, y in place.values()) - 0.9, max(y for _, y in place.values()) + 0.9)
+        for i, (part, width) in enumerate(zip(parts, widths, strict=True)):
+            _box(a, (BOXES, -ROW * i), width, [part.name])
+            shape = " x ".join(map(str, part.shape)) or "-"
+            a.text(2.25, -ROW * i, f"{part.kind}, {shape}", va="center", fontsize=8)
+            a.text(WIDTH, -ROW * i, f"{part.params:,}", va="center", ha="right", fontsize=8)
+        a.text(2.25, ROW, "output of one example", va="center", fontsize=8)
+        a.text(WIDTH, ROW, "parameters", va="center", ha="right", fontsize=8)
+        for i, j in edges:
+            if j - i == 1:
+                _arrow(a, (BOXES, -ROW * i - 0.12), (BOXES, -ROW * j + 0.12))
+            else:
+                start, end = (BOXES - widths[part] / 2 for part in (i, j))
+                away = min(start, end, 0.15 + 0.1 * (j - i))
+                _arrow(a, (start, -ROW * i - 0.04), (end, -ROW * j + 0.04), away)
 
-    tallest = max(map(len, columns.values()))
-    return _svg("cell", draw, size=(1.8 * (max(depth.values()) + 1), 1.2 + 1.3 * tallest))
+    return _inches("network", draw, -ROW * len(parts) + 0.1, ROW + 0.15)
+
+
+def _inches(name: str, draw: Callable[[Axes], None], bottom: float, top: float) -> str:
+    """A drawing whose units are inches, from 0 to `WIDTH`."""
+
+    def within(a: Axes) -> None:
+        a.set_in_layout(False)
+        a.set_position((0, 0, 1, 1))
+        a.axis("off")
+        a.set(xlim=(0, WIDTH), ylim=(bottom, top))
+        draw(a)
+
+    return _svg(name, within, top - bottom)
+
+
+def _box(a: Axes, centre: tuple[float, float], width: float, lines: Sequence[str]) -> None:
+    from matplotlib.patches import FancyBboxPatch
+
+    height, (x, y) = 2 * _half(lines), centre
+    a.add_patch(
+        FancyBboxPatch(
+            (x - width / 2, y - height / 2), width, height, boxstyle="round,pad=0,rounding_size=0.06", linewidth=1,
+            facecolor="#dfe8f5", edgecolor=STRONG,
+        )
+    )  # fmt: skip
+    for i, line in enumerate(lines):
+        a.text(
+            x, y + 0.16 * ((len(lines) - 1) / 2 - i), line, ha="center", va="center", color="#101418",
+            fontsize=min(9, 9 * width / (0.08 * max(1, len(line)))),
+            weight="bold" if len(lines) > 1 and i == 0 else "normal",
+        )  # fmt: skip
+
+
+def _half(lines: Sequence[str]) -> float:
+    """Half the height of a box with so many lines."""
+    return 0.04 + 0.08 * len(lines)
+
+
+def _arrow(a: Axes, start: tuple[float, float], end: tuple[float, float], away: float = 0.0) -> None:
+    """An arrow downwards: straight, or around something, at its middle so far to the left (below 0: to the right)."""
+    from matplotlib.patches import FancyArrowPatch
+
+    a.add_patch(
+        FancyArrowPatch(
+            start, end, arrowstyle="-|>", mutation_scale=8, linewidth=0.9, color=INK, shrinkA=0, shrinkB=0,
+            connectionstyle=f"arc3,rad={2 * away / (start[1] - end[1]):.4f}",
+        )
+    )  # fmt: skip
+
+
+def _graph(name: str, nodes: Mapping[str, Sequence[str]], edges: Sequence[tuple[str, str]]) -> str:
+    """A graph with one node below the other; arrows that pass nodes go around them, to either side in turn."""
+    middle, wide = WIDTH / 2, 1.9
+    order, height = list(nodes), dict[str, float]()
+    y = 0.0
+    for node, lines in nodes.items():
+        height[node] = y - _half(lines)
+        y -= 2 * _half(lines) + 0.3
+    spans = [order.index(target) - order.index(source) for source, target in edges]
+
+    def draw(a: Axes) -> None:
+        for node, lines in nodes.items():
+            _box(a, (middle, height[node]), wide, lines)
+        passing = 0
+        for (source, target), span in zip(edges, spans, strict=True):
+            start, end = _half(nodes[source]), _half(nodes[target])
+            if span == 1:
+                _arrow(a, (middle, height[source] - start), (middle, height[target] + end))
+                continue
+            passing += 1
+            side = (-1) ** passing
+            edge = middle - side * wide / 2
+            away = 0.25 + 0.95 * (span - 1) / max(1, max(spans) - 1)
+            _arrow(a, (edge, height[source] - start / 3), (edge, height[target] + end / 3), side * away)
+
+    return _inches(f"graph-{name}", draw, y + 0.25, 0.05)
 
 
 def _choices(picks: Mapping[str, Sequence[str]], every: Mapping[str, Sequence[str]]) -> str:
-    def draw(a: Axes) -> None:
-        a.axis("off")
-        for row, name in enumerate(every):
-            a.text(0, -row, name, ha="right", va="center", fontsize=9)
-            x = 0.3
-            for option in every[name]:
-                picked = option in picks.get(name, ())
-                a.text(
-                    x, -row, option, ha="left", va="center", fontsize=9, color="#101418" if picked else PALE,
-                    bbox={"boxstyle": "round,pad=0.3", "facecolor": "#dfe8f5" if picked else "none",
-                          "edgecolor": STRONG if picked else PALE},
-                )  # fmt: skip
-                x += 0.55 + 0.16 * len(option)
-        a.set_xlim(-2.5, 9)
-        a.set_ylim(-len(every) + 0.4, 0.6)
+    begin, y = 1.75, 0.0
+    placed: list[tuple[float, float, str, str]] = []
+    for name, options in every.items():
+        x = begin
+        for option in options:
+            if x > begin and x + _wide(option) > WIDTH:
+                x, y = begin, y - 0.26
+            placed.append((x + _wide(option) / 2, y, option, name))
+            x += _wide(option) + 0.08
+        y -= 0.3
 
-    return _svg("cell", draw, size=(8, 0.6 + 0.36 * len(every)))
+    def draw(a: Axes) -> None:
+        named: set[str] = set()
+        for x, row, option, name in placed:
+            if name not in named:
+                a.text(0, row, name, va="center", fontsize=min(9, 9 * begin / (0.08 * len(name))))
+                named.add(name)
+            if option in picks.get(name, ()):
+                _box(a, (x, row), _wide(option), [option])
+            else:
+                a.text(x, row, option, ha="center", va="center", fontsize=8, alpha=0.7)
+
+    return _inches("choices", draw, y + 0.1, 0.2)
+
+
+def _wide(option: str) -> float:
+    """Inches of an option's name in a box."""
+    return min(WIDTH - 1.75, 0.16 + 0.075 * len(option))

@@ -13,7 +13,17 @@ from torch import nn
 from supernet import draw
 from supernet.candidates import Candidate, pareto, read_candidates
 from supernet.config import Config, make_space
-from supernet.describe import RESULT_KEYS, comparison_lines, result_rows, trust_rows, winner_text
+from supernet.describe import (
+    RESULT_KEYS,
+    band_rows,
+    comparison_lines,
+    option_rows,
+    result_rows,
+    sizes_of,
+    top_rows,
+    trust_rows,
+    winner_text,
+)
 from supernet.files import read_json, read_records, write_atomically
 from supernet.latency import WORST, summary
 from supernet.model import build, call, example_of, without_data
@@ -38,6 +48,19 @@ def write_report(folder: Path) -> Path:
         RunError: no run folder, or one that is not finished; the message says which step is missing.
         ValueError: a file is damaged.
     """
+    try:
+        page = _page(folder)
+    except (KeyError, IndexError, TypeError) as error:
+        raise ValueError(
+            f"{folder}: results.json or analysis.json is damaged or of another version ({type(error).__name__}: "
+            f"{error}): run `supernet analyze {folder}` again"
+        ) from None
+    path = folder / "report.html"
+    write_atomically(path, lambda file: file.write(page.encode()))
+    return path
+
+
+def _page(folder: Path) -> str:
     config = open_run(folder)
     result = read_json(require(folder, "retrain"), RESULT_KEYS)
     analysis = read_json(folder / "analysis.json") if (folder / "analysis.json").exists() else {}
@@ -47,29 +70,70 @@ def write_report(folder: Path) -> Path:
     candidates = read_candidates(folder / "candidates.sqlite", space)
     history = read_records(folder / "train" / "history.json")
     trust = analysis.get("trust")
-    head, *table = result_rows(result)
-    page = _template().render(
+    rendered: str = _template().render(
         name=folder.resolve().name,
         space=space.name,
         candidates=f"{len(candidates):,}",
         verdict=NO_STUDY if trust is None else trust["verdict"],
         diagnosis=[row for row in analysis.get("diagnosis", ()) if row["found"]],
-        head=head[1:],
-        table=table,
+        groups=result_rows(result),
         opened=f"The test set was used once, at {result['test_split']['opened']}.",
-        comparisons=comparison_lines(analysis),
+        comparisons=comparison_lines((analysis.get("groups") or {}).get("differences", ())),
+        sizes=sizes_of(analysis),
         winner=_winner(result, space),
-        figures=[] if trust is None else trust_rows(trust, analysis)[1:],
+        figures=_figures("trust", trust, analysis),
+        options=option_rows(analysis.get("options", ())),
+        best_rate=analysis.get("best_rate"),
+        truth=_truth(analysis.get("truth"), config),
         plots=[
-            *_plots(result, analysis, config, [c.accuracy for c in candidates], history),
+            *_plots(result, analysis, config, [c.accuracy for c in candidates], history, _histories(folder, result)),
             *_search_plots(candidates, config),
         ],
         command="\n".join(dict.fromkeys(step["command"] for step in environment.values())),
         facts=[*_facts(config, environment, known), *_latency_fact(folder)],
     )
-    path = folder / "report.html"
-    write_atomically(path, lambda file: file.write(page.encode()))
-    return path
+    return rendered
+
+
+def _figures(place: str, trust: dict[str, Any] | None, more: dict[str, Any]) -> list[tuple[str, list[tuple[str, ...]]]]:
+    """Tables of what `supernet.analysis.trust` found, each with where in `analysis.json` its numbers are."""
+    if trust is None:
+        return []
+    beside = ", ".join(name for name in ("divergence", "sweep", "candidates") if more.get(name))
+    tables = [
+        (f"{place}; {beside}" if beside else place, trust_rows(trust, more)),
+        (f"{place}: regret, recall", top_rows(trust)),
+        (f"{place}: bands", band_rows(trust)),
+    ]
+    return [(source, rows) for source, rows in tables if len(rows) > 1]
+
+
+def _truth(found: dict[str, Any] | None, config: Config) -> dict[str, Any] | None:
+    """What the scores say of accuracies that somebody else published."""
+    if found is None:
+        return None
+    metric = config.task.metric.rpartition(":")[2]
+    return {
+        "text": f"{found['trust']['n']:,} architectures of {found['file']}, column {found['column']}.",
+        "verdict": found["trust"]["verdict"],
+        "figures": _figures("truth: trust", found["trust"], {}),
+        "plot": {
+            "svg": draw.published(found["points"], found["column"], metric, config.search.score),
+            "caption": "Do the scores predict what was published?", "source": "analysis.json: truth",
+        },
+    }  # fmt: skip
+
+
+def _histories(folder: Path, result: dict[str, Any]) -> dict[str, list[list[dict[str, float]]]]:
+    """Training curves of the finalists, by group; a network of two groups is told in the first."""
+    seen: set[str] = set()
+    found: dict[str, list[list[dict[str, float]]]] = {}
+    for name, group in result["groups"].items():
+        for member in dict.fromkeys(group["members"]):
+            for path in sorted((folder / "retrain" / member).glob("*/result.json")) if member not in seen else ():
+                found.setdefault(name, []).append(read_json(path, ("history",))["history"])
+            seen.add(member)
+    return found
 
 
 def _template() -> Any:
@@ -84,29 +148,35 @@ def _winner(result: dict[str, Any], space: Space) -> dict[str, Any]:
     text = winner_text(result) or "everything on, the only network"
     architecture = space.parse(first["architecture"])
     every = {choice.name: choice.options for choice in space.choices}
+    parts = network_parts(space, architecture)
     return {
         "text": f"{text[0].upper()}{text[1:]}.",
         "architecture": first["architecture"],
-        "cell": draw.cell(dict(architecture.picks), every),
-        "network": network_rows(space, architecture),
+        "cells": draw.cells(dict(architecture.picks), every),
+        "network": draw.network(parts),
     }
 
 
-def network_rows(space: Space, architecture: Architecture) -> list[tuple[str, str, str, str]]:
-    """The parts of a stand-alone network in the order in which they run: name, kind, parameters, shape of the output.
+def network_parts(space: Space, architecture: Architecture) -> list[draw.Part]:
+    """The parts of a stand-alone network in the order in which they run.
 
-    Parts are the modules in the network, and those in its lists of modules.
+    Parts are the modules in the network, and those in its lists and in its sequences of blocks.
     """
     with without_data():
         network = build(space, architecture).eval()
         example = example_of(space, 2)
-    rows: list[tuple[str, str, str, str]] = []
+    parts: list[draw.Part] = []
+    made: list[tuple[torch.Tensor, int]] = []
 
     def note(name: str, module: nn.Module) -> None:
-        def after(_module: nn.Module, _inputs: Any, output: Any) -> None:
-            shape = " x ".join(map(str, output.shape[1:])) if isinstance(output, torch.Tensor) else "-"
+        def after(_module: nn.Module, inputs: Any, output: Any) -> None:
+            # What a part passes on as it is comes from the part, too: the last one counts.
+            latest = [[part for tensor, part in made if tensor is read][-1:] for read in _tensors(inputs)]
+            sources = sorted({part for parts in latest for part in parts})
+            shape = tuple(output.shape[1:]) if isinstance(output, torch.Tensor) else ()
             number = sum(p.numel() for p in module.parameters())
-            rows.append((name, type(module).__name__.lstrip("_"), f"{number:,}", shape))
+            parts.append(draw.Part(name, type(module).__name__.lstrip("_"), number, shape, tuple(sources)))
+            made.extend((tensor, len(parts) - 1) for tensor in _tensors(output))
 
         module.register_forward_hook(after)
 
@@ -114,15 +184,30 @@ def network_rows(space: Space, architecture: Architecture) -> list[tuple[str, st
         note(name, module)
     with torch.no_grad():
         call(network, example)
-    return rows
+    return parts
+
+
+def _tensors(value: Any) -> list[torch.Tensor]:
+    """The tensors in arguments or outputs, whatever else is there."""
+    if isinstance(value, torch.Tensor):
+        return [value]
+    inside = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ()
+    return [tensor for one in inside for tensor in _tensors(one)]
 
 
 def _parts(module: nn.Module, prefix: str = "") -> list[tuple[str, nn.Module]]:
     found = []
     for name, child in module.named_children():
-        opened = isinstance(child, (nn.ModuleList, nn.ModuleDict))
+        opened = _is_list(child)
         found += _parts(child, f"{prefix}{name}.") if opened else [(f"{prefix}{name}", child)]
     return found or [(prefix.rstrip(".") or "network", module)]
+
+
+def _is_list(module: nn.Module) -> bool:
+    """Whether a module is a list of modules, or a sequence of which half at least have modules in them (blocks)."""
+    inside = [bool([*child.children()]) for child in module.children()]
+    is_sequence = isinstance(module, nn.Sequential) and 2 * sum(inside) >= len(inside) > 0
+    return is_sequence or isinstance(module, (nn.ModuleList, nn.ModuleDict))
 
 
 def _plots(
@@ -131,6 +216,7 @@ def _plots(
     config: Config,
     scores: Sequence[float],
     history: Sequence[dict[str, float]],
+    histories: dict[str, list[list[dict[str, float]]]],
 ) -> Any:
     """Each figure with its caption and the file that its numbers are in."""
     metric, score = config.task.metric.rpartition(":")[2], config.search.score
@@ -140,12 +226,21 @@ def _plots(
         yield {
             "svg": draw.predicts(points, metric, score, with_paper=comparable),
             "caption": "Does the score predict? Networks drawn evenly over the score",
-            "source": "analysis.json: points", "wide": False,
+            "source": "analysis.json: points",
         }  # fmt: skip
     yield {
         "svg": draw.histogram(scores, metric, score), "caption": "Scores of the candidates",
-        "source": "candidates.sqlite", "wide": False,
+        "source": "candidates.sqlite",
     }  # fmt: skip
+    if analysis.get("candidates"):
+        columns = analysis["candidates"]
+        tau = columns["size_bias"]["params"]["kendall"]
+        yield {
+            "svg": draw.liking(columns, metric, score),
+            "caption": "Does the score like large networks? Candidates"
+            + ("" if tau is None else f"; Kendall's tau of parameters and score is {tau:.2f}"),
+            "source": "analysis.json: candidates",
+        }  # fmt: skip
     rows = {row["id"]: row for row in result["networks"]}
     groups = {
         name: [
@@ -158,30 +253,42 @@ def _plots(
         yield {
             "svg": draw.size_against_accuracy(groups, metric),
             "caption": "Size against accuracy of the finalists, and those that no smaller one beats",
-            "source": "results.json", "wide": False,
+            "source": "results.json",
         }  # fmt: skip
     if analysis.get("options"):
         yield {
             "svg": draw.options(analysis["options"], metric, score),
             "caption": "What each option is worth: how much the score falls without it",
-            "source": "analysis.json: options", "wide": False,
+            "source": "analysis.json: options",
         }  # fmt: skip
     if analysis.get("divergence"):
         yield {
-            "svg": draw.divergence(points, analysis["divergence"], metric, score),
-            "caption": "Without labels: divergence from the outputs with almost everything on",
-            "source": "analysis.json: points, divergence", "wide": True,
+            "svg": draw.divergence(points, metric, score),
+            "caption": "Without labels: divergence from the outputs with almost everything on, and the score",
+            "source": "analysis.json: points",
         }  # fmt: skip
-    if analysis.get("sweep"):
+    if analysis.get("divergence") and analysis["divergence"]["course"]:
         yield {
-            "svg": draw.sweep(points, analysis["sweep"], metric),
-            "caption": "Dropout rates: how well one-shot models rank that were trained at each",
-            "source": "analysis.json: sweep", "wide": True,
+            "svg": draw.course(points, analysis["divergence"], metric, score),
+            "caption": "The divergence of architectures from weak to strong while the one-shot model was trained",
+            "source": "analysis.json: divergence",
+        }  # fmt: skip
+    for row in analysis.get("sweep", ()):
+        rho = row["agreement"]["spearman"]["value"]
+        yield {
+            "svg": draw.sweep(points, row, metric),
+            "caption": f"A one-shot model trained at dropout rate {row['rate']:g}: Spearman "
+            + ("not defined" if rho is None else f"{rho:.2f}"),
+            "source": "analysis.json: points, sweep",
         }  # fmt: skip
     yield {
-        "svg": draw.training(history), "caption": "Training of the one-shot model",
-        "source": "train/history.json", "wide": False,
+        "svg": draw.training(history), "caption": "Training of the one-shot model", "source": "train/history.json",
     }  # fmt: skip
+    if histories:
+        yield {
+            "svg": draw.training_alone(histories), "caption": "Training of the finalists from scratch",
+            "source": "retrain/ID/REPEAT/result.json: history",
+        }  # fmt: skip
 
 
 def _search_plots(candidates: Sequence[Candidate], config: Config) -> Iterator[dict[str, Any]]:
@@ -190,9 +297,9 @@ def _search_plots(candidates: Sequence[Candidate], config: Config) -> Iterator[d
     whole = [c for c in candidates if c.images == max(c.images for c in candidates)]
     if config.search.strategy not in AT_ONCE:
         yield {
-            "svg": draw.course([(c.number, c.accuracy) for c in whole], metric, score),
+            "svg": draw.best_so_far([(c.number, c.accuracy) for c in whole], metric, score),
             "caption": f"The best so far under the strategy {config.search.strategy}, of those scored on all examples",
-            "source": "candidates.sqlite", "wide": False,
+            "source": "candidates.sqlite",
         }  # fmt: skip
     best, volume = pareto(candidates, config.search.sought)
     for cost in config.search.sought[1:]:
@@ -203,7 +310,7 @@ def _search_plots(candidates: Sequence[Candidate], config: Config) -> Iterator[d
             ),
             "caption": f"Pareto front of {', '.join(config.search.sought)} (hypervolume {volume:.3f} of the box "
             "between the worst and the best of each); `supernet retrain DIR --candidates NUMBER` trains a point",
-            "source": "candidates.sqlite", "wide": False,
+            "source": "candidates.sqlite",
         }  # fmt: skip
 
 

@@ -20,6 +20,7 @@
 | `results.json` | retrain | groups and networks with score, validation and test accuracy; the run is done |
 | `analysis/networks/ID/REPEAT/` | analyze | `result.json`, `weights.safetensors` of one short training |
 | `analysis/sweep/RATE/` | analyze | `model.safetensors` of the one-shot model trained at this dropout rate |
+| `analysis/at/SETTING=VALUE/ID/REPEAT/` | analyze | the same of one finalist at another size |
 | `analysis.json` | analyze | what the ranking is worth: every number and every point |
 | `report.html` | report | one page about the run |
 | `export/` | export | a network by itself: code, weights, .pt2, ONNX, `predict.py`, model card, `export.json` |
@@ -78,13 +79,18 @@ def create_run(folder: Path, config: Config) -> None:
                 "delete this one"
             )
         if changed and begun:
-            searches_anew = any(text.startswith("search.") for text in changed)
-            for part in ("retrain", "analysis"):
-                if any(text.startswith(f"{part}.") for text in changed) or searches_anew:
-                    _set_aside(folder / part)
-            for part in ("candidates.sqlite", "finalists.json", "finalists.drawn.json") if searches_anew else ():
-                _set_aside(folder / part)
-            (folder / "analysis.json").unlink(missing_ok=True)
+            if any(text.startswith("search.") for text in changed):
+                stale = ["candidates.sqlite", "finalists.json", "finalists.drawn.json", "retrain", "analysis"]
+            else:
+                depending = (("retrain.", ("retrain", "analysis/at")), ("analysis.", ("analysis/networks",)))
+                stale = [
+                    place
+                    for part, places in depending
+                    if any(text.startswith(part) for text in changed)
+                    for place in places
+                ]
+            for place in (*stale, "analysis.json"):
+                _set_aside(folder / place)
         elif changed:  # a first try that found its data or device wanting must not stand in the way of the second
             (folder / "data.json").unlink(missing_ok=True)
         if not differing:

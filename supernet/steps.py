@@ -410,32 +410,44 @@ def summarise(
     Networks are ranked by their mean validation accuracy, or by their score where there is none; never by the test.
     All On stands outside of the ranking. Deviations are over the networks of a group, of means over repeats.
     """
-    by_id = {row["id"]: row for row in networks}
     outside = {a.id for a in groups.get("All On", ())}
 
-    def figure(row: dict[str, Any], name: str) -> float | None:
-        value = row[name]
-        return value if not isinstance(value, list) else (mean_and_deviation(value)[0] if value else None)
-
     def worth(row: dict[str, Any]) -> tuple[float, float]:
-        validation = figure(row, "validation")
+        validation = _figure(row, "validation")
         return row["score"] if validation is None else validation, row["score"]
 
     ranked = sorted((r for r in networks if r["id"] not in outside), key=worth, reverse=True)
     for rank, row in enumerate(ranked, start=1):
         row["rank"] = rank
+    validated = [r for r in ranked if r["validation"]]
+    agreement = rank_correlation([r["score"] for r in validated], [worth(r)[0] for r in validated])
+    rest = [r for r in networks if r["id"] in outside]
+    return {
+        "groups": group_table(groups, networks),
+        "networks": ranked + rest,
+        "rank_correlation": agreement,
+        "test_split": opened,
+    }
+
+
+def group_table(groups: dict[str, list[Architecture]], networks: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """The groups as in the paper's Table 1: for each its members, and mean and deviation of what is known of them."""
+    by_id = {row["id"]: row for row in networks}
     table: dict[str, dict[str, Any]] = {}
     for group, members in groups.items():
         table[group] = {"networks": len(members), "members": [a.id for a in members]}
         for name in ("params", "weights", "macs", "score", "validation", "test"):
-            values = [v for a in members if (v := figure(by_id[a.id], name)) is not None]
+            values = [v for a in members if (v := _figure(by_id[a.id], name)) is not None]
             if values:
                 mean, deviation = mean_and_deviation(values)
                 table[group][name] = {"mean": mean, "deviation": deviation}
-    validated = [r for r in ranked if r["validation"]]
-    agreement = rank_correlation([r["score"] for r in validated], [worth(r)[0] for r in validated])
-    rest = [r for r in networks if r["id"] in outside]
-    return {"groups": table, "networks": ranked + rest, "rank_correlation": agreement, "test_split": opened}
+    return table
+
+
+def _figure(row: dict[str, Any], name: str) -> float | None:
+    """A figure of a network, the mean where there are several repeats; None where it is not known."""
+    value: float | list[float] | None = row.get(name)
+    return value if not isinstance(value, list) else (mean_and_deviation(value)[0] if value else None)
 
 
 def load_one_shot(folder: Path) -> tuple[OneShot, Config, Data]:

@@ -13,6 +13,7 @@ import pytest
 from supernet.analysis import paper_points, trust
 from supernet.cli import main
 from supernet.files import read_json
+from supernet.study import differences
 
 Refused = Callable[..., str]
 SHORT = ("--analysis.train.epochs=0.2", "--analysis.per_bucket=5", "--analysis.repeats=2", "--analysis.removals=2")
@@ -20,11 +21,11 @@ SHORT = ("--analysis.train.epochs=0.2", "--analysis.per_bucket=5", "--analysis.r
 
 @pytest.fixture(scope="module")
 def analyzed(tmp_path_factory: pytest.TempPathFactory, finished_run: Path) -> Path:
-    """A run that was analysed, with a sweep; only to be read."""
+    """A run that was analysed, with a sweep and finalists at two sizes; only to be read."""
     import shutil
 
     folder = Path(shutil.copytree(finished_run, tmp_path_factory.mktemp("runs") / "analyzed"))
-    assert main(["analyze", str(folder), *SHORT, "--sweep", "0.01,0.3"]) == 0
+    assert main(["analyze", str(folder), *SHORT, "--sweep", "0.01,0.3", "--at", "filters=2,3"]) == 0
     return folder
 
 
@@ -62,12 +63,69 @@ def test_again_trains_nothing_and_says_the_same(analyzed: Path, capsys: pytest.C
     before = read_json(analyzed / "analysis.json")
     results = list((analyzed / "analysis").rglob("*.safetensors"))
     times = [path.stat().st_mtime_ns for path in results]
-    assert main(["analyze", str(analyzed), *SHORT, "--sweep", "0.01,0.3"]) == 0
-    assert read_json(analyzed / "analysis.json") == before
+    assert main(["analyze", str(analyzed), *SHORT]) == 0
+    assert read_json(analyzed / "analysis.json") == before  # rates and sizes of the first call too
     assert [path.stat().st_mtime_ns for path in results] == times
     out = capsys.readouterr().out
     assert out.startswith(" ".join(before["trust"]["verdict"].split()[:3]))
     assert all(len(line) < 80 for line in out.splitlines())
+
+
+def test_finalists_at_each_size(analyzed: Path, refused: Refused) -> None:
+    """Table 1 at several F: the groups of finalists.json, from scratch, judged on the validation split."""
+    found, results = (read_json(analyzed / name) for name in ("analysis.json", "results.json"))
+    groups = read_json(analyzed / "finalists.json")
+    same, larger = found["at"]
+    assert [(row["setting"], row["value"]) for row in (same, larger)] == [("filters", 2), ("filters", 3)]
+    # At the run's own size nothing is trained again.
+    assert same["folder"] == "retrain"
+    validations = {row["id"]: row["validation"] for row in results["networks"]}
+    assert {row["id"]: row["validation"] for row in same["networks"]} == validations
+    assert larger["folder"] == "analysis/at/filters=3"
+    by_id = {row["id"]: row for row in larger["networks"]}
+    smaller = {row["id"]: row["params"] for row in same["networks"]}
+    for name, row in by_id.items():
+        written = read_json(analyzed / larger["folder"] / name / "0" / "result.json")
+        assert row["validation"] == [written["validation"]]
+        assert row["params"] > smaller[name]
+        assert "test" not in row
+    assert {name: len(members) for name, members in groups.items()} == {
+        name: row["networks"] for name, row in larger["groups"].items()
+    }
+    for name, row in larger["groups"].items():
+        members = [by_id[member] for member in row["members"]]
+        assert [member["architecture"] for member in members] == groups[name]
+        assert row["validation"]["mean"] == pytest.approx(np.mean([member["validation"] for member in members]))
+    values = {name: [np.mean(by_id[i]["validation"]) for i in row["members"]] for name, row in larger["groups"].items()}
+    assert larger["differences"] == json.loads(json.dumps(differences(values)))
+    opened = read_json(analyzed / "retrain" / "test_opened.json")
+    assert results["test_split"] == opened  # not opened again
+    for text in ("filters", "filters=", "=16", "filters=[", "filters={}"):
+        assert "--at: expected a setting of the space and its values" in refused(
+            "analyze", analyzed, *SHORT, "--at", text
+        )
+    assert "no 'filter'; did you mean 'filters'?" in refused("analyze", analyzed, *SHORT, "--at", "filter=2")
+    assert "expected a whole number, got 'x'" in refused("analyze", analyzed, *SHORT, "--at", "filters=3,x")
+    assert "leave the choices as they are" in refused("analyze", analyzed, *SHORT, "--at", "choice_blocks=2")
+
+
+def test_what_another_retraining_changes_is_set_aside(analyzed: Path, tmp_path: Path) -> None:
+    import shutil
+
+    folder = Path(shutil.copytree(analyzed, tmp_path / "run"))
+    (folder / "results.json").unlink()
+    (folder / "retrain" / "test_opened.json").unlink()
+    assert main(["search", str(folder), "--retrain.train.lr=0.01"]) == 0
+    assert (folder / "analysis" / "networks").is_dir()  # trained on a schedule of their own
+    assert sorted(path.name for path in folder.glob("analysis/at*")) == ["at.before-1"]
+    assert not (folder / "retrain").exists()
+    assert read_json(folder / "analysis.json.before-1") == read_json(analyzed / "analysis.json")
+    assert main(["search", str(folder), "--analysis.repeats=1"]) == 0
+    assert sorted(path.name for path in (folder / "analysis").iterdir()) == [
+        "at.before-1",
+        "networks.before-1",
+        "sweep",
+    ]
 
 
 def test_published_accuracies(analyzed: Path, tmp_path: Path, refused: Refused) -> None:
@@ -111,6 +169,9 @@ def test_a_file_of_ones_own(tmp_path: Path, capsys: pytest.CaptureFixture[str], 
 def test_folders_that_cannot_be_analysed(tmp_path: Path, run_folder: Path, refused: Refused) -> None:
     assert "is no run folder" in refused("analyze", tmp_path / "nothing")
     assert "--sweep: expected dropout rates" in refused("analyze", run_folder, "--sweep", "0.1,two")
+    (run_folder / "analysis.json").write_text("{")
+    assert "analysis.json is damaged" in refused("analyze", run_folder)
+    (run_folder / "analysis.json").unlink()
     (run_folder / "finalists.json").unlink()
     assert f"run `supernet search {run_folder}` first" in refused("analyze", run_folder)
     (run_folder / "train" / "model.safetensors").unlink()

@@ -136,7 +136,7 @@ def test_every_operation_of_every_space_in_every_form(name: str, tmp_path: Path)
 
 
 def test_the_files_of_an_export(exported: Path, finished_run: Path) -> None:
-    names = {*FILES.values(), "export.json", "README.md", "network.svg", "predict.py"}
+    names = {*FILES.values(), "export.json", "README.md", "network.svg", "cell.svg", "predict.py"}
     assert {path.name for path in exported.iterdir()} == names
     facts = json.loads((exported / "export.json").read_text())
     winner = json.loads((finished_run / "results.json").read_text())["networks"][0]
@@ -236,7 +236,7 @@ def test_an_earlier_export_is_replaced_whole(finished_run: Path, tmp_path: Path,
     assert (out / "predict.py").exists()
     assert main(["export", str(finished_run), "--out", str(out), "--to=safetensors", "--rank=2"]) == 0
     assert sorted(path.name for path in out.iterdir()) == sorted(
-        ["README.md", "export.json", "network.safetensors", "network.svg"]
+        ["README.md", "cell.svg", "export.json", "network.safetensors", "network.svg"]
     )
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
     (tmp_path / "mine").mkdir()

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import html
+import json
 import re
 import shutil
+import subprocess
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from supernet import draw, spaces
 from supernet.cli import main
+from supernet.describe import result_rows
 from supernet.files import read_json, write_json
-from supernet.report import network_rows, write_report
+from supernet.report import network_parts, write_report
 
 Refused = Callable[..., str]
 
@@ -47,19 +53,43 @@ POINTS = [
 ]  # fmt: skip
 
 
+FIGURES = 14
+"""Of a study with two dropout rates."""
+
+
 @pytest.fixture(scope="module")
-def page_of_a_study(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The page of a run with every part of an analysis, made by hand so that each figure is drawn."""
+def studied(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run with its page and every part of an analysis, made by hand so that each figure is drawn."""
     from supernet.analysis import agreement, trust
 
     folder = Path(shutil.copytree(finished_run, tmp_path_factory.mktemp("runs") / "studied"))
     scores, accuracies = [p["score"] for p in POINTS], [p["accuracies"] for p in POINTS]
     found = agreement(scores, [a for a, _ in accuracies])
+    sizes = {"params": [p["params"] for p in POINTS]}
+    groups = read_json(folder / "results.json")["groups"]
     write_json(
         folder / "analysis.json",
         {
+            "metric": "accuracy",
             "points": POINTS,
-            "trust": trust(scores, accuracies, {"params": [p["params"] for p in POINTS]}, noise=0.012),
+            "trust": trust(scores, accuracies, sizes, noise=0.012),
+            "truth": {
+                "file": "cells.csv", "column": "published", "trust": trust(scores, [90 - s for s in scores], sizes),
+                "points": [{**p, "accuracies": [90 - p["score"]]} for p in POINTS],
+            },
+            "candidates": {
+                "accuracy": scores, **sizes, "macs": scores, "images": scores, "number": len(scores),
+                "size_bias": {"params": {"kendall": 0.25, "kendall_interval": [0.1, 0.4]}},
+            },
+            "at": [
+                {
+                    "setting": "filters", "value": value, "groups": groups, "networks": [],
+                    "differences": [{"groups": ["Top", "Random"], "networks": [2, 3], "difference": 0.01 * value,
+                                     "interval": [-0.1, 0.2], "p": 0.04}],
+                }
+                for value in (4, 8)
+            ],
+            "best_rate": 0.01,
             "divergence": {
                 "with_score": found, "with_accuracy": found, "followed": ["n0", "n11"],
                 "course": [{"step": s, "divergence": [s / 10, s / 20]} for s in (1, 5, 9)],
@@ -76,18 +106,109 @@ def page_of_a_study(finished_run: Path, tmp_path_factory: pytest.TempPathFactory
         },
     )  # fmt: skip
     assert main(["report", str(folder)]) == 0
-    return (folder / "report.html").read_text()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def page_of_a_study(studied: Path) -> str:
+    return (studied / "report.html").read_text()
 
 
 def test_the_page_stands_alone_and_shows_every_figure(page_of_a_study: str) -> None:
     page = Page(page_of_a_study)
     assert page.fetched == []
     assert not {"script", "link", "img", "iframe"} & page.counts.keys()
-    assert page.counts["svg"] == page.counts["figure"] == 8
+    assert page.counts["svg"] == page.counts["figure"] == FIGURES
     assert "@import" not in page_of_a_study
     assert "url(http" not in page_of_a_study
     ids = re.findall(r'<clipPath id="([^"]+)"', page_of_a_study)
     assert len(ids) == len(set(ids))  # figures do not cut each other
+
+
+def tables(page: str) -> list[list[list[str]]]:
+    """The texts of the cells of each table."""
+    return [
+        [
+            [html.unescape(cell) for cell in re.findall(r"<t[hd]>(.*?)</t[hd]>", row)]
+            for row in re.findall(r"<tr>(.*?)</tr>", table)
+        ]
+        for table in re.findall(r"<table.*?>(.*?)</table>", page, re.DOTALL)
+    ]
+
+
+def test_the_numbers_of_the_tables_are_those_of_the_files(studied: Path, page_of_a_study: str) -> None:
+    found, results = read_json(studied / "analysis.json"), read_json(studied / "results.json")
+    groups, *sizes, figures, tops, bands, options, _, _, _, _ = tables(page_of_a_study)
+    for row in groups[1:]:
+        group = results["groups"][row[0]]
+        assert row[1] == str(group["networks"])
+        for column, name in ((4, "score"), (5, "validation"), (6, "test")):
+            assert row[column].split(" ± ")[0] == f"{100 * group[name]['mean']:.2f}"
+    assert sizes == [
+        [list(row) for row in result_rows({**at, "metric": "accuracy"}, ("params", "macs", "validation"))]
+        for at in found["at"]
+    ]
+    assert "validation, Top (2) less Random (3) networks: +0.0800" in page_of_a_study
+    told = {row[0]: row[1:] for row in figures}
+    trust = found["trust"]
+    for title, estimate in (
+        ("Spearman, as drawn", trust["as_drawn"]["spearman"]),
+        ("ceiling: tau between repeats", trust["ceiling"]),
+        ("floor: tau of params", trust["floor"]["params"]),
+        ("tau beyond params", trust["beyond"]["params"]),
+        ("tau of params and score", {"value": 0.25, "interval": [0.1, 0.4]}),
+        ("Kendall tau-b at dropout rate 0.3", found["sweep"][1]["agreement"]["kendall"]),
+    ):
+        assert told[title][0] == f"{estimate['value']:.2f}", title
+        assert told[title][1] == "{:.2f} to {:.2f}".format(*estimate["interval"]), title
+    assert {row[0]: row[1] for row in tops[1:]} == {name: f"{value:.4g}" for name, value in trust["regret"].items()}
+    assert [row[4] for row in bands[1:]] == [
+        "-" if band["kendall"] is None else f"{band['kendall']:.2f}" for by in trust["bands"].values() for band in by
+    ]
+    assert options[1:] == [["a", name, "+0.1000", "+0.0500", "3"] for name in ("x", "y<z")]
+    assert "Best dropout rate: 0.01." in page_of_a_study
+
+
+def dots(svg: str) -> list[tuple[float, float]]:
+    """Where the markers of a figure's data are, those of its axes' ticks left out."""
+    inside = re.findall(r'<g clip-path="[^"]*">(.*?)</g>', svg, re.DOTALL)
+    uses = [use for group in inside for use in re.findall(r'<use [^>]*x="([\d.]+)" y="([\d.]+)"', group)]
+    return [(float(x), float(y)) for x, y in uses]
+
+
+def test_the_points_of_the_figures_are_those_of_the_files(studied: Path, page_of_a_study: str) -> None:
+    """Places in a drawing and numbers in the file are the same up to scale and origin."""
+    found = read_json(studied / "analysis.json")
+    score = [p["score"] for p in found["points"]]
+    captions = re.findall(r"<figcaption>(.*?)</figcaption>", page_of_a_study)
+    by_caption = dict(zip(captions, re.findall(r"<svg.*?</svg>", page_of_a_study, re.DOTALL), strict=True))
+    for start, values in (
+        ("Does the score predict?", (score, [np.mean(p["accuracies"]) for p in found["points"]])),
+        ("Do the scores predict", (score, [p["accuracies"][0] for p in found["truth"]["points"]])),
+        ("Does the score like", (found["candidates"]["params"], found["candidates"]["accuracy"])),
+    ):
+        (svg,) = (svg for caption, svg in by_caption.items() if caption.startswith(start))
+        drawn = np.array(dots(svg))[-len(score) :]  # before them are the paper's own points
+        for axis, sign in ((0, 1), (1, -1)):
+            scale, origin = np.polyfit(values[axis], drawn[:, axis], 1)
+            assert np.sign(scale) == sign
+            assert drawn[:, axis] == pytest.approx(scale * np.array(values[axis], float) + origin, abs=0.01)
+
+
+def test_every_source_that_the_page_names_is_there(studied: Path, page_of_a_study: str) -> None:
+    named = re.findall(r"\(((?:analysis|results)\.json)(?:: ([^)]*))?\)", page_of_a_study)
+    assert len(named) >= 12
+    for file, keys in named:
+        content: Any = read_json(studied / file)
+        for part in keys.split("; "):
+            *way, last = part.split(": ")
+            inner = content
+            for name in way:
+                for key in name.split(", "):
+                    inner = inner[0][key] if isinstance(inner, list) else inner[key]
+            for key in filter(None, last.split(", ")):
+                assert key in (inner[0] if isinstance(inner, list) else inner), (file, keys, key)
+    assert list((studied / "retrain").glob("*/*/result.json"))
 
 
 def test_the_verdict_comes_first_and_texts_are_escaped(page_of_a_study: str) -> None:
@@ -109,6 +230,9 @@ def test_without_a_study_the_page_says_so(run_folder: Path) -> None:
 def test_wrong_empty_and_unfinished_folders(tmp_path: Path, run_folder: Path, refused: Refused) -> None:
     assert "is no run folder" in refused("report", tmp_path)
     assert "is no run folder" in refused("report", tmp_path / "nothing")
+    write_json(run_folder / "analysis.json", {"trust": {"verdict": "old"}})
+    assert "damaged or of another version" in refused("report", run_folder)
+    (run_folder / "analysis.json").unlink()
     (run_folder / "results.json").unlink()
     assert f"run `supernet retrain {run_folder}` first" in refused("report", run_folder)
     (run_folder / "results.json").write_text("{")
@@ -125,28 +249,135 @@ def test_the_front_is_whom_nobody_beats(points: list[tuple[int, int]]) -> None:
         assert ((size, accuracy) in chosen) == (not beaten)
 
 
-@pytest.mark.parametrize("name", ["bender", "nasbench201", "macro"])
+@pytest.mark.parametrize("name", spaces.SPACES)
 def test_every_space_has_a_picture_of_its_winner(name: str) -> None:
     import torch
 
     space = spaces.SPACES[name]()
     architecture = space.sample(generator=torch.Generator().manual_seed(0))
     picks = dict(architecture.picks)
-    svg = draw.cell(picks, {choice.name: choice.options for choice in space.choices})
-    for options in picks.values():
+    found = draw.cells(picks, {choice.name: choice.options for choice in space.choices})
+    drawn = "".join(found.values())
+    for choice, options in picks.items():
         for option in options:
-            assert option == "none" or option in svg
-    assert (draw.arrows(picks) is None) == (name == "macro")
+            assert option in ("none", "0", "1", "2", "3", "4") or f">{option}" in drawn, (choice, option)
+    assert list(draw.arrows(picks)) == {
+        "bender": ["cell"], "nasbench201": ["cell"], "darts": ["normal", "reduce"],
+    }.get(name, [])  # fmt: skip
+
+
+def test_arrows_of_a_cell_of_numbered_nodes() -> None:
+    picks = {
+        "reduce.node1.inputs": ("0", "1"), "reduce.node1.op0": ("conv",), "reduce.node1.op1": ("none",),
+        "reduce.node2.inputs": ("1", "2"), "reduce.node2.op1": ("pool",), "reduce.node2.op2": ("skip",),
+    }  # fmt: skip
+    lines, edges = draw.arrows(picks)["reduce"]
+    assert lines == {
+        "before": ["before"], "last": ["last"], "node1": ["node1", "conv of before"],
+        "node2": ["node2", "pool of last", "skip of node1"],
+    }  # fmt: skip
+    assert edges == [("before", "node1"), ("last", "node2"), ("node1", "node2")]
 
 
 def test_the_parts_of_a_network() -> None:
     import torch
 
     space = spaces.bender(filters=2, cells=2, num_classes=5, input_shape=(3, 16, 16))
-    rows = network_rows(space, space.sample(generator=torch.Generator().manual_seed(0)))
-    assert [row[0] for row in rows] == ["stem1", "stem2", "cells.0", "cells.1", "head"]
-    assert rows[0][1:] == ("Conv2d", "54", "2 x 16 x 16")
-    assert rows[-1][3] == "5"
+    parts = network_parts(space, space.sample(generator=torch.Generator().manual_seed(0)))
+    assert [part.name for part in parts] == ["stem1", "stem2", "cells.0", "cells.1", "head"]
+    assert parts[0] == draw.Part("stem1", "Conv2d", 54, (2, 16, 16), ())
+    assert parts[-1].shape == (5,)
+    # Each cell reads the outputs of the two parts before it.
+    assert [part.sources for part in parts[1:]] == [(0,), (0, 1), (1, 2), (3,)]
+    svg = draw.network(parts)
+    assert all(f">{part.name}<" in svg and f">{part.params:,}<" in svg for part in parts)
+
+
+def test_a_users_network_is_drawn_too() -> None:
+    import torch
+
+    from tests.spaces_for_tests import elastic
+
+    space = elastic()
+    parts = network_parts(space, space.sample(generator=torch.Generator().manual_seed(0)))
+    assert {part.name for part in parts} >= {"stem", "mix", "depthwise", "head"}
+    assert "<svg" in draw.network(parts)
+    assert "<svg" in draw.network(parts[:1])
+
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+SWITCHES = (
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
+    "--disable-background-networking", "--disable-component-update", "--virtual-time-budget=2000",
+    "--enable-logging=stderr", "--dump-dom",
+)  # fmt: skip
+LOOK = """
+const found = {};
+for (const frame of document.querySelectorAll("iframe")) {
+  const page = frame.contentDocument, root = page.documentElement;
+  const cut = [], size = [];
+  for (const svg of page.querySelectorAll("svg")) {
+    const box = svg.getBoundingClientRect();
+    for (const text of svg.querySelectorAll("text")) {
+      const own = text.getBoundingClientRect();
+      size.push(own.height);
+      if (own.left < box.left - 1 || own.right > box.right + 1 || own.top < box.top - 1 || own.bottom > box.bottom + 1)
+        cut.push(text.textContent);
+    }
+  }
+  found[frame.id] = {
+    wide: root.scrollWidth, screen: root.clientWidth, cut, letters: Math.min(...size),
+    drawn: [...page.querySelectorAll("figure svg")].filter((svg) => svg.getBoundingClientRect().height > 50).length,
+    requests: frame.contentWindow.performance.getEntriesByType("resource").map((entry) => entry.name),
+  };
+}
+document.body.textContent = JSON.stringify(found);
+"""
+
+
+def look(page: str, folder: Path) -> tuple[dict[str, Any], list[str]]:
+    """What a browser makes of a page: on a phone, the same with scripts off, and on a wide screen; and its console."""
+    assert CHROMIUM is not None
+    frames = {"phone": (400, ""), "no-scripts": (400, 'sandbox="allow-same-origin"'), "desk": (1400, "")}
+    code = "".join(
+        f'<iframe id={name} {more} style="border:0;width:{width}px;height:900px" srcdoc="{html.escape(page)}"></iframe>'
+        for name, (width, more) in frames.items()
+    )
+    wrapper = folder / "wrapper.html"
+    wrapper.write_text(f"<!doctype html><body>{code}<script>window.onload = () => {{{LOOK}}}</script>")
+    words = [CHROMIUM, *SWITCHES, f"--user-data-dir={folder / 'profile'}", wrapper.as_uri()]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=120)
+    body = re.search(r"<body>(.*?)</body>", done.stdout, re.DOTALL)
+    assert body is not None, done.stderr[-2000:]
+    return json.loads(html.unescape(body[1])), [line for line in done.stderr.splitlines() if "CONSOLE" in line]
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="NOT CHECKED IN A BROWSER: there is no chromium on this machine")
+def test_a_browser_shows_all_of_it_and_asks_for_nothing(page_of_a_study: str, tmp_path: Path) -> None:
+    found, console = look(page_of_a_study, tmp_path)
+    assert console == []
+    for name, seen in found.items():
+        assert seen["wide"] == seen["screen"] <= (1400 if name == "desk" else 400)  # nobody scrolls sideways
+        assert seen["drawn"] == FIGURES
+        assert seen["cut"] == []
+        assert seen["requests"] == []
+        assert seen["letters"] >= 7
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="NOT CHECKED IN A BROWSER: there is no chromium on this machine")
+def test_a_browser_would_have_seen_what_is_wrong(tmp_path: Path) -> None:
+    """The test above can fail."""
+    wrong = (
+        "<!doctype html><script>console.error('a')</script><img src='http://127.0.0.1:9/x.png'>"
+        "<p style='width:1500px'>wide</p><figure><svg width='60' height='60'>"
+        "<text y='30' font-size='5'>much longer than the figure is wide</text></svg></figure>"
+    )
+    found, console = look(wrong, tmp_path)
+    assert console
+    for seen in found.values():
+        assert seen["wide"] > seen["screen"]
+        assert (seen["drawn"], len(seen["cut"]), len(seen["requests"])) == (1, 1, 1)
+        assert seen["letters"] < 7
 
 
 def test_the_front_of_a_search_with_several_objectives(run_folder: Path) -> None:
