@@ -15,6 +15,7 @@ import signal
 import sqlite3
 import sys
 import textwrap
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -111,19 +112,25 @@ CANDIDATES_OPTION = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command; returns the exit code."""
+    with _noted_interrupts() as interrupts:
+        return _exit_code(list(sys.argv[1:] if argv is None else argv), interrupts)
+
+
+def _exit_code(words: list[str], interrupts: Sequence[int]) -> int:
     try:
-        _command(list(sys.argv[1:] if argv is None else argv))
+        _command(words)
         sys.stdout.flush()
         return 0
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else 0
     except KeyboardInterrupt:
-        print("supernet: interrupted; the same command continues", file=sys.stderr)
-        return 130
+        return _interrupted()
     except BrokenPipeError:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 -- whoever read our output has gone
         return 0
     except Exception as error:
+        if interrupts:  # while a library was imported, which then failed for a reason of its own
+            return _interrupted()
         from torch import OutOfMemoryError
 
         from supernet.train import Interrupted
@@ -137,6 +144,31 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         print(f"supernet: error: {_one_line(error)}", file=sys.stderr)
         return 2
+
+
+@contextmanager
+def _noted_interrupts() -> Iterator[list[int]]:
+    """Ctrl-C raises KeyboardInterrupt as always, and is noted in a list."""
+    interrupts: list[int] = []
+
+    def note(number: int, frame: Any) -> None:
+        interrupts.append(number)
+        signal.default_int_handler(number, frame)
+
+    is_main = threading.current_thread() is threading.main_thread()
+    if not is_main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield interrupts
+        return
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield interrupts
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _interrupted() -> int:
+    print("supernet: interrupted; the same command continues", file=sys.stderr)
+    return 130
 
 
 def _command(words: list[str]) -> None:
