@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from supernet import candidates
 from supernet.analysis import paper_points
 
 if TYPE_CHECKING:
@@ -215,7 +216,7 @@ def strategies(marks: Sequence[int], regret: Mapping[str, Mapping[str, Sequence[
     """
 
     def draw(a: Axes) -> None:
-        colours = (PALE, STRONG, SECOND, "#2e8b57", "#8e5ea2", "#c28e0e", "#3aa6a6")
+        colours = (PALE, STRONG, SECOND, THIRD, "#8e5ea2", "#c28e0e", "#3aa6a6")
         for (name, row), colour in zip(regret.items(), colours, strict=False):
             a.plot(marks, row["median"], color=colour, label=name, linewidth=1.5)
             a.fill_between(list(marks), row["low"], row["high"], color=colour, alpha=0.12, linewidth=0)
@@ -223,16 +224,6 @@ def strategies(marks: Sequence[int], regret: Mapping[str, Mapping[str, Sequence[
         _legend(a, columns=3)
 
     return _svg("strategies", draw, 4.0)
-
-
-def pareto(sizes: Sequence[float], accuracies: Sequence[float]) -> list[int]:
-    """Indices of those that nobody beats who is not larger, the smallest first."""
-    order = sorted(range(len(sizes)), key=lambda i: (sizes[i], -accuracies[i]))
-    front: list[int] = []
-    for i in order:
-        if not front or accuracies[i] > accuracies[front[-1]]:
-            front.append(i)
-    return front
 
 
 def size_against_accuracy(groups: Mapping[str, Sequence[tuple[float, float]]], metric: str) -> str:
@@ -244,9 +235,9 @@ def size_against_accuracy(groups: Mapping[str, Sequence[tuple[float, float]]], m
             x, y = [size for size, _ in pairs], [scale * value for _, value in pairs]
             a.plot(x, y, "o", markersize=5, color=COLOURS.get(name, PALE), label=name, alpha=0.85)
         everyone = [pair for pairs in groups.values() for pair in pairs]
-        front = pareto([size for size, _ in everyone], [value for _, value in everyone])
+        best = [everyone[i] for i in candidates.front([(-size, value) for size, value in everyone])]
         a.plot(
-            [everyone[i][0] for i in front], [scale * everyone[i][1] for i in front], "-", color=INK, linewidth=1,
+            [size for size, _ in best], [scale * value for _, value in best], "-", color=INK, linewidth=1,
             label="Pareto front",
         )  # fmt: skip
         unit = " (%)" if scale == 100 else ""

@@ -14,8 +14,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from supernet import draw, spaces
 from supernet.cli import main
@@ -237,16 +235,6 @@ def test_wrong_empty_and_unfinished_folders(tmp_path: Path, run_folder: Path, re
     assert f"run `supernet retrain {run_folder}` first" in refused("report", run_folder)
     (run_folder / "results.json").write_text("{")
     assert "results.json is damaged" in refused("report", run_folder)
-
-
-@given(st.lists(st.tuples(st.integers(1, 9), st.integers(0, 9)), min_size=1, max_size=12))
-def test_the_front_is_whom_nobody_beats(points: list[tuple[int, int]]) -> None:
-    sizes, accuracies = zip(*points, strict=True)
-    front = draw.pareto(sizes, accuracies)
-    chosen = {points[i] for i in front}
-    for size, accuracy in points:
-        beaten = any((s <= size and a > accuracy) or (s < size and a >= accuracy) for s, a in points)
-        assert ((size, accuracy) in chosen) == (not beaten)
 
 
 @pytest.mark.parametrize("name", spaces.SPACES)
