@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -21,6 +21,8 @@ from supernet.space import Architecture, Space
 
 if TYPE_CHECKING:
     from pandas import DataFrame
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,8 +186,8 @@ def standing(candidate: Candidate) -> tuple[float, ...]:
     return -candidate.images, -candidate.accuracy, candidate.loss
 
 
-def bands(candidates: Sequence[Candidate], number: int, size: Callable[[Candidate], float]) -> list[list[Candidate]]:
-    """Candidates in so many bands of size, as equal in number as may be, the smallest first.
+def bands(candidates: Sequence[T], number: int, size: Callable[[T], float]) -> list[list[T]]:
+    """Candidates, or their architectures, in so many bands of size, as equal in number as may be, the smallest first.
 
     A one-shot model favours large networks; within a band there is little size to favour.
     """
@@ -314,6 +316,12 @@ def best(candidates: Sequence[Candidate], number: int, in_bands: int = 1) -> lis
     return [sorted(band, key=standing)[:number] for band in bands(candidates, in_bands, lambda c: c.params)]
 
 
+def on_most(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """Those that were scored on most examples, in the same order; all others have lost a race."""
+    most = max((c.images for c in candidates), default=0)
+    return [c for c in candidates if c.images == most]
+
+
 def pareto(candidates: Sequence[Candidate], objectives: Sequence[str]) -> tuple[list[Candidate], float]:
     """The Pareto front of those that were scored on most examples, and its hypervolume as `volume_of` has it.
 
@@ -324,8 +332,7 @@ def pareto(candidates: Sequence[Candidate], objectives: Sequence[str]) -> tuple[
     """
     if not candidates:
         raise ValueError("the Pareto front is empty: there are no candidates")
-    most = max(c.images for c in candidates)
-    whole = [c for c in candidates if c.images == most]
+    whole = on_most(candidates)
     values = [objectives_of(c, objectives) for c in whole]
     return [whole[i] for i in front(values)], volume_of(values)
 

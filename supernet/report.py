@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from supernet import draw
-from supernet.candidates import Candidate, pareto, read_candidates
+from supernet.candidates import Candidate, on_most, pareto, read_candidates
 from supernet.config import Config, make_space
 from supernet.describe import (
     RESULT_KEYS,
@@ -294,7 +294,7 @@ def _plots(
 def _search_plots(candidates: Sequence[Candidate], config: Config) -> Iterator[dict[str, Any]]:
     """The course of a search that learns from scores, and the Pareto front against each cost."""
     metric, score = config.task.metric.rpartition(":")[2], config.search.score
-    whole = [c for c in candidates if c.images == max(c.images for c in candidates)]
+    whole = on_most(candidates)
     if config.search.strategy not in AT_ONCE:
         yield {
             "svg": draw.best_so_far([(c.number, c.accuracy) for c in whole], metric, score),

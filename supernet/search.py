@@ -29,6 +29,7 @@ from supernet.candidates import (
     bands,
     front,
     objectives_of,
+    on_most,
     open_table,
     read_rounds,
     read_some,
@@ -374,9 +375,7 @@ def _race_into(
     groups = [alive]
     if racing and several > 1:
         size = dict(zip(alive, costs.column("params", alive).tolist(), strict=True))
-        order = sorted(alive, key=size.__getitem__)
-        edges = [round(i * len(order) / several) for i in range(several + 1)]
-        groups = [order[a:b] for a, b in itertools.pairwise(edges)]
+        groups = bands(alive, several, size.__getitem__)
     for count in counts:
         score_into(table, model, alive, examples, targets, count, costs, config, metric=metric, round_=round_, **how)
         if count < images:
@@ -534,9 +533,9 @@ def finalists(
 
 def _pareto(ranked: Sequence[Candidate], config: SearchConfig) -> list[Candidate]:
     """The front where there are several objectives, thinned to `config.top`."""
-    if len(config.sought) == 1 or not ranked:
+    if len(config.sought) == 1:
         return []
-    whole = [c for c in ranked if c.images == ranked[0].images]
+    whole = on_most(ranked)
     best = [whole[i] for i in front([objectives_of(c, config.sought) for c in whole])]
     return [best[i] for i in spread([objectives_of(c, config.sought) for c in best], config.top)]
 
