@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from supernet.cost import cost_table
+from supernet.exported import FILES
 from supernet.randomness import stream
 from supernet.space import Space
 
@@ -184,10 +185,9 @@ def print_export(facts: dict[str, Any]) -> None:
     unit, scale, digits = _metric_form(facts)
     title = metric if unit == metric else f"{metric} ({unit})"
     table: list[tuple[str, ...]] = [("file", "largest difference", title, "one example (ms)")]
-    names = {"python": "network.py", "torch": "network.pt2", "onnx": "network.onnx"}
     for form, row in facts["parity"]["forms"].items():
         latency = f"{facts['latency_ms'][form]:.3g}"
-        table.append((names[form], f"{row['difference']:.1e}", f"{row[metric] / scale:.{digits}f}", latency))
+        table.append((FILES[form], f"{row['difference']:.1e}", f"{row[metric] / scale:.{digits}f}", latency))
     _print_table(table)
     network = f"{facts['validation'] / scale:.{digits}f}"
     batches = ", ".join(map(str, facts["parity"]["sizes"]))

@@ -11,14 +11,14 @@ from __future__ import annotations
 
 import logging
 import platform
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from supernet.cost import CostTable, Figures, Setting, cost_table, everything_on, with_constant, zero_network
 from supernet.files import read_json, write_json
@@ -26,7 +26,7 @@ from supernet.layers import Choose, Depth, live_paths, set_live_paths
 from supernet.model import Within, build, call, example_of
 from supernet.randomness import stream
 from supernet.space import Space
-from supernet.trees import map_tensors
+from supernet.trees import map_tensors, tensors_in
 
 log = logging.getLogger(__name__)
 
@@ -131,7 +131,7 @@ def device_name(device: torch.device) -> str:
 
 def signature(module: nn.Module, arguments: Any) -> str:
     """What the time of a module depends on: its kind and settings, and the shapes of parameters and inputs."""
-    shapes = [f"{t.dtype}{tuple(t.shape)}".replace("torch.", "") for t in _tensors(arguments)]
+    shapes = [f"{t.dtype}{tuple(t.shape)}".replace("torch.", "") for t in tensors_in(arguments)]
     own = [f"{name}{tuple(p.shape)}" for name, p in module.named_parameters()]
     kind = " ".join(repr(module).split())
     return f"{type(module).__module__}.{kind} {' '.join(own)} <- {' '.join(shapes)}"
@@ -225,16 +225,7 @@ def _measure_modules(
 
 
 def _bytes(thing: Any) -> int:
-    return sum(t.numel() * t.element_size() for t in _tensors(thing))
-
-
-def _tensors(thing: Any) -> Iterator[Tensor]:
-    """The tensors in whatever a module takes or gives."""
-    if isinstance(thing, Tensor):
-        yield thing
-    elif isinstance(thing, (tuple, list, dict)):
-        for part in thing.values() if isinstance(thing, dict) else thing:
-            yield from _tensors(part)
+    return sum(t.numel() * t.element_size() for t in tensors_in(thing))
 
 
 def summary(path: Path) -> dict[str, Any] | None:

@@ -10,9 +10,10 @@ import itertools
 import logging
 import math
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -34,6 +35,9 @@ DRAWS_FOR_ONE = 200
 
 NEIGHBOURS = 64
 """Of a choice with more picks than this, so many are tried as neighbours, drawn at random."""
+
+Measure = Callable[[Sequence[Architecture]], NDArray[Any]]
+"""What each of some architectures costs, or by how much it is beyond limits: [N]."""
 
 STATES = 4_000_000
 """Exact extremes are given up where choices meet in more combinations than this."""
@@ -125,10 +129,6 @@ class LimitsConfig:
             if low is not None or high is not None:
                 found[cost] = (low or 0.0, math.inf if high is None else high)
         return found
-
-
-LIMITS = tuple(f.name for f in fields(LimitsConfig))
-"""The names of all limits."""
 
 
 def shown(cost: str, value: float) -> str:
@@ -241,9 +241,8 @@ def neighbours(space: Space, architecture: Architecture, *, generator: torch.Gen
     return found
 
 
-def _descend(space: Space, start: Architecture, measure: object, *, generator: torch.Generator) -> Architecture:
+def _descend(space: Space, start: Architecture, measure: Measure, *, generator: torch.Generator) -> Architecture:
     """Goes to the best neighbour as long as it is better."""
-    assert callable(measure)
     best, value = start, float(measure([start])[0])
     while True:
         around = neighbours(space, best, generator=generator)

@@ -31,6 +31,7 @@ from supernet.runs import open_run, require
 from supernet.space import Architecture, Space
 from supernet.strategies import AT_ONCE
 from supernet.train import TrainConfig
+from supernet.trees import tensors_in
 
 NO_STUDY = "How far this ranking can be trusted is not known yet: `supernet analyze` finds out."
 
@@ -171,12 +172,12 @@ def network_parts(space: Space, architecture: Architecture) -> list[draw.Part]:
     def note(name: str, module: nn.Module) -> None:
         def after(_module: nn.Module, inputs: Any, output: Any) -> None:
             # What a part passes on as it is comes from the part, too: the last one counts.
-            latest = [[part for tensor, part in made if tensor is read][-1:] for read in _tensors(inputs)]
+            latest = [[part for tensor, part in made if tensor is read][-1:] for read in tensors_in(inputs)]
             sources = sorted({part for parts in latest for part in parts})
             shape = tuple(output.shape[1:]) if isinstance(output, torch.Tensor) else ()
             number = sum(p.numel() for p in module.parameters())
             parts.append(draw.Part(name, type(module).__name__.lstrip("_"), number, shape, tuple(sources)))
-            made.extend((tensor, len(parts) - 1) for tensor in _tensors(output))
+            made.extend((tensor, len(parts) - 1) for tensor in tensors_in(output))
 
         module.register_forward_hook(after)
 
@@ -185,14 +186,6 @@ def network_parts(space: Space, architecture: Architecture) -> list[draw.Part]:
     with torch.no_grad():
         call(network, example)
     return parts
-
-
-def _tensors(value: Any) -> list[torch.Tensor]:
-    """The tensors in arguments or outputs, whatever else is there."""
-    if isinstance(value, torch.Tensor):
-        return [value]
-    inside = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ()
-    return [tensor for one in inside for tensor in _tensors(one)]
 
 
 def _parts(module: nn.Module, prefix: str = "") -> list[tuple[str, nn.Module]]:

@@ -46,6 +46,15 @@ def tensors(batch: Any) -> Iterator[Tensor]:
     return iter(found)
 
 
+def tensors_in(thing: Any) -> Iterator[Tensor]:
+    """The tensors in what a module takes or gives, in order; whatever else is in it is left out."""
+    if isinstance(thing, Tensor):
+        yield thing
+    elif isinstance(thing, (tuple, list, dict)):
+        for part in thing.values() if isinstance(thing, dict) else thing:
+            yield from tensors_in(part)
+
+
 def rows(batch: Any) -> int:
     """Number of examples in a batch."""
     return len(next(tensors(batch)))

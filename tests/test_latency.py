@@ -17,6 +17,7 @@ from supernet.latency import LatencyConfig, latency_costs, signature, summary, t
 from supernet.layers import Choose, Depth
 from supernet.limits import LimitsConfig, LimitsError, extreme, region
 from supernet.model import build
+from supernet.trees import tensors_in
 from tests.spaces_for_tests import elastic, nested, tiny_bender, tiny_macro, tiny_nasbench201
 
 SPACES = {
@@ -32,7 +33,7 @@ CONSTANT = 1000
 
 def leaf_time(module: nn.Module, arguments: Any) -> int:
     """A made time of what has no parts."""
-    return 10 + 3 * sum(p.numel() for p in module.parameters()) + sum(t.numel() for t in latency._tensors(arguments))
+    return 10 + 3 * sum(p.numel() for p in module.parameters()) + sum(t.numel() for t in tensors_in(arguments))
 
 
 def parts(network: nn.Module) -> list[nn.Module]:

@@ -21,7 +21,7 @@ from torch.overrides import TorchFunctionMode
 
 from supernet.layers import Join
 from supernet.model import call
-from supernet.trees import map_tensors, rows, take_rows
+from supernet.trees import take_rows, tensors, tensors_in
 
 CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 
@@ -208,22 +208,22 @@ class _Recorder(TorchFunctionMode):
                 self.in_leaf = False
             return self._keep(Step(module, *given), result)
         bound = inspect.signature(forward).bind(*args, **kwargs).arguments
-        tensors = {name: value for name, value in _spread(forward, bound) if _has_tensors(value)}
-        outer = {name: self._values(value) for name, value in tensors.items()} if self.stack else {}
+        carried = {name: value for name, value in _spread(forward, bound) if _has_tensors(value)}
+        outer = {name: self._values(value) for name, value in carried.items()} if self.stack else {}
         # The same tensor for two arguments is two inputs all the same.
         seen: set[int] = set()
         args, kwargs = _distinct(args, seen), _distinct(kwargs, seen)
         bound = inspect.signature(forward).bind(*args, **kwargs).arguments
-        tensors = {name: value for name, value in _spread(forward, bound) if _has_tensors(value)}
+        carried = {name: value for name, value in _spread(forward, bound) if _has_tensors(value)}
         known: dict[int, tuple[Tensor, Value]] = {}
-        inputs = {name: _placed(value, name, (), known) for name, value in tensors.items()}
+        inputs = {name: _placed(value, name, (), known) for name, value in carried.items()}
         frame = Frame(module, inputs)
         self.stack.append((frame, known))
         result = forward(*args, **kwargs)
         frame.output = self._values(result)
         self.stack.pop()
-        sizes = [t.shape[-1] for value in tensors.values() for t in _flat(value) if t.ndim > 2]
-        frame.halves = bool(sizes) and all(t.ndim > 2 and t.shape[-1] < min(sizes) for t in _flat(result))
+        sizes = [t.shape[-1] for value in carried.values() for t in tensors(value) if t.ndim > 2]
+        frame.halves = bool(sizes) and all(t.ndim > 2 and t.shape[-1] < min(sizes) for t in tensors(result))
         self.frames.setdefault(id(module), frame)
         return self._keep(Step(module, tuple(outer.values())), result) if self.stack else result
 
@@ -393,12 +393,6 @@ def values_in(thing: Any) -> Iterator[Value]:
             yield from values_in(part)
 
 
-def _flat(thing: Any) -> list[Tensor]:
-    found: list[Tensor] = []
-    map_tensors(thing, found.append)
-    return found
-
-
 def _distinct(thing: Any, seen: set[int]) -> Any:
     """The same arguments, where a tensor that came before is another view of it."""
     if isinstance(thing, Tensor):
@@ -414,10 +408,7 @@ def _distinct(thing: Any, seen: set[int]) -> Any:
 
 
 def _has_tensors(thing: Any) -> bool:
-    if isinstance(thing, Tensor):
-        return True
-    parts = thing.values() if isinstance(thing, dict) else thing if isinstance(thing, (tuple, list)) else ()
-    return any(_has_tensors(part) for part in parts)
+    return next(tensors_in(thing), None) is not None
 
 
 def _placed(thing: Any, of: Any, path: tuple[Any, ...], known: dict[int, tuple[Tensor, Value]]) -> Any:
@@ -432,8 +423,3 @@ def _placed(thing: Any, of: Any, path: tuple[Any, ...], known: dict[int, tuple[T
         parts = [_placed(part, of, (*path, i), known) for i, part in enumerate(thing)]
         return tuple(parts) if isinstance(thing, tuple) else parts
     return thing
-
-
-def examples_of(inputs: Any, number: int = 3) -> Any:
-    """So many examples, the first ones; repeated where there are fewer."""
-    return map_tensors(inputs, lambda t: torch.cat([t] * (number // rows(inputs) + 1))[:number])
