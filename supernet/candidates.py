@@ -8,7 +8,7 @@ import math
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -342,21 +342,17 @@ def pareto(candidates: Sequence[Candidate], objectives: Sequence[str]) -> tuple[
 
 def records(candidates: Sequence[Candidate]) -> list[dict[str, Any]]:
     """One flat record for each, with the architecture as text and its id."""
+    others = [name for name in COLUMNS if name not in ("architecture", "number")]
     return [
         {"number": c.number, "id": c.architecture.id, "architecture": str(c.architecture)}
-        | {name: value if _is_number(value) else None for name, value in _plain(c).items()}
+        | {name: _for_json(getattr(c, name)) for name in others}
         for c in candidates
     ]
 
 
-def _plain(candidate: Candidate) -> Mapping[str, Any]:
-    known = asdict(candidate)
-    return {name: known[name] for name in COLUMNS if name not in ("architecture", "number")}
-
-
-def _is_number(value: Any) -> bool:
-    """Whether JSON has it: a loss may be infinite."""
-    return not isinstance(value, float) or math.isfinite(value)
+def _for_json(value: Any) -> Any:
+    """The value, or None where it is infinite, as a loss may be, which JSON has not."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def write_records(path: Path, candidates: Sequence[Candidate]) -> None:

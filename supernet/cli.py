@@ -450,7 +450,7 @@ def _top(words: list[str]) -> None:
     parser.add_argument("--json", action="store_true", help="print as JSON")
     for cost in LIMITED:
         for end, text in (("max", "at the most"), ("min", "at the least")):
-            parser.add_argument(f"--{end}-{cost}", help=f"only candidates with this {cost} {text}")
+            parser.add_argument(f"--{end}-{cost}", help=f"only candidates within this limit of {cost} ({text})")
     given = _parse(parser, words)
     for name in ("k", "bands"):
         if given[name] < 1:

@@ -74,9 +74,7 @@ def open_study(folder: Path, space: Space, storage: str | None = None, name: str
     """
     optuna = load_optuna()
     address, engine = storage or "sqlite:///study.sqlite", {}
-    if (
-        storage is None
-    ):  # opened by ourselves, whatever signs are in the folder's name: in an address they have meanings
+    if storage is None:  # opened by ourselves: in an address signs of the folder's name would have meanings
         path = (folder / "study.sqlite").resolve()
         engine["creator"] = lambda: sqlite3.connect(path, timeout=60, check_same_thread=False)
     name = name or folder.resolve().name
