@@ -31,7 +31,16 @@ from supernet.runtime import Runtime
 from supernet.scoring import score
 from supernet.search import from_json
 from supernet.space import Architecture, Space
-from supernet.steps import Watch, group_table, judged_on, load_one_shot, loss_of_fit, score_file, train_one_shot
+from supernet.steps import (
+    Watch,
+    group_table,
+    judged_on,
+    load_one_shot,
+    longest_first,
+    loss_of_fit,
+    score_file,
+    train_one_shot,
+)
 from supernet.study import Facts, bucket_width, diagnose, differences, option_worth, strata
 from supernet.task import metric_of
 
@@ -244,10 +253,7 @@ def _at(name: str, value: Any, space: Space, study: Study, folder: Path, watch: 
     config, data = study.config, study.data
     groups = from_json(read_json(require(folder, "search")), study.model.space)
     costs = cost_table(space)
-    # The longest trainings first, so that no core waits for a long last one.
-    everyone = sorted(
-        dict.fromkeys(a for members in groups.values() for a in members), key=lambda a: -costs.cost(a).macs
-    )
+    everyone = longest_first(groups, costs)
     ours = make_space(config.space, len(data.classes), data.inputs, config.retrain.space)
     is_same = ours.settings == space.settings and config.retrain.images == "train" and is_done(folder, "retrain")
     place = folder / "retrain" if is_same else folder / "analysis" / "at" / f"{name}={quote(str(value), safe='')}"

@@ -204,10 +204,7 @@ def retrain_step(folder: Path, runtime: Runtime, watch: Watch) -> bool:
     space = make_space(config.space, len(data.classes), data.inputs, config.retrain.space)
     metric = metric_of(config.task)
     costs = cost_table(space)
-    # The longest trainings first, so that no core waits for a long last one.
-    everyone = sorted(
-        dict.fromkeys(a for members in groups.values() for a in members), key=lambda a: -costs.cost(a).macs
-    )
+    everyone = longest_first(groups, costs)
     with sender(
         folder, space, run_id(config, data.hashes), lambda: trainings_of(folder, config, space, costs),
         watch.storage, watch.study,
@@ -244,6 +241,12 @@ def retrain_step(folder: Path, runtime: Runtime, watch: Watch) -> bool:
     result = summarise(groups, networks, read_json(place / "test_opened.json"))
     write_json(done, {"metric": config.task.metric, "score": config.search.score, **result})
     return True
+
+
+def longest_first(groups: dict[str, list[Architecture]], costs: CostTable) -> list[Architecture]:
+    """Each finalist once, the longest trainings first, so that no core waits for a long last one."""
+    everyone = dict.fromkeys(a for members in groups.values() for a in members)
+    return sorted(everyone, key=lambda a: -costs.cost(a).macs)
 
 
 def train_alone(
