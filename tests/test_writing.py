@@ -168,6 +168,11 @@ def text_of(space: Space, text: str) -> str:
     return write(network, inputs_for(space, 3), option_names(space, architecture)).code
 
 
+def test_too_few_examples_to_see_what_depends_on_their_number() -> None:
+    with pytest.raises(ValueError, match="expected at least 3 examples, got 2"):
+        write(nn.Linear(3, 3), torch.zeros(2, 3))
+
+
 def test_what_does_nothing_is_left_out() -> None:
     space = nasbench201(channels=2, cells_per_stage=3, **SMALL)
     cell = "edge0-1={} edge0-2=none edge1-2={} edge0-3=skip_connect edge1-3=none edge2-3={}"

@@ -21,7 +21,7 @@ from torch.overrides import TorchFunctionMode
 
 from supernet.layers import Join
 from supernet.model import call
-from supernet.trees import take_rows, tensors, tensors_in
+from supernet.trees import rows, take_rows, tensors, tensors_in
 
 CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 
@@ -117,9 +117,12 @@ def trace(network: nn.Module, inputs: Any, leaves: Collection[int]) -> dict[int,
         leaves: ids of the modules into which it does not look.
 
     Raises:
+        ValueError: fewer than three examples.
         UnwritableError: the network reads values of tensors in Python, or does different things for different numbers
             of examples.
     """
+    if rows(inputs) < 3:  # what depends on their number is what differs between two of them and three
+        raise ValueError(f"inputs: expected at least 3 examples, got {rows(inputs)}")
     training, fast = network.training, torch.backends.mha.get_fastpath_enabled()
     network.eval()
     torch.backends.mha.set_fastpath_enabled(False)  # one function that stands for a whole layer, and is private
