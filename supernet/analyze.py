@@ -19,7 +19,7 @@ from torch import nn
 
 from supernet.analysis import agreement, population_weights, rank_correlation, score_noise, trust
 from supernet.candidates import Candidate, read_candidates, read_right
-from supernet.config import Config, make_space, resized
+from supernet.config import Config, resized, retrained_space
 from supernet.cost import cost_table
 from supernet.data import Data, batches, feed
 from supernet.files import read_json, read_records, read_weights, write_atomically, write_json, write_weights
@@ -254,7 +254,7 @@ def _at(name: str, value: Any, space: Space, study: Study, folder: Path, watch: 
     groups = from_json(read_json(require(folder, "search")), study.model.space)
     costs = cost_table(space)
     everyone = longest_first(groups, costs)
-    ours = make_space(config.space, len(data.classes), data.inputs, config.retrain.space)
+    ours = retrained_space(config, data.classes, data.inputs)
     is_same = ours.settings == space.settings and config.retrain.images == "train" and is_done(folder, "retrain")
     place = folder / "retrain" if is_same else folder / "analysis" / "at" / f"{name}={quote(str(value), safe='')}"
     found = _stand_alone(space, everyone, replace(config.retrain, images="train"), study, place, watch)

@@ -6,7 +6,7 @@ import dataclasses
 import difflib
 import inspect
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -135,6 +135,17 @@ def make_space(
         raise ConfigError(f"space.name: {config.name!r} needs classes 0, 1, ... as targets: name a network of your own")
     space: Space = make(**settings, **from_data)
     return space
+
+
+def retrained_space(config: Config, classes: Sequence[Any], inputs: Any) -> Space:
+    """The space at the size at which finalists are trained from scratch.
+
+    Args:
+        config: of the run.
+        classes: names of the classes.
+        inputs: as for `make_space`.
+    """
+    return make_space(config.space, len(classes), inputs, config.retrain.space)
 
 
 def space_hints(make: Callable[..., Space]) -> dict[str, Any]:

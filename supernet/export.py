@@ -28,7 +28,7 @@ from torch import Tensor, nn
 
 from supernet import card, parity
 from supernet import data as datasets
-from supernet.config import Config, make_space
+from supernet.config import Config, retrained_space
 from supernet.cost import measure, one_thread
 from supernet.data import Data
 from supernet.exported import FILES, FORMS, ExportError
@@ -214,7 +214,7 @@ def choose(folder: Path, config: Config, data: Data, space: Space, asked: Export
         number = min(STATISTICS, len(data.train))
         words = f"inherited from the one-shot model; running statistics of batch norm estimated on {number:,} examples"
         return Chosen(network, architecture, model.space, row, words)
-    larger = make_space(config.space, len(data.classes), data.inputs, config.retrain.space)
+    larger = retrained_space(config, data.classes, data.inputs)
     if asked.weights == "new":
         network = build(larger, architecture, seed=derive(config.seed, "export", architecture.id))
         return Chosen(network.eval(), architecture, larger, row, "new, not trained")

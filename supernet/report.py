@@ -12,7 +12,7 @@ from torch import nn
 
 from supernet import draw
 from supernet.candidates import Candidate, on_most, pareto, read_candidates
-from supernet.config import Config, make_space
+from supernet.config import Config, retrained_space
 from supernet.describe import (
     RESULT_KEYS,
     band_rows,
@@ -67,7 +67,7 @@ def _page(folder: Path) -> str:
     analysis = read_json(folder / "analysis.json") if (folder / "analysis.json").exists() else {}
     known = read_json(folder / "data.json", ("classes", "inputs", "hashes", "images"))
     environment = read_json(folder / "environment.json")
-    space = make_space(config.space, len(known["classes"]), known["inputs"], config.retrain.space)
+    space = retrained_space(config, known["classes"], known["inputs"])
     candidates = read_candidates(folder / "candidates.sqlite", space)
     history = read_records(folder / "train" / "history.json")
     trust = analysis.get("trust")

@@ -25,7 +25,7 @@ from supernet import data as datasets
 from supernet import paths
 from supernet.analysis import rank_correlation
 from supernet.candidates import Candidate, best, pareto, read_candidates, records, within, write_records
-from supernet.config import Config, check_space, make_space, to_yaml
+from supernet.config import Config, check_space, make_space, retrained_space, to_yaml
 from supernet.cost import CostTable, cost_table
 from supernet.data import Data, Split, batches, feed, joined, open_test, prepare
 from supernet.exported import load_export
@@ -201,7 +201,7 @@ def retrain_step(folder: Path, runtime: Runtime, watch: Watch) -> bool:
         raise RunError(f"{folder / 'finalists.json'} names no network: there is nothing to retrain")
     scored = {c.architecture: c for c in read_candidates(folder / "candidates.sqlite", model.space)}
     record_environment(folder, "retrain", runtime.tuning)
-    space = make_space(config.space, len(data.classes), data.inputs, config.retrain.space)
+    space = retrained_space(config, data.classes, data.inputs)
     metric = metric_of(config.task)
     costs = cost_table(space)
     everyone = longest_first(groups, costs)
@@ -298,7 +298,7 @@ def retrain_candidates(folder: Path, numbers: Sequence[int], runtime: Runtime, w
         raise RunError(f"candidates: no number {wrong[0]}; `supernet top {folder}` prints those that there are")
     picked = [known[n] for n in numbers]
     record_environment(folder, "retrain candidates", runtime.tuning)
-    large = make_space(config.space, len(data.classes), data.inputs, config.retrain.space)
+    large = retrained_space(config, data.classes, data.inputs)
     costs = cost_table(large)
     with sender(
         folder, large, run_id(config, data.hashes), lambda: trainings_of(folder, config, large, costs),
@@ -361,7 +361,7 @@ def send_study(folder: Path, storage: str | None, name: str | None) -> dict[str,
     config, _ = space_of_run(folder)
     require(folder, "search")
     known = read_json(folder / "data.json", ("classes", "inputs", "hashes"))
-    space = make_space(config.space, len(known["classes"]), known["inputs"], config.retrain.space)
+    space = retrained_space(config, known["classes"], known["inputs"])
     trainings = trainings_of(folder, config, space, cost_table(space))
     address = without_password(storage) if storage else f"sqlite:///{folder / 'study.sqlite'}"
     with open_study(folder, space, storage, name) as study:
@@ -613,7 +613,7 @@ def load(folder: str | Path, rank: int = 1) -> nn.Module:
     if rank not in rows:
         raise RunError(f"rank: expected from 1 to {len(rows)}, got {rank}")
     known = read_json(folder / "data.json")
-    space = make_space(config.space, len(known["classes"]), known["inputs"], config.retrain.space)
+    space = retrained_space(config, known["classes"], known["inputs"])
     return read_network(space, space.parse(rows[rank]["architecture"]), folder / "retrain")
 
 
