@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import defaultdict
 
 import pytest
@@ -14,7 +15,7 @@ from supernet.layers import Choose
 from supernet.model import build
 from supernet.space import Architecture, ArchitectureError
 from supernet.spaces import nasbench201
-from supernet.spaces.nasbench201 import EDGES, canonical, from_string, to_string
+from supernet.spaces.nasbench201 import EDGES, canonical, from_string, simplified, to_string
 from tests.spaces_for_tests import one_shot, tiny_bender, tiny_nasbench201
 
 SPACE = nasbench201()
@@ -92,7 +93,7 @@ def test_a_text_that_does_not_fit_says_why(text: str, message: str) -> None:
         from_string(SPACE, text)
 
 
-@pytest.mark.parametrize("function", [to_string, canonical])
+@pytest.mark.parametrize("function", [to_string, canonical, simplified])
 @pytest.mark.parametrize("architecture", [SPACE.everything_on(), tiny_bender().at(0)], ids=["everything", "bender"])
 def test_only_single_operations_of_this_space(function: object, architecture: Architecture) -> None:
     with pytest.raises(ArchitectureError, match="expected one option for each of edge0-1, edge0-2"):
@@ -122,6 +123,24 @@ def test_one_class_is_one_function(complete: bool) -> None:
     for members in classes.values():
         for member in members:
             torch.testing.assert_close(member, members[0], rtol=1e-7, atol=1e-7)
+
+
+def test_a_simplified_cell_is_the_smallest_that_zeroing_edges_makes() -> None:
+    """Of all cells: the same function, no edge more that could be zeroed, and nothing left to simplify."""
+    table = cost_table(SPACE)
+    short = [simplified(cell) for cell in EVERY]
+    assert [canonical(cell, complete=True) for cell in short] == [canonical(cell, complete=True) for cell in EVERY]
+    assert [simplified(cell) for cell in short] == short
+    params = dict(zip(EVERY, table.costs(EVERY)[:, 0].tolist(), strict=True))
+    for cell, simple in zip(EVERY[::97], short[::97], strict=True):
+        picks = dict(cell.picks)
+        zeroed = [SPACE.reached({**picks, **dict.fromkeys(some, ("none",))}) for some in subsets(list(picks))]
+        same = [a for a in zeroed if canonical(a, complete=True) == canonical(cell, complete=True)]
+        assert params[simple] == min(params[a] for a in same)
+
+
+def subsets(names: list[str]) -> list[tuple[str, ...]]:
+    return [some for n in range(len(names) + 1) for some in itertools.combinations(names, n)]
 
 
 def test_every_cell_follows_the_same_choices() -> None:

@@ -110,6 +110,31 @@ def canonical(architecture: Architecture, *, complete: bool = False) -> str:
     return "+".join(sorted(nodes[3]))
 
 
+def simplified(architecture: Architecture) -> Architecture:
+    """The same function with ``none`` on each edge that nothing comes through or that leads nowhere.
+
+    What such an edge holds is in the benchmark's number of parameters, and does nothing. As for `canonical`, a
+    convolution of zeros counts as zero.
+
+    Raises:
+        ArchitectureError: the architecture is of another space, or no single option is picked somewhere.
+    """
+    picked = dict(zip(EDGES, single_picks(architecture, NAMES), strict=True))
+    edges = [edge for edge, operation in picked.items() if operation != "none"]
+    reached = {0}  # nodes that the cell's input comes to; edges are in the order of their nodes
+    for source, node in edges:
+        if source in reached:
+            reached.add(node)
+    leading = {3}  # nodes that something of the cell's output comes from
+    for source, node in reversed(edges):
+        if node in leading:
+            leading.add(source)
+    matter = {(source, node) for source, node in edges if source in reached and node in leading}
+    return Architecture(
+        tuple((name, (picked[edge] if edge in matter else "none",)) for edge, name in zip(EDGES, NAMES, strict=True))
+    )
+
+
 def _read(text: str) -> str:
     """The benchmark's text in words CHOICE=OPTION; a text without bars as it is."""
     if "|" not in text:

@@ -1,0 +1,112 @@
+"""NAS-Bench-Macro's space: which recipe's scores rank as trainings from scratch do. The benchmark's table is not used.
+
+    python benchmarks/evidence/macro.py truth CIFAR10 WORK            # trains 30 architectures twice, once for all
+    python benchmarks/evidence/macro.py RECIPE CIFAR10 WORK [--out RESULT.json]
+
+CIFAR10 is the folder with the images, WORK a folder for what a stopped command continues from. RECIPE is one of
+RECIPES below. All at 16 pixels and a quarter of the benchmark's channels.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from one_shot import Numbers, Recipe, data_of, ranks, run, tau, with_
+
+from supernet import cost_table
+from supernet.data import batches, feed
+from supernet.files import read_json, write_json
+from supernet.randomness import stream
+from supernet.retrain import RetrainConfig, retrain
+from supernet.runtime import RuntimeConfig, start
+from supernet.space import Architecture, Space
+from supernet.spaces import macro
+from supernet.train import TrainConfig
+
+ARCHITECTURES, REPEATS, IMAGES = 30, 2, 60_000
+VALIDATION = 10_000
+
+BASE = Recipe(settings={"channels": 8, "affine": False}, images=1_500_000)
+RECIPES = {
+    "uniform": BASE,
+    "fair": with_(BASE, paths="fair", batch_size=192),
+    "dropout": with_(BASE, paths="dropout", schedule="linear"),
+    "everything-on-first": with_(BASE, everything_on=0.25),
+}
+
+
+def space_of(settings: dict[str, Any], pixels: int) -> Space:
+    return macro(input_shape=(3, pixels, pixels), **settings)
+
+
+def drawn(space: Space) -> list[Architecture]:
+    return space.sample_distinct(ARCHITECTURES, generator=stream(0, "macro"))
+
+
+def truth(images: Path, work: Path) -> None:
+    """Trains each architecture, with the scales and offsets that the benchmark's networks have."""
+    space = space_of({"channels": 8}, BASE.pixels)
+    data, config = data_of(BASE, images, VALIDATION)
+    torch.set_num_threads(1)
+    runtime = start(RuntimeConfig(device="cpu", threads=1))
+    settings = TrainConfig(
+        steps=IMAGES // 64, batch_size=64, ghost_size=32, lr=0.05, weight_decay=5e-4, clip_norm=5.0
+    )  # fmt: skip
+
+    def show(done: int, total: int, **figures: float) -> None:
+        if done % 1000 == 0:
+            print(f"{done} of {total} steps", flush=True)
+
+    retrain(
+        space, drawn(space),
+        lambda seed: feed(data.train, data, config, batch_size=64, seed=seed, device=runtime.device),
+        IMAGES // 64, lambda: batches(data.validation, data, device=runtime.device, size=500),
+        RetrainConfig(train=settings, repeats=REPEATS),
+        runtime=runtime, seed=0, folder=work / "truth", progress=show,
+    )  # fmt: skip
+
+
+def accuracies(space: Space, work: Path) -> Numbers:
+    """Of each architecture and repeat, [30, 2]."""
+    return np.array([
+        [read_json(work / "truth" / a.id / str(r) / "result.json")["validation"] for r in range(REPEATS)]
+        for a in drawn(space)
+    ])  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("recipe", choices=["truth", *RECIPES])
+    parser.add_argument("images", type=Path, metavar="CIFAR10")
+    parser.add_argument("work", type=Path, metavar="WORK")
+    parser.add_argument("--out", type=Path, help="file that the result is joined to")
+    chosen = parser.parse_args()
+    if chosen.recipe == "truth":
+        return truth(chosen.images, chosen.work)
+    recipe = RECIPES[chosen.recipe]
+    space = space_of(recipe.settings, recipe.pixels)
+    found = run(space, recipe, drawn(space), chosen.work / chosen.recipe, chosen.images, VALIDATION)
+    true_nR = accuracies(space, chosen.work)
+    true = true_nR.mean(1)
+    size = cost_table(space).costs(drawn(space))[:, 2].astype(float)
+    scores = {"accuracy": np.array(found["accuracy"]), "loss": -np.array(found["loss"])}
+    result: dict[str, Any] = {
+        "training_seconds": found["training_seconds"],
+        "seed against seed": tau(true_nR[:, 0], true_nR[:, 1]),
+        "macs": tau(size, true),
+        **{name: tau(values, true) for name, values in scores.items()},
+        **{f"{name} and macs": tau(ranks(values) + 0.75 * ranks(size), true) for name, values in scores.items()},
+    }
+    print({name: round(value, 3) for name, value in result.items()})
+    if chosen.out:
+        known = read_json(chosen.out) if chosen.out.exists() else {}
+        write_json(chosen.out, {**known, chosen.recipe: result})
+    return None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,226 @@
+"""What the experiments of this folder share: a one-shot model trained by a recipe, and scores of given architectures.
+
+A recipe is everything that is varied: the size of the one-shot model, its training, and how scores are taken. Each is
+trained on one core, so that two can run side by side, and leaves in its folder what a stopped one continues from, its
+scores, and the processor time that it took.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import stats
+from torch import Tensor
+
+from supernet import build, extract, fit, score
+from supernet.data import Data, DataConfig, feed, load, prepare
+from supernet.files import read_json, write_atomically, write_json
+from supernet.model import OneShot
+from supernet.paths import PathsConfig, draw
+from supernet.randomness import stream
+from supernet.runtime import Runtime, RuntimeConfig, start
+from supernet.space import Architecture, Space
+from supernet.train import TrainConfig
+
+Numbers = NDArray[np.float64]
+
+SNAPSHOTS = 10
+"""Weights that an average is taken of."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """One way to train a one-shot model and to score with it."""
+
+    settings: dict[str, Any]
+    """Of the space."""
+
+    pixels: int = 16
+    images: int = 2_400_000
+    """Training images seen in all, with repeats."""
+
+    batch_size: int = 256
+    ghost_size: int = 64
+    lr: float = 0.1
+    weight_decay: float = 5e-4
+    label_smoothing: float = 0.0
+
+    paths: str = "uniform"
+    """'uniform', 'fair', 'dropout', or 'classes': uniform over what has different functions."""
+
+    rate: float = 0.1
+    """Of path dropout."""
+
+    schedule: str = "constant"
+    """Of path dropout."""
+
+    everything_on: float = 0.0
+    """Share of the training over which the chance that a step has everything on falls from 1 to 0."""
+
+    average: float = 0.0
+    """Share of the training, at its end, over which weights are averaged."""
+
+    tune_steps: int = 0
+    """Steps for which each architecture's own copy of the weights is trained further before it is scored."""
+
+    tune_lr: float = 0.02
+    scored_images: int = 2048
+    scored_ghost: int = 64
+    seed: int = 0
+
+
+def data_of(recipe: Recipe, path: Path, validation: int) -> tuple[Data, DataConfig]:
+    """CIFAR-10 at the recipe's resolution."""
+    config = DataConfig(
+        name="cifar10", path=str(path), validation=validation, image_size=recipe.pixels,
+        crop=recipe.pixels // 8, flip=True,
+    )  # fmt: skip
+    return load(config, seed=recipe.seed), config
+
+
+def train(
+    space: Space, recipe: Recipe, data: Data, config: DataConfig, folder: Path, runtime: Runtime
+) -> tuple[OneShot, float]:
+    """The one-shot model, averaged where the recipe says so, and the processor time that it took in seconds."""
+    model = cast(OneShot, build(space, seed=recipe.seed))
+    ghosts, steps = recipe.batch_size // recipe.ghost_size, recipe.images // recipe.batch_size
+    settings = TrainConfig(
+        steps=steps, batch_size=recipe.batch_size, ghost_size=recipe.ghost_size, lr=recipe.lr,
+        weight_decay=recipe.weight_decay, clip_norm=5.0, label_smoothing=recipe.label_smoothing, checkpoint_seconds=30,
+    )  # fmt: skip
+    kind = "uniform" if recipe.paths == "classes" else recipe.paths
+    paths = PathsConfig(distribution=kind, rate=recipe.rate, schedule=cast(Any, recipe.schedule))
+    pool = different(space) if recipe.paths == "classes" else None
+
+    def draw_live(step: int) -> Tensor:
+        progress, generator = step / steps, stream(recipe.seed, "paths", step)
+        if progress < recipe.everything_on:
+            chance = 1 - progress / recipe.everything_on
+            if float(torch.rand((), generator=generator)) < chance:
+                return space.live([space.everything_on()]).expand(ghosts, -1)
+        if pool is not None:
+            return pool[torch.randint(len(pool), (ghosts,), generator=generator)]
+        return draw(space, paths, ghosts, progress, generator=generator)
+
+    times = folder / "seconds.json"
+    before = read_json(times)["seconds"] if times.exists() else 0.0
+    began = time.process_time()
+    kept = [steps - round(steps * recipe.average * i / SNAPSHOTS) for i in range(SNAPSHOTS)] if recipe.average else []
+
+    def progress(done: int, total: int, **figures: float) -> None:
+        if done in kept:
+            state = {name: value.clone() for name, value in model.state_dict().items()}
+            write_atomically(folder / f"snapshot-{done}.pt", lambda file: torch.save(state, file))
+        if done % 100 == 0 or done == total:
+            write_json(times, {"seconds": before + time.process_time() - began})
+            if done % 1000 == 0 or done == total:
+                print(f"{folder.name}: {done} of {total} steps, loss {figures['loss']:.3f}", flush=True)
+
+    batches = feed(
+        data.train, data, config, batch_size=recipe.batch_size, seed=recipe.seed, device=runtime.device
+    )  # fmt: skip
+    fit(model, batches, steps, settings, runtime=runtime, draw_live=draw_live, folder=folder, progress=progress)
+    if kept:
+        states = [torch.load(folder / f"snapshot-{step}.pt", weights_only=True) for step in kept]
+        mean = {name: torch.stack([s[name].double() for s in states]).mean(0).to(states[0][name]) for name in states[0]}
+        model.load_state_dict(mean)
+    return model, read_json(times)["seconds"]
+
+
+def different(space: Space) -> Tensor:
+    """live_GP of one architecture of each class with the same function: bool [classes, P]."""
+    assert space.canonical is not None, f"{space.name} has no canonical form"
+    classes = {space.canonical(architecture): architecture for architecture in space}
+    return space.live([architecture for text, architecture in classes.items() if text])
+
+
+def scored(
+    model: OneShot, architectures: Sequence[Architecture], recipe: Recipe, data: Data, config: DataConfig,
+    runtime: Runtime, progress: Callable[[int], None] = lambda done: None,
+) -> dict[str, list[float]]:
+    """Accuracy and mean loss of each architecture on the first validation images, with the shared weights."""
+    x, y = prepare(data.validation, data, device=runtime.device, images=recipe.scored_images)
+    how: dict[str, Any] = {"runtime": runtime, "ghost_size": recipe.scored_ghost}
+    if not recipe.tune_steps:
+        found = []
+        for pair in score(model, architectures, x, y, **how):
+            found.append(pair)
+            progress(len(found))
+    else:
+        found = [
+            _tuned(extract(model, architecture), recipe, data, config, x, y, runtime) for architecture in architectures
+        ]  # fmt: skip
+    return {"accuracy": [a for a, _ in found], "loss": [b for _, b in found]}
+
+
+def _tuned(
+    network: torch.nn.Module, recipe: Recipe, data: Data, config: DataConfig, x: Tensor, y: Tensor, runtime: Runtime
+) -> tuple[float, float]:
+    settings = TrainConfig(
+        steps=recipe.tune_steps, batch_size=64, ghost_size=64, lr=recipe.tune_lr,
+        weight_decay=recipe.weight_decay, clip_norm=5.0,
+    )  # fmt: skip
+    batches = feed(data.train, data, config, batch_size=64, seed=recipe.seed + 1, device=runtime.device)
+    fit(network, batches, recipe.tune_steps, settings, runtime=runtime)
+    with torch.no_grad(), runtime.autocast():
+        outputs = torch.cat([network(part) for part in x.split(recipe.scored_ghost)]).float()  # in training mode
+    return float((outputs.argmax(1) == y).double().mean()), float(torch.nn.functional.cross_entropy(outputs, y))
+
+
+def run(
+    space: Space, recipe: Recipe, architectures: Sequence[Architecture], folder: Path, images: Path,
+    validation: int = 25_000,
+) -> dict[str, Any]:
+    """Trains and scores, unless the folder holds the scores already; returns scores and processor seconds.
+
+    Raises:
+        SystemExit: the folder is of another recipe.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    result = folder / "scores.json"
+    written = folder / "recipe.json"
+    if written.exists() and read_json(written) != json.loads(json.dumps(asdict(recipe))):
+        raise SystemExit(f"{written}: expected the same recipe as now; name another folder, or delete this one")
+    write_json(written, asdict(recipe))
+    if result.exists():
+        return read_json(result)
+    torch.set_num_threads(1)
+    runtime = start(RuntimeConfig(device="cpu", threads=1))
+    data, config = data_of(recipe, images, validation)
+    model, seconds = train(space, recipe, data, config, folder, runtime)
+    began = time.process_time()
+    scores = scored(model, architectures, recipe, data, config, runtime)
+    found = {
+        "training_seconds": seconds,
+        "scoring_seconds": time.process_time() - began,
+        "architectures": [str(a) for a in architectures],
+        **scores,
+    }
+    write_json(result, found)
+    return found
+
+
+def ranks(values: Sequence[float] | Numbers) -> Numbers:
+    """Ranks between -1/2 and 1/2; equal values share theirs."""
+    return np.asarray((stats.rankdata(values) - (len(values) + 1) / 2) / len(values))
+
+
+def tau(scores: Numbers, truth: Numbers) -> float:
+    """Kendall's tau-b; NaN where either is constant."""
+    value = float(stats.kendalltau(scores, truth).statistic)
+    return value if math.isfinite(value) else math.nan
+
+
+def with_(recipe: Recipe, **changes: Any) -> Recipe:
+    """The recipe with other settings; those of the space are joined with its own."""
+    changes["settings"] = {**recipe.settings, **changes.get("settings", {})}
+    return replace(recipe, **changes)
