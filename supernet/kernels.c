@@ -1,5 +1,5 @@
-/* What supernet/kernels.py compiles for the processor at hand: batch norm with ReLU, pooling, and the weight gradient of a
- * depthwise convolution, on tensors in channels-last layout, in float32 or bfloat16. Sums are kept in float32, in double precision
+/* What supernet/kernels.py compiles for the processor at hand: ReLU, batch norm with ReLU, pooling, and the weight gradient of
+ * a depthwise convolution, on tensors in channels-last layout, in float32 or bfloat16. Sums are kept in float32, in double precision
  * over long stretches. One thread each: work is divided above.
  *
  * A tensor [N, C, H, W] is N*H*W rows of C numbers here. C is a multiple of 8. */
@@ -7,7 +7,7 @@
 #include <math.h>
 #include <stdint.h>
 #include <string.h>
-#ifdef __AVX512BF16__
+#ifdef __AVX512F__
 #include <immintrin.h>
 #endif
 
@@ -80,7 +80,22 @@ INLINE void store(void *to, long index, lanes value, int half, int count) {
     }
 }
 
-INLINE lanes positive(lanes value, lanes of) { return (lanes)((masks)value & (of > 0)); }
+/* The value where `of` is above zero, else zero. */
+INLINE lanes positive(lanes value, lanes of) {
+#ifdef __AVX512F__ /* where compilers turn masks into vectors and back */
+    return (lanes)_mm512_maskz_mov_ps(_mm512_cmp_ps_mask((__m512)of, _mm512_setzero_ps(), _CMP_GT_OQ), (__m512)value);
+#else
+    return (lanes)((masks)value & (of > 0));
+#endif
+}
+
+INLINE lanes rectified(lanes value) { /* what is no number stays none */
+#ifdef __AVX512F__
+    return (lanes)_mm512_max_ps(_mm512_setzero_ps(), (__m512)value); /* of which the second is kept if one is no number */
+#else
+    return (lanes)((masks)value & ~(value <= 0));
+#endif
+}
 
 INLINE void add(double *to, lanes value, int count) {
     for (int i = 0; i < count; i++) to[i] += value[i];
@@ -95,6 +110,34 @@ INLINE void add(double *to, lanes value, int count) {
             if (half) CALL(1, 8); else CALL(0, 8);                                                                   \
         }                                                                                                            \
     }
+
+/* --- ReLU ---------------------------------------------------------------------------------------------------------- */
+
+/* Of halves nothing is converted: their order is that of whole numbers. What is no number stays none. */
+void relu(const void *x, void *y, long count, int half) {
+    if (half) {
+        const int16_t *from = x;
+        int16_t *to = y;
+        for (long i = 0; i < count; i++) to[i] = from[i] > 0 || (uint16_t)from[i] > 0xff80 ? from[i] : 0;
+    } else {
+        const float *from = x;
+        float *to = y;
+        for (long i = 0; i < count; i++) to[i] = from[i] <= 0 ? 0 : from[i];
+    }
+}
+
+/* Sets slopes to zero where ReLU's output is. */
+void relu_backward(const void *y, void *dy, long count, int half) {
+    if (half) {
+        const int16_t *of = y;
+        int16_t *slope = dy;
+        for (long i = 0; i < count; i++) slope[i] = of[i] ? slope[i] : 0;
+    } else {
+        const int32_t *of = y; /* ReLU gives no negative zero */
+        int32_t *slope = dy;
+        for (long i = 0; i < count; i++) slope[i] = of[i] ? slope[i] : 0;
+    }
+}
 
 /* --- batch norm, with ReLU where asked for --------------------------------------------------------------------- */
 
@@ -145,11 +188,13 @@ static void scale_and_shift(const float *weight, const float *bias, float eps, c
     }
 }
 
-INLINE void norm(const void *x, void *y, long at, long first, const float *scale, const float *shift, int relu, int half,
-                 int count) {
-    lanes value = load(x, at + first, half, count) * load(scale, first, 0, count) + load(shift, first, 0, count);
-    if (relu) value = (lanes)((masks)value & ~(value <= 0));
-    store(y, at + first, value, half, count);
+INLINE void norm(const void *x, void *y, long start, long end, long channels, long first, const float *scale,
+                 const float *shift, int relu, int half, int count) {
+    lanes a = load(scale, first, 0, count), b = load(shift, first, 0, count);
+    for (long row = start; row < end; row++) {
+        lanes value = load(x, row * channels + first, half, count) * a + b;
+        store(y, row * channels + first, relu ? rectified(value) : value, half, count);
+    }
 }
 
 INLINE lanes slope_after(const void *x, const void *dy, long at, long first, const float *scale, const float *shift,
@@ -178,12 +223,16 @@ INLINE void products(const void *x, const void *dy, long start, long end, long c
     add(product + first, p0 + p1, count);
 }
 
-INLINE void norm_slope(const void *x, const void *dy, void *dx, long at, long first, const float *scale, const float *shift,
-                       const float *mean, const float *steepness, const float *offset, int relu, int half, int count) {
-    lanes a = load(x, at + first, half, count) - load(mean, first, 0, count);
-    lanes da = slope_after(x, dy, at, first, scale, shift, relu, half, count);
-    lanes value = da - load(offset, first, 0, count) - a * load(steepness, first, 0, count);
-    store(dx, at + first, load(scale, first, 0, count) * value, half, count);
+INLINE void norm_slope(const void *x, const void *dy, void *dx, long start, long end, long channels, long first,
+                       const float *scale, const float *shift, const float *mean, const float *steepness,
+                       const float *offset, int relu, int half, int count) {
+    lanes a = load(scale, first, 0, count), b = load(shift, first, 0, count), centre = load(mean, first, 0, count);
+    lanes steep = a * load(steepness, first, 0, count), level = a * load(offset, first, 0, count);
+    for (long row = start; row < end; row++) {
+        lanes value = load(x, row * channels + first, half, count), slope = load(dy, row * channels + first, half, count);
+        if (relu) slope = positive(slope, value * a + b);
+        store(dx, row * channels + first, slope * a - ((value - centre) * steep + level), half, count);
+    }
 }
 
 void norm_relu(const void *x, void *y, long rows, long channels, const float *weight, const float *bias, float eps, float *mean,
@@ -201,10 +250,13 @@ void norm_relu(const void *x, void *y, long rows, long channels, const float *we
     scale_and_shift(weight, bias, eps, mean, variance, channels, scale, shift);
 #define NORM(HALF, COUNT)                                                                                             \
     do {                                                                                                             \
-        if (relu) norm(x, y, row * channels, first, scale, shift, 1, HALF, COUNT);                                   \
-        else norm(x, y, row * channels, first, scale, shift, 0, HALF, COUNT);                                        \
+        if (relu) norm(x, y, start, end, channels, first, scale, shift, 1, HALF, COUNT);                             \
+        else norm(x, y, start, end, channels, first, scale, shift, 0, HALF, COUNT);                                  \
     } while (0)
-    for (long row = 0; row < rows; row++) EACH_BLOCK(NORM)
+    for (long start = 0, step = stretch(channels); start < rows; start += step) {
+        long end = start + step < rows ? start + step : rows;
+        EACH_BLOCK(NORM)
+    }
 }
 
 void norm_relu_backward(const void *x, const void *dy, void *dx, long rows, long channels, const float *weight,
@@ -232,10 +284,15 @@ void norm_relu_backward(const void *x, const void *dy, void *dx, long rows, long
     }
 #define SLOPE(HALF, COUNT)                                                                                            \
     do {                                                                                                             \
-        if (relu) norm_slope(x, dy, dx, row * channels, first, scale, shift, mean, steepness, offset, 1, HALF, COUNT); \
-        else norm_slope(x, dy, dx, row * channels, first, scale, shift, mean, steepness, offset, 0, HALF, COUNT);    \
+        if (relu)                                                                                                    \
+            norm_slope(x, dy, dx, start, end, channels, first, scale, shift, mean, steepness, offset, 1, HALF, COUNT); \
+        else                                                                                                         \
+            norm_slope(x, dy, dx, start, end, channels, first, scale, shift, mean, steepness, offset, 0, HALF, COUNT); \
     } while (0)
-    for (long row = 0; row < rows; row++) EACH_BLOCK(SLOPE)
+    for (long start = 0, step = stretch(channels); start < rows; start += step) {
+        long end = start + step < rows ? start + step : rows;
+        EACH_BLOCK(SLOPE)
+    }
 }
 
 /* --- pooling ----------------------------------------------------------------------------------------------------- */

@@ -1,4 +1,4 @@
-"""Faster kernels for CPUs where a library has none: batch norm with ReLU, pools, gradients of depthwise convolutions.
+"""Faster kernels for CPUs where a library has none: ReLU, batch norm, pools, gradients of depthwise convolutions.
 
 `kernels.c` is compiled once for the processor at hand. Every function here does what torch's own operation does, which
 is its reference in the tests, and is that operation where there is no compiler, or no kernel for the tensors at hand:
@@ -16,6 +16,7 @@ import shutil
 import subprocess
 import sysconfig
 import tempfile
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,8 @@ MOST_KERNEL = 7
 
 TYPES = {"p": ctypes.c_void_p, "l": ctypes.c_long, "i": ctypes.c_int, "f": ctypes.c_float}
 ARGUMENTS = {
+    "relu": "ppli",
+    "relu_backward": "ppli",
     "norm_relu": "ppllppfppii",
     "norm_relu_backward": "pppllppfppppii",
     "pool": "ppplllllliiiipi",
@@ -81,7 +84,29 @@ def processor() -> str:
         return f"{platform.machine()} {platform.processor()}"
 
 
-def norm_relu(x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float, *, relu: bool) -> Tensor:
+@dataclass(frozen=True, slots=True)
+class Conv:
+    """A convolution without an offset, and the ReLU before it where `relu` is set.
+
+    Attributes:
+        weight: [O, C / groups, K, L].
+        settings: stride, padding, dilation and groups, as `F.conv2d` takes them.
+        relu: whether what it is given goes through ReLU first.
+    """
+
+    weight: Tensor
+    settings: tuple[Any, ...]
+    relu: bool
+
+
+def conv_fits(x: Tensor, conv: Conv, weight: Tensor | None, bias: Tensor | None) -> bool:
+    """Whether there is a kernel for this convolution of `x` followed by batch norm with these scales and offsets."""
+    return _fits(x) and len(conv.weight) % 8 == 0 and conv.weight.dtype == x.dtype and _plain(weight) and _plain(bias)
+
+
+def norm_relu(
+    x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float, *, relu: bool, conv: Conv | None = None
+) -> Tensor:
     """Batch norm with the statistics of the batch, and ReLU where asked for.
 
     Args:
@@ -90,21 +115,29 @@ def norm_relu(x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float,
         bias: offsets, float32 [C].
         eps: added to the variance.
         relu: whether negative outputs become 0.
+        conv: what comes before batch norm; see `norm_relu_statistics`.
     """
-    found = norm_relu_statistics(x, weight, bias, eps, relu=relu)
+    found = norm_relu_statistics(x, weight, bias, eps, relu=relu, conv=conv)
     if found is not None:
         return found[0]
+    if conv is not None:
+        x = F.conv2d(F.relu(x) if conv.relu else x, conv.weight, None, *conv.settings)
     y = F.batch_norm(x, None, None, weight, bias, training=True, eps=eps)
     return F.relu(y) if relu else y
 
 
 def norm_relu_statistics(
-    x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float, *, relu: bool
+    x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float, *, relu: bool, conv: Conv | None = None
 ) -> tuple[Tensor, Tensor, Tensor] | None:
-    """`norm_relu` with mean and variance (of the batch, not corrected), each [C]; None where there is no kernel."""
+    """`norm_relu` with mean and variance (of the batch, not corrected), each [C]; None where there is no kernel.
+
+    With `conv`, such that `conv_fits`, that comes first, and the whole is one step of automatic differentiation: the
+    library does the convolution, and ReLU's gradient is cut in the tensor that it gives.
+    """
     if not (_fits(x) and _plain(weight) and _plain(bias)):
         return None
-    y, mean, variance = _NormRelu.apply(x, weight, bias, eps, relu)  # type: ignore[no-untyped-call]
+    before = (None, None) if conv is None else (conv.weight, conv)
+    y, mean, variance = _NormRelu.apply(x, weight, bias, eps, relu, *before)  # type: ignore[no-untyped-call]
     return y, mean, variance
 
 
@@ -191,18 +224,33 @@ def _run(name: str, *arguments: Any) -> None:
 class _NormRelu(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float, relu: bool
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor | None,
+        bias: Tensor | None,
+        eps: float,
+        relu: bool,
+        kernel: Tensor | None,
+        conv: Conv | None,
     ) -> tuple[Tensor, Tensor, Tensor]:
+        half = int(x.dtype == torch.bfloat16)
+        given = None
+        if conv is not None:
+            given = x
+            if conv.relu:
+                given = torch.empty_like(x)
+                _run("relu", _pointer(x), _pointer(given), x.numel(), half)
+            x = F.conv2d(given, conv.weight, None, *conv.settings).contiguous(memory_format=torch.channels_last)
         channels = x.shape[1]
         y = torch.empty_like(x)
-        mean, variance = x.new_empty(2, channels, dtype=torch.float32)
+        mean, variance = (x.new_empty(channels, dtype=torch.float32) for _ in range(2))
         _run(
             "norm_relu",
             _pointer(x), _pointer(y), x.numel() // channels, channels, _pointer(weight), _pointer(bias),
-            eps, _pointer(mean), _pointer(variance), int(relu), int(x.dtype == torch.bfloat16),
+            eps, _pointer(mean), _pointer(variance), int(relu), half,
         )  # fmt: skip
-        ctx.save_for_backward(x, weight, bias, mean, variance)
-        ctx.eps, ctx.relu = eps, relu
+        ctx.save_for_backward(x, weight, bias, mean, variance, given, kernel)
+        ctx.eps, ctx.relu, ctx.conv = eps, relu, None if conv is None else (*conv.settings, conv.relu)
         ctx.mark_non_differentiable(mean, variance)
         ctx.set_materialize_grads(False)
         return y, mean, variance
@@ -210,19 +258,29 @@ class _NormRelu(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, dy: Tensor | None, *_: Tensor | None) -> Any:
         if dy is None:
-            return None, None, None, None, None
-        x, weight, bias, mean, variance = ctx.saved_tensors
-        channels = x.shape[1]
+            return (None,) * 7
+        x, weight, bias, mean, variance, given, kernel = ctx.saved_tensors
+        channels, half = x.shape[1], int(x.dtype == torch.bfloat16)
         dy = dy.to(x.dtype).contiguous(memory_format=torch.channels_last)
-        dx = torch.empty_like(x)
-        dweight, dbias = x.new_empty(2, channels, dtype=torch.float32)
+        dx: Tensor | None = torch.empty_like(x)
+        dweight, dbias = (x.new_empty(channels, dtype=torch.float32) for _ in range(2))
         _run(
             "norm_relu_backward",
             _pointer(x), _pointer(dy), _pointer(dx), x.numel() // channels, channels, _pointer(weight),
             _pointer(bias), ctx.eps, _pointer(mean), _pointer(variance), _pointer(dweight),
-            _pointer(dbias), int(ctx.relu), int(x.dtype == torch.bfloat16),
+            _pointer(dbias), int(ctx.relu), half,
         )  # fmt: skip
-        return dx, None if weight is None else dweight, None if bias is None else dbias, None, None
+        dkernel = None
+        if ctx.conv is not None:
+            *settings, groups, relu = ctx.conv
+            wanted = [ctx.needs_input_grad[0], ctx.needs_input_grad[5], False]
+            dx, dkernel, _ = torch.ops.aten.convolution_backward(
+                dx, given, kernel, None, *settings, False, [0, 0], groups, wanted
+            )
+            if relu and dx is not None:
+                dx = dx.contiguous(memory_format=torch.channels_last)
+                _run("relu_backward", _pointer(given), _pointer(dx), dx.numel(), half)
+        return dx, None if weight is None else dweight, None if bias is None else dbias, None, None, dkernel, None
 
 
 class _Pool(torch.autograd.Function):

@@ -1,7 +1,8 @@
 """The same model with faster modules: `quick(model)` shares its parameters and leaves it as it is.
 
-Batch norm followed by ReLU becomes one pass over the tensor, a depthwise convolution gets the gradients of
-`supernet.kernels`, and what half precision makes wrong or slow on the machine at hand is run in single precision.
+Batch norm followed by ReLU becomes one pass over the tensor, and takes over the convolution before it and that one's
+ReLU; a depthwise convolution gets the gradients of `supernet.kernels`, and what half precision makes wrong or slow on
+the machine at hand is run in single precision.
 """
 
 from __future__ import annotations
@@ -31,14 +32,15 @@ class QuickNorm(_BatchNorm):
     compiled: bool
     seen: list[Seen]
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, conv: QuickConv2d | None = None) -> Tensor:
+        x, before = (x, None) if conv is None else conv.before(x, self, self.training and self.compiled)
         if not self.training:
             mean, variance = self.running_mean, self.running_var
             y = F.batch_norm(x, mean, variance, self.weight, self.bias, mean is None, 0.0, self.eps)
             return F.relu(y) if self.relu else y
         found = None
         if self.compiled:
-            found = kernels.norm_relu_statistics(x, self.weight, self.bias, self.eps, relu=self.relu)
+            found = kernels.norm_relu_statistics(x, self.weight, self.bias, self.eps, relu=self.relu, conv=before)
         if found is None:
             mean, variance = (
                 None if kept is None else torch.zeros_like(kept) for kept in (self.running_mean, self.running_var)
@@ -47,7 +49,7 @@ class QuickNorm(_BatchNorm):
             y = F.relu(y) if self.relu else y
         else:
             y, mean, variance = found
-            number = x.numel() // x.shape[1]
+            number = y.numel() // y.shape[1]
             variance = variance * (number / max(1, number - 1))
         if mean is not None and variance is not None and self.running_mean is not None:
             self.seen.append((self, mean, variance))
@@ -63,17 +65,39 @@ class QuickGhostNorm(GhostBatchNorm):
 
     relu: bool
 
-    def forward(self, x: Tensor) -> Tensor:
-        if self.is_one_ghost_batch():
-            return kernels.norm_relu(x, self.weight, self.bias, self.eps, relu=self.relu)
+    def forward(self, x: Tensor, conv: QuickConv2d | None = None) -> Tensor:
+        alone = self.is_one_ghost_batch()
+        x, before = (x, None) if conv is None else conv.before(x, self, alone)
+        if alone:
+            return kernels.norm_relu(x, self.weight, self.bias, self.eps, relu=self.relu, conv=before)
         y = super().forward(x)
         return F.relu(y) if self.relu else y
 
 
 class QuickConv2d(nn.Conv2d):
-    """A convolution that takes the faster way for its kind."""
+    """A convolution that takes the faster way for its kind.
+
+    Attributes:
+        relu: whether it does the work of the ReLU before it.
+        joins: whether the batch norm after it runs it.
+    """
 
     tuning: Tuning
+    relu: bool
+    joins: bool
+
+    def before(self, x: Tensor, norm: Any, joins: bool) -> tuple[Tensor, kernels.Conv | None]:
+        """What a batch norm is to do: its input and the convolution that comes first, or the convolution's output."""
+        if joins and self.bias is None and self.padding_mode == "zeros" and not isinstance(self.padding, str):
+            half = torch.is_autocast_enabled(x.device.type)
+            kind = kind_of(x, self.weight, self.stride, self.padding, self.dilation, self.groups)
+            if kind in ("plain", "narrow", "dilated") and not (half and kind in self.tuning.in_full_precision):
+                dtype = torch.get_autocast_dtype(x.device.type) if half else x.dtype
+                settings = self.stride, tuple(map(int, self.padding)), self.dilation, self.groups
+                given, conv = x.to(dtype), kernels.Conv(self.weight.to(dtype), settings, self.relu)
+                if kernels.conv_fits(given, conv, norm.weight, norm.bias):
+                    return given, conv
+        return self(x), None
 
     def _conv_forward(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         device, tuning = x.device.type, self.tuning
@@ -83,6 +107,7 @@ class QuickConv2d(nn.Conv2d):
             if kind in tuning.in_full_precision:
                 with torch.autocast(device, enabled=False):
                     return self._conv_forward(x.float(), weight, bias)
+        x = F.relu(x) if self.relu else x
         depthwise = self.groups == x.shape[1] == len(weight) and self.groups > 1 and bias is None
         if depthwise and self.padding_mode == "zeros" and depthwise_name(weight.shape[-1]) in tuning.kernels:
             if half:
@@ -91,6 +116,19 @@ class QuickConv2d(nn.Conv2d):
                 return kernels.depthwise(x, weight, self.stride[0], int(self.padding[0]), self.dilation[0])
         y: Tensor = super()._conv_forward(x, weight, bias)
         return y
+
+
+class QuickSequential(nn.Sequential):
+    """Modules one after the other; a convolution that joins is left to the batch norm after it."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        conv: QuickConv2d | None = None
+        for module in self:
+            if isinstance(module, QuickConv2d) and module.joins:
+                conv = module
+            else:
+                x, conv = (module(x) if conv is None else module(x, conv)), None
+        return x
 
 
 class QuickAvgPool2d(nn.AvgPool2d):
@@ -179,21 +217,32 @@ def _quick(module: nn.Module, tuning: Tuning, seen: list[Seen] | None) -> nn.Mod
     if type(module) is nn.Sequential:
         return _fused(module, tuning, seen)
     if type(module) is nn.Conv2d:
-        return _become(module, QuickConv2d, tuning=tuning)
+        return _become(module, QuickConv2d, tuning=tuning, relu=False, joins=False)
     if type(module) in POOLS and "pool" in tuning.kernels:
         return _become(module, POOLS[type(module)])
     return _norm(module, tuning, seen, relu=False)
 
 
-def _fused(sequence: nn.Sequential, tuning: Tuning, seen: list[Seen] | None) -> nn.Sequential:
-    """A batch norm takes over the work of the ReLU after it."""
+def _fused(sequence: nn.Sequential, tuning: Tuning, seen: list[Seen] | None) -> nn.Module:
+    """A batch norm takes over the work of the ReLU after it, of the convolution before it, and of that one's ReLU."""
     names, modules = list(sequence._modules), list(sequence)
-    for index in range(len(modules) - 1):
-        if type(modules[index + 1]) is nn.ReLU and not _has_hooks(modules[index]):
-            fused = _norm(modules[index], tuning, seen, relu=True)
-            if fused is not modules[index]:
-                modules[index], modules[index + 1] = fused, nn.Identity()
-    here = copy.copy(sequence)
+    for index in range(1, len(modules)):
+        before, module = modules[index - 1 : index + 1]
+        if type(module) is nn.ReLU and not _has_hooks(before):
+            fused = _norm(before, tuning, seen, relu=True)
+            if fused is not before:
+                modules[index - 1 : index + 1] = fused, nn.Identity()
+    for index in range(1, len(modules)):
+        before, module = modules[index - 1 : index + 1]
+        norm = module if isinstance(module, JOINING) else _norm(module, tuning, seen, relu=False)
+        if type(before) is nn.Conv2d and isinstance(norm, JOINING) and not (_has_hooks(before) or _has_hooks(norm)):
+            first = modules[index - 2] if index > 1 else None
+            # A ReLU in place is felt elsewhere too.
+            relu = type(first) is nn.ReLU and not (first.inplace or _has_hooks(first))
+            modules[index - 1 : index + 1] = _become(before, QuickConv2d, tuning=tuning, relu=relu, joins=True), norm
+            if relu:
+                modules[index - 2] = nn.Identity()
+    here = _become(sequence, QuickSequential)
     here._modules = dict(zip(names, modules, strict=True))
     return here
 
@@ -213,6 +262,7 @@ def _norm(module: nn.Module, tuning: Tuning, seen: list[Seen] | None, *, relu: b
 
 
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+JOINING = (QuickNorm, QuickGhostNorm)
 
 
 def _become(module: nn.Module, kind: type[nn.Module], **attributes: Any) -> nn.Module:

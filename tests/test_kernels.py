@@ -61,6 +61,50 @@ def test_norm_relu(shape: tuple[int, int, int, int], dtype: torch.dtype, relu: b
     assert_near(mine, theirs, dtype)
 
 
+@given(
+    st.integers(2, 5), CHANNELS, CHANNELS, st.sampled_from([(1, 1, 0, 1), (3, 1, 1, 1), (3, 2, 1, 1), (3, 1, 2, 2)]),
+    st.integers(1, 2), TYPES, st.booleans(), st.integers(0, 99),
+)  # fmt: skip
+@settings(max_examples=40)
+def test_a_convolution_before_batch_norm(
+    images: int, channels_in: int, channels_out: int, shape: tuple[int, int, int, int], groups: int,
+    dtype: torch.dtype, relu: bool, seed: int,
+) -> None:  # fmt: skip
+    """ReLU only before it: after it, what is zero up to rounding is cut or not."""
+    size, stride, padding, dilation = shape
+    conv = (stride,) * 2, (padding,) * 2, (dilation,) * 2, groups
+    x = drawn((images, channels_in, 7, 6), dtype, seed)
+    kernel = drawn((channels_out, channels_in // groups, size, size), dtype, seed + 1)
+    scale, offset = drawn((channels_out,), torch.float32, seed + 2), drawn((channels_out,), torch.float32, seed + 3)
+
+    def ours(x: Tensor, kernel: Tensor, scale: Tensor, offset: Tensor) -> Tensor:
+        before = kernels.Conv(kernel, conv, relu)
+        assert kernels.conv_fits(x, before, scale, offset)
+        return kernels.norm_relu(x, scale, offset, 1e-3, relu=False, conv=before)
+
+    def reference(x: Tensor, kernel: Tensor, scale: Tensor, offset: Tensor) -> Tensor:
+        y = F.conv2d(F.relu(x) if relu else x, kernel, None, *conv)
+        return F.batch_norm(y, None, None, scale, offset, True, eps=1e-3)
+
+    inputs = (x, kernel, scale, offset)
+    mine, theirs = results(ours, *inputs), results(reference, *(tensor.double() for tensor in inputs))
+    for a, b in zip(mine, theirs, strict=True):  # three roundings in a row
+        assert (a.double() - b).abs().max() <= (4e-2 if dtype == torch.bfloat16 else 1e-3) * b.abs().max()
+    if relu:
+        assert (mine[1][x <= 0] == 0).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_relu_of_every_kind_of_number(dtype: torch.dtype) -> None:
+    x = torch.tensor([0.0, -0.0, 1.5, -1.5, torch.inf, -torch.inf, torch.nan, -torch.nan, 1e-30, -1e-30, 3.0]).to(dtype)
+    y, slope = torch.empty_like(x), torch.ones_like(x)
+    half = int(dtype == torch.bfloat16)
+    kernels._run("relu", x.data_ptr(), y.data_ptr(), len(x), half)
+    torch.testing.assert_close(y, F.relu(x), rtol=0, atol=0, equal_nan=True)
+    kernels._run("relu_backward", y.data_ptr(), slope.data_ptr(), len(x), half)
+    assert torch.equal(slope, (~(x <= 0)).to(dtype))
+
+
 def test_statistics_of_the_batch() -> None:
     x = drawn((4, 16, 5, 5), torch.float32, 0, mean=3.0)
     found = kernels.norm_relu_statistics(x, None, None, 1e-5, relu=False)

@@ -7,19 +7,20 @@ from collections import defaultdict
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from supernet.cost import cost_table, measure
 from supernet.layers import Choose
-from supernet.model import build
+from supernet.model import OneShot, build
 from supernet.space import Architecture, ArchitectureError
 from supernet.spaces import nasbench201
-from supernet.spaces.nasbench201 import EDGES, canonical, from_string, simplified, to_string
+from supernet.spaces.nasbench201 import EDGES, NAMES, _Cell, canonical, from_string, simplified, to_string
 from tests.spaces_for_tests import one_shot, tiny_bender, tiny_nasbench201
 
 SPACE = nasbench201()
 EVERY = list(SPACE)
+OPTIONS = SPACE.choices[0].options
 LARGEST = "|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|+|nor_conv_3x3~0|nor_conv_3x3~1|nor_conv_3x3~2|"
 FIRST = "|avg_pool_3x3~0|+|nor_conv_1x1~0|skip_connect~1|+|nor_conv_1x1~0|skip_connect~1|skip_connect~2|"
 SECOND = "|nor_conv_3x3~0|+|nor_conv_3x3~0|avg_pool_3x3~1|+|skip_connect~0|nor_conv_3x3~1|skip_connect~2|"
@@ -184,3 +185,67 @@ def test_bad_sizes(name: str) -> None:
 def test_bad_shape() -> None:
     with pytest.raises(ValueError, match=r"expected \(channels, height, width\)"):
         nasbench201(input_shape=(3, 32))  # type: ignore[arg-type]
+
+
+def every_edge(cell: _Cell, x: torch.Tensor) -> torch.Tensor:
+    """What a cell is by definition: every edge is run and added, whatever it brings."""
+    nodes = [x]
+    for (source, node), edge in zip(EDGES, cell.edges, strict=True):
+        y = edge(nodes[source])
+        nodes[node:] = [nodes[node] + y] if node < len(nodes) else [y]
+    return nodes[-1]
+
+
+def outputs_and_gradients(model: OneShot, x: torch.Tensor, live: torch.Tensor) -> list[torch.Tensor]:
+    output = model(x, live)
+    found = torch.autograd.grad(output.square().sum(), list(model.parameters()), allow_unused=True)
+    gradients = [torch.zeros_like(p) if g is None else g for p, g in zip(model.parameters(), found, strict=True)]
+    return [output.detach(), *gradients]
+
+
+LIVELY = [one_shot(tiny_nasbench201(affine=affine)) for affine in (True, False)]
+for of in LIVELY:  # offsets are zero at first, and would not be missed
+    for parameter in of.parameters():
+        if parameter.ndim == 1:
+            torch.nn.init.normal_(parameter, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("model", LIVELY, ids=["affine", "plain"])
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(st.lists(st.sampled_from(["none", "none", *OPTIONS]), min_size=6, max_size=6), min_size=1, max_size=3),
+    st.booleans(),
+)
+def test_what_is_not_run_is_not_missed(model: OneShot, rows: list[list[str]], dropped: bool) -> None:
+    """Outputs and gradients, with several paths in one pass, and where a choice has no live option."""
+    texts = [" ".join(f"{name}={op}" for name, op in zip(NAMES, ops, strict=True)) for ops in rows]
+    live = model.space.live([model.space.parse(text) for text in texts])
+    if dropped:
+        live[:, [model.space.columns["edge0-1", option] for option in OPTIONS]] = False
+    x = torch.randn(3 * len(rows), 1, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_Cell, "forward", every_edge)
+        expected = outputs_and_gradients(model, x, live)
+    for a, b in zip(expected, outputs_and_gradients(model, x, live), strict=True):
+        torch.testing.assert_close(b, a, rtol=1e-7, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("cell", "pixels"),
+    [
+        ("|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_1x1~1|+|nor_conv_3x3~0|nor_conv_3x3~1|nor_conv_3x3~2|", [64] * 6),
+        ("|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_1x1~1|+|nor_conv_3x3~0|none~1|none~2|", [64]),
+        ("|none~0|+|none~0|nor_conv_1x1~1|+|none~0|nor_conv_1x1~1|nor_conv_3x3~2|", [2, 2, 64]),
+        ("|none~0|+|none~0|none~1|+|nor_conv_1x1~0|nor_conv_1x1~1|nor_conv_3x3~2|", [2, 2, 64]),
+        ("|nor_conv_3x3~0|+|nor_conv_3x3~0|none~1|+|none~0|none~1|none~2|", []),
+    ],
+)
+def test_how_many_pixels_a_cells_convolutions_see(cell: str, pixels: list[int]) -> None:
+    space = tiny_nasbench201()
+    model = one_shot(space)
+    seen: list[int] = []
+    for module in model.network.body[0].modules():
+        if isinstance(module, torch.nn.Conv2d):
+            module.register_forward_hook(lambda *args: seen.append(args[1][0][0, 0].numel()))
+    model(torch.zeros(4, 1, 8, 8, dtype=torch.float64), space.live([space.parse(cell)]))
+    assert sorted(seen) == pixels

@@ -119,6 +119,67 @@ def test_the_kernels_are_used(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [relu for name, relu in used if name == "norm_relu"].count(True) == 3 + 2
 
 
+CONVOLUTIONS: list[tuple[dict[str, object], bool]] = [
+    ({}, True), ({"stride": 2}, True), ({"dilation": 2, "padding": 2}, True), ({"bias": True}, False),
+    ({"padding": "same"}, False), ({"padding_mode": "circular"}, False), ({"groups": 2}, False), ({"groups": 8}, False),
+]  # fmt: skip
+"""Settings of a convolution before batch norm, and whether batch norm takes it over."""
+
+
+@pytest.mark.skipif(kernels.compiled() is None, reason="no C compiler")
+@pytest.mark.parametrize(("changes", "joins"), CONVOLUTIONS, ids=str)
+@pytest.mark.parametrize("ghosts", [0, 1, 2])
+@pytest.mark.parametrize("half", [False, True])
+def test_batch_norm_takes_over_the_convolution_before_it(
+    changes: dict[str, object], joins: bool, ghosts: int, half: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a stand-alone network (0 ghost batches) and in the one-shot model; several ghost batches go the plain way."""
+    joined: list[kernels.Conv | None] = []
+    original = kernels.norm_relu_statistics
+    monkeypatch.setattr(
+        kernels, "norm_relu_statistics", lambda *a, **k: (joined.append(k.get("conv")), original(*a, **k))[1]
+    )
+    settings: dict[str, object] = {"padding": 1, "bias": False, **changes}
+
+    def network_with_choice() -> nn.Module:
+        conv = nn.Conv2d(8, 16, 3, **settings)  # type: ignore[arg-type]
+        options = {"a": nn.Sequential(nn.ReLU(), conv, nn.BatchNorm2d(16), nn.ReLU()), "b": nn.Conv2d(8, 16, 1)}
+        return nn.Sequential(nn.Conv2d(3, 8, 1), Choose("op", options))
+
+    space = from_network(network_with_choice, X, check=False)
+    network = build(space, None if ghosts else space.parse("op=a"), seed=0).to(memory_format=torch.channels_last)
+    for parameter in network.parameters():  # offsets are zero at first, and would not be missed
+        nn.init.normal_(parameter, generator=torch.Generator().manual_seed(parameter.numel()))
+    live = [space.live([space.parse("op=a")] * ghosts)] if ghosts else []
+    faster = quick(network, ALL) if ghosts else quick_in_training(network, ALL)[0]
+
+    def computed(model: nn.Module) -> list[Tensor]:
+        with torch.autocast("cpu", torch.bfloat16, enabled=half):
+            y = model(X, *live)
+        slope = torch.randn(y.shape, generator=torch.Generator().manual_seed(1)).to(y.dtype)
+        return [y.detach(), *torch.autograd.grad(y, list(network.parameters()), slope, allow_unused=True)]
+
+    (y, *expected), (z, *got) = computed(network), computed(faster)
+    assert [conv is not None and conv.relu for conv in joined] == [joins] * (ghosts < 2)
+    assert [a is None for a in expected] == [b is None for b in got]
+    differences = [float((a - b).abs().max()) for a, b in zip(expected, got, strict=True) if a is not None]
+    # Of the largest of all: batch norm takes an offset before it away, and its gradient is rounding.
+    assert max(differences) <= (0.05 if half else 1e-4) * max(float(a.abs().max()) for a in expected if a is not None)
+    assert (y.float() - z.float()).abs().max() <= (0.05 if half else 1e-4) * y.abs().max()
+
+
+def test_a_relu_that_others_see_stays_where_it_is() -> None:
+    seen: list[Tensor] = []
+    for relu in (nn.ReLU(inplace=True), nn.ReLU()):
+        plain = nn.Sequential(relu, nn.Conv2d(8, 8, 1, bias=False), nn.BatchNorm2d(8))
+        relu.register_forward_hook(lambda module, inputs, output: seen.append(output)) if not relu.inplace else None
+        x = torch.randn(4, 8, 2, 2, generator=torch.Generator().manual_seed(0))
+        x = x.contiguous(memory_format=torch.channels_last)
+        quick_in_training(plain, ALL)[0](x)
+        assert bool((x >= 0).all()) == relu.inplace
+    assert len(seen) == 1
+
+
 @pytest.mark.parametrize(
     "pool",
     [

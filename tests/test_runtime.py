@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -102,3 +103,23 @@ def test_ghost_batches_in_a_forward_pass() -> None:
 def test_a_device_that_is_not_there() -> None:
     with pytest.raises(ValueError, match="device 'cuda' with precision 'auto' is not to be had here"):
         start(RuntimeConfig(device="cuda"))
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="a setting of glibc")
+def test_memory_that_was_freed_is_not_asked_for_again() -> None:
+    """Pages that the system hands out for 100 MB in pieces of 1 MB, when they were freed before."""
+    script = """
+import resource, torch
+from supernet.runtime import RuntimeConfig, start
+start(RuntimeConfig(device="cpu", precision="32-true", kernels="torch"))
+counts = []
+for _ in range(3):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    pieces = [torch.ones(2**18) for _ in range(100)]
+    del pieces
+    counts.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+print(*counts)
+"""
+    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    first, *later = map(int, found.split())
+    assert max(later) < first / 10

@@ -16,11 +16,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from supernet.layers import Choose
+from supernet.layers import Choose, live_paths
 from supernet.space import Architecture, Space
 from supernet.spaces.blocks import check_sizes, conv_norm, single_picks, space_of
 
-EDGES = tuple((source, node) for node in range(1, 4) for source in range(node))
+NODES = 4
+"""In a cell; the first is its input, the last its output."""
+
+EDGES = tuple((source, node) for node in range(1, NODES) for source in range(node))
 """The six edges of a cell, from node to node, in the order of the benchmark's text."""
 
 NAMES = tuple(f"edge{source}-{node}" for source, node in EDGES)
@@ -177,21 +180,41 @@ class NasBench201Network(nn.Module):
 
 
 class _Cell(nn.Module):
-    """Four nodes, each the sum of what its edges bring from all nodes before it; the last one is the output."""
+    """Four nodes, each the sum of what its edges bring from all nodes before it; the last one is the output.
+
+    In the one-shot model an edge from which nothing gets to the output is not run. Where nothing arrives at a node,
+    what leaves it is the same for every pixel (zeros, or batch norm's offset), and is computed for two of them: two,
+    since batch norm of a single number is refused. A stand-alone network is run as the benchmark counts it.
+    """
 
     def __init__(self, width: int, affine: bool) -> None:
         super().__init__()
         self.edges = nn.ModuleList(Choose(name, _operations(width, affine)) for name in NAMES)
 
     def forward(self, x: Tensor) -> Tensor:
-        nodes = [x]
-        for (source, node), edge in zip(EDGES, self.edges, strict=True):
-            y = edge(nodes[source])
-            if node == len(nodes):
-                nodes.append(y)
-            else:
-                nodes[node] = nodes[node] + y
-        return nodes[-1]
+        carrying = [not _brings_nothing(edge) for edge in self.edges]
+        ends = {NODES - 1}  # nodes from which something gets to the output
+        for (source, node), carries in zip(reversed(EDGES), reversed(carrying), strict=True):
+            if carries and node in ends:
+                ends.add(source)
+        nodes = {0: x}
+        for (source, node), edge, carries in zip(EDGES, self.edges, carrying, strict=True):
+            if carries and node in ends:
+                if source in nodes:
+                    y = edge(nodes[source])
+                else:
+                    y = edge(x.new_zeros(*x.shape[:2], 1, 2))[..., :1]
+                    y = y if node in nodes else torch.zeros_like(x) + y
+                nodes[node] = nodes[node] + y if node in nodes else y
+        return nodes[NODES - 1] if NODES - 1 in nodes else torch.zeros_like(x)
+
+
+def _brings_nothing(edge: nn.Module) -> bool:
+    """Whether all that is live of an edge, in every ghost batch at hand, is the operation that gives zeros."""
+    if not isinstance(edge, Choose):
+        return False
+    live, zero = live_paths(), {edge.choice.options.index("none")}
+    return all(live.picks[ghost][edge.choice.name] <= zero for ghost in live.ghosts)
 
 
 class _Halve(nn.Module):
