@@ -25,7 +25,7 @@ from supernet.describe import (
     winner_text,
 )
 from supernet.files import read_json, read_records, write_atomically
-from supernet.latency import WORST, summary
+from supernet.latency import summary
 from supernet.model import build, call, example_of, without_data
 from supernet.runs import open_run, require
 from supernet.space import Architecture, Space
@@ -308,18 +308,8 @@ def _search_plots(candidates: Sequence[Candidate], config: Config) -> Iterator[d
 
 
 def _latency_fact(folder: Path) -> list[tuple[str, str]]:
-    known = summary(folder / "latency.json")
-    if known is None:
-        return []
-    number = len(known["networks"])
-    doubt = ": do not rely on it" if known["error"] > WORST else ""
-    return [
-        (
-            "latency",
-            f"{known['device']}, batch {known['batch_size']}, {known['threads']} threads; sums are off by "
-            f"{known['error']:.1%} on {number} whole networks (at most {known['largest_error']:.1%}){doubt}",
-        )
-    ]
+    text = summary(folder / "latency.json")
+    return [] if text is None else [("latency", text)]
 
 
 def _facts(config: Config, environment: dict[str, Any], known: dict[str, Any]) -> list[tuple[str, str]]:

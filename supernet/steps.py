@@ -10,6 +10,7 @@ import csv
 import dataclasses
 import hashlib
 import io
+import logging
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -41,12 +42,12 @@ from supernet.files import (
     write_json,
     write_weights,
 )
-from supernet.latency import latency_costs
+from supernet.latency import changed, latency_costs
 from supernet.limits import LimitsConfig, region
 from supernet.model import OneShot, build
 from supernet.randomness import derive, stream
 from supernet.retrain import mean_and_deviation, read_network, retrain, test_accuracies
-from supernet.runs import RunError, is_done, open_run, record_environment, require
+from supernet.runs import RunError, is_done, open_run, record_environment, require, set_aside
 from supernet.runtime import Runtime, RuntimeConfig, start
 from supernet.scoring import closeness, divergence, in_whole_ghost_batches, reference_outputs, references, score
 from supernet.search import SearchConfig, finalists, from_json, in_order, score_into, search, to_json
@@ -55,6 +56,8 @@ from supernet.task import Loss, Metric, TaskConfig, loss_of, metric_of
 from supernet.train import Interrupted, Progress, fit
 from supernet.trees import rows, take_rows
 from supernet.trials import Training, open_study, send, sender
+
+log = logging.getLogger(__name__)
 
 UNLABELLED = 64
 """Training examples for the divergence from the reference outputs (paper, section 5)."""
@@ -187,7 +190,14 @@ def search_costs(config: SearchConfig, space: Space, runtime: Runtime, folder: P
     """What candidates cost, with latency and memory on the run's device where a limit or an objective asks for them."""
     if not {"latency", "memory"} & set(config.needs):
         return cost_table(space)
-    return latency_costs(space, config.latency, runtime.device, folder / "latency.json")
+    path = folder / "latency.json"
+    if path.exists() and (differing := changed(path, config.latency, runtime.device)):
+        begun = (folder / "candidates.sqlite").exists()
+        more = ", and the search that it belongs to is set aside" if begun else ""
+        log.info("latency is measured anew%s: it was measured with %s", more, "; ".join(differing))
+        for name in ("latency.json", "candidates.sqlite", "finalists.drawn.json"):
+            set_aside(folder / name)
+    return latency_costs(space, config.latency, runtime.device, path)
 
 
 def retrain_step(folder: Path, runtime: Runtime, watch: Watch) -> bool:

@@ -460,7 +460,11 @@ def _interrupted_at_once() -> tuple[int, str]:
 
 
 def test_another_search_on_the_same_one_shot_model(
-    finished_run: Path, tmp_path: Path, refused: Refused, capsys: pytest.CaptureFixture[str]
+    finished_run: Path,
+    tmp_path: Path,
+    refused: Refused,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     """Limits, a strategy and a front; the best by number; what was searched before is set aside."""
     folder = tmp_path / "run"
@@ -499,6 +503,16 @@ def test_another_search_on_the_same_one_shot_model(
     assert found["objectives"] == ["accuracy", "latency"]
     latencies = [row["latency"] for row in found["bands"][0]]
     assert latencies == sorted(latencies, reverse=True)
+    # Elsewhere latency is measured anew; a search that was under way is set aside with its times.
+    (folder / "finalists.json").unlink()
+    kept = (folder / "candidates.sqlite").read_bytes()
+    (folder / "latency.json").write_text(json.dumps({**facts, "device": "abacus"}))
+    with caplog.at_level("INFO"):
+        assert main(["search", str(folder)]) == 0
+    assert "set aside: it was measured with device abacus, now cpu" in caplog.text
+    assert kept in [path.read_bytes() for path in folder.glob("candidates.sqlite.before-*")]
+    assert json.loads((folder / "latency.json").read_text())["device"] == facts["device"]
+    capsys.readouterr()
     assert "max_params 3: nothing in the space" in refused("search", folder, "--max-params", "3")
 
 
