@@ -186,8 +186,7 @@ def main() -> None:
         if given.figure is not None:
             found = json.loads(given.out.read_text())
             svg = drawing.strategies(found["marks"], found["regret"], given.column)
-            svg = svg.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1) if "xmlns=" not in svg else svg
-            write_atomically(given.figure, lambda file: file.write(svg.replace("currentColor", "#555").encode()))
+            write_atomically(given.figure, lambda file: file.write(drawing.by_itself(svg).encode()))
 
 
 if __name__ == "__main__":

@@ -103,6 +103,8 @@ STORAGE_OPTIONS = {
     "--storage": "database for the Optuna study of stand-alone trainings, which a team may share, as in "
     "postgresql+psycopg://user@host/name; by default study.sqlite in the run folder. Not kept in the configuration",
     "--study": "name of the study; by default that of the run folder",
+    "--artifacts": "folder for results, weights and drawings of the study's trials, which a team may share: the "
+    "--artifact-dir of optuna-dashboard; by default `artifacts` in the run folder",
 }
 CANDIDATES_OPTION = {
     "--candidates": "numbers of candidates, as `supernet top` prints them, with commas: trains these from scratch in "
@@ -263,9 +265,9 @@ def _retrain_candidates(folder: Path, own: Mapping[str, str | None], as_json: bo
 
 def _study(words: list[str]) -> None:
     parser = _parser(
-        "study DIR [--storage ADDRESS] [--study NAME] [--json]",
+        "study DIR [--storage ADDRESS] [--study NAME] [--artifacts FOLDER] [--json]",
         "Sends finalists and stand-alone trainings of a run to an Optuna study; what is there already is left as it "
-        "is. `optuna-dashboard ADDRESS` shows it.",
+        "is. `optuna-dashboard ADDRESS --artifact-dir FOLDER` shows it.",
     )
     parser.add_argument("dir", help="run folder")
     for option, text in STORAGE_OPTIONS.items():
@@ -274,7 +276,9 @@ def _study(words: list[str]) -> None:
     given = _parse(parser, words)
     from supernet.steps import send_study
 
-    found = send_study(Path(given["dir"]), given["storage"], given["study"])
+    found = send_study(
+        Path(given["dir"]), given["storage"], given["study"], given["artifacts"] and Path(given["artifacts"])
+    )
     text = f"{found['sent']} trials sent; study {found['study']!r} at {found['storage']} has {found['trials']}"
     print(json.dumps(found) if given["json"] else text)
 
@@ -294,7 +298,10 @@ def _do(step: str, folder: Path, own: Mapping[str, str | None]) -> bool:
 
 
 def _with_storage(watch: Watch, own: Mapping[str, str | None]) -> Watch:
-    return replace(watch, storage=own.get("--storage"), study=own.get("--study"))
+    artifacts = own.get("--artifacts")
+    return replace(
+        watch, storage=own.get("--storage"), study=own.get("--study"), artifacts=Path(artifacts) if artifacts else None
+    )
 
 
 def _is_helper() -> bool:

@@ -57,6 +57,11 @@ def _svg(name: str, draw: Callable[[Axes], None], height: float = 3.2) -> str:
     return text
 
 
+def by_itself(svg: str) -> str:
+    """A figure as a file of its own, where no page says what colour text has."""
+    return svg.replace("currentColor", "#222")
+
+
 def predicts(points: Sequence[Mapping[str, Any]], metric: str, score: str, *, with_paper: bool = False) -> str:
     """Score against stand-alone accuracy, with error bars over repeats (Fig 5)."""
     scale = 100 if metric == "accuracy" else 1

@@ -55,7 +55,7 @@ from supernet.space import Architecture, ArchitectureError, Space
 from supernet.task import Loss, Metric, TaskConfig, loss_of, metric_of
 from supernet.train import Interrupted, Progress, fit
 from supernet.trees import rows, take_rows
-from supernet.trials import Training, open_study, send, sender
+from supernet.trials import Sender, Training, open_study, send, sender
 
 log = logging.getLogger(__name__)
 
@@ -70,13 +70,15 @@ SAVE_SECONDS = 5.0
 class Watch:
     """Who follows the work: `progress` is called after each bit of it, `stop` is asked whether to end.
 
-    Trainings are shown in the study of this name in this storage; see `supernet.trials.open_study`.
+    Trainings are shown in the study of this name in this storage, with their artifacts in this folder; see
+    `supernet.trials.sender`.
     """
 
     progress: Progress | None = None
     stop: Callable[[], bool] = lambda: False
     storage: str | None = None
     study: str | None = None
+    artifacts: Path | None = None
 
 
 def train_step(folder: Path, runtime: Runtime, watch: Watch) -> bool:
@@ -217,9 +219,8 @@ def retrain_step(folder: Path, runtime: Runtime, watch: Watch) -> bool:
     everyone = longest_first(groups, costs)
     with sender(
         folder, space, run_id(config, data.hashes), lambda: trainings_of(folder, config, space, costs),
-        watch.storage, watch.study,
+        watch.storage, watch.study, watch.artifacts,
     ) as tell:  # fmt: skip
-        tell()
         train_alone(everyone, folder, config, data, space, runtime, watch, tell)
     place = folder / "retrain"
     runtime.place(model)
@@ -267,9 +268,10 @@ def train_alone(
     space: Space,
     runtime: Runtime,
     watch: Watch,
-    finished: Callable[[], None],
+    tell: Sender,
 ) -> None:
     """Trains networks from scratch as `config.retrain` says; those that are trained already are not trained again."""
+    tell.update()
     settings = config.retrain.train
     images = data.train if config.retrain.images == "train" else joined([data.train, data.validation])
     retrain(
@@ -286,7 +288,8 @@ def train_alone(
         metric=metric_of(config.task),
         progress=watch.progress,
         stop=watch.stop,
-        finished=finished,
+        finished=tell.update,
+        learned=tell.point,
     )
 
 
@@ -310,11 +313,12 @@ def retrain_candidates(folder: Path, numbers: Sequence[int], runtime: Runtime, w
     record_environment(folder, "retrain candidates", runtime.tuning)
     large = retrained_space(config, data.classes, data.inputs)
     costs = cost_table(large)
+    wanted = [c.architecture for c in picked]
     with sender(
-        folder, large, run_id(config, data.hashes), lambda: trainings_of(folder, config, large, costs),
-        watch.storage, watch.study,
+        folder, large, run_id(config, data.hashes), lambda: trainings_of(folder, config, large, costs, wanted),
+        watch.storage, watch.study, watch.artifacts,
     ) as tell:  # fmt: skip
-        train_alone([c.architecture for c in picked], folder, config, data, large, runtime, watch, tell)
+        train_alone(wanted, folder, config, data, large, runtime, watch, tell)
     rows = [network_row(costs, c, folder / "retrain", config.retrain.repeats) for c in picked]
     return [{**record, "validation": row["validation"]} for record, row in zip(records(picked), rows, strict=True)]
 
@@ -325,7 +329,9 @@ def run_id(config: Config, hashes: dict[str, str]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:10]
 
 
-def trainings_of(folder: Path, config: Config, space: Space, costs: CostTable) -> list[Training]:
+def trainings_of(
+    folder: Path, config: Config, space: Space, costs: CostTable, others: Sequence[Architecture] = ()
+) -> list[Training]:
     """The stand-alone trainings of a run: those of finalists, done or not, and what else was trained from scratch.
 
     Args:
@@ -333,11 +339,12 @@ def trainings_of(folder: Path, config: Config, space: Space, costs: CostTable) -
         config: its configuration.
         space: of its stand-alone networks.
         costs: of these.
+        others: who is to be trained too.
     """
     place = folder / "retrain"
     done = folder / "finalists.json"
     groups = from_json(read_json(done), space) if done.exists() else {}
-    everyone = [a for members in groups.values() for a in members]
+    everyone = [*(a for members in groups.values() for a in members), *others]
     everyone += [space.parse(read_json(path)["architecture"]) for path in sorted(place.glob("*/0/result.json"))]
     scored = {c.architecture: c for c in read_candidates(folder / "candidates.sqlite", space)}
     found = []
@@ -358,11 +365,12 @@ def trainings_of(folder: Path, config: Config, space: Space, costs: CostTable) -
     return found
 
 
-def send_study(folder: Path, storage: str | None, name: str | None) -> dict[str, Any]:
+def send_study(folder: Path, storage: str | None, name: str | None, artifacts: Path | None = None) -> dict[str, Any]:
     """Brings the study of a run up to date, from files only.
 
     Returns:
-        `storage` (without its password), `study`, `sent` (trials added or completed) and `trials` (all of them).
+        `storage` (without its password), `study`, `artifacts`, `sent` (trials added or completed) and `trials` (all of
+        them).
 
     Raises:
         RunError: nothing was searched yet.
@@ -375,9 +383,12 @@ def send_study(folder: Path, storage: str | None, name: str | None) -> dict[str,
     trainings = trainings_of(folder, config, space, cost_table(space))
     address = without_password(storage) if storage else f"sqlite:///{folder / 'study.sqlite'}"
     with open_study(folder, space, storage, name) as study:
-        sent = send(study, space, trainings, run_id(config, known["hashes"]), folder / "artifacts")
+        place = artifacts or folder / "artifacts"
+        sent = send(study, space, trainings, run_id(config, known["hashes"]), place, is_own=storage is None)
         trials = len(study.get_trials(deepcopy=False))
-        return {"storage": address, "study": study.study_name, "sent": sent, "trials": trials}
+        return {
+            "storage": address, "study": study.study_name, "artifacts": str(place), "sent": sent, "trials": trials,
+        }  # fmt: skip
 
 
 def judged_on(model: OneShot, config: Config, data: Data, runtime: Runtime) -> tuple[Any, Any, Loss, Metric]:

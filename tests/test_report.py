@@ -19,7 +19,8 @@ from supernet import draw, spaces
 from supernet.cli import main
 from supernet.describe import result_rows
 from supernet.files import read_json, write_json
-from supernet.report import network_parts, write_report
+from supernet.parts import network_parts
+from supernet.report import write_report
 
 Refused = Callable[..., str]
 
