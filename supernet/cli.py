@@ -96,6 +96,8 @@ ANALYZE_OPTIONS = {
     "from scratch at each by the run's retrain, and compares their groups on the validation split",
     "--truth": "CSV file with a column architecture and published accuracies: correlate with these, train nothing",
     "--column": "the column of these accuracies",
+    "--replay": "number of seeds, as in 20: lets every strategy search the run's table again, to compare them; for a "
+    "space whose architectures are all scored. Trains nothing",
 }
 
 
@@ -331,12 +333,24 @@ def _analyze(words: list[str]) -> None:
     if (own["--truth"] is None) != (own["--column"] is None):
         raise ValueError("--truth and --column: expected both or none of them")
     rates, at = _rates(own["--sweep"]), _values(own["--at"])
-    if own["--truth"] is not None and (rates or at):
-        raise ValueError("--truth: expected without --sweep and --at, which train networks")
-    from supernet.analyze import analyze_step, analyze_truth
+    alone = [option for option in ("--truth", "--replay") if own[option] is not None]
+    if alone and (rates or at or len(alone) > 1):
+        raise ValueError(f"{alone[0]}: expected without --sweep, --at and other ways to analyze")
+    seeds = own["--replay"]
+    if seeds is not None and not (seeds.isdecimal() and int(seeds)):
+        raise ValueError(f"--replay: expected a number of seeds, as in 20; got {seeds!r}")
+    from supernet.analyze import analyze_replay, analyze_step, analyze_truth
     from supernet.runs import open_run
     from supernet.runtime import start
 
+    if seeds is not None:
+        from supernet.describe import print_replay
+
+        with _watch("replay") as watch:
+            found = analyze_replay(folder, int(seeds), watch)
+        print(f"replay: done ({folder / 'analysis.json'})", file=sys.stderr)
+        print(json.dumps(found)) if as_json else print_replay(found)
+        return
     with _watch("analyze") as watch:
         if own["--truth"] is not None:
             found = analyze_truth(folder, Path(own["--truth"]), own["--column"] or "", watch)

@@ -8,13 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from supernet import draw
-from supernet.candidates import Candidate, on_most, pareto, read_candidates
+from supernet.candidates import Candidate, in_order_asked, on_most, pareto, read_candidates
 from supernet.config import Config, retrained_space
 from supernet.describe import (
     RESULT_KEYS,
     band_rows,
     comparison_lines,
     option_rows,
+    replay_rows,
+    replay_text,
     result_rows,
     sizes_of,
     top_rows,
@@ -26,7 +28,6 @@ from supernet.latency import summary
 from supernet.parts import network_parts
 from supernet.runs import open_run, require
 from supernet.space import Space
-from supernet.strategies import AT_ONCE
 from supernet.train import TrainConfig
 
 NO_STUDY = "How far this ranking can be trusted is not known yet: `supernet analyze` finds out."
@@ -82,10 +83,9 @@ def _page(folder: Path) -> str:
         options=option_rows(analysis.get("options", ())),
         best_rate=analysis.get("best_rate"),
         truth=_truth(analysis.get("truth"), config),
-        plots=[
-            *_plots(result, analysis, config, [c.accuracy for c in candidates], history, _histories(folder, result)),
-            *_search_plots(candidates, config),
-        ],
+        plots=_plots(result, analysis, config, [c.accuracy for c in candidates], history, _histories(folder, result)),
+        search=list(_search_plots(in_order_asked(folder / "candidates.sqlite", candidates), config)),
+        replay=_replay(analysis.get("replay", {})),
         command="\n".join(dict.fromkeys(step["command"] for step in environment.values())),
         facts=[*_facts(config, environment, known), *_latency_fact(folder)],
     )
@@ -235,16 +235,29 @@ def _plots(
         }  # fmt: skip
 
 
-def _search_plots(candidates: Sequence[Candidate], config: Config) -> Iterator[dict[str, Any]]:
-    """The course of a search that learns from scores, and the Pareto front against each cost."""
+def _search_plots(asked: Sequence[tuple[int, Candidate]], config: Config) -> Iterator[dict[str, Any]]:
+    """The course of the search, and the Pareto front against each cost.
+
+    Args:
+        asked: round and candidate, in the order in which the strategy asked for them.
+        config: of the run.
+    """
     metric, score = config.task.metric.rpartition(":")[2], config.search.score
+    candidates = [c for _, c in asked]
     whole = on_most(candidates)
-    if config.search.strategy not in AT_ONCE:
-        yield {
-            "svg": draw.best_so_far([(c.number, c.accuracy) for c in whole], metric, score),
-            "caption": f"The best so far under the strategy {config.search.strategy}, of those scored on all examples",
-            "source": "candidates.sqlite",
-        }  # fmt: skip
+    most = whole[0].images
+    yield {
+        "svg": draw.best_so_far(
+            [
+                (number, c.accuracy if c.images == most else None, c.deviation, round_)
+                for number, (round_, c) in enumerate(asked, start=1)
+            ],
+            metric, score,
+        ),
+        "caption": f"What the strategy {config.search.strategy} found, of {len(whole):,} candidates scored on all "
+        "examples; around the best so far the standard error of its score (and the best of many is lucky besides)",
+        "source": "candidates.sqlite",
+    }  # fmt: skip
     best, volume = pareto(candidates, config.search.sought)
     for cost in config.search.sought[1:]:
         yield {
@@ -256,6 +269,26 @@ def _search_plots(candidates: Sequence[Candidate], config: Config) -> Iterator[d
             "between the worst and the best of each); `supernet retrain DIR --candidates NUMBER` trains a point",
             "source": "candidates.sqlite",
         }  # fmt: skip
+
+
+def _replay(found: dict[str, Any]) -> dict[str, Any] | None:
+    """Every strategy on the run's own table, where `supernet analyze --replay` has come to its end."""
+    if not found.get("regret"):
+        return None
+    scale = 100 if (found["metric"], found["score"]) == ("accuracy", "metric") else 1
+    scaled = {
+        name: {key: [scale * value for value in values] for key, values in row.items()}
+        for name, row in found["regret"].items()
+    }
+    return {
+        "text": replay_text(found),
+        "rows": replay_rows(found),
+        "plot": {
+            "svg": draw.strategies(found["marks"], scaled, "points" if scale == 100 else found["score"]),
+            "caption": "What each strategy has missed so far: median over seeds, and tenth to ninetieth percentile",
+            "source": "analysis.json: replay",
+        },
+    }
 
 
 def _latency_fact(folder: Path) -> list[tuple[str, str]]:

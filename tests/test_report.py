@@ -52,7 +52,7 @@ POINTS = [
 ]  # fmt: skip
 
 
-FIGURES = 14
+FIGURES = 15
 """Of a study with two dropout rates."""
 
 
@@ -378,5 +378,5 @@ def test_the_front_of_a_search_with_several_objectives(run_folder: Path) -> None
     write_json(run_folder / "latency.json", facts)
     page = write_report(run_folder).read_text()
     assert page.count("Pareto front of accuracy, params, macs (hypervolume ") == 2
-    assert "The best so far under the strategy nsga2" in page
+    assert "What the strategy nsga2 found, of " in page
     assert "abacus, batch 1, 1 threads; sums are off by 10.0% on 2 whole networks (at most 30.0%); more than" in page
