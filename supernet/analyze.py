@@ -463,8 +463,8 @@ def analyze_replay(folder: Path, seeds: int, watch: Watch) -> dict[str, Any]:
     if missing := sum(key not in known for key in keys):
         raise RunError(
             f"replay: {missing:,} of {len(keys):,} architectures have no score on all examples: `supernet search "
-            f"{folder} --strategy enumeration --exhaustive --search.candidates null` scores all of them, as long as the test split "
-            "is closed"
+            f"{folder} --strategy enumeration --exhaustive --search.candidates null` scores all of them, as long as "
+            "the test split is closed"
         )
     scores = {key: known[key].accuracy for key in keys}
     names: dict[str, dict[str, Any]] = {name: {} for name in STRATEGIES if name != "enumeration"}

@@ -629,13 +629,33 @@ def load(folder: str | Path, rank: int = 1) -> nn.Module:
     if (folder / "export.json").is_file():
         return load_export(folder)
     config = open_run(folder)
-    results = read_json(require(folder, "retrain"))
-    rows = {row["rank"]: row for row in results["networks"] if "rank" in row}
-    if rank not in rows:
-        raise RunError(f"rank: expected from 1 to {len(rows)}, got {rank}")
+    row = finalist(folder, rank)
     known = read_json(folder / "data.json")
     space = retrained_space(config, known["classes"], known["inputs"])
-    return read_network(space, space.parse(rows[rank]["architecture"]), folder / "retrain")
+    return read_network(space, space.parse(row["architecture"]), folder / "retrain")
+
+
+def read_networks(folder: Path) -> list[dict[str, Any]]:
+    """What `results.json` of a finished run says of each network that was trained from scratch.
+
+    Raises:
+        RunError: the run is not finished.
+        ValueError: the file is damaged.
+    """
+    networks: list[dict[str, Any]] = read_json(require(folder, "retrain"), ("networks",))["networks"]
+    return networks
+
+
+def finalist(folder: Path, rank: int) -> dict[str, Any]:
+    """What `results.json` says of the finalist of this rank.
+
+    Raises:
+        RunError: the run is not finished, or has no such rank; the message says which there are.
+    """
+    ranks = {row["rank"]: row for row in read_networks(folder) if "rank" in row}
+    if rank not in ranks:
+        raise RunError(f"rank: expected from 1 to {len(ranks)}, got {rank}")
+    return ranks[rank]
 
 
 def load_run(folder: Path) -> tuple[Config, Data, Space]:
