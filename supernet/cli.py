@@ -204,7 +204,7 @@ def _command(words: list[str]) -> None:
 
         check_name(words[0], commands, "command")
         logging.basicConfig(format="%(message)s", level=logging.INFO, stream=sys.stderr)
-        for name in ("lightning_fabric", "lightning_utilities", "onnxscript", "onnx_ir", "torch.onnx"):
+        for name in ("lightning_utilities", "onnxscript", "onnx_ir", "torch.onnx"):
             logging.getLogger(name).setLevel(logging.WARNING)
         commands[words[0]](words[1:])
 
@@ -745,6 +745,11 @@ def _prepare(
         return None
     if folder is None:
         raise ValueError(f"expected a run folder: supernet {usage}")
+    known = all((folder / name).exists() for name in ("config.yaml", "data.json"))
+    if known and open_run(folder).search.limits != config.search.limits:
+        from supernet.steps import check_limits
+
+        check_limits(folder, config)  # before a search that was done is set aside for one that cannot be
     create_run(folder, config)
     return folder, given["json"], {option: given[option.removeprefix("--")] for option in own or ()}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -161,6 +162,7 @@ def start(config: RuntimeConfig) -> Runtime:
     """
     from lightning_fabric import Fabric
 
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # which sets its own when it is imported
     several = config.devices * config.nodes > 1
     try:
         device = torch.device(_device_type(config.device))

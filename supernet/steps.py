@@ -384,6 +384,7 @@ def send_study(folder: Path, storage: str | None, name: str | None, artifacts: P
     address = without_password(storage) if storage else f"sqlite:///{folder / 'study.sqlite'}"
     with open_study(folder, space, storage, name) as study:
         place = artifacts or folder / "artifacts"
+        place.mkdir(parents=True, exist_ok=True)
         sent = send(study, space, trainings, run_id(config, known["hashes"]), place, is_own=storage is None)
         trials = len(study.get_trials(deepcopy=False))
         return {
@@ -695,6 +696,16 @@ def load_run(folder: Path) -> tuple[Config, Data, Space]:
         _check_limits(config.search.limits, space)
         write_json(path, facts)
     return config, data, space
+
+
+def check_limits(folder: Path, config: Config) -> None:
+    """Whether anything meets the limits of a new configuration of a run, as far as that is known without measuring.
+
+    Raises:
+        LimitsError: nothing does; the message names the smallest or largest possible.
+    """
+    known = read_json(folder / "data.json", ("classes", "inputs"))
+    _check_limits(config.search.limits, make_space(config.space, len(known["classes"]), known["inputs"]))
 
 
 def _check_limits(limits: LimitsConfig, space: Space) -> None:

@@ -443,7 +443,10 @@ def find(name: str) -> Callable[..., Strategy]:
     if name in STRATEGIES:
         return STRATEGIES[name]
     if is_function(name):
-        return load_function(name)
+        try:
+            return load_function(name)
+        except ValueError as error:
+            raise ValueError(f"strategy: {error}") from error
     home, _, last = name.rpartition(".")
     if home:
         try:

@@ -285,7 +285,6 @@ def _complete(
     optuna = load_optuna()
     live = _live(study, trial, curve(result["history"]))
     live.set_user_attr("seed", str(result["seed"]))  # too large for some databases as a number
-    artifacts.mkdir(parents=True, exist_ok=True)
     store = optuna.artifacts.FileSystemArtifactStore(str(artifacts))
     there = {meta.filename for meta in optuna.artifacts.get_all_artifact_meta(live)}
     with tempfile.TemporaryDirectory(prefix="supernet-study-") as name:
@@ -349,6 +348,7 @@ def sender(
 
     Raises:
         StorageError: the storage that is asked for cannot be reached now.
+        OSError: the folder for artifacts cannot be made.
     """
     try:
         load_optuna()
@@ -358,6 +358,8 @@ def sender(
         log.info("no study of the trainings is written: %s", error)
         yield Sender()
         return
+    place = artifacts or folder / "artifacts"
+    place.mkdir(parents=True, exist_ok=True)
     lock = Lock()
     waiting: dict[str, dict[int, float]] = {}
     due = time.monotonic() + POINT_SECONDS
@@ -388,7 +390,6 @@ def sender(
     def update() -> None:
         with lock:
             now = list(trainings())
-            place = artifacts or folder / "artifacts"
             reached(lambda: send(study, space, now, run, place, is_own=storage is None))
 
     def point(architecture: Architecture, repeat: int, step: int, loss: float) -> None:

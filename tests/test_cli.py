@@ -513,7 +513,10 @@ def test_another_search_on_the_same_one_shot_model(
     assert kept in [path.read_bytes() for path in folder.glob("candidates.sqlite.before-*")]
     assert json.loads((folder / "latency.json").read_text())["device"] == facts["device"]
     capsys.readouterr()
+    # A search that cannot be does not set aside one that was done.
+    kept = {path: path.read_bytes() for path in folder.iterdir() if path.is_file()}
     assert "max_params 3: nothing in the space" in refused("search", folder, "--max-params", "3")
+    assert {path: path.read_bytes() for path in folder.iterdir() if path.is_file()} == kept
 
 
 def test_top(run_folder: Path, tmp_path: Path, refused: Refused, capsys: pytest.CaptureFixture[str]) -> None:
@@ -539,6 +542,7 @@ def test_top(run_folder: Path, tmp_path: Path, refused: Refused, capsys: pytest.
     ("setting", "part"),
     [
         ("--strategy=evolve", "search.strategy: no 'evolve'; there are: random, enumeration, evolution"),
+        ("--strategy=/nowhere/x.py:Mine", "search.strategy: /nowhere/x.py: no such file"),
         ("--objectives=accuracy,speed", "search.objectives: no 'speed'; there are: accuracy, params"),
         ("--max-params=lots", "max_params: expected a number like 250k or 1.5M, got 'lots'"),
         ("--max-latency=5MB", "max_latency: expected a time like 5ms"),

@@ -127,6 +127,8 @@ def test_a_storage_that_cannot_be_reached(run_folder: Path, refused: Refused, co
         p.read_text(errors="replace") for p in run_folder.glob("*.*") if p.suffix != ".sqlite"
     )
     assert "cannot be reached" in refused(command, run_folder, "--storage", "nonsense")
+    file = run_folder / "config.yaml"
+    assert f"{file}: File exists" in refused(command, run_folder, "--artifacts", file)
 
 
 @pytest.fixture
@@ -149,13 +151,14 @@ def test_a_storage_that_goes_away_keeps_nobody_from_training(
             with closing(sqlite3.connect(tmp_path / "s.sqlite")) as connection, connection:
                 connection.execute("ALTER TABLE trials RENAME TO elsewhere")
         else:
+            (tmp_path / "shared").rmdir()
             (tmp_path / "shared").write_text("no folder")
             finish(training)
         tell.point(training.architecture, 0, 1, 2.0)
         assert ("results are kept in" in caplog.text) == (lost != "the artifacts")
         tell.update()
     assert "results are kept in" in caplog.text
-    expected = {"a table": "no such table", "the study": "is not there any more", "the artifacts": "exists"}
+    expected = {"a table": "no such table", "the study": "is not there any more", "the artifacts": "Not a directory"}
     assert expected[lost] in caplog.text
 
 
