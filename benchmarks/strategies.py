@@ -19,7 +19,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from supernet import data as datasets
@@ -32,6 +31,7 @@ from supernet.limits import Region
 from supernet.model import build
 from supernet.paths import PathsConfig, draw
 from supernet.randomness import stream
+from supernet.replay import marks, replay
 from supernet.runtime import RuntimeConfig, start
 from supernet.scoring import score
 from supernet.space import Space
@@ -81,26 +81,6 @@ def make_scores(name: str, epochs: float, size: int, out: Path) -> None:
         print(f"{len(rows)} of {len(wanted)}", file=sys.stderr, flush=True)
 
 
-def best_so_far(
-    name: str, settings: dict[str, Any], space: Space, known: dict[str, float], budget: int, batch: int, seed: int
-) -> list[float]:
-    """The best score found after 1, 2, ... candidates; shorter where the strategy came to its end."""
-    region = Region(space, cost_table(space), merge=False)
-    strategy = strategies.make(name, settings, region, seed=seed)
-    seen: dict[str, float] = {}
-    idle = 0
-    while len(seen) < budget and idle < 100:
-        asked = strategy.ask(min(batch, budget - len(seen)))
-        if not asked:
-            break
-        before = len(seen)
-        told = [known[str(a)] for a in asked]
-        seen.update(zip(map(str, asked), told, strict=True))
-        idle = 0 if len(seen) > before else idle + 1
-        strategy.tell(asked, told)
-    return np.maximum.accumulate(list(seen.values())).tolist()
-
-
 def play(
     scores: Path, space_name: str, column: str, names: list[str], seeds: int, budget: int, batch: int, out: Path
 ) -> None:
@@ -124,39 +104,18 @@ def play(
         if {name: before.get(name) for name in facts} != facts:
             raise SystemExit(f"{out} was made with other settings: delete it or choose another file")
         result = before
-    for name in names:
-        for seed in range(seeds):
-            runs = result["runs"].setdefault(name, {})
-            if str(seed) not in runs:
-                curve = best_so_far(name, {}, space, known, budget, batch, seed)
-                runs[str(seed)] = [curve[min(i, len(curve)) - 1] for i in marks(budget)]
-                write_json(out, result)
-        print(f"{name}: done", file=sys.stderr, flush=True)
+    region = Region(space, cost_table(space), merge=False)
+    result["regret"] = replay(
+        region, known, {name: {} for name in names}, seeds=seeds, budget=budget, batch=batch, runs=result["runs"],
+        save=lambda: write_json(out, result), progress=lambda done, total: print(f"{done}/{total}", file=sys.stderr),
+    )  # fmt: skip
     result["marks"] = marks(budget)
-    result["regret"] = {name: regrets(list(runs.values()), top) for name, runs in result["runs"].items()}
     write_json(out, result)
     for name, row in result["regret"].items():
         print(
             f"{name:12}",
             *(f"{m:.4f} ({a:.4f}-{b:.4f})" for m, a, b in zip(row["median"], row["low"], row["high"], strict=True)),
         )
-
-
-def marks(budget: int) -> list[int]:
-    """Numbers of candidates at which curves are kept."""
-    return sorted(
-        {*(n for n in (10, 20, 50, 100, 150, 200, 300, 400, 500, 700, 1000, 1500, 2000) if n < budget), budget}
-    )
-
-
-def regrets(curves: list[list[float]], top: float) -> dict[str, list[float]]:
-    values = top - np.array(curves)
-    return {
-        "median": np.median(values, 0).round(6).tolist(),
-        "low": np.quantile(values, 0.1, 0).round(6).tolist(),
-        "high": np.quantile(values, 0.9, 0).round(6).tolist(),
-        "mean": values.mean(0).round(6).tolist(),
-    }
 
 
 def main() -> None:
@@ -186,8 +145,7 @@ def main() -> None:
         if given.figure is not None:
             found = json.loads(given.out.read_text())
             svg = drawing.strategies(found["marks"], found["regret"], given.column)
-            svg = svg.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1) if "xmlns=" not in svg else svg
-            write_atomically(given.figure, lambda file: file.write(svg.replace("currentColor", "#555").encode()))
+            write_atomically(given.figure, lambda file: file.write(drawing.by_itself(svg).encode()))
 
 
 if __name__ == "__main__":

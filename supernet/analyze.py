@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import importlib.util
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -18,15 +19,17 @@ import torch
 from torch import nn
 
 from supernet.analysis import agreement, population_weights, rank_correlation, score_noise, trust
-from supernet.candidates import Candidate, read_candidates, read_right
+from supernet.candidates import Candidate, on_most, read_candidates, read_right
 from supernet.config import Config, resized, retrained_space
 from supernet.cost import cost_table
 from supernet.data import Data, batches, feed
 from supernet.files import read_json, read_records, read_weights, write_atomically, write_json, write_weights
+from supernet.limits import LISTED, region
 from supernet.model import OneShot, build
 from supernet.randomness import derive, stream
+from supernet.replay import marks, replay
 from supernet.retrain import RetrainConfig, retrain
-from supernet.runs import is_done, record_environment, require
+from supernet.runs import RunError, is_done, record_environment, require
 from supernet.runtime import Runtime
 from supernet.scoring import score
 from supernet.search import from_json
@@ -39,8 +42,10 @@ from supernet.steps import (
     longest_first,
     loss_of_fit,
     score_file,
+    space_of_run,
     train_one_shot,
 )
+from supernet.strategies import GENERATION, STRATEGIES
 from supernet.study import Facts, bucket_width, diagnose, differences, option_worth, strata
 from supernet.task import metric_of
 
@@ -49,6 +54,9 @@ SHOWN = 2000
 
 COURSE = 6
 """Architectures whose divergence is followed during training (paper, Fig 7)."""
+
+BUDGET = 500
+"""Candidates of a replayed search, at the most."""
 
 WORTH_IMAGES = 512
 """Validation examples on which options are removed."""
@@ -420,6 +428,72 @@ def analyze_truth(folder: Path, path: Path, column: str, watch: Watch) -> dict[s
     result = {"file": path.name, "column": column, "points": points, "trust": found}
     _write(folder, {"truth": result})
     return result
+
+
+def analyze_replay(folder: Path, seeds: int, watch: Watch) -> dict[str, Any]:
+    """Whether a strategy is worth it: each asks again, over seeds, and is answered from the run's table.
+
+    Every architecture of the space, within the limits of the search, has to be in it with a score on all examples. No
+    network is run. What was played already, with the same scores and settings, is not played again.
+
+    Args:
+        folder: of a run whose search is done.
+        seeds: how many.
+        watch: who follows the work.
+
+    Returns:
+        `replay` of `analysis.json`: candidates, the best score, the standard error of one (the median, where there is
+        one), budget, batch, `marks`, and for each strategy the `regret` at each of them; see `supernet.replay`.
+
+    Raises:
+        RunError: the table does not have all of the space.
+        Interrupted: asked to stop; the same call continues.
+    """
+    require(folder, "search")
+    config, space = space_of_run(folder)
+    asked = config.search
+    if measured := {"latency", "memory"} & set(asked.limits.bounds()):
+        raise RunError(f"replay: needs a search without limits of latency and memory; this one limits {min(measured)}")
+    if space.size > LISTED:
+        raise RunError(f"replay: is for spaces of at most {LISTED:,} architectures; {space.name!r} has {space.size:,}")
+    allowed = region(cost_table(space), asked.limits, merge=asked.merge)
+    whole = on_most(read_candidates(folder / "candidates.sqlite", space))
+    known = {allowed.key(c.architecture): c for c in whole}
+    keys = dict.fromkeys(map(allowed.key, allowed.listed or ()))
+    if missing := sum(key not in known for key in keys):
+        raise RunError(
+            f"replay: {missing:,} of {len(keys):,} architectures have no score on all examples: `supernet search "
+            f"{folder} --strategy enumeration --exhaustive --search.candidates null` scores all of them, as long as "
+            "the test split is closed"
+        )
+    scores = {key: known[key].accuracy for key in keys}
+    names: dict[str, dict[str, Any]] = {name: {} for name in STRATEGIES if name != "enumeration"}
+    if asked.strategy != "enumeration":
+        names[asked.strategy] = asked.strategy_settings
+    if importlib.util.find_spec("optuna") is None:
+        names = {name: settings for name, settings in names.items() if name not in ("nsga2", "tpe")}
+    errors = [c.deviation for c in known.values() if c.deviation is not None]
+    budget = min(BUDGET, len(scores))
+    batch = asked.batch or max(1, min(GENERATION, budget // 10))
+    facts = {
+        "candidates": len(scores),
+        "best": max(scores.values()),
+        "deviation": float(np.median(errors)) if errors else None,
+        "budget": budget,
+        "batch": batch,
+        "settings": names,
+        "scores": hashlib.sha256(repr(sorted(scores.items())).encode()).hexdigest()[:16],
+    }
+    before = _known(folder).get("replay", {})
+    runs = before["runs"] if {name: before.get(name) for name in facts} == facts else {}
+    found: dict[str, Any] = {**facts, "metric": config.task.metric, "score": asked.score, "runs": runs, "regret": {}}
+    found["regret"] = replay(
+        allowed, scores, names, seeds=seeds, budget=budget, batch=batch, runs=runs,
+        save=lambda: _write(folder, {"replay": found}), progress=watch.progress, stop=watch.stop,
+    )  # fmt: skip
+    found |= {"marks": marks(budget), "seeds": seeds}
+    _write(folder, {"replay": found})
+    return found
 
 
 def read_columns(path: Path) -> dict[str, list[str]]:

@@ -178,6 +178,24 @@ def write_round(table: Path, number: int, done: Round) -> None:
         connection.execute("INSERT INTO rounds VALUES (?, ?, ?, ?, ?)", (number, *texts, done.state))
 
 
+def in_order_asked(table: Path, candidates: Sequence[Candidate]) -> list[tuple[int, Candidate]]:
+    """The round and the candidate of everything that a search asked for, each once, in this order.
+
+    Within a round candidates are scored in another order, in which neighbours follow each other.
+
+    Args:
+        table: of the search.
+        candidates: all of the table.
+    """
+    known = {str(c.architecture): c for c in candidates}
+    found: dict[str, tuple[int, Candidate]] = {}
+    for number, done in enumerate(read_rounds(table)):
+        for text in done.told:
+            if text in known:  # of architectures with the same function only one is there
+                found.setdefault(text, (number, known[text]))
+    return list(found.values())
+
+
 # ---- orders ----
 
 

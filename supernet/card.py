@@ -13,7 +13,7 @@ import yaml
 from supernet import draw
 from supernet.exported import FILES
 from supernet.files import read_json, write_atomically
-from supernet.report import network_parts
+from supernet.parts import network_parts
 from supernet.retrain import mean_and_deviation
 from supernet.space import Space
 from supernet.writing import Written, import_of
@@ -89,7 +89,7 @@ def write_card(place: Path, run: Path, space: Space, facts: dict[str, Any]) -> N
         **draw.cells(dict(architecture.picks), every),
     }
     for name, drawing in drawings.items():
-        text = drawing.replace("currentColor", "#222")
+        text = draw.by_itself(drawing)
         write_atomically(place / f"{name}.svg", lambda file, text=text: file.write(text.encode()))  # type: ignore[misc]
     facts["files"] = [*facts["files"], "README.md", *(f"{name}.svg" for name in drawings)]
     if facts["mean"] and facts["classes"] and (form := _runnable(facts["forms"])):

@@ -96,6 +96,8 @@ ANALYZE_OPTIONS = {
     "from scratch at each by the run's retrain, and compares their groups on the validation split",
     "--truth": "CSV file with a column architecture and published accuracies: correlate with these, train nothing",
     "--column": "the column of these accuracies",
+    "--replay": "number of seeds, as in 20: lets every strategy search the run's table again, to compare them; for a "
+    "space whose architectures are all scored. Trains nothing",
 }
 
 
@@ -103,6 +105,8 @@ STORAGE_OPTIONS = {
     "--storage": "database for the Optuna study of stand-alone trainings, which a team may share, as in "
     "postgresql+psycopg://user@host/name; by default study.sqlite in the run folder. Not kept in the configuration",
     "--study": "name of the study; by default that of the run folder",
+    "--artifacts": "folder for results, weights and drawings of the study's trials, which a team may share: the "
+    "--artifact-dir of optuna-dashboard; by default `artifacts` in the run folder",
 }
 CANDIDATES_OPTION = {
     "--candidates": "numbers of candidates, as `supernet top` prints them, with commas: trains these from scratch in "
@@ -200,7 +204,7 @@ def _command(words: list[str]) -> None:
 
         check_name(words[0], commands, "command")
         logging.basicConfig(format="%(message)s", level=logging.INFO, stream=sys.stderr)
-        for name in ("lightning_fabric", "lightning_utilities", "onnxscript", "onnx_ir", "torch.onnx"):
+        for name in ("lightning_utilities", "onnxscript", "onnx_ir", "torch.onnx"):
             logging.getLogger(name).setLevel(logging.WARNING)
         commands[words[0]](words[1:])
 
@@ -263,9 +267,9 @@ def _retrain_candidates(folder: Path, own: Mapping[str, str | None], as_json: bo
 
 def _study(words: list[str]) -> None:
     parser = _parser(
-        "study DIR [--storage ADDRESS] [--study NAME] [--json]",
+        "study DIR [--storage ADDRESS] [--study NAME] [--artifacts FOLDER] [--json]",
         "Sends finalists and stand-alone trainings of a run to an Optuna study; what is there already is left as it "
-        "is. `optuna-dashboard ADDRESS` shows it.",
+        "is. `optuna-dashboard ADDRESS --artifact-dir FOLDER` shows it.",
     )
     parser.add_argument("dir", help="run folder")
     for option, text in STORAGE_OPTIONS.items():
@@ -274,7 +278,9 @@ def _study(words: list[str]) -> None:
     given = _parse(parser, words)
     from supernet.steps import send_study
 
-    found = send_study(Path(given["dir"]), given["storage"], given["study"])
+    found = send_study(
+        Path(given["dir"]), given["storage"], given["study"], given["artifacts"] and Path(given["artifacts"])
+    )
     text = f"{found['sent']} trials sent; study {found['study']!r} at {found['storage']} has {found['trials']}"
     print(json.dumps(found) if given["json"] else text)
 
@@ -294,7 +300,10 @@ def _do(step: str, folder: Path, own: Mapping[str, str | None]) -> bool:
 
 
 def _with_storage(watch: Watch, own: Mapping[str, str | None]) -> Watch:
-    return replace(watch, storage=own.get("--storage"), study=own.get("--study"))
+    artifacts = own.get("--artifacts")
+    return replace(
+        watch, storage=own.get("--storage"), study=own.get("--study"), artifacts=Path(artifacts) if artifacts else None
+    )
 
 
 def _is_helper() -> bool:
@@ -324,12 +333,24 @@ def _analyze(words: list[str]) -> None:
     if (own["--truth"] is None) != (own["--column"] is None):
         raise ValueError("--truth and --column: expected both or none of them")
     rates, at = _rates(own["--sweep"]), _values(own["--at"])
-    if own["--truth"] is not None and (rates or at):
-        raise ValueError("--truth: expected without --sweep and --at, which train networks")
-    from supernet.analyze import analyze_step, analyze_truth
+    alone = [option for option in ("--truth", "--replay") if own[option] is not None]
+    if alone and (rates or at or len(alone) > 1):
+        raise ValueError(f"{alone[0]}: expected without --sweep, --at and other ways to analyze")
+    seeds = own["--replay"]
+    if seeds is not None and not (seeds.isdecimal() and int(seeds)):
+        raise ValueError(f"--replay: expected a number of seeds, as in 20; got {seeds!r}")
+    from supernet.analyze import analyze_replay, analyze_step, analyze_truth
     from supernet.runs import open_run
     from supernet.runtime import start
 
+    if seeds is not None:
+        from supernet.describe import print_replay
+
+        with _watch("replay") as watch:
+            found = analyze_replay(folder, int(seeds), watch)
+        print(f"replay: done ({folder / 'analysis.json'})", file=sys.stderr)
+        print(json.dumps(found)) if as_json else print_replay(found)
+        return
     with _watch("analyze") as watch:
         if own["--truth"] is not None:
             found = analyze_truth(folder, Path(own["--truth"]), own["--column"] or "", watch)
@@ -724,6 +745,11 @@ def _prepare(
         return None
     if folder is None:
         raise ValueError(f"expected a run folder: supernet {usage}")
+    known = all((folder / name).exists() for name in ("config.yaml", "data.json"))
+    if known and open_run(folder).search.limits != config.search.limits:
+        from supernet.steps import check_limits
+
+        check_limits(folder, config)  # before a search that was done is set aside for one that cannot be
     create_run(folder, config)
     return folder, given["json"], {option: given[option.removeprefix("--")] for option in own or ()}
 

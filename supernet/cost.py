@@ -67,7 +67,7 @@ class Part:
     table: NDArray[np.int64]
 
 
-UNITS = {"latency": 1e-9}
+SCALES = {"latency": 1e-9}
 """What one is in the columns of a table of costs, where it is not itself: there are no fractions in it."""
 
 
@@ -130,7 +130,7 @@ class CostTable:
     @staticmethod
     def scale(name: str) -> float:
         """What one in the column of this name is, in seconds or bytes or whatever it counts."""
-        return UNITS.get(name, 1.0)
+        return SCALES.get(name, 1.0)
 
     def factors(
         self, column: int, numbers: Mapping[str, Mapping[tuple[str, ...], int]]
@@ -286,11 +286,33 @@ def _added(one: NDArray[np.int64], other: NDArray[np.int64], with_peak: bool) ->
     return total
 
 
-def with_constant(table: CostTable, name: str, constant: int) -> CostTable:
-    """The table with something more in one column for every architecture."""
-    row = np.zeros((1, len(table.columns) + len(table.peaks)), dtype=np.int64)
-    row[0, table.columns.index(name)] = constant
-    return replace(table, parts=(*table.parts, Part((), (), row)))
+def with_sum(table: CostTable, name: str, weights: Mapping[str, float]) -> CostTable:
+    """The table with a column that is a weighted sum of columns, and without the others of these.
+
+    Args:
+        table: the table.
+        name: of the column; one of `weights`.
+        weights: the factor of each column. Costs of parts are rounded.
+    """
+    gone = [table.columns.index(other) for other in weights if other != name]
+    factors = np.zeros(len(table.columns) + len(table.peaks))
+    for other, weight in weights.items():
+        factors[table.columns.index(other)] = weight
+
+    def summed(costs: NDArray[np.int64]) -> NDArray[np.int64]:
+        result = costs.copy()
+        result[:, table.columns.index(name)] = np.rint(costs @ factors)
+        return np.delete(result, gone, axis=1)
+
+    def moved(column: int) -> int:
+        return column - sum(other < column for other in gone)
+
+    return replace(
+        table,
+        parts=tuple(replace(part, table=summed(part.table)) for part in table.parts),
+        columns=tuple(column for i, column in enumerate(table.columns) if i not in gone),
+        peaks={moved(column): moved(peak) for column, peak in table.peaks.items()},
+    )
 
 
 def _trials(shaping: _Shaping) -> Iterator[Setting]:

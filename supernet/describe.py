@@ -259,6 +259,38 @@ def trust_rows(found: dict[str, Any], more: dict[str, Any] | None = None) -> lis
     ]
 
 
+def replay_rows(found: dict[str, Any]) -> list[tuple[str, ...]]:
+    """What each strategy has missed of the best score so far; `found` is the `replay` of `analysis.json`."""
+    scale = 100 if (found["metric"], found["score"]) == ("accuracy", "metric") else 1
+    columns = [
+        i for i, mark in enumerate(found["marks"]) if mark in (10, 20, 50, 100, 200) or i + 1 == len(found["marks"])
+    ]
+    rows = [("strategy", *(f"{found['marks'][i]:,}" for i in columns[-5:]))]
+    for name, row in found["regret"].items():
+        cells = (f"{scale * row['median'][i]:.2f} ({scale * row['high'][i]:.2f})" for i in columns[-5:])
+        rows.append((name, *cells))
+    return rows
+
+
+def replay_text(found: dict[str, Any]) -> str:
+    """What the rows of a replay are."""
+    accuracies = (found["metric"], found["score"]) == ("accuracy", "metric")
+    error = found["deviation"]
+    noise = "" if error is None else f" A single score has a standard error of {100 * error:.2g} points."
+    return (
+        f"Every strategy on the scores of all {found['candidates']:,} candidates, {found['seeds']} seeds, rounds of "
+        f"{found['batch']}: by how {'many points' if accuracies else 'much'} the best that it found after so many "
+        f"candidates is below the best of all, in the median and (in brackets) at the ninetieth percentile.{noise} "
+        "What the scores are worth is another question."
+    )
+
+
+def print_replay(found: dict[str, Any]) -> None:
+    """Prints a replay."""
+    _print_table(replay_rows(found))
+    _print_text(replay_text(found))
+
+
 def top_rows(found: dict[str, Any]) -> list[tuple[str, ...]]:
     """Regret and recall of `supernet.analysis.trust`: a head, and a row for each number of networks."""
     names = list(dict.fromkeys([*found["regret"], *found["recall"]]))

@@ -57,6 +57,11 @@ def _svg(name: str, draw: Callable[[Axes], None], height: float = 3.2) -> str:
     return text
 
 
+def by_itself(svg: str) -> str:
+    """A figure as a file of its own, where no page says what colour text has."""
+    return svg.replace("currentColor", "#222")
+
+
 def predicts(points: Sequence[Mapping[str, Any]], metric: str, score: str, *, with_paper: bool = False) -> str:
     """Score against stand-alone accuracy, with error bars over repeats (Fig 5)."""
     scale = 100 if metric == "accuracy" else 1
@@ -186,22 +191,35 @@ def front(
     return _svg(f"front {cost}", draw)
 
 
-def best_so_far(scores: Sequence[tuple[int, float]], metric: str, score: str) -> str:
-    """The best score so far against the number of candidates.
+def best_so_far(rows: Sequence[tuple[int, float | None, float | None, int]], metric: str, score: str) -> str:
+    """The best score so far against the number of candidates, with its standard error, and the mean of each round.
 
     Args:
-        scores: number of each candidate, in order, and its score.
+        rows: for each candidate its number in the order asked; its score, or None where it lost a race; the standard
+            error of the score, where it has one; its round.
         metric: of the run.
         score: of the search.
     """
     scale = _score_scale(metric, score)
+    whole = [(n, value, error or 0.0, round_) for n, value, error, round_ in rows if value is not None]
+    numbers, values = np.array([n for n, *_ in whole]), scale * np.array([value for _, value, *_ in whole])
+    errors, rounds = scale * np.array([error for _, _, error, _ in whole]), np.array([r for *_, r in whole])
+    best = np.maximum.accumulate(values)
+    leading = np.maximum.accumulate(np.where(values == best, np.arange(len(values)), 0))  # who is the best so far
+    end = [*numbers, max(n for n, *_ in rows)]
 
     def draw(a: Axes) -> None:
-        numbers, values = [n for n, _ in scores], scale * np.array([v for _, v in scores])
         a.plot(numbers, values, ".", color=PALE, markersize=3, alpha=0.6, label="candidates")
-        a.step(numbers, np.maximum.accumulate(values), where="post", color=STRONG, label="best so far")
-        a.set(xlabel="candidates", ylabel=_score_label(score, metric))
-        _legend(a, columns=2)
+        low, high = best - errors[leading], best + errors[leading]
+        if errors.any():
+            a.fill_between(end, [*low, low[-1]], [*high, high[-1]], step="post", color=STRONG, alpha=0.15, linewidth=0)
+        a.step(end, [*best, best[-1]], where="post", color=STRONG, label="best so far")
+        every = np.unique(rounds)
+        if len(every) > 1:
+            at = [(numbers[rounds == r].mean(), values[rounds == r].mean()) for r in every]
+            a.plot(*zip(*at, strict=True), "x-", color=SECOND, markersize=4, linewidth=0.8, label="mean of a round")
+        a.set(xlabel="candidates, in the order asked", ylabel=_score_label(score, metric))
+        _legend(a, columns=3)
 
     return _svg("best-so-far", draw)
 
@@ -221,6 +239,9 @@ def strategies(marks: Sequence[int], regret: Mapping[str, Mapping[str, Sequence[
             a.plot(marks, row["median"], color=colour, label=name, linewidth=1.5)
             a.fill_between(list(marks), row["low"], row["high"], color=colour, alpha=0.12, linewidth=0)
         a.set(xlabel="candidates", ylabel=f"best of all less best so far ({unit})", xscale="log")
+        shown = [m for m in marks if m in (10, 20, 50, 100, 200, 500, 1000, 2000)] or list(marks)
+        a.set_xticks(shown, [f"{m:,}" for m in shown])
+        a.set_xticks([], minor=True)
         _legend(a, columns=3)
 
     return _svg("strategies", draw, 4.0)

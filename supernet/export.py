@@ -7,6 +7,7 @@ see `supernet.parity`. How code is written is in `supernet.writing`.
 from __future__ import annotations
 
 import contextlib
+import glob
 import importlib.util
 import json
 import logging
@@ -32,13 +33,13 @@ from supernet.config import Config, retrained_space
 from supernet.cost import measure, one_thread
 from supernet.data import Data
 from supernet.exported import FILES, FORMS, ExportError
-from supernet.files import read_json, write_atomically, write_json
+from supernet.files import write_atomically, write_json
 from supernet.model import OneShot, build, call, example_of, extract, option_names
 from supernet.randomness import derive, stream
 from supernet.retrain import read_network
-from supernet.runs import RunError, require
+from supernet.runs import RunError, is_done
 from supernet.space import Architecture, Space
-from supernet.steps import Watch, load_one_shot, load_run
+from supernet.steps import Watch, finalist, load_one_shot, load_run, read_networks
 from supernet.task import metric_of, number_of
 from supernet.train import Interrupted
 from supernet.trees import join_rows, map_tensors, rows, take_rows, tensors
@@ -170,19 +171,28 @@ def export(folder: Path, out: Path, config: ExportConfig, watch: Watch) -> dict[
 
 @contextlib.contextmanager
 def _unfinished(out: Path) -> Iterator[Path]:
-    """A folder beside `out` that takes its place when the block ends well, and is gone when it does not."""
+    """A folder beside `out` that takes its place when the block ends well, and is gone when it does not.
+
+    No folder can be put in another's place at once. Whoever is killed between the two moves leaves the earlier one
+    beside `out`, from where the next call takes it back.
+    """
+    for before in out.parent.glob(f".{glob.escape(out.name)}.{'[0-9a-f]' * 32}.before"):
+        if out.exists():
+            shutil.rmtree(before)
+        else:
+            before.rename(out)
     place = out.with_name(f".{out.name}.{uuid.uuid4().hex}.tmp")
     place.mkdir()
+    before = place.with_suffix(".before")
     try:
         yield place
         if out.exists():
-            before = place.with_suffix(".before")
             out.rename(before)
-            place.rename(out)
-            shutil.rmtree(before)
-        else:
-            place.rename(out)
+        place.rename(out)
+        shutil.rmtree(before, ignore_errors=True)
     finally:
+        if before.exists() and not out.exists():
+            before.rename(out)
         shutil.rmtree(place, ignore_errors=True)
 
 
@@ -196,18 +206,13 @@ def choose(folder: Path, config: Config, data: Data, space: Space, asked: Export
         RunError: there is no such rank, or no such weights; the message says what there is.
         ArchitectureError: the text is no architecture of the space.
     """
-    finalists: list[dict[str, Any]] = []
-    if asked.architecture is None or (folder / "results.json").exists():
-        finalists = read_json(require(folder, "retrain"), ("networks",))["networks"]
     if asked.architecture is None:
-        ranks = {row["rank"]: row for row in finalists if "rank" in row}
-        if asked.rank not in ranks:
-            raise RunError(f"rank: expected from 1 to {len(ranks)}, got {asked.rank}")
-        row = ranks[asked.rank]
+        row = finalist(folder, asked.rank)
         architecture = space.parse(row["architecture"])
     else:
         architecture = space.parse(asked.architecture)
-        row = next((row for row in finalists if row["id"] == architecture.id), {})
+        known = read_networks(folder) if is_done(folder, "retrain") else []
+        row = next((row for row in known if row["id"] == architecture.id), {})
     if asked.weights == "inherited":
         model, _, _ = load_one_shot(folder)
         network = inherit(model, architecture, data, seed=config.seed)

@@ -77,11 +77,20 @@ def compiled() -> ctypes.CDLL | None:
 
 def processor() -> str:
     """What `-march=native` depends on: a cache folder may be shared by machines of several kinds."""
+    return _of_processor("flags", "Features") or f"{platform.machine()} {platform.processor()}"
+
+
+def processor_name() -> str:
+    """What people call the processor; where the system does not say, its kind."""
+    return _of_processor("model name").partition(":")[2].strip() or platform.processor() or platform.machine()
+
+
+def _of_processor(*starts: str) -> str:
+    """The first line that begins so of what Linux says of the processor; empty where there is none."""
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line for line in lines if line.startswith(("flags", "Features")))
+        return next(line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith(starts))
     except (OSError, StopIteration):
-        return f"{platform.machine()} {platform.processor()}"
+        return ""
 
 
 @dataclass(frozen=True, slots=True)

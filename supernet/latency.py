@@ -1,8 +1,10 @@
 """Latency and memory of candidates on this device: measured once for each module, then sums.
 
 Every module of the network is timed on its own with inputs of the right shape by torch's benchmark timer; modules that
-are alike share one time. What stand-alone networks need besides, for all that stands between their modules, is a
-constant found on a few whole networks, on which the sums are checked as well.
+are alike share one time. Within a network each takes longer than alone, where its numbers lie in the fastest memory,
+and there is work between them. So the latency of a network is a factor times the sum of these times, and something for
+each module that is called. Both numbers are fitted to a few whole networks, on which the sums are checked as well:
+each by the numbers that the others give.
 
 Ours; per-operation tables of latency are as in Cai et al., "ProxylessNAS", ICLR 2019, section 3.2.
 """
@@ -10,18 +12,18 @@ Ours; per-operation tables of latency are as in Cai et al., "ProxylessNAS", ICLR
 from __future__ import annotations
 
 import logging
-import platform
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from statistics import median
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
-from supernet.cost import CostTable, Figures, Setting, cost_table, everything_on, with_constant, zero_network
+from supernet.cost import CostTable, Figures, Setting, cost_table, everything_on, with_sum, zero_network
 from supernet.files import read_json, write_json
+from supernet.kernels import processor_name
 from supernet.layers import Choose, Depth, live_paths, set_live_paths
 from supernet.model import Within, build, call, example_of
 from supernet.randomness import stream
@@ -30,14 +32,17 @@ from supernet.trees import map_tensors, tensors_in
 
 log = logging.getLogger(__name__)
 
-COLUMNS = ("latency", "memory")
-"""Columns that this adds to a table of costs: nanoseconds and bytes."""
+COLUMNS = ("latency", "modules", "memory")
+"""What is measured of each module: nanoseconds, how often it is called, bytes."""
 
 WORST = 0.15
-"""A table whose sums are off by more than this, as a share of the time of whole networks, says so."""
+"""A table that is off by more than this on any whole network, as a share of its time, says so."""
 
 RUN_SECONDS = 0.02
 """How long each module is timed at least."""
+
+ROUNDS = 9
+"""Whole networks are timed so often, in turns; the fastest counts, which other work on the machine disturbs least."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,8 +55,8 @@ class LatencyConfig:
     threads: int = 1
     """Threads of each operation, on a CPU."""
 
-    networks: int = 6
-    """Whole networks that the sums are checked on."""
+    networks: int = 8
+    """Whole networks that the sums are fitted to and checked on."""
 
     def __post_init__(self) -> None:
         for name, least in (("batch_size", 1), ("threads", 1), ("networks", 2)):
@@ -86,14 +91,13 @@ def latency_costs(
         config: batch size, threads, number of whole networks.
         device: what is measured.
         path: file of the times; what stands in it is not measured again, so that a search that goes on has the same
-            costs as before.
+            costs as before. Where it was measured with something else (see `changed`), all is measured anew.
         time: measures a module; by default `timed`.
     """
     measure = time or (lambda module, arguments: timed(module, arguments, threads=config.threads))
-    settings = {"batch_size": config.batch_size, "threads": config.threads}
-    known: dict[str, Any] = read_json(path) if path.exists() else {}
-    if {name: known.get(name) for name in settings} != settings:
-        known = {**settings, "device": device_name(device), "torch": torch.__version__, "modules": {}}
+    known: dict[str, Any] = {**_measured_with(config, device), "modules": {}}
+    if path.exists() and not changed(path, config, device):
+        known = read_json(path)
     times: dict[str, int] = known["modules"]
 
     def time_of(module: nn.Module, arguments: Any) -> int:
@@ -110,23 +114,31 @@ def latency_costs(
         more=lambda setting: _measure_modules(space, setting, config.batch_size, device, time_of),
         columns=COLUMNS,
     )
-    if "networks" not in known:
+    if "checked" not in known:
         known |= _check(table, config, device, measure)
         write_json(path, known)
-        warning = f"; that is more than {WORST:.0%}: do not rely on it" if known["error"] > WORST else ""
-        log.info(
-            "latency on %s: %d modules timed; sums are off by %.1f %% on %d whole networks (at most %.1f %%)%s",
-            *(known["device"], len(times), 100 * known["error"], len(known["networks"])),
-            *(100 * known["largest_error"], warning),
-        )
-    elif known["device"] != device_name(device):
-        log.info("latency: the times of %s are used further, on which the search began", known["device"])
-    return with_constant(table, "latency", known["constant"])
+        log.info("latency: %d modules timed; %s", len(times), told(known))
+    return with_sum(table, "latency", {"latency": known["factor"], "modules": known["each"]})
+
+
+def _measured_with(config: LatencyConfig, device: torch.device) -> dict[str, Any]:
+    """What times depend on besides the modules."""
+    return {"device": device_name(device), "torch": torch.__version__, **asdict(config)}
+
+
+def changed(path: Path, config: LatencyConfig, device: torch.device) -> list[str]:
+    """What the times in a file were measured with that is different now, in words; empty where nothing is."""
+    known = read_json(path)
+    return [
+        f"{name} {known.get(name)}, now {now}"
+        for name, now in _measured_with(config, device).items()
+        if known.get(name) != now
+    ]
 
 
 def device_name(device: torch.device) -> str:
     """What people call the device."""
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else f"{device.type} ({platform.machine()})"
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else f"{device.type} ({processor_name()})"
 
 
 def signature(module: nn.Module, arguments: Any) -> str:
@@ -138,27 +150,38 @@ def signature(module: nn.Module, arguments: Any) -> str:
 
 
 def _check(table: CostTable, config: LatencyConfig, device: torch.device, measure: Time) -> dict[str, Any]:
-    """The constant, and by how much sums are off on whole networks, each with the constant of the others."""
+    """The fit, and by how much it is off on whole networks, each by the fit to the others."""
     space = table.space
-    generator = stream(0, "latency")
-    drawn = space.sample_distinct(min(config.networks, space.size), generator=generator)
-    sums = table.column("latency", drawn).tolist()
-    wholes = []
-    for architecture in drawn:
-        network = build(space, architecture).eval().to(device)
-        example = map_tensors(example_of(space, config.batch_size), lambda t: t.to(device))
-        wholes.append(measure(_Whole(network), (example,)))
-    apart = [whole - total for whole, total in zip(wholes, sums, strict=True)]
-    errors = []
-    for i, (whole, total) in enumerate(zip(wholes, sums, strict=True)):
-        others = apart[:i] + apart[i + 1 :]
-        errors.append(abs(total + (median(others) if others else 0) - whole) / whole)
-    rows = [
-        {"architecture": str(a), "sum": s, "whole": w, "error": e}
-        for a, s, w, e in zip(drawn, sums, wholes, errors, strict=True)
-    ]
-    error = sum(errors) / len(errors)
-    return {"constant": round(median(apart)), "networks": rows, "error": error, "largest_error": max(errors)}
+    drawn = space.sample_distinct(min(config.networks, space.size), generator=stream(0, "latency"))
+    wholes = [_Whole(build(space, architecture).eval().to(device)) for architecture in drawn]
+    example = map_tensors(example_of(space, config.batch_size), lambda t: t.to(device))
+    rounds = [[measure(whole, (example,)) for whole in wholes] for _ in range(ROUNDS)]
+    times = [min(row) for row in zip(*rounds, strict=True)]
+    costs = table.costs(drawn)[:, [table.columns.index(name) for name in ("latency", "modules")]].tolist()
+    checked = []
+    for i, (architecture, time) in enumerate(zip(drawn, times, strict=True)):
+        factor, each = _fit(costs[:i] + costs[i + 1 :], times[:i] + times[i + 1 :])
+        found = factor * costs[i][0] + each * costs[i][1]
+        checked.append(
+            {"architecture": str(architecture), "sum": costs[i][0], "modules": costs[i][1], "whole": time,
+             "error": abs(found - time) / time}
+        )  # fmt: skip
+    factor, each = _fit(costs, times)
+    errors = [row["error"] for row in checked]
+    return {
+        "factor": factor, "each": each, "checked": checked, "error": sum(errors) / len(errors),
+        "largest_error": max(errors),
+    }  # fmt: skip
+
+
+def _fit(costs: Sequence[Sequence[int]], times: Sequence[int]) -> tuple[float, float]:
+    """A factor for sums and nanoseconds for each module, not below 0, with the least squared relative errors."""
+    from scipy.optimize import nnls
+
+    if not times:
+        return 1.0, 0.0
+    found, _ = nnls(np.array(costs, float) / np.array(times, float)[:, None], np.ones(len(times)))
+    return float(found[0]), float(found[1])
 
 
 class _Whole(nn.Module):
@@ -183,7 +206,7 @@ def _is_unit(module: nn.Module) -> bool:
 def _measure_modules(
     space: Space, setting: Setting, batch: int, device: torch.device, time_of: Time
 ) -> dict[tuple[str, Within], Figures]:
-    """Nanoseconds, bytes held, and bytes of inputs and outputs of every module with this setting of shapes.
+    """Nanoseconds, calls, bytes held, bytes of inputs and outputs of every module with this setting of shapes.
 
     By the module's name and by what has to be live for it to take part, as in `supernet.cost`.
     """
@@ -215,12 +238,13 @@ def _measure_modules(
         module._forward_pre_hooks.clear()
     held: set[int] = set()
     for key, module, arguments, working in seen:
-        entry = found.setdefault(key, [0, 0, 0])
+        entry = found.setdefault(key, [0, 0, 0, 0])
         entry[0] += time_of(module, arguments)
+        entry[1] += 1
         if id(module) not in held:
             held.add(id(module))
-            entry[1] += _bytes([*module.parameters(), *module.buffers()])
-        entry[2] = max(entry[2], working)
+            entry[2] += _bytes([*module.parameters(), *module.buffers()])
+        entry[3] = max(entry[3], working)
     return {key: tuple(figures) for key, figures in found.items()}
 
 
@@ -228,9 +252,22 @@ def _bytes(thing: Any) -> int:
     return sum(t.numel() * t.element_size() for t in tensors_in(thing))
 
 
-def summary(path: Path) -> dict[str, Any] | None:
-    """What a report says of the table of latencies in a file; None where there is none."""
-    if not path.exists():
+def told(known: dict[str, Any]) -> str:
+    """What there is to say of a table of latencies: on what it was measured, and how far off its sums are."""
+    doubt = f"; more than {WORST:.0%} on one of them: do not rely on it" if known["largest_error"] > WORST else ""
+    return (
+        f"{known['device']}, batch {known['batch_size']}, {known['threads']} threads; sums are off by "
+        f"{known['error']:.1%} on {len(known['checked'])} whole networks (at most {known['largest_error']:.1%}){doubt}"
+    )
+
+
+def summary(path: Path) -> str | None:
+    """What a report says of the table of latencies in a file; None where there is none that is complete.
+
+    Raises:
+        ValueError: the file is damaged.
+    """
+    known = read_json(path) if path.exists() else {}
+    if "checked" not in known:
         return None
-    known = read_json(path, ("device", "batch_size", "threads", "error", "largest_error", "networks"))
-    return {name: known[name] for name in ("device", "batch_size", "threads", "error", "largest_error", "networks")}
+    return told(read_json(path, ("device", "batch_size", "threads", "error", "largest_error")))

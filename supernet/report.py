@@ -7,17 +7,16 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import nn
-
 from supernet import draw
-from supernet.candidates import Candidate, on_most, pareto, read_candidates
+from supernet.candidates import Candidate, in_order_asked, on_most, pareto, read_candidates
 from supernet.config import Config, retrained_space
 from supernet.describe import (
     RESULT_KEYS,
     band_rows,
     comparison_lines,
     option_rows,
+    replay_rows,
+    replay_text,
     result_rows,
     sizes_of,
     top_rows,
@@ -25,13 +24,11 @@ from supernet.describe import (
     winner_text,
 )
 from supernet.files import read_json, read_records, write_atomically
-from supernet.latency import WORST, summary
-from supernet.model import build, call, example_of, without_data
+from supernet.latency import summary
+from supernet.parts import network_parts
 from supernet.runs import open_run, require
-from supernet.space import Architecture, Space
-from supernet.strategies import AT_ONCE
+from supernet.space import Space
 from supernet.train import TrainConfig
-from supernet.trees import tensors_in
 
 NO_STUDY = "How far this ranking can be trusted is not known yet: `supernet analyze` finds out."
 
@@ -86,10 +83,9 @@ def _page(folder: Path) -> str:
         options=option_rows(analysis.get("options", ())),
         best_rate=analysis.get("best_rate"),
         truth=_truth(analysis.get("truth"), config),
-        plots=[
-            *_plots(result, analysis, config, [c.accuracy for c in candidates], history, _histories(folder, result)),
-            *_search_plots(candidates, config),
-        ],
+        plots=_plots(result, analysis, config, [c.accuracy for c in candidates], history, _histories(folder, result)),
+        search=list(_search_plots(in_order_asked(folder / "candidates.sqlite", candidates), config)),
+        replay=_replay(analysis.get("replay", {})),
         command="\n".join(dict.fromkeys(step["command"] for step in environment.values())),
         facts=[*_facts(config, environment, known), *_latency_fact(folder)],
     )
@@ -156,51 +152,6 @@ def _winner(result: dict[str, Any], space: Space) -> dict[str, Any]:
         "cells": draw.cells(dict(architecture.picks), every),
         "network": draw.network(parts),
     }
-
-
-def network_parts(space: Space, architecture: Architecture) -> list[draw.Part]:
-    """The parts of a stand-alone network in the order in which they run.
-
-    Parts are the modules in the network, and those in its lists and in its sequences of blocks.
-    """
-    with without_data():
-        network = build(space, architecture).eval()
-        example = example_of(space, 2)
-    parts: list[draw.Part] = []
-    made: list[tuple[torch.Tensor, int]] = []
-
-    def note(name: str, module: nn.Module) -> None:
-        def after(_module: nn.Module, inputs: Any, output: Any) -> None:
-            # What a part passes on as it is comes from the part, too: the last one counts.
-            latest = [[part for tensor, part in made if tensor is read][-1:] for read in tensors_in(inputs)]
-            sources = sorted({part for parts in latest for part in parts})
-            shape = tuple(output.shape[1:]) if isinstance(output, torch.Tensor) else ()
-            number = sum(p.numel() for p in module.parameters())
-            parts.append(draw.Part(name, type(module).__name__.lstrip("_"), number, shape, tuple(sources)))
-            made.extend((tensor, len(parts) - 1) for tensor in tensors_in(output))
-
-        module.register_forward_hook(after)
-
-    for name, module in _parts(network):
-        note(name, module)
-    with torch.no_grad():
-        call(network, example)
-    return parts
-
-
-def _parts(module: nn.Module, prefix: str = "") -> list[tuple[str, nn.Module]]:
-    found = []
-    for name, child in module.named_children():
-        opened = _is_list(child)
-        found += _parts(child, f"{prefix}{name}.") if opened else [(f"{prefix}{name}", child)]
-    return found or [(prefix.rstrip(".") or "network", module)]
-
-
-def _is_list(module: nn.Module) -> bool:
-    """Whether a module is a list of modules, or a sequence of which half at least have modules in them (blocks)."""
-    inside = [bool([*child.children()]) for child in module.children()]
-    is_sequence = isinstance(module, nn.Sequential) and 2 * sum(inside) >= len(inside) > 0
-    return is_sequence or isinstance(module, (nn.ModuleList, nn.ModuleDict))
 
 
 def _plots(
@@ -284,16 +235,29 @@ def _plots(
         }  # fmt: skip
 
 
-def _search_plots(candidates: Sequence[Candidate], config: Config) -> Iterator[dict[str, Any]]:
-    """The course of a search that learns from scores, and the Pareto front against each cost."""
+def _search_plots(asked: Sequence[tuple[int, Candidate]], config: Config) -> Iterator[dict[str, Any]]:
+    """The course of the search, and the Pareto front against each cost.
+
+    Args:
+        asked: round and candidate, in the order in which the strategy asked for them.
+        config: of the run.
+    """
     metric, score = config.task.metric.rpartition(":")[2], config.search.score
+    candidates = [c for _, c in asked]
     whole = on_most(candidates)
-    if config.search.strategy not in AT_ONCE:
-        yield {
-            "svg": draw.best_so_far([(c.number, c.accuracy) for c in whole], metric, score),
-            "caption": f"The best so far under the strategy {config.search.strategy}, of those scored on all examples",
-            "source": "candidates.sqlite",
-        }  # fmt: skip
+    most = whole[0].images
+    yield {
+        "svg": draw.best_so_far(
+            [
+                (number, c.accuracy if c.images == most else None, c.deviation, round_)
+                for number, (round_, c) in enumerate(asked, start=1)
+            ],
+            metric, score,
+        ),
+        "caption": f"What the strategy {config.search.strategy} found, of {len(whole):,} candidates scored on all "
+        "examples; around the best so far the standard error of its score (and the best of many is lucky besides)",
+        "source": "candidates.sqlite",
+    }  # fmt: skip
     best, volume = pareto(candidates, config.search.sought)
     for cost in config.search.sought[1:]:
         yield {
@@ -307,19 +271,29 @@ def _search_plots(candidates: Sequence[Candidate], config: Config) -> Iterator[d
         }  # fmt: skip
 
 
+def _replay(found: dict[str, Any]) -> dict[str, Any] | None:
+    """Every strategy on the run's own table, where `supernet analyze --replay` has come to its end."""
+    if not found.get("regret"):
+        return None
+    scale = 100 if (found["metric"], found["score"]) == ("accuracy", "metric") else 1
+    scaled = {
+        name: {key: [scale * value for value in values] for key, values in row.items()}
+        for name, row in found["regret"].items()
+    }
+    return {
+        "text": replay_text(found),
+        "rows": replay_rows(found),
+        "plot": {
+            "svg": draw.strategies(found["marks"], scaled, "points" if scale == 100 else found["score"]),
+            "caption": "What each strategy has missed so far: median over seeds, and tenth to ninetieth percentile",
+            "source": "analysis.json: replay",
+        },
+    }
+
+
 def _latency_fact(folder: Path) -> list[tuple[str, str]]:
-    known = summary(folder / "latency.json")
-    if known is None:
-        return []
-    number = len(known["networks"])
-    doubt = ": do not rely on it" if known["error"] > WORST else ""
-    return [
-        (
-            "latency",
-            f"{known['device']}, batch {known['batch_size']}, {known['threads']} threads; sums are off by "
-            f"{known['error']:.1%} on {number} whole networks (at most {known['largest_error']:.1%}){doubt}",
-        )
-    ]
+    text = summary(folder / "latency.json")
+    return [] if text is None else [("latency", text)]
 
 
 def _facts(config: Config, environment: dict[str, Any], known: dict[str, Any]) -> list[tuple[str, str]]:

@@ -21,7 +21,7 @@ from supernet.randomness import derive
 from supernet.runtime import Runtime
 from supernet.space import Architecture, Space
 from supernet.task import Loss, Metric, accuracy, number_of
-from supernet.train import Batch, Progress, TrainConfig, fit
+from supernet.train import Batch, Progress, TrainConfig, fit, is_noted
 from supernet.trees import in_full_precision, join_rows
 
 
@@ -75,6 +75,7 @@ def retrain(
     progress: Progress | None = None,
     stop: Callable[[], bool] = lambda: False,
     finished: Callable[[], None] = lambda: None,
+    learned: Callable[[Architecture, int, int, float], None] = lambda *point: None,
 ) -> None:
     """Trains each architecture `repeats` times; what is there already is not trained again.
 
@@ -95,6 +96,7 @@ def retrain(
         progress: called after each step.
         stop: asked before each step.
         finished: called after each training, from any thread.
+        learned: called with architecture, repeat, step and loss wherever the history has a row, from any thread.
 
     Raises:
         Interrupted: `stop` said so.
@@ -111,6 +113,8 @@ def retrain(
 
         def show(done: int, total: int, **figures: float) -> None:
             steps_done[training] = done
+            if "loss" in figures and is_noted(done, total):
+                learned(architecture, repeat, done, figures["loss"])
             if progress is not None:
                 figures.pop("step")
                 progress(sum(steps_done.values()), total * len(trainings), **figures)

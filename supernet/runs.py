@@ -90,7 +90,7 @@ def create_run(folder: Path, config: Config) -> None:
                     for place in places
                 ]
             for place in (*stale, "analysis.json"):
-                _set_aside(folder / place)
+                set_aside(folder / place)
         elif changed:  # a first try that found its data or device wanting must not stand in the way of the second
             (folder / "data.json").unlink(missing_ok=True)
         if not differing:
@@ -103,7 +103,7 @@ def create_run(folder: Path, config: Config) -> None:
     write_atomically(path, lambda file: file.write(to_yaml(config).encode()))
 
 
-def _set_aside(path: Path) -> None:
+def set_aside(path: Path) -> None:
     """Renames a file or folder, if it is there, so that nothing in it is lost or taken for something new."""
     if path.exists():
         number = next(n for n in itertools.count(1) if not path.with_name(f"{path.name}.before-{n}").exists())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import logging
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -168,6 +169,7 @@ def start(config: RuntimeConfig) -> Runtime:
     """
     from lightning_fabric import Fabric
 
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # which sets its own when it is imported
     several = config.devices * config.nodes > 1
     try:
         device = torch.device(_device_type(config.device))

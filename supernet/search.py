@@ -59,12 +59,6 @@ WITHOUT_NUMBER = 500
 COMMIT_SECONDS = 2.0
 """A killed search loses at most this much work, and what is being scored."""
 
-GENERATION = 50
-"""Candidates asked for at once where no number is given and the strategy learns from scores."""
-
-IDLE = 100
-"""A strategy that asks for nothing new so many times in a row is at its end."""
-
 RACING_BANDS = 5
 """Where size is an objective too, candidates race against those of about their size, in so many bands."""
 
@@ -247,7 +241,7 @@ def search(
     allowed = region(costs, config.limits, merge=config.merge)
     usual = space.size if config.strategy == "enumeration" else min(WITHOUT_NUMBER, space.size)
     number = usual if config.candidates is None else config.candidates
-    batch = config.batch or (number if config.strategy in strategies.AT_ONCE else GENERATION)
+    batch = config.batch or (number if config.strategy in strategies.AT_ONCE else strategies.GENERATION)
     strategy = strategies.make(config.strategy, config.strategy_settings, allowed, seed=seed)
     known: dict[str, Architecture] = {}
     scores: dict[str, Any] = {}
@@ -271,7 +265,7 @@ def search(
     for index in itertools.count(len(done)):
         left = number - len(known)
         with strategies.users_own(config.strategy):
-            asked = strategy.ask(min(batch, left)) if left > 0 and idle < IDLE else []
+            asked = strategy.ask(min(batch, left)) if left > 0 and idle < strategies.IDLE else []
         if len(asked) > min(batch, max(left, 0)):
             raise ValueError(f"strategy {config.strategy!r}: asked for {min(batch, left)}, it gave {len(asked)}")
         if not asked:

@@ -10,6 +10,7 @@ import csv
 import dataclasses
 import hashlib
 import io
+import logging
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -41,12 +42,12 @@ from supernet.files import (
     write_json,
     write_weights,
 )
-from supernet.latency import latency_costs
+from supernet.latency import changed, latency_costs
 from supernet.limits import LimitsConfig, region
 from supernet.model import OneShot, build
 from supernet.randomness import derive, stream
 from supernet.retrain import mean_and_deviation, read_network, retrain, test_accuracies
-from supernet.runs import RunError, is_done, open_run, record_environment, require
+from supernet.runs import RunError, is_done, open_run, record_environment, require, set_aside
 from supernet.runtime import Runtime, RuntimeConfig, start
 from supernet.scoring import closeness, divergence, in_whole_ghost_batches, reference_outputs, references, score
 from supernet.search import SearchConfig, finalists, from_json, in_order, score_into, search, to_json
@@ -54,7 +55,9 @@ from supernet.space import Architecture, ArchitectureError, Space
 from supernet.task import Loss, Metric, TaskConfig, loss_of, metric_of
 from supernet.train import Interrupted, Progress, fit
 from supernet.trees import rows, take_rows
-from supernet.trials import Training, open_study, send, sender
+from supernet.trials import Sender, Training, open_study, send, sender
+
+log = logging.getLogger(__name__)
 
 UNLABELLED = 64
 """Training examples for the divergence from the reference outputs (paper, section 5)."""
@@ -67,13 +70,15 @@ SAVE_SECONDS = 5.0
 class Watch:
     """Who follows the work: `progress` is called after each bit of it, `stop` is asked whether to end.
 
-    Trainings are shown in the study of this name in this storage; see `supernet.trials.open_study`.
+    Trainings are shown in the study of this name in this storage, with their artifacts in this folder; see
+    `supernet.trials.sender`.
     """
 
     progress: Progress | None = None
     stop: Callable[[], bool] = lambda: False
     storage: str | None = None
     study: str | None = None
+    artifacts: Path | None = None
 
 
 def train_step(folder: Path, runtime: Runtime, watch: Watch) -> bool:
@@ -187,7 +192,14 @@ def search_costs(config: SearchConfig, space: Space, runtime: Runtime, folder: P
     """What candidates cost, with latency and memory on the run's device where a limit or an objective asks for them."""
     if not {"latency", "memory"} & set(config.needs):
         return cost_table(space)
-    return latency_costs(space, config.latency, runtime.device, folder / "latency.json")
+    path = folder / "latency.json"
+    if path.exists() and (differing := changed(path, config.latency, runtime.device)):
+        begun = (folder / "candidates.sqlite").exists()
+        more = ", and the search that it belongs to is set aside" if begun else ""
+        log.info("latency is measured anew%s: it was measured with %s", more, "; ".join(differing))
+        for name in ("latency.json", "candidates.sqlite", "finalists.drawn.json"):
+            set_aside(folder / name)
+    return latency_costs(space, config.latency, runtime.device, path)
 
 
 def retrain_step(folder: Path, runtime: Runtime, watch: Watch) -> bool:
@@ -207,9 +219,8 @@ def retrain_step(folder: Path, runtime: Runtime, watch: Watch) -> bool:
     everyone = longest_first(groups, costs)
     with sender(
         folder, space, run_id(config, data.hashes), lambda: trainings_of(folder, config, space, costs),
-        watch.storage, watch.study,
+        watch.storage, watch.study, watch.artifacts,
     ) as tell:  # fmt: skip
-        tell()
         train_alone(everyone, folder, config, data, space, runtime, watch, tell)
     place = folder / "retrain"
     runtime.place(model)
@@ -257,9 +268,10 @@ def train_alone(
     space: Space,
     runtime: Runtime,
     watch: Watch,
-    finished: Callable[[], None],
+    tell: Sender,
 ) -> None:
     """Trains networks from scratch as `config.retrain` says; those that are trained already are not trained again."""
+    tell.update()
     settings = config.retrain.train
     images = data.train if config.retrain.images == "train" else joined([data.train, data.validation])
     retrain(
@@ -276,7 +288,8 @@ def train_alone(
         metric=metric_of(config.task),
         progress=watch.progress,
         stop=watch.stop,
-        finished=finished,
+        finished=tell.update,
+        learned=tell.point,
     )
 
 
@@ -300,11 +313,12 @@ def retrain_candidates(folder: Path, numbers: Sequence[int], runtime: Runtime, w
     record_environment(folder, "retrain candidates", runtime.tuning)
     large = retrained_space(config, data.classes, data.inputs)
     costs = cost_table(large)
+    wanted = [c.architecture for c in picked]
     with sender(
-        folder, large, run_id(config, data.hashes), lambda: trainings_of(folder, config, large, costs),
-        watch.storage, watch.study,
+        folder, large, run_id(config, data.hashes), lambda: trainings_of(folder, config, large, costs, wanted),
+        watch.storage, watch.study, watch.artifacts,
     ) as tell:  # fmt: skip
-        train_alone([c.architecture for c in picked], folder, config, data, large, runtime, watch, tell)
+        train_alone(wanted, folder, config, data, large, runtime, watch, tell)
     rows = [network_row(costs, c, folder / "retrain", config.retrain.repeats) for c in picked]
     return [{**record, "validation": row["validation"]} for record, row in zip(records(picked), rows, strict=True)]
 
@@ -315,7 +329,9 @@ def run_id(config: Config, hashes: dict[str, str]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:10]
 
 
-def trainings_of(folder: Path, config: Config, space: Space, costs: CostTable) -> list[Training]:
+def trainings_of(
+    folder: Path, config: Config, space: Space, costs: CostTable, others: Sequence[Architecture] = ()
+) -> list[Training]:
     """The stand-alone trainings of a run: those of finalists, done or not, and what else was trained from scratch.
 
     Args:
@@ -323,11 +339,12 @@ def trainings_of(folder: Path, config: Config, space: Space, costs: CostTable) -
         config: its configuration.
         space: of its stand-alone networks.
         costs: of these.
+        others: who is to be trained too.
     """
     place = folder / "retrain"
     done = folder / "finalists.json"
     groups = from_json(read_json(done), space) if done.exists() else {}
-    everyone = [a for members in groups.values() for a in members]
+    everyone = [*(a for members in groups.values() for a in members), *others]
     everyone += [space.parse(read_json(path)["architecture"]) for path in sorted(place.glob("*/0/result.json"))]
     scored = {c.architecture: c for c in read_candidates(folder / "candidates.sqlite", space)}
     found = []
@@ -348,11 +365,12 @@ def trainings_of(folder: Path, config: Config, space: Space, costs: CostTable) -
     return found
 
 
-def send_study(folder: Path, storage: str | None, name: str | None) -> dict[str, Any]:
+def send_study(folder: Path, storage: str | None, name: str | None, artifacts: Path | None = None) -> dict[str, Any]:
     """Brings the study of a run up to date, from files only.
 
     Returns:
-        `storage` (without its password), `study`, `sent` (trials added or completed) and `trials` (all of them).
+        `storage` (without its password), `study`, `artifacts`, `sent` (trials added or completed) and `trials` (all of
+        them).
 
     Raises:
         RunError: nothing was searched yet.
@@ -365,9 +383,13 @@ def send_study(folder: Path, storage: str | None, name: str | None) -> dict[str,
     trainings = trainings_of(folder, config, space, cost_table(space))
     address = without_password(storage) if storage else f"sqlite:///{folder / 'study.sqlite'}"
     with open_study(folder, space, storage, name) as study:
-        sent = send(study, space, trainings, run_id(config, known["hashes"]), folder / "artifacts")
+        place = artifacts or folder / "artifacts"
+        place.mkdir(parents=True, exist_ok=True)
+        sent = send(study, space, trainings, run_id(config, known["hashes"]), place, is_own=storage is None)
         trials = len(study.get_trials(deepcopy=False))
-        return {"storage": address, "study": study.study_name, "sent": sent, "trials": trials}
+        return {
+            "storage": address, "study": study.study_name, "artifacts": str(place), "sent": sent, "trials": trials,
+        }  # fmt: skip
 
 
 def judged_on(model: OneShot, config: Config, data: Data, runtime: Runtime) -> tuple[Any, Any, Loss, Metric]:
@@ -608,13 +630,33 @@ def load(folder: str | Path, rank: int = 1) -> nn.Module:
     if (folder / "export.json").is_file():
         return load_export(folder)
     config = open_run(folder)
-    results = read_json(require(folder, "retrain"))
-    rows = {row["rank"]: row for row in results["networks"] if "rank" in row}
-    if rank not in rows:
-        raise RunError(f"rank: expected from 1 to {len(rows)}, got {rank}")
+    row = finalist(folder, rank)
     known = read_json(folder / "data.json")
     space = retrained_space(config, known["classes"], known["inputs"])
-    return read_network(space, space.parse(rows[rank]["architecture"]), folder / "retrain")
+    return read_network(space, space.parse(row["architecture"]), folder / "retrain")
+
+
+def read_networks(folder: Path) -> list[dict[str, Any]]:
+    """What `results.json` of a finished run says of each network that was trained from scratch.
+
+    Raises:
+        RunError: the run is not finished.
+        ValueError: the file is damaged.
+    """
+    networks: list[dict[str, Any]] = read_json(require(folder, "retrain"), ("networks",))["networks"]
+    return networks
+
+
+def finalist(folder: Path, rank: int) -> dict[str, Any]:
+    """What `results.json` says of the finalist of this rank.
+
+    Raises:
+        RunError: the run is not finished, or has no such rank; the message says which there are.
+    """
+    ranks = {row["rank"]: row for row in read_networks(folder) if "rank" in row}
+    if rank not in ranks:
+        raise RunError(f"rank: expected from 1 to {len(ranks)}, got {rank}")
+    return ranks[rank]
 
 
 def load_run(folder: Path) -> tuple[Config, Data, Space]:
@@ -654,6 +696,16 @@ def load_run(folder: Path) -> tuple[Config, Data, Space]:
         _check_limits(config.search.limits, space)
         write_json(path, facts)
     return config, data, space
+
+
+def check_limits(folder: Path, config: Config) -> None:
+    """Whether anything meets the limits of a new configuration of a run, as far as that is known without measuring.
+
+    Raises:
+        LimitsError: nothing does; the message names the smallest or largest possible.
+    """
+    known = read_json(folder / "data.json", ("classes", "inputs"))
+    _check_limits(config.search.limits, make_space(config.space, len(known["classes"]), known["inputs"]))
 
 
 def _check_limits(limits: LimitsConfig, space: Space) -> None:

@@ -34,6 +34,12 @@ from supernet.space import Architecture
 TRIES = 20
 """Mutations that may bring nothing new before an architecture is drawn at random instead."""
 
+GENERATION = 50
+"""Candidates asked for at once where no number is given and the strategy learns from scores."""
+
+IDLE = 100
+"""A strategy that asks for nothing new so many times in a row is at its end."""
+
 Scores = Sequence[Any]
 """A number for each architecture, or a tuple of numbers where there are several objectives."""
 
@@ -437,7 +443,10 @@ def find(name: str) -> Callable[..., Strategy]:
     if name in STRATEGIES:
         return STRATEGIES[name]
     if is_function(name):
-        return load_function(name)
+        try:
+            return load_function(name)
+        except ValueError as error:
+            raise ValueError(f"strategy: {error}") from error
     home, _, last = name.rpartition(".")
     if home:
         try:

@@ -252,7 +252,7 @@ def fit(
                 "lr": rate,
                 "images_per_second": config.batch_size / (time.monotonic() - started),
             }
-            if step + 1 == steps or (step + 1) % max(1, steps // 100) == 0:
+            if is_noted(step + 1, steps):
                 history.append(figures)
             if progress is not None:
                 progress(step + 1, steps, **figures)
@@ -260,6 +260,11 @@ def fit(
                 save(step + 1)
                 saved = time.monotonic()
     return history
+
+
+def is_noted(done: int, steps: int) -> bool:
+    """Whether the history has a row of what is so many steps after the beginning: about a hundred do."""
+    return done == steps or done % max(1, steps // 100) == 0
 
 
 def _backward(

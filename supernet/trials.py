@@ -9,6 +9,8 @@ from __future__ import annotations
 import hashlib
 import logging
 import sqlite3
+import tempfile
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,7 +18,9 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
+from supernet import draw
 from supernet.files import read_json, without_password
+from supernet.parts import network_parts
 from supernet.space import Architecture, Space
 from supernet.strategies import load_optuna
 
@@ -27,6 +31,12 @@ MANY = 200
 
 POINTS = 200
 """Points of a training curve that are sent at the most."""
+
+POINT_SECONDS = 5.0
+"""Points of curves under way are sent this often."""
+
+AWAY_SECONDS = 60.0
+"""A storage that could not be reached is not asked to take points of curves again for so long."""
 
 ATTEMPTS = 5
 """Tables of a new database may be made by two processes at once; then one of them has to look again."""
@@ -88,7 +98,7 @@ def open_study(folder: Path, space: Space, storage: str | None = None, name: str
                 sampler=optuna.samplers.RandomSampler(seed=0),
             )  # fmt: skip
             break
-        except Exception as error:
+        except _opening_errors() as error:
             _close(database)
             if attempt == ATTEMPTS - 1 or not _is_race(error):
                 raise StorageError(
@@ -100,6 +110,31 @@ def open_study(folder: Path, space: Space, storage: str | None = None, name: str
         yield study
     finally:
         _close(database)
+
+
+def _opening_errors() -> tuple[type[Exception], ...]:
+    """What Optuna and SQLAlchemy raise where an address leads nowhere, a driver is missing or a database is too old."""
+    from sqlalchemy.exc import SQLAlchemyError
+
+    return (
+        SQLAlchemyError,
+        load_optuna().exceptions.StorageInternalError,
+        ImportError,
+        OSError,
+        RuntimeError,
+        ValueError,
+    )
+
+
+def _storage_error(error: Exception) -> Exception | None:
+    """What is wrong with the storage, where that is what an error says; None where it is an error of the program."""
+    from sqlalchemy import exc
+
+    exceptions = load_optuna().exceptions
+    cause = error.__cause__ if isinstance(error, exceptions.StorageInternalError) else error
+    # Whoever looks at a study with the dashboard may end its trials, or delete it.
+    kinds = (exc.DBAPIError, exc.TimeoutError, OSError, StorageError, exceptions.UpdateFinishedTrialError)
+    return cause if isinstance(cause, kinds) and not isinstance(cause, exc.DataError) else None
 
 
 def _close(database: Any) -> None:
@@ -166,7 +201,28 @@ def parameters(space: Space, architecture: Architecture) -> tuple[dict[str, Any]
     return values, distributions
 
 
-def send(study: Any, space: Space, trainings: Iterable[Training], run: str, artifacts: Path) -> int:
+def _key(run: str, architecture: Architecture, repeat: int) -> str:
+    """What tells one training from all others in a study."""
+    return f"{run}/{architecture.id}/{repeat}"
+
+
+def _known(study: Any) -> dict[str, Any]:
+    """The trials of a study by the key of their training, without those that were given up.
+
+    Raises:
+        StorageError: somebody has deleted the study.
+    """
+    try:
+        trials = study.get_trials(deepcopy=False)
+    except KeyError:
+        raise StorageError("the study is not there any more") from None
+    given_up = load_optuna().trial.TrialState.FAIL
+    return {t.user_attrs.get("training"): t for t in trials if t.state != given_up}
+
+
+def send(
+    study: Any, space: Space, trainings: Iterable[Training], run: str, artifacts: Path, *, is_own: bool = False
+) -> int:
     """Brings a study up to date; what it has already is left as it is.
 
     A finalist that is not trained yet is a running trial, one that is trained a complete one, whose value is the
@@ -177,20 +233,24 @@ def send(study: Any, space: Space, trainings: Iterable[Training], run: str, arti
         space: of the run.
         trainings: of the run.
         run: what tells this run from others in the same study.
-        artifacts: folder for copies of results and weights.
+        artifacts: folder for what goes with trials, as an artifact store of Optuna: results, weights, drawings.
+        is_own: whether the study is of this run alone; running trials of its earlier settings have then failed.
 
     Returns:
         How many trials were added or completed.
     """
     optuna = load_optuna()
     states = optuna.trial.TrialState
-    known = {t.user_attrs.get("training"): t for t in study.get_trials(deepcopy=False)}
+    known = _known(study)
+    if is_own:
+        for key, trial in known.items():
+            if trial.state == states.RUNNING and not str(key).startswith(f"{run}/"):
+                study.tell(trial.number, state=states.FAIL)
     changed = 0
     for training in trainings:
-        key = f"{run}/{training.architecture.id}/{training.repeat}"
+        key = _key(run, training.architecture, training.repeat)
         done = training.folder / "result.json"
-        there = known.get(key)
-        if there is None:
+        if key not in known:
             params, distributions = parameters(space, training.architecture)
             study.add_trial(
                 optuna.trial.create_trial(
@@ -201,29 +261,42 @@ def send(study: Any, space: Space, trainings: Iterable[Training], run: str, arti
                     },
                 )
             )  # fmt: skip
-            there = study.get_trials(deepcopy=False)[-1]
-            if there.user_attrs.get("training") != key:  # another process has added one meanwhile
-                there = next(t for t in study.get_trials(deepcopy=False) if t.user_attrs.get("training") == key)
+            known[key] = _known(study)[key]
             changed += not done.exists()
-        if done.exists() and not there.state.is_finished():
-            _complete(study, there, read_json(done, ("validation", "history")), training.folder, artifacts)
+        if done.exists() and not known[key].state.is_finished():
+            result = read_json(done, ("validation", "history", "seed"))
+            _complete(study, space, known[key], result, training, artifacts)
             changed += 1
     return changed
 
 
-def _complete(study: Any, trial: Any, result: Mapping[str, Any], folder: Path, artifacts: Path) -> None:
+def _live(study: Any, trial: Any, points: Iterable[tuple[int, float]]) -> Any:
+    """A trial under way, with these points of its curve."""
+    live = load_optuna().trial.Trial(study, trial._trial_id)
+    for step, loss in points:
+        if step not in trial.intermediate_values:  # a training that was killed goes over some steps again
+            live.report(loss, step)
+    return live
+
+
+def _complete(
+    study: Any, space: Space, trial: Any, result: Mapping[str, Any], training: Training, artifacts: Path
+) -> None:
     optuna = load_optuna()
-    live = optuna.trial.Trial(study, trial._trial_id)
-    for step, loss in curve(result["history"]):
-        live.report(loss, step)
+    live = _live(study, trial, curve(result["history"]))
     live.set_user_attr("seed", str(result["seed"]))  # too large for some databases as a number
-    artifacts.mkdir(parents=True, exist_ok=True)
     store = optuna.artifacts.FileSystemArtifactStore(str(artifacts))
-    for name in ("result.json", "weights.safetensors"):
-        if (folder / name).exists():
-            optuna.artifacts.upload_artifact(
-                artifact_store=store, file_path=str(folder / name), study_or_trial=live
-            )  # fmt: skip
+    there = {meta.filename for meta in optuna.artifacts.get_all_artifact_meta(live)}
+    with tempfile.TemporaryDirectory(prefix="supernet-study-") as name:
+        drawing = Path(name) / "network.svg"
+        try:
+            svg = draw.by_itself(draw.network(network_parts(space, training.architecture)))
+            drawing.write_text(svg, encoding="utf-8")
+        except RuntimeError as error:  # a network of a user's whose path depends on values
+            log.info("no drawing of %s: it does not run without data (%s)", training.architecture.id, error)
+        for path in (drawing, training.folder / "result.json", training.folder / "weights.safetensors"):
+            if path.exists() and path.name not in there:
+                optuna.artifacts.upload_artifact(artifact_store=store, file_path=str(path), study_or_trial=live)
     validation = result["validation"]
     if validation is None:
         study.tell(trial.number, state=optuna.trial.TrialState.PRUNED)
@@ -237,6 +310,19 @@ def curve(history: Sequence[Mapping[str, float]]) -> list[tuple[int, float]]:
     return [(int(row["step"]), float(row["loss"])) for row in history[::stride]]
 
 
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """What brings a study up to date, from any thread.
+
+    Attributes:
+        update: tells it of all trainings.
+        point: tells it of one more point of a curve: architecture, repeat, step, loss. Some are sent at once.
+    """
+
+    update: Callable[[], None] = lambda: None
+    point: Callable[[Architecture, int, int, float], None] = lambda *point: None
+
+
 @contextmanager
 def sender(
     folder: Path,
@@ -245,14 +331,24 @@ def sender(
     trainings: Callable[[], Iterable[Training]],
     storage: str | None,
     name: str | None,
-) -> Iterator[Callable[[], None]]:
-    """Inside the ``with`` block a function that brings the study up to date whenever it is called, from any thread.
+    artifacts: Path | None = None,
+) -> Iterator[Sender]:
+    """Inside the ``with`` block what brings the study up to date.
 
     The database may go away meanwhile: then the log says so, the work goes on, and the next call tries again. Where
     Optuna is not installed and no storage is asked for, nothing happens.
 
+    Args:
+        folder: of the run.
+        space: of the run.
+        run: see `send`.
+        trainings: gives the trainings of the run as they are now.
+        storage, name: see `open_study`.
+        artifacts: see `send`; None for `artifacts` in the folder.
+
     Raises:
         StorageError: the storage that is asked for cannot be reached now.
+        OSError: the folder for artifacts cannot be made.
     """
     try:
         load_optuna()
@@ -260,19 +356,52 @@ def sender(
         if storage is not None:
             raise
         log.info("no study of the trainings is written: %s", error)
-        yield lambda: None
+        yield Sender()
         return
+    place = artifacts or folder / "artifacts"
+    place.mkdir(parents=True, exist_ok=True)
     lock = Lock()
+    waiting: dict[str, dict[int, float]] = {}
+    due = time.monotonic() + POINT_SECONDS
+
+    def send_points() -> None:
+        known = _known(study)
+        for key in list(waiting):
+            points = waiting.pop(key)
+            if key in known and not known[key].state.is_finished():
+                _live(study, known[key], points.items())
+
+    def reached(work: Callable[[], object]) -> None:
+        nonlocal due
+        due = time.monotonic() + POINT_SECONDS
+        try:
+            work()
+        except Exception as error:
+            reason = _storage_error(error)
+            if reason is None:
+                raise
+            due = time.monotonic() + AWAY_SECONDS
+            waiting.clear()  # whoever is trained is sent whole
+            address = storage or "study.sqlite"
+            log.warning(
+                "storage %s: %s; results are kept in %s", without_password(address), _reason(reason, address), folder
+            )
 
     def update() -> None:
         with lock:
-            try:
-                send(study, space, trainings(), run, folder / "artifacts")
-            except Exception as error:
-                address = storage or "study.sqlite"
-                log.warning(
-                    "storage %s: %s; results are kept in %s", without_password(address), _reason(error, address), folder
-                )
+            now = list(trainings())
+            reached(lambda: send(study, space, now, run, place, is_own=storage is None))
+
+    def point(architecture: Architecture, repeat: int, step: int, loss: float) -> None:
+        with lock:
+            waiting.setdefault(_key(run, architecture, repeat), {})[step] = loss
+            if time.monotonic() > due:
+                reached(send_points)
 
     with open_study(folder, space, storage, name) as study:
-        yield update
+        try:
+            yield Sender(update, point)
+        finally:
+            if waiting:
+                with lock:
+                    reached(send_points)

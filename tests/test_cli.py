@@ -460,7 +460,11 @@ def _interrupted_at_once() -> tuple[int, str]:
 
 
 def test_another_search_on_the_same_one_shot_model(
-    finished_run: Path, tmp_path: Path, refused: Refused, capsys: pytest.CaptureFixture[str]
+    finished_run: Path,
+    tmp_path: Path,
+    refused: Refused,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     """Limits, a strategy and a front; the best by number; what was searched before is set aside."""
     folder = tmp_path / "run"
@@ -499,7 +503,20 @@ def test_another_search_on_the_same_one_shot_model(
     assert found["objectives"] == ["accuracy", "latency"]
     latencies = [row["latency"] for row in found["bands"][0]]
     assert latencies == sorted(latencies, reverse=True)
+    # Elsewhere latency is measured anew; a search that was under way is set aside with its times.
+    (folder / "finalists.json").unlink()
+    kept = (folder / "candidates.sqlite").read_bytes()
+    (folder / "latency.json").write_text(json.dumps({**facts, "device": "abacus"}))
+    with caplog.at_level("INFO"):
+        assert main(["search", str(folder)]) == 0
+    assert "set aside: it was measured with device abacus, now cpu" in caplog.text
+    assert kept in [path.read_bytes() for path in folder.glob("candidates.sqlite.before-*")]
+    assert json.loads((folder / "latency.json").read_text())["device"] == facts["device"]
+    capsys.readouterr()
+    # A search that cannot be does not set aside one that was done.
+    kept = {path: path.read_bytes() for path in folder.iterdir() if path.is_file()}
     assert "max_params 3: nothing in the space" in refused("search", folder, "--max-params", "3")
+    assert {path: path.read_bytes() for path in folder.iterdir() if path.is_file()} == kept
 
 
 def test_top(run_folder: Path, tmp_path: Path, refused: Refused, capsys: pytest.CaptureFixture[str]) -> None:
@@ -525,6 +542,7 @@ def test_top(run_folder: Path, tmp_path: Path, refused: Refused, capsys: pytest.
     ("setting", "part"),
     [
         ("--strategy=evolve", "search.strategy: no 'evolve'; there are: random, enumeration, evolution"),
+        ("--strategy=/nowhere/x.py:Mine", "search.strategy: /nowhere/x.py: no such file"),
         ("--objectives=accuracy,speed", "search.objectives: no 'speed'; there are: accuracy, params"),
         ("--max-params=lots", "max_params: expected a number like 250k or 1.5M, got 'lots'"),
         ("--max-latency=5MB", "max_latency: expected a time like 5ms"),

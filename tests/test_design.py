@@ -21,7 +21,7 @@ LAYERS = [
     ["candidates", "latency", "limits", "writing"],
     ["strategies"],
     ["data", "train", "scoring"],
-    ["search", "analysis", "describe", "study", "draw", "trials"],
+    ["search", "replay", "analysis", "describe", "study", "draw", "parts", "trials"],
     ["retrain"],
     ["config"],
     ["runs"],

@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import uuid
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -246,6 +247,36 @@ def test_an_earlier_export_is_replaced_whole(finished_run: Path, tmp_path: Path,
 
 
 @pytest.mark.usefixtures("in_this_process")
+def test_between_two_moves_nothing_is_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever fails there puts the earlier export back; of whoever is killed there the next call does."""
+    out, move = tmp_path / "export [1]", Path.rename
+    out.mkdir()
+    (out / "old").touch()
+    moves: list[Path] = []
+
+    def fails(path: Path, to: Path) -> Path:
+        moves.append(path)
+        if len(moves) == 2:
+            raise OSError("no")
+        return move(path, to)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", fails)
+        with pytest.raises(OSError, match="no"), exporting._unfinished(out):
+            pass
+    assert len(moves) == 3
+    before = tmp_path / f".{out.name}.{uuid.uuid4().hex}.before"
+    assert [path.name for path in tmp_path.rglob("*")] == [out.name, "old"]
+    out.rename(before)
+    with pytest.raises(KeyError), exporting._unfinished(out):
+        raise KeyError
+    assert [path.name for path in tmp_path.rglob("*")] == [out.name, "old"]
+    shutil.copytree(out, before)  # killed before this was deleted
+    with exporting._unfinished(out) as place:
+        (place / "new").touch()
+    assert [path.name for path in tmp_path.rglob("*")] == [out.name, "new"]
+
+
 def test_any_architecture_with_inherited_or_new_weights(
     finished_run: Path, tmp_path: Path, refused: Refused, capsys: pytest.CaptureFixture[str]
 ) -> None:

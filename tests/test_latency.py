@@ -13,7 +13,7 @@ from torch import nn
 from supernet import latency
 from supernet.cost import cost_table
 from supernet.files import read_json, write_json
-from supernet.latency import LatencyConfig, latency_costs, signature, summary, timed
+from supernet.latency import LatencyConfig, changed, latency_costs, signature, summary, timed, told
 from supernet.layers import Choose, Depth
 from supernet.limits import LimitsConfig, LimitsError, extreme, region
 from supernet.model import build
@@ -28,7 +28,7 @@ SPACES = {
     "elastic": elastic(),
 }
 CPU = torch.device("cpu")
-CONSTANT = 1000
+FACTOR, EACH = 1.25, 300  # of what a module takes alone; for each module; within a network
 
 
 def leaf_time(module: nn.Module, arguments: Any) -> int:
@@ -44,18 +44,19 @@ def parts(network: nn.Module) -> list[nn.Module]:
 
 
 def made_time(module: nn.Module, arguments: Any) -> int:
-    """Of a whole network the sum of its modules and a constant: sums are then right to the nanosecond."""
+    """Of a whole network just what the prediction takes for granted."""
     if not isinstance(module, latency._Whole):
         return leaf_time(module, arguments)
-    total = [CONSTANT]
+    total: list[float] = []
     hooks = [
-        unit.register_forward_pre_hook(lambda m, x: total.append(leaf_time(m, x))) for unit in parts(module.network)
+        unit.register_forward_pre_hook(lambda m, x: total.append(FACTOR * leaf_time(m, x) + EACH))
+        for unit in parts(module.network)
     ]
     with torch.no_grad():
         module(*arguments)
     for hook in hooks:
         hook.remove()
-    return sum(total)
+    return round(sum(total))
 
 
 @pytest.mark.parametrize("name", SPACES)
@@ -68,10 +69,12 @@ def test_sums_of_made_times_are_those_of_whole_networks(name: str, tmp_path: Pat
     for architecture, found in zip(drawn, costs.column("latency", drawn), strict=True):
         network = build(space, architecture).eval()
         example = torch.zeros(2, *(space.input_shape or space.example.shape[1:]))
-        assert found == made_time(latency._Whole(network), (example,))
+        number = len(list(network.modules()))
+        assert abs(found - made_time(latency._Whole(network), (example,))) <= number  # each is rounded
     known = read_json(path)
-    assert known["constant"] == CONSTANT
-    assert known["error"] == known["largest_error"] == 0
+    assert known["factor"] == pytest.approx(FACTOR, rel=1e-3)
+    assert known["each"] == pytest.approx(EACH, rel=1e-2)
+    assert known["error"] <= known["largest_error"] < 1e-3
 
 
 @pytest.mark.parametrize("name", SPACES)
@@ -108,9 +111,7 @@ def test_limits_of_latency_and_memory(tmp_path: Path) -> None:
             region(costs, LimitsConfig(**{f"max_{cost}": float(values.min()) * scale * 0.99}))
 
 
-def test_times_are_kept_so_that_a_search_goes_on_with_the_same(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_times_are_kept_as_long_as_nothing_differs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     space, path = SPACES["nested"], tmp_path / "l.json"
     first = latency_costs(space, LatencyConfig(), CPU, path, time=made_time)
 
@@ -120,26 +121,59 @@ def test_times_are_kept_so_that_a_search_goes_on_with_the_same(
     again = latency_costs(space, LatencyConfig(), CPU, path, time=never)
     assert (first.costs(list(space)) == again.costs(list(space))).all()
     known = read_json(path)
-    write_json(path, {**known, "device": "another"})
-    with caplog.at_level("INFO"):
+    for setting in ("batch_size", "threads", "networks"):
+        other = LatencyConfig(**{setting: 5})
+        assert changed(path, other, CPU) == [f"{setting} {getattr(LatencyConfig(), setting)}, now 5"]
+        with pytest.raises(AssertionError):
+            latency_costs(space, other, CPU, path, time=never)
+    for name in ("device", "torch"):
+        write_json(path, {**known, name: "another"})
+        assert changed(path, LatencyConfig(), CPU) == [f"{name} another, now {known[name]}"]
+        with pytest.raises(AssertionError):
+            latency_costs(space, LatencyConfig(), CPU, path, time=never)
+    write_json(path, known)
+    monkeypatch.setattr(latency, "processor_name", lambda: "abacus")
+    assert changed(path, LatencyConfig(), CPU) == [f"device {known['device']}, now cpu (abacus)"]
+    write_json(path, {name: value for name, value in known.items() if name != "checked"})  # a killed one goes on
+    with pytest.raises(AssertionError):
         latency_costs(space, LatencyConfig(), CPU, path, time=never)
-    assert "the times of another are used further" in caplog.text
-    with pytest.raises(AssertionError):  # another batch size has other times
-        latency_costs(space, LatencyConfig(batch_size=7), CPU, path, time=never)
 
 
 def test_a_table_that_is_far_off_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    first: list[nn.Module] = []
+
     def erratic(module: nn.Module, arguments: Any) -> int:
-        whole = isinstance(module, latency._Whole)
-        return made_time(module, arguments) * (1 + (id(module) // 64 % 7 if whole else 0))
+        if isinstance(module, latency._Whole):
+            first.append(module)
+        return made_time(module, arguments) * (3 if first and module is first[0] else 1)
 
     with caplog.at_level("INFO"):
-        latency_costs(SPACES["nested"], LatencyConfig(networks=8), CPU, tmp_path / "l.json", time=erratic)
-    facts = summary(tmp_path / "l.json")
-    assert facts is not None
-    assert facts["error"] > 0.15
-    assert "that is more than 15%: do not rely on it" in caplog.text
+        latency_costs(SPACES["nested"], LatencyConfig(), CPU, tmp_path / "l.json", time=erratic)
+    facts = read_json(tmp_path / "l.json")
+    assert facts["largest_error"] > 0.5
+    assert "more than 15% on one of them: do not rely on it" in caplog.text
+    assert (summary(tmp_path / "l.json") or "nothing") in caplog.text
     assert summary(tmp_path / "nothing.json") is None
+
+
+def test_the_worst_network_counts() -> None:
+    known = {"device": "abacus", "batch_size": 1, "threads": 1, "checked": [1, 2], "error": 0.01}
+    assert told({**known, "largest_error": 0.14}).endswith("whole networks (at most 14.0%)")
+    assert told({**known, "largest_error": 0.16}).endswith(
+        "(at most 16.0%); more than 15% on one of them: do not rely on it"
+    )
+
+
+def test_the_fastest_of_several_rounds_counts(tmp_path: Path) -> None:
+    """Other work on the machine, now and then, changes nothing."""
+    calls = [0]
+
+    def disturbed(module: nn.Module, arguments: Any) -> int:
+        calls[0] += isinstance(module, latency._Whole)
+        return made_time(module, arguments) * (5 if isinstance(module, latency._Whole) and calls[0] % 3 else 1)
+
+    latency_costs(SPACES["nested"], LatencyConfig(networks=7), CPU, tmp_path / "l.json", time=disturbed)
+    assert read_json(tmp_path / "l.json")["largest_error"] < 1e-3
 
 
 def test_what_a_time_depends_on() -> None:
@@ -163,7 +197,7 @@ def test_real_times(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "l.json"
     costs = latency_costs(SPACES["nested"], LatencyConfig(networks=2), CPU, path)
     assert costs.column("latency", list(SPACES["nested"])).max() > 0
-    assert {"error", "largest_error", "networks", "constant", "device"} <= set(read_json(path))
+    assert {"error", "largest_error", "checked", "factor", "each", "device"} <= set(read_json(path))
 
 
 @pytest.mark.parametrize("name", ["batch_size", "threads", "networks"])

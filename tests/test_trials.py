@@ -8,21 +8,28 @@ import pwd
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import optuna
 import pytest
 
+from supernet import trials
+from supernet.candidates import read_candidates
 from supernet.cli import main
 from supernet.files import read_json, without_password, write_json
-from supernet.steps import send_study, space_of_run
-from supernet.trials import StorageError, curve, open_study, parameters, sender
+from supernet.runtime import start
+from supernet.steps import Watch, retrain_candidates, send_study, space_of_run
+from supernet.train import Interrupted
+from supernet.trials import StorageError, Training, curve, open_study, parameters, sender
 from tests.spaces_for_tests import nested, tiny_bender, tiny_macro
 
 Refused = Callable[..., str]
@@ -32,15 +39,15 @@ NOWHERE = "postgresql+psycopg://ann:geheim@127.0.0.1:9/nothing"
 def test_a_run_has_its_trainings_in_a_study(finished_run: Path) -> None:
     """Parameters, costs, scores, curves and artifacts, and no test accuracy."""
     with open_study(finished_run, space_of_run(finished_run)[1]) as study:
-        trials, storage = study.trials, study._storage
-        metas = [optuna.artifacts.get_all_artifact_meta(t, storage=storage) for t in trials]
+        sent, storage = study.trials, study._storage
+        metas = [optuna.artifacts.get_all_artifact_meta(t, storage=storage) for t in sent]
     results = read_json(finished_run / "results.json")
     networks = {row["id"]: row for row in results["networks"]}
-    assert {t.user_attrs["id"] for t in trials} == set(networks)
-    assert len(trials) == len(networks)
+    assert {t.user_attrs["id"] for t in sent} == set(networks)
+    assert len(sent) == len(networks)
     _, space = space_of_run(finished_run)
     store = optuna.artifacts.FileSystemArtifactStore(str(finished_run / "artifacts"))
-    for trial, meta in zip(trials, metas, strict=True):
+    for trial, meta in zip(sent, metas, strict=True):
         row, place = networks[trial.user_attrs["id"]], finished_run / "retrain" / trial.user_attrs["id"] / "0"
         assert trial.state == optuna.trial.TrialState.COMPLETE
         assert trial.values == row["validation"]
@@ -50,10 +57,11 @@ def test_a_run_has_its_trainings_in_a_study(finished_run: Path) -> None:
         kept = {each.filename: each.artifact_id for each in meta}
         for name, artifact in kept.items():
             with store.open_reader(artifact) as file:
-                assert file.read() == (place / name).read_bytes()
-        assert set(kept) == {"result.json", "weights.safetensors"}
+                content = file.read()
+            assert content == (place / name).read_bytes() if name != "network.svg" else content.startswith(b"<svg")
+        assert set(kept) == {"result.json", "weights.safetensors", "network.svg"}
         assert not any("test" in key for key in trial.user_attrs)
-    assert any("Top" in t.user_attrs["groups"] for t in trials)
+    assert any("Top" in t.user_attrs["groups"] for t in sent)
 
 
 def test_what_is_there_is_not_sent_again(run_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -82,8 +90,8 @@ def test_finalists_are_running_trials_until_they_are_trained(run_folder: Path) -
         path.write_bytes(content)
     write_json(results[1], {**read_json(results[1]), "validation": None})
     assert send_study(run_folder, None, None) == {
-        "storage": f"sqlite:///{run_folder / 'study.sqlite'}", "study": run_folder.name, "sent": len(results) - 1,
-        "trials": len(results),
+        "storage": f"sqlite:///{run_folder / 'study.sqlite'}", "study": run_folder.name,
+        "artifacts": str(run_folder / "artifacts"), "sent": len(results) - 1, "trials": len(results),
     }  # fmt: skip
     with open_study(run_folder, space_of_run(run_folder)[1]) as study:
         states = [t.state for t in study.trials]
@@ -119,20 +127,158 @@ def test_a_storage_that_cannot_be_reached(run_folder: Path, refused: Refused, co
         p.read_text(errors="replace") for p in run_folder.glob("*.*") if p.suffix != ".sqlite"
     )
     assert "cannot be reached" in refused(command, run_folder, "--storage", "nonsense")
+    file = run_folder / "config.yaml"
+    assert f"{file}: File exists" in refused(command, run_folder, "--artifacts", file)
 
 
+@pytest.fixture
+def training(tmp_path: Path) -> Training:
+    """One that is not done yet."""
+    return Training(nested().at(0), 0, tmp_path / "training", {"score": 0.5})
+
+
+@pytest.mark.parametrize("lost", ["a table", "the study", "the artifacts"])
 def test_a_storage_that_goes_away_keeps_nobody_from_training(
-    run_folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, training: Training, caplog: pytest.LogCaptureFixture, lost: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _, space = space_of_run(run_folder)
-
-    def gone() -> Any:
-        raise OSError("connection lost to ann:geheim")
-
-    with sender(run_folder, space, "run", gone, f"sqlite:///{tmp_path / 's.sqlite'}", None) as update:
-        update()
-    assert "connection lost" in caplog.text
+    monkeypatch.setattr(trials, "POINT_SECONDS", 0.0)
+    storage = f"sqlite:///{tmp_path / 's.sqlite'}"
+    with sender(tmp_path, nested(), "run", lambda: [training], storage, "ours", tmp_path / "shared") as tell:
+        tell.update()
+        if lost == "the study":
+            optuna.delete_study(study_name="ours", storage=storage)
+        elif lost == "a table":
+            with closing(sqlite3.connect(tmp_path / "s.sqlite")) as connection, connection:
+                connection.execute("ALTER TABLE trials RENAME TO elsewhere")
+        else:
+            (tmp_path / "shared").rmdir()
+            (tmp_path / "shared").write_text("no folder")
+            finish(training)
+        tell.point(training.architecture, 0, 1, 2.0)
+        assert ("results are kept in" in caplog.text) == (lost != "the artifacts")
+        tell.update()
     assert "results are kept in" in caplog.text
+    expected = {"a table": "no such table", "the study": "is not there any more", "the artifacts": "Not a directory"}
+    assert expected[lost] in caplog.text
+
+
+def test_errors_of_the_program_are_not_taken_for_the_storage(tmp_path: Path, training: Training) -> None:
+    wrong = replace(training, facts={"score": object()})
+    with (
+        sender(tmp_path, nested(), "run", lambda: [wrong], None, None) as tell,
+        pytest.raises(TypeError, match="not JSON serializable"),
+    ):
+        tell.update()
+
+    def damaged() -> Any:
+        raise OSError("a file of the run")
+
+    with sender(tmp_path, nested(), "run", damaged, None, None) as tell, pytest.raises(OSError, match="of the run"):
+        tell.update()
+
+
+def finish(training: Training, steps: int = 4) -> None:
+    history = [{"step": i, "loss": 1 / i} for i in range(1, steps + 1)]
+    write_json(training.folder / "result.json", {"validation": 0.25, "seed": 1, "history": history})
+
+
+def test_curves_come_while_networks_train(tmp_path: Path, training: Training, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some at once, also after a kill; what was sent stays as it is."""
+    monkeypatch.setattr(trials, "POINT_SECONDS", 0.0)
+
+    def seen() -> tuple[str, dict[int, float]]:
+        with open_study(tmp_path, nested()) as study:
+            (trial,) = study.trials
+        return trial.state.name, trial.intermediate_values
+
+    def start() -> Any:
+        return sender(tmp_path, nested(), "run", lambda: [training], None, None)
+
+    with start() as tell:
+        tell.update()
+        assert seen() == ("RUNNING", {})
+        tell.point(training.architecture, 0, 1, 1.0)
+        assert seen() == ("RUNNING", {1: 1.0})
+        monkeypatch.setattr(trials, "POINT_SECONDS", 600.0)
+        tell.point(training.architecture, 0, 2, 0.5)  # which sets when the next ones are sent
+        tell.point(training.architecture, 0, 3, 1 / 3)
+        assert seen() == ("RUNNING", {1: 1.0, 2: 0.5})
+    assert seen() == ("RUNNING", {1: 1.0, 2: 0.5, 3: 1 / 3})  # sent when the work ends, however it ends
+    monkeypatch.setattr(trials, "POINT_SECONDS", 0.0)
+    with start() as tell:
+        tell.update()
+        tell.point(training.architecture, 0, 3, 1 / 3)
+        finish(training)
+        tell.update()
+        tell.point(training.architecture, 0, 4, 99.0)  # too late
+    assert seen() == ("COMPLETE", {1: 1.0, 2: 0.5, 3: 1 / 3, 4: 0.25})
+
+
+def test_a_trial_that_was_given_up_is_made_anew(tmp_path: Path, training: Training) -> None:
+    """In the study of the run alone: other settings are another training. A trial that was stopped by hand as well."""
+    for run, number in (("one", 1), ("two", 2), ("two", 2)):
+        with sender(tmp_path, nested(), run, lambda: [training], None, None) as tell:
+            tell.update()
+        with open_study(tmp_path, nested()) as study:
+            states = [t.state.name for t in study.trials]
+        assert states == ["FAIL"] * (number - 1) + ["RUNNING"]
+    with open_study(tmp_path, nested()) as study:
+        study.tell(1, state=optuna.trial.TrialState.FAIL)
+    with sender(tmp_path, nested(), "two", lambda: [training], None, None) as tell:
+        tell.update()
+    with open_study(tmp_path, nested()) as study:
+        assert [t.state.name for t in study.trials] == ["FAIL", "FAIL", "RUNNING"]
+
+
+def test_candidates_are_trials_from_the_beginning(run_folder: Path) -> None:
+    """Killed and started again there is one trial of each."""
+    config, space = space_of_run(run_folder)
+    everyone = read_candidates(run_folder / "candidates.sqlite", space)
+    trained = {path.parent.parent.name for path in run_folder.glob("retrain/*/0/result.json")}
+    new = [c for c in everyone if c.architecture.id not in trained][:2]
+    numbers, steps = [c.number for c in new], [0]
+
+    def stop() -> bool:
+        steps[0] += 1
+        return steps[0] > 4
+
+    def seen() -> dict[str, Any]:
+        with open_study(run_folder, space) as study:
+            found = [t for t in study.trials if t.user_attrs["id"] in {c.architecture.id for c in new}]
+        assert len(found) == len(new) == 2
+        return {t.user_attrs["id"]: t for t in found}
+
+    with pytest.raises(Interrupted):
+        retrain_candidates(run_folder, numbers, start(config.runtime).alone(), Watch(stop=stop))
+    before = seen()
+    assert {t.state.name for t in before.values()} == {"RUNNING"}
+    assert any(t.intermediate_values for t in before.values())
+    found = retrain_candidates(run_folder, numbers, start(config.runtime).alone(), Watch())
+    after = seen()
+    assert [after[row["id"]].values for row in found] == [row["validation"] for row in found]
+    assert all(after[key].intermediate_values.items() >= t.intermediate_values.items() for key, t in before.items())
+
+
+def test_artifacts_can_be_read_by_whoever_has_storage_and_folder(
+    run_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    storage, shared = f"sqlite:///{tmp_path / 'team.sqlite'}", tmp_path / "shared"
+    words = ["--storage", storage, "--study", "team", "--artifacts", str(shared), "--json"]
+    assert main(["study", str(run_folder), *words]) == 0
+    assert json.loads(capsys.readouterr().out)["artifacts"] == str(shared)
+    shutil.rmtree(run_folder)
+    database = optuna.storages.RDBStorage(storage)
+    study = optuna.load_study(study_name="team", storage=database)
+    for trial in study.trials:
+        for meta in optuna.artifacts.get_all_artifact_meta(trial, storage=database):
+            path = tmp_path / meta.filename
+            store = optuna.artifacts.FileSystemArtifactStore(str(shared))
+            optuna.artifacts.download_artifact(artifact_store=store, file_path=str(path), artifact_id=meta.artifact_id)
+        assert read_json(tmp_path / "result.json")["architecture"] == trial.user_attrs["architecture"]
+        for name in ("result.json", "network.svg", "weights.safetensors"):
+            (tmp_path / name).unlink()
+    database.remove_session()
+    database.engine.dispose()
 
 
 def test_without_optuna_a_run_has_no_study(
@@ -141,8 +287,8 @@ def test_without_optuna_a_run_has_no_study(
     monkeypatch.setitem(sys.modules, "optuna", None)
     (run_folder / "study.sqlite").unlink()
     quiet = sender(run_folder, space_of_run(run_folder)[1], "run", list, None, None)
-    with caplog.at_level("INFO"), quiet as update:
-        update()
+    with caplog.at_level("INFO"), quiet as tell:
+        tell.update()
     assert "no study of the trainings is written: Optuna is not installed" in caplog.text
     assert not (run_folder / "study.sqlite").exists()
     nowhere = sender(run_folder, space_of_run(run_folder)[1], "run", list, NOWHERE, None)
@@ -258,11 +404,11 @@ def test_two_processes_share_a_study_in_postgresql(
     assert [process.returncode for process in both] == [0, 0], outputs
     assert [json.loads(out)["sent"] for out, _ in outputs] == [networks, networks]
     with open_study(run_folder, space_of_run(run_folder)[1], postgres, "team") as study:
-        trials = study.trials
-    keys = [t.user_attrs["training"] for t in trials]
+        sent = study.trials
+    keys = [t.user_attrs["training"] for t in sent]
     assert len(set(keys)) == len(keys) == 2 * networks
-    assert {t.state for t in trials} == {optuna.trial.TrialState.COMPLETE}
-    assert {t.user_attrs["run"] for t in trials} == {run_folder.name, "second"}
+    assert {t.state for t in sent} == {optuna.trial.TrialState.COMPLETE}
+    assert {t.user_attrs["run"] for t in sent} == {run_folder.name, "second"}
     assert send_study(run_folder, postgres, "team")["sent"] == 0
     assert "pass-word" not in "".join(out + err for out, err in outputs)
     wrong = postgres.replace("pass-word", "wrong-word")
