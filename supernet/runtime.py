@@ -26,7 +26,7 @@ SWITCH_SECONDS = 0.0002
 KEEP_FREED = {-3: 2**25, -1: 2**31 - 1, -2: 2**26}
 """What `mallopt` of glibc is told, by the numbers of M_MMAP_THRESHOLD (the largest that it takes), M_TRIM_THRESHOLD and
 M_TOP_PAD, in bytes: memory that is freed stays in the process. Otherwise each step asks the system for the same memory
-anew, page by page; a step in NAS-Bench-201's space is 8 to 13 % faster without that (docs/performance.md)."""
+anew, page by page; docs/log.md has what that costs."""
 
 
 @dataclass(frozen=True, kw_only=True)
