@@ -24,10 +24,10 @@ SWITCH_SECONDS = 0.0002
 """Python's turns while pieces of work run side by side; benchmarks/one_shot_step.py is 6 % faster than with 0.005."""
 
 
-KEEP_FREED = {-3: 2**25, -1: 2**31 - 1, -2: 2**26}
+_KEEP_FREED = {-3: 2**25, -1: 2**31 - 1, -2: 2**26}
 """What `mallopt` of glibc is told, by the numbers of M_MMAP_THRESHOLD (the largest that it takes), M_TRIM_THRESHOLD and
 M_TOP_PAD, in bytes: memory that is freed stays in the process. Otherwise each step asks the system for the same memory
-anew, page by page; a step in NAS-Bench-201's space is 8 to 13 % faster without that (docs/performance.md)."""
+anew, page by page; docs/log.md has what that costs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -201,7 +201,7 @@ def start(config: RuntimeConfig) -> Runtime:
 def _keep_freed_memory() -> None:
     """A setting for the whole process, like the number of threads; nothing where the library of C is not glibc."""
     if sys.platform == "linux" and hasattr(library := ctypes.CDLL(None), "gnu_get_libc_version"):
-        for setting, value in KEEP_FREED.items():
+        for setting, value in _KEEP_FREED.items():
             library.mallopt(setting, value)
 
 
