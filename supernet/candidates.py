@@ -42,6 +42,7 @@ class Candidate:
         strategy: who asked for it.
         round: in which round, from 0.
         number: from 1, in the order in which candidates were scored first.
+        bonus: what its size adds to the accuracy in the ranking; see `SearchConfig.size_bonus`.
     """
 
     architecture: Architecture
@@ -57,6 +58,7 @@ class Candidate:
     strategy: str = "random"
     round: int = 0
     number: int = 0
+    bonus: float = 0.0
 
 
 COLUMNS = tuple(field.name for field in fields(Candidate))
@@ -79,13 +81,13 @@ def open_table(table: Path) -> sqlite3.Connection:
             "CREATE TABLE IF NOT EXISTS candidates (number INTEGER PRIMARY KEY, architecture TEXT UNIQUE NOT NULL, "
             "accuracy REAL NOT NULL, loss REAL NOT NULL, images INTEGER NOT NULL, params INTEGER NOT NULL, "
             "weights INTEGER NOT NULL, macs INTEGER NOT NULL, latency REAL, memory INTEGER, deviation REAL, "
-            "strategy TEXT NOT NULL, round INTEGER NOT NULL, time REAL NOT NULL, right BLOB)"
+            "strategy TEXT NOT NULL, round INTEGER NOT NULL, bonus REAL NOT NULL, time REAL NOT NULL, right BLOB)"
         )
         connection.execute(
             "CREATE TABLE IF NOT EXISTS rounds (number INTEGER PRIMARY KEY, asked TEXT NOT NULL, told TEXT NOT NULL, "
             "scores TEXT NOT NULL, state TEXT NOT NULL)"
         )
-        connection.execute("SELECT right, round, deviation FROM candidates LIMIT 1")
+        connection.execute("SELECT right, bonus, deviation FROM candidates LIMIT 1")
     except sqlite3.Error as error:
         connection.close()
         raise no_table(table, error) from None
@@ -200,8 +202,8 @@ def in_order_asked(table: Path, candidates: Sequence[Candidate]) -> list[tuple[i
 
 
 def standing(candidate: Candidate) -> tuple[float, ...]:
-    """Sorts candidates, the best first: who stayed longer in the race, then accuracy, then loss."""
-    return -candidate.images, -candidate.accuracy, candidate.loss
+    """Sorts candidates, the best first: who stayed longer in the race, then accuracy and bonus, then loss."""
+    return -candidate.images, -candidate.accuracy - candidate.bonus, candidate.loss
 
 
 def bands(candidates: Sequence[T], number: int, size: Callable[[T], float]) -> list[list[T]]:
@@ -215,7 +217,7 @@ def bands(candidates: Sequence[T], number: int, size: Callable[[T], float]) -> l
 
 
 def objectives_of(candidate: Candidate, objectives: Sequence[str]) -> tuple[float, ...]:
-    """What a candidate is worth in each objective; more is better, so costs are negative.
+    """What a candidate is worth in each objective; more is better, so costs are negative. Its bonus is in the accuracy.
 
     Raises:
         ValueError: a cost that was not measured.
@@ -225,7 +227,7 @@ def objectives_of(candidate: Candidate, objectives: Sequence[str]) -> tuple[floa
         value = getattr(candidate, name)
         if value is None:
             raise ValueError(f"objectives: {name} was not measured in this search: name it in search.objectives")
-        found.append(float(value) if name == "accuracy" else -float(value))
+        found.append(float(value) + candidate.bonus if name == "accuracy" else -float(value))
     return tuple(found)
 
 

@@ -30,7 +30,9 @@ def stages(images: int, ghost_size: int) -> list[int]:
     return [*found, images]
 
 
-def survivors(right_CN: NDArray[np.bool_], images: int, keep: int, lose: float) -> NDArray[np.bool_]:
+def survivors(
+    right_CN: NDArray[np.bool_], images: int, keep: int, lose: float, bonus_C: NDArray[np.float64] | None = None
+) -> NDArray[np.bool_]:
     """Who stays in the race.
 
     A candidate's accuracy on all images is taken to be normal around what was seen of it, drawn to the mean of all
@@ -43,6 +45,7 @@ def survivors(right_CN: NDArray[np.bool_], images: int, keep: int, lose: float) 
         images: number of all images.
         keep: how many of the best are looked for.
         lose: how many of them may be lost in this stage, on average.
+        bonus_C: what is added to each accuracy in the ranking; None for nothing.
 
     Returns:
         bool [C], with at least `keep` true where there are so many.
@@ -61,7 +64,7 @@ def survivors(right_CN: NDArray[np.bool_], images: int, keep: int, lose: float) 
     reliable = max(0.0, 1 - chance / between) if between > 0 else 0.0
     if reliable == 0:
         return everyone
-    expected = centre + reliable * (accuracy - centre)
+    expected = centre + reliable * (accuracy - centre) + (0.0 if bonus_C is None else bonus_C)
     deviation = math.sqrt(reliable * chance)
     mark = np.partition(expected, -keep)[-keep]
     reach = NormalDist().cdf

@@ -95,6 +95,10 @@ class SearchConfig:
     merge: bool = True
     """Whether architectures with the same function are scored once, where the space can tell (nasbench201)."""
 
+    size_bonus: float = 0.0
+    """What is added to a score in the ranking for each doubling of the parameters that matter, in the score's unit: a
+    short training with shared weights undervalues large networks in some spaces (docs/results). 0 is the paper's."""
+
     bands: int = 1
     """Bands of size (params), of equal numbers of candidates; Top is drawn from each of them, since a one-shot model
     favours large networks."""
@@ -271,6 +275,9 @@ def search(
         if not asked:
             break
         told = _within(asked, allowed, seed, index)
+        if config.merge and space.simplified is not None:
+            lean = [space.simplified(architecture) for architecture in told]
+            told = [b if fine else a for a, b, fine in zip(told, lean, allowed.allows(lean), strict=True)]
         before = len(known)
         new = take(told)
         idle = 0 if new else idle + 1
@@ -377,7 +384,8 @@ def _race_into(
             staying: list[list[Architecture]] = []
             for group in groups:
                 seen = np.stack([unpacked(right[str(architecture)], count) for architecture in group])
-                stay = survivors(seen, images, keep, config.lose * keep / (len(counts) - 1))
+                bonus = config.size_bonus * costs.doublings(group)
+                stay = survivors(seen, images, keep, config.lose * keep / (len(counts) - 1), bonus)
                 staying.append(list(itertools.compress(group, stay)))
             groups = staying
             kept = {architecture for group in groups for architecture in group}
@@ -432,7 +440,8 @@ def score_into(
                 config.ghosts_per_forward, runtime,
             )  # fmt: skip
             wanted = take_rows(targets, part)
-            for architecture, sums in zip(group, costs.costs(group), strict=True):
+            bonuses = (config.size_bonus * costs.doublings(group)).tolist()
+            for architecture, sums, bonus in zip(group, costs.costs(group), bonuses, strict=True):
                 if stop():
                     connection.commit()
                     raise Interrupted(f"stopped after {done} of {len(architectures)} candidates on {images} examples")
@@ -455,7 +464,7 @@ def score_into(
                     **{name: value * costs.scale(name) if name == "latency" else value
                        for name, value in here_costs.items()},
                     "deviation": math.sqrt(found * (1 - found) / images) if additive else None,
-                    "strategy": config.strategy, "round": round_, "time": time.time(), "right": right,
+                    "strategy": config.strategy, "round": round_, "bonus": bonus, "time": time.time(), "right": right,
                 }  # fmt: skip
                 connection.execute(
                     f"INSERT INTO candidates ({', '.join(row)}) VALUES ({', '.join('?' * len(row))}) "
@@ -483,8 +492,8 @@ def finalists(
 ) -> dict[str, list[Architecture]]:
     """Who is trained from scratch (paper, section 3.3).
 
-    Top: the best `top_of` by accuracy (loss breaks ties) in `top` strata of equal size, one drawn from each; our
-    reading of "a stratified sample". With `config.bands` as many strata of the best of each band of size. With several
+    Top: the best `top_of` by accuracy and bonus (loss breaks ties) in `top` strata of equal size, one drawn from each;
+    our reading of "a stratified sample". With `config.bands` as many strata of the best of each band of size. With several
     objectives in place of Top the group Pareto: of those scored on everything the Pareto front, or `top` of it that lie
     far from each other. Small: the smallest by `weights` among those above the quantile of accuracy.
     Random: drawn from all candidates. All On: everything on, which is in general no member of the space.

@@ -116,6 +116,8 @@ class Space:
             are; `parse` then takes both.
         canonical: a text that architectures with the same function share, whatever the values of weights; None where
             every architecture is a function of its own, or nobody knows.
+        simplified: the architecture without what does nothing in it: the same function at the least cost. None where
+            nothing is known.
     """
 
     name: str
@@ -126,6 +128,7 @@ class Space:
     read: Callable[[str], str] | None = field(default=None, compare=False, repr=False)
     example: Any = field(default=None, compare=False, repr=False)
     canonical: Callable[[Architecture], str] | None = field(default=None, compare=False, repr=False)
+    simplified: Callable[[Architecture], Architecture] | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         known: dict[str, Choice] = {}

@@ -354,7 +354,7 @@ def trainings_of(
         facts["groups"] = ", ".join(name for name, members in groups.items() if architecture in members)
         if known is not None:
             facts |= {
-                "score": known.accuracy,
+                "score": known.accuracy + known.bonus,
                 "images": known.images,
                 "strategy": known.strategy,
                 "number": known.number,
@@ -421,7 +421,7 @@ def network_row(costs: CostTable, candidate: Candidate, place: Path, repeats: in
         "id": architecture.id,
         "architecture": str(architecture),
         **dataclasses.asdict(costs.cost(architecture)),
-        "score": candidate.accuracy,
+        "score": candidate.accuracy + candidate.bonus,
         "score_loss": candidate.loss,
         "validation": [r["validation"] for r in results if r["validation"] is not None],
     }
@@ -516,11 +516,14 @@ def score_file(folder: Path, architectures: Path, out: Path, watch: Watch) -> in
                 raise ArchitectureError(f"{architectures}, line {number}: {error}") from None
     # What the scores depend on besides the architecture, so that a file of another run is not taken for this one's.
     weights = sha256(require(folder, "train"))
-    facts: tuple[Any, ...] = (weights, data.hashes["validation"], config.search.images, config.search.ghost_size)
+    asked = config.search
+    facts: tuple[Any, ...] = (
+        weights, data.hashes["validation"], asked.images, asked.ghost_size, asked.size_bonus
+    )  # fmt: skip
     if config.search.score != "metric":
         facts = (*facts, config.search.score, config.search.references, config.seed)
     model_id = hashlib.sha256(repr(facts).encode()).hexdigest()[:10]
-    header = ["architecture", "accuracy", "loss", "params", "weights", "macs", "model"]
+    header = ["architecture", "accuracy", "loss", "params", "weights", "macs", "bonus", "model"]
     rows: list[list[Any]] = []
     if out.exists():
         with out.open(newline="", encoding="utf-8", errors="replace") as file:
@@ -538,7 +541,8 @@ def score_file(folder: Path, architectures: Path, out: Path, watch: Watch) -> in
         ghost_size=config.search.ghost_size,
         ghosts_per_forward=config.search.ghosts_per_forward,
     )  # fmt: skip
-    costs = cost_table(model.space).costs(picked).tolist()
+    table = cost_table(model.space)
+    costs, bonuses = table.costs(picked).tolist(), (config.search.size_bonus * table.doublings(picked)).tolist()
 
     def save() -> None:
         buffer = io.StringIO(newline="")
@@ -548,8 +552,8 @@ def score_file(folder: Path, architectures: Path, out: Path, watch: Watch) -> in
     save()  # a place that cannot be written shows before the work
     saved = time.monotonic()
     try:
-        for (text, _), (accuracy, loss), sums in zip(waiting, scores, costs, strict=True):
-            rows.append([text, repr(accuracy), repr(loss), *sums, model_id])
+        for (text, _), (accuracy, loss), sums, bonus in zip(waiting, scores, costs, bonuses, strict=True):
+            rows.append([text, repr(accuracy), repr(loss), *sums, repr(bonus), model_id])
             if watch.progress is not None:
                 watch.progress(len(rows), len(wanted), accuracy=accuracy)
             if watch.stop():

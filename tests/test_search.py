@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sqlite3
 from collections import Counter
 from collections.abc import Iterator
@@ -402,6 +403,34 @@ def test_functions_that_are_the_same_are_scored_once(runtime: Runtime, tmp_path:
     assert len({space.canonical(c.architecture) for c in found}) == len(found) == 24
     apart = ask(model, runtime, tmp_path / "d.sqlite", "random", batch=24, merge=False, exhaustive=True)
     assert [c.architecture for c in apart] == space.sample_distinct(24, generator=stream(0, "search"))
+
+
+def test_candidates_are_without_what_does_nothing_in_them(runtime: Runtime, tmp_path: Path) -> None:
+    """Unless each text is wanted by itself; a smallest size is kept, though."""
+    space = tiny_nasbench201()
+    model = build(space, seed=0)
+    assert isinstance(model, OneShot) and space.simplified is not None
+    found = ask(model, runtime, tmp_path / "c.sqlite", "random", batch=24, exhaustive=True)
+    assert [space.simplified(c.architecture) for c in found] == [c.architecture for c in found]
+    least = int(np.median(cost_table(space).column("params", list(space))))
+    limits = LimitsConfig(min_params=least)
+    large = ask(model, runtime, tmp_path / "d.sqlite", "random", batch=24, exhaustive=True, limits=limits)
+    assert min(c.params for c in large) >= least
+
+
+def test_a_bonus_for_size_counts_in_the_ranking_and_not_in_the_accuracy(runtime: Runtime, tmp_path: Path) -> None:
+    space = tiny_nasbench201()
+    model = build(space, seed=0)
+    assert isinstance(model, OneShot)
+    plain = ask(model, runtime, tmp_path / "c.sqlite", "random", batch=24, exhaustive=True)
+    found = ask(model, runtime, tmp_path / "d.sqlite", "random", batch=24, exhaustive=True, size_bonus=10.0)
+    largest = cost_table(space).cost(space.everything_on()).params
+    for before, c in zip(plain, found, strict=True):
+        assert (c.architecture, c.accuracy, before.bonus) == (before.architecture, before.accuracy, 0.0)
+        assert c.bonus == pytest.approx(10 * math.log2(c.params / largest))
+    raced = ask(model, runtime, tmp_path / "e.sqlite", "random", batch=24, size_bonus=10.0)
+    for ranked in (sorted(found, key=standing), sorted(raced, key=standing)):
+        assert ranked[0].params == max(c.params for c in found), "ten points for each doubling outweigh everything"
 
 
 def population(number: int) -> list[Candidate]:

@@ -33,8 +33,8 @@ from supernet.train import TrainConfig
 
 Numbers = NDArray[np.float64]
 
-SNAPSHOTS = 10
-"""Weights that an average is taken of."""
+AVERAGED = 10
+"""Steps between the weights that an average is taken of."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,12 +114,11 @@ def train(
     times = folder / "seconds.json"
     before = read_json(times)["seconds"] if times.exists() else 0.0
     began = time.process_time()
-    kept = [steps - round(steps * recipe.average * i / SNAPSHOTS) for i in range(SNAPSHOTS)] if recipe.average else []
+    average, tail = folder / "average.pt", steps * (1 - recipe.average)
 
     def progress(done: int, total: int, **figures: float) -> None:
-        if done in kept:
-            state = {name: value.clone() for name, value in model.state_dict().items()}
-            write_atomically(folder / f"snapshot-{done}.pt", lambda file: torch.save(state, file))
+        if recipe.average and done >= tail and done % AVERAGED == 0:
+            _add(model, done, average)
         if done % 100 == 0 or done == total:
             write_json(times, {"seconds": before + time.process_time() - began})
             if done % 1000 == 0 or done == total:
@@ -129,11 +128,19 @@ def train(
         data.train, data, config, batch_size=recipe.batch_size, seed=recipe.seed, device=runtime.device
     )  # fmt: skip
     fit(model, batches, steps, settings, runtime=runtime, draw_live=draw_live, folder=folder, progress=progress)
-    if kept:
-        states = [torch.load(folder / f"snapshot-{step}.pt", weights_only=True) for step in kept]
-        mean = {name: torch.stack([s[name].double() for s in states]).mean(0).to(states[0][name]) for name in states[0]}
-        model.load_state_dict(mean)
+    if recipe.average:
+        model.load_state_dict(torch.load(average, weights_only=True)["mean"])
     return model, read_json(times)["seconds"]
+
+
+def _add(model: OneShot, step: int, file: Path) -> None:
+    """Takes the weights into the mean that the file holds, unless they are in it from before a stop."""
+    state = model.state_dict()
+    known = torch.load(file, weights_only=True) if file.exists() else {"step": 0, "number": 0, "mean": state}
+    if step > known["step"]:
+        number = known["number"] + 1
+        mean = {name: value.lerp(state[name], 1 / number) for name, value in known["mean"].items()}
+        write_atomically(file, lambda out: torch.save({"step": step, "number": number, "mean": mean}, out))
 
 
 def different(space: Space) -> Tensor:
@@ -144,8 +151,13 @@ def different(space: Space) -> Tensor:
 
 
 def scored(
-    model: OneShot, architectures: Sequence[Architecture], recipe: Recipe, data: Data, config: DataConfig,
-    runtime: Runtime, progress: Callable[[int], None] = lambda done: None,
+    model: OneShot,
+    architectures: Sequence[Architecture],
+    recipe: Recipe,
+    data: Data,
+    config: DataConfig,
+    runtime: Runtime,
+    progress: Callable[[int], None] = lambda done: None,
 ) -> dict[str, list[float]]:
     """Accuracy and mean loss of each architecture on the first validation images, with the shared weights."""
     x, y = prepare(data.validation, data, device=runtime.device, images=recipe.scored_images)
@@ -177,7 +189,11 @@ def _tuned(
 
 
 def run(
-    space: Space, recipe: Recipe, architectures: Sequence[Architecture], folder: Path, images: Path,
+    space: Space,
+    recipe: Recipe,
+    architectures: Sequence[Architecture],
+    folder: Path,
+    images: Path,
     validation: int = 25_000,
 ) -> dict[str, Any]:
     """Trains and scores, unless the folder holds the scores already; returns scores and processor seconds.

@@ -50,6 +50,7 @@ def space_of(
     settings: Mapping[str, Any],
     read: Callable[[str], str] | None = None,
     canonical: Callable[[Architecture], str] | None = None,
+    simplified: Callable[[Architecture], Architecture] | None = None,
 ) -> Space:
     """The space of the network that `settings` make, its choices read off that network.
 
@@ -57,12 +58,14 @@ def space_of(
         name: of the space.
         network: makes the network from the settings.
         settings: arguments of `network`, with ``input_shape`` among them.
-        read, canonical: as in `Space`.
+        read, canonical, simplified: as in `Space`.
     """
     make = partial(network, **settings)
     with without_data():
         choices = choices_of(make())
-    return Space(name, choices, make, settings["input_shape"], tuple(settings.items()), read, canonical=canonical)
+    return Space(
+        name, choices, make, settings["input_shape"], tuple(settings.items()), read, None, canonical, simplified
+    )
 
 
 def single_picks(architecture: Architecture, names: Sequence[str]) -> tuple[str, ...]:

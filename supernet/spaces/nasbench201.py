@@ -63,7 +63,7 @@ def nasbench201(
     sizes = {"channels": channels, "cells_per_stage": cells_per_stage, "num_classes": num_classes}
     check_sizes(sizes, input_shape)
     settings: dict[str, Any] = {**sizes, "input_shape": input_shape, "affine": affine}
-    return space_of("nasbench201", NasBench201Network, settings, _read, partial(canonical, complete=True))
+    return space_of("nasbench201", NasBench201Network, settings, _read, partial(canonical, complete=True), simplified)
 
 
 def to_string(architecture: Architecture) -> str:

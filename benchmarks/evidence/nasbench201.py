@@ -1,0 +1,109 @@
+"""NAS-Bench-201's space on CIFAR-10: how one-shot scores by several recipes rank 400 cells of known accuracy.
+
+    python benchmarks/evidence/nasbench201.py RECIPE CIFAR10 TRUTH WORK [--out RESULT.json]
+
+CIFAR10 is the folder with the images, TRUTH a CSV file with the columns `architecture` (the benchmark's text) and
+`cifar10_test_200ep`, WORK a folder for what a stopped command continues from. RECIPE is one of RECIPES below, or `all`
+for those whose scores are in WORK already. 25,000 images train, 25,000 validate. Size is the number of parameters of
+what matters in a cell (`nasbench201.simplified`), at 16 channels and 5 cells a stage.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from one_shot import Numbers, Recipe, ranks, run, tau, with_
+
+from supernet import cost_table
+from supernet.analyze import numbers, read_columns
+from supernet.files import read_json, write_json
+from supernet.space import Space
+from supernet.spaces import nasbench201
+from supernet.spaces.nasbench201 import simplified
+
+COLUMN = "cifar10_test_200ep"
+WEIGHTS = (0.5, 1.0, 1.5, 2.0)
+"""What the rank of the size counts beside the rank of the score."""
+
+NARROW = Recipe(settings={"channels": 8, "cells_per_stage": 1, "affine": False})
+WIDE = with_(NARROW, settings={"channels": 16})
+RECIPES = {
+    "8 channels": with_(NARROW, images=7439 * 256),
+    "16 channels": with_(WIDE, images=4789 * 256),
+    "8 channels, classes": with_(NARROW, images=6629 * 256, paths="classes"),
+    "16 channels, classes": with_(WIDE, images=4534 * 256, paths="classes", scored_images=4096),
+    "8 channels, rate 0.2, average": with_(NARROW, images=7435 * 256, lr=0.2, average=0.3),
+    "8 channels, rate 0.5, average": with_(NARROW, images=5589 * 256, lr=0.5, average=0.3, scored_images=4096),
+    "16 channels, rate 0.3, average, long": with_(
+        WIDE, images=15000 * 256, lr=0.3, average=0.3, scored_images=8192
+    ),
+}  # fmt: skip
+RECIPES |= {
+    f"{name}, tuned": with_(RECIPES[name], tune_steps=40, scored_images=4096)
+    for name in ("16 channels", "16 channels, rate 0.3, average, long")
+}
+
+
+def space_of(settings: dict[str, Any], pixels: int) -> Space:
+    return nasbench201(input_shape=(3, pixels, pixels), **settings)
+
+
+def agreement(scores: Numbers, size: Numbers, true: Numbers) -> dict[str, Any]:
+    """Kendall's tau of scores with the truth, over all and over the best quarter by truth, alone and with size."""
+    best = true >= np.quantile(true, 0.75)
+    rows = {"alone": ranks(scores)} | {f"with {w:g} x size": ranks(scores) + w * ranks(size) for w in WEIGHTS}
+    return {
+        name: {
+            "tau": tau(values, true),
+            "tau of the best quarter": tau(values[best], true[best]),
+            "best of its ten": float(true[np.argsort(-values, kind="stable")[:10]].max()),
+        }
+        for name, values in rows.items()
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("recipe", choices=["all", *RECIPES])
+    parser.add_argument("images", type=Path, metavar="CIFAR10")
+    parser.add_argument("truth", type=Path, metavar="TRUTH")
+    parser.add_argument("work", type=Path, metavar="WORK")
+    parser.add_argument("--out", type=Path, help="file that the result is joined to")
+    chosen = parser.parse_args()
+    columns = read_columns(chosen.truth)
+    true = np.array(numbers(columns[COLUMN]))
+    whole = nasbench201()
+    cells = [whole.parse(text) for text in columns["architecture"]]
+    table = cost_table(whole)
+    size = table.column("params", [simplified(cell) for cell in cells]).astype(float)
+    result: dict[str, Any] = read_json(chosen.out) if chosen.out and chosen.out.exists() else {}
+    result["size alone"] = agreement(size, size, true)["alone"]
+    result["parameters as published"] = agreement(table.column("params", cells).astype(float), size, true)["alone"]
+    result["best of all"] = float(true.max())
+    for name in RECIPES if chosen.recipe == "all" else [chosen.recipe]:
+        recipe, place = RECIPES[name], chosen.work / name.replace(",", "").replace(" ", "-")
+        if chosen.recipe == "all" and not (place / "scores.json").exists():
+            continue
+        found = run(space_of(recipe.settings, recipe.pixels), recipe, cells, place, chosen.images)
+        result[name] = {
+            "recipe": read_json(place / "recipe.json"),
+            "training_seconds": round(found["training_seconds"]),
+            "scoring_seconds": round(found["scoring_seconds"]),
+            "mean accuracy": float(np.mean(found["accuracy"])),
+            "accuracy": agreement(np.array(found["accuracy"]), size, true),
+            "loss": agreement(-np.array(found["loss"]), size, true),
+        }
+        for kind in ("accuracy", "loss"):
+            words = [
+                f"{row}: {f['tau']:.3f} ({f['tau of the best quarter']:.3f})" for row, f in result[name][kind].items()
+            ]
+            print(f"{name}, {kind}: {'; '.join(words)}")
+    if chosen.out:
+        write_json(chosen.out, result)
+
+
+if __name__ == "__main__":
+    main()
