@@ -685,7 +685,7 @@ def _prepare(
     parser.add_argument(
         "--exhaustive", action="store_true", help="score all on all: short for --search.exhaustive true"
     )
-    parser.add_argument("--score", help="short for --search.score: 'metric', or 'kl', which needs no labels")
+    parser.add_argument("--score", help="short for --search.score: 'metric', 'loss', or 'kl', which needs no labels")
     parser.add_argument("--strategy", help="short for --search.strategy: who is scored next")
     parser.add_argument("--objectives", help="short for --search.objectives: accuracy,params,latency gives the front")
     for cost in LIMITED:

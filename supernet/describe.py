@@ -203,11 +203,15 @@ def print_export(facts: dict[str, Any]) -> None:
 def print_result(result: dict[str, Any]) -> None:
     """Prints the groups as in the paper's Table 1, the winner, and how the two rankings agree."""
     name_of_metric = result.get("metric", "accuracy").rpartition(":")[2]
-    by_metric = result.get("score", "metric") == "metric"
+    taken_on = {
+        "metric": "the validation split",
+        "loss": "the validation split: negative loss",
+        "kl": "training examples, without labels: negative divergence",
+    }
     _print_table(result_rows(result))
     _print_text(
         "mean ± standard deviation over the n networks of a group; score: of the one-shot model on "
-        + ("the validation split" if by_metric else "training examples, without labels: negative divergence")
+        + taken_on[result.get("score", "metric")]
         + "; valid. and test: of the networks trained from scratch"
     )
     text = winner_text(result)

@@ -139,7 +139,7 @@ def _legend(a: Axes, columns: int, title: str | None = None) -> None:
 
 def _score_label(score: str, metric: str) -> str:
     if score != "metric":
-        return "score: negative divergence (nats)"
+        return f"score: negative {'divergence' if score == 'kl' else 'validation loss'} (nats)"
     return "one-shot validation accuracy (%)" if metric == "accuracy" else f"one-shot validation {metric}"
 
 

@@ -103,9 +103,10 @@ class SearchConfig:
     """Bands of size (params), of equal numbers of candidates; Top is drawn from each of them, since a one-shot model
     favours large networks."""
 
-    score: Literal["metric", "kl"] = "metric"
-    """'metric': the task's metric on the validation split. 'kl': closeness to the outputs with almost everything on, on
-    training examples without their labels (paper, section 5)."""
+    score: Literal["metric", "loss", "kl"] = "metric"
+    """'metric': the task's metric on the validation split. 'loss': the negative loss on it; it ranks better than
+    accuracy where networks are far from trained (docs/results), and does not race. 'kl': closeness to the outputs with
+    almost everything on, on training examples without their labels (paper, section 5)."""
 
     references: int = 8
     """Reference architectures for the score 'kl' (the paper does not say how many)."""
@@ -493,8 +494,8 @@ def finalists(
     """Who is trained from scratch (paper, section 3.3).
 
     Top: the best `top_of` by accuracy and bonus (loss breaks ties) in `top` strata of equal size, one drawn from each;
-    our reading of "a stratified sample". With `config.bands` as many strata of the best of each band of size. With several
-    objectives in place of Top the group Pareto: of those scored on everything the Pareto front, or `top` of it that lie
+    our reading of "a stratified sample". With `config.bands` as many strata of the best of each band of size. With
+    several objectives in place of Top the group Pareto: of those scored on everything the Pareto front, or `top` of it that lie
     far from each other. Small: the smallest by `weights` among those above the quantile of accuracy.
     Random: drawn from all candidates. All On: everything on, which is in general no member of the space.
 

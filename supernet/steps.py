@@ -401,9 +401,10 @@ def judged_on(model: OneShot, config: Config, data: Data, runtime: Runtime) -> t
         model: the one-shot model, on the device.
     """
     asked = config.search
-    if asked.score == "metric":
+    if asked.score != "kl":
+        task = config.task if asked.score == "metric" else dataclasses.replace(config.task, metric="loss")
         examples, targets = prepare(data.validation, data, device=runtime.device, images=asked.images)
-        return examples, targets, loss_of(config.task), metric_of(config.task)
+        return examples, targets, loss_of(task), metric_of(task)
     number = min(len(data.train), asked.images or UNLABELLED)
     part = torch.randperm(len(data.train), generator=stream(config.seed, "unlabelled"))[:number]
     split = Split(take_rows(data.train.examples, part), take_rows(data.train.targets, part), data.train.hash)
@@ -520,7 +521,9 @@ def score_file(folder: Path, architectures: Path, out: Path, watch: Watch) -> in
     facts: tuple[Any, ...] = (
         weights, data.hashes["validation"], asked.images, asked.ghost_size, asked.size_bonus
     )  # fmt: skip
-    if config.search.score != "metric":
+    if config.search.score == "loss":
+        facts = (*facts, config.search.score)
+    if config.search.score == "kl":
         facts = (*facts, config.search.score, config.search.references, config.seed)
     model_id = hashlib.sha256(repr(facts).encode()).hexdigest()[:10]
     header = ["architecture", "accuracy", "loss", "params", "weights", "macs", "bonus", "model"]
@@ -688,7 +691,7 @@ def load_run(folder: Path) -> tuple[Config, Data, Space]:
         )
     # What step 4 or 3 would refuse is refused before step 2.
     config.retrain.train.total_steps(len(data.train))
-    available, usual = (data.validation, math.inf) if config.search.score == "metric" else (data.train, UNLABELLED)
+    available, usual = (data.train, UNLABELLED) if config.search.score == "kl" else (data.validation, math.inf)
     images = min(len(available), config.search.images or usual)
     if images < config.search.ghost_size:
         raise RunError(

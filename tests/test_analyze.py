@@ -9,10 +9,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from supernet.analysis import paper_points, trust
 from supernet.cli import main
+from supernet.cost import cost_table
 from supernet.files import read_json
+from supernet.steps import space_of_run
 from supernet.study import differences
 
 Refused = Callable[..., str]
@@ -149,6 +152,22 @@ def test_published_accuracies(analyzed: Path, tmp_path: Path, refused: Refused) 
     )
 
 
+def test_a_bonus_for_size_is_in_what_is_compared_with_published_accuracies(run_folder: Path, tmp_path: Path) -> None:
+    config = run_folder / "config.yaml"
+    config.write_text(config.read_text().replace("size_bonus: 0.0", "size_bonus: 0.5"))
+    _, space = space_of_run(run_folder)
+    cells = space.sample_distinct(5, generator=torch.Generator().manual_seed(0))
+    file = tmp_path / "truth.csv"
+    file.write_text("\n".join(["architecture,published", *(f"{cell},{i}" for i, cell in enumerate(cells))]) + "\n")
+    assert main(["analyze", str(run_folder), "--truth", str(file), "--column", "published"]) == 0
+    found = [point["score"] for point in read_json(run_folder / "analysis.json")["truth"]["points"]]
+    (scores,) = run_folder.glob("analysis/truth-*.csv")
+    accuracies = [float(line.split(",")[1]) for line in scores.read_text().splitlines()[1:]]
+    doublings = cost_table(space).doublings(cells)
+    assert found == pytest.approx(list(np.array(accuracies) + 0.5 * doublings))
+    assert doublings.max() <= 0 and len(set(doublings)) > 1
+
+
 def test_a_file_of_ones_own(tmp_path: Path, capsys: pytest.CaptureFixture[str], refused: Refused) -> None:
     file = tmp_path / "points.csv"
     points = np.array(paper_points()["figure5"])
@@ -200,3 +219,27 @@ def test_a_search_by_divergence_needs_no_labels(finished_run: Path, tmp_path: Pa
         assert candidate.accuracy <= 1e-6
         assert candidate.accuracy == pytest.approx(-candidate.loss, abs=1e-5)
         assert candidate.images == 64
+
+
+def test_a_search_by_loss_ranks_by_the_negative_loss(
+    finished_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import shutil
+
+    from supernet.candidates import read_candidates, standing
+    from tests.conftest import TINY
+
+    folder = tmp_path / "loss"
+    assert main(["train", str(folder), "digits-smoke", *TINY, "--score", "loss"]) == 0
+    shutil.copy(finished_run / "train" / "model.safetensors", folder / "train" / "model.safetensors")
+    assert main(["search", str(folder)]) == 0
+    assert main(["retrain", str(folder)]) == 0
+    assert "score: of the one-shot model on the validation split: negative loss" in " ".join(
+        capsys.readouterr().out.split()
+    )
+    _, space = space_of_run(folder)
+    found = read_candidates(folder / "candidates.sqlite", space)
+    assert [c.accuracy for c in found] == pytest.approx([-c.loss for c in found], abs=1e-5)
+    assert sorted(found, key=standing) == sorted(found, key=lambda c: c.loss)
+    assert main(["report", str(folder)]) == 0
+    assert "score: negative validation loss (nats)" in (folder / "report.html").read_text()
