@@ -495,8 +495,8 @@ def finalists(
 
     Top: the best `top_of` by accuracy and bonus (loss breaks ties) in `top` strata of equal size, one drawn from each;
     our reading of "a stratified sample". With `config.bands` as many strata of the best of each band of size. With
-    several objectives in place of Top the group Pareto: of those scored on everything the Pareto front, or `top` of it that lie
-    far from each other. Small: the smallest by `weights` among those above the quantile of accuracy.
+    several objectives in place of Top the group Pareto: of those scored on everything the Pareto front, or `top` of it
+    that lie far from each other. Small: the smallest by `weights` among those above the quantile of accuracy.
     Random: drawn from all candidates. All On: everything on, which is in general no member of the space.
 
     Args:

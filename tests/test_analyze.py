@@ -234,9 +234,8 @@ def test_a_search_by_loss_ranks_by_the_negative_loss(
     shutil.copy(finished_run / "train" / "model.safetensors", folder / "train" / "model.safetensors")
     assert main(["search", str(folder)]) == 0
     assert main(["retrain", str(folder)]) == 0
-    assert "score: of the one-shot model on the validation split: negative loss" in " ".join(
-        capsys.readouterr().out.split()
-    )
+    text = " ".join(capsys.readouterr().out.split())
+    assert "score: of the one-shot model on the validation split: negative loss" in text
     _, space = space_of_run(folder)
     found = read_candidates(folder / "candidates.sqlite", space)
     assert [c.accuracy for c in found] == pytest.approx([-c.loss for c in found], abs=1e-5)
