@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -94,6 +94,10 @@ class Runtime:
         """The same for work that this process does without the others: nothing is divided among them."""
         return replace(self, is_alone=True)
 
+    def in_single_precision(self) -> Runtime:
+        """The same without half precision."""
+        return replace(self, tuning=replace(self.tuning, precision="32-true"))
+
     def one_thread(self) -> Runtime:
         """The same for work that is itself one of several pieces side by side."""
         return replace(self, threads=1)
@@ -124,7 +128,7 @@ class Runtime:
 
     def autocast(self) -> AbstractContextManager[None]:
         """The precision asked for, inside the ``with`` block."""
-        return self.fabric.autocast()
+        return nullcontext() if self.tuning.precision == "32-true" else self.fabric.autocast()
 
     def sum_gradients(self, parameters: Iterable[nn.Parameter], loss: Tensor) -> Tensor:
         """Adds up over all processes the gradients of the parameters that were live in any of them, and the loss.

@@ -59,6 +59,9 @@ WITHOUT_NUMBER = 500
 COMMIT_SECONDS = 2.0
 """A killed search loses at most this much work, and what is being scored."""
 
+SETTLED = 3
+"""So many times `top_of` of the best by half precision are scored again in single precision."""
+
 RACING_BANDS = 5
 """Where size is an objective too, candidates race against those of about their size, in so many bands."""
 
@@ -302,7 +305,60 @@ def search(
     if len(known) < number:
         reason = "asked for nothing new any more" if idle else "had no more to ask for"
         log.info("strategy %s %s after %d of %d candidates", config.strategy, reason, len(known), number)
+    if runtime.tuning.precision != "32-true":
+        some = _settled(read_some(table, list(known.values())), config)
+        how: dict[str, Any] = {"runtime": runtime.in_single_precision(), "loss": loss, "metric": metric}
+        _settle(table, model, some, examples, targets, config, stop=stop, **how)
     return read_some(table, list(known.values()))
+
+
+def _settled(candidates: Sequence[Candidate], config: SearchConfig) -> list[Candidate]:
+    """Whose order is settled in single precision: the best, and with several objectives the front."""
+    whole = on_most(candidates)
+    best = sorted(whole, key=standing)[: SETTLED * config.top_of]
+    if len(config.sought) > 1:
+        best += [whole[i] for i in front([objectives_of(c, config.sought) for c in whole])]
+    return list({c.architecture: c for c in best}.values())
+
+
+def _settle(
+    table: Path,
+    model: OneShot,
+    candidates: Sequence[Candidate],
+    examples: Any,
+    targets: Any,
+    config: SearchConfig,
+    *,
+    runtime: Runtime,
+    loss: Loss,
+    metric: Metric,
+    stop: Callable[[], bool],
+) -> None:
+    """Scores candidates again, on as many examples as before, unless this was done: all of them or none is written.
+
+    The best are nearer to each other than half precision tells them apart (docs/performance.md).
+    """
+    with closing(open_table(table)) as connection:
+        if connection.execute("PRAGMA user_version").fetchone()[0] or not candidates:
+            return
+        part = slice(0, candidates[0].images)
+        some = sorted(candidates, key=lambda c: c.architecture.picks)  # neighbours have much in common
+        wanted, additive = take_rows(targets, part), _adds_up(metric, targets)
+        found = outputs_of(
+            model, [c.architecture for c in some], take_rows(examples, part), wanted, loss, config.ghost_size,
+            config.ghosts_per_forward, runtime,
+        )  # fmt: skip
+        for candidate, (output, mean_loss) in zip(some, found, strict=True):
+            if stop():
+                raise Interrupted("stopped while the best candidates were scored in single precision")
+            value = number_of(metric, output, wanted)
+            right = packed((output.argmax(1) == wanted).cpu().numpy()) if additive else None
+            connection.execute(
+                "UPDATE candidates SET accuracy = ?, loss = ?, right = ? WHERE architecture = ?",
+                (value, mean_loss if math.isfinite(mean_loss) else math.inf, right, str(candidate.architecture)),
+            )
+        connection.execute("PRAGMA user_version = 1")
+        connection.commit()
 
 
 def _within(asked: Sequence[Architecture], allowed: Region, seed: int, index: int) -> list[Architecture]:

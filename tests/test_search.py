@@ -433,6 +433,30 @@ def test_a_bonus_for_size_counts_in_the_ranking_and_not_in_the_accuracy(runtime:
         assert ranked[0].params == max(c.params for c in found), "ten points for each doubling outweigh everything"
 
 
+@pytest.mark.parametrize("objectives", ["accuracy", "accuracy,params"])
+def test_the_best_are_settled_in_single_precision(
+    model: OneShot, runtime: Runtime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, objectives: str
+) -> None:
+    """And a search that was killed while it did so ends alike."""
+    monkeypatch.setattr(supernet.search, "SETTLED", 1)
+    half = start(RuntimeConfig(device="cpu", precision="bf16-mixed", threads=2))
+    how: dict[str, Any] = {"batch": 24, "exhaustive": True, "objectives": objectives}
+    found = ask(model, half, tmp_path / "c.sqlite", "random", **how)
+    with pytest.raises(Interrupted, match="in single precision"):
+        ask(model, half, tmp_path / "d.sqlite", "random", stop_after=26, **how)
+    assert ask(model, half, tmp_path / "d.sqlite", "random", **how) == found
+    assert ask(model, half, tmp_path / "c.sqlite", "random", **how) == found
+    exact, rough = (
+        [loss for _, loss in score(model, [c.architecture for c in found], FEW, FEW_TARGETS, runtime=r, ghost_size=16)]
+        for r in (runtime, half)
+    )
+    kinds = [(c.loss == pytest.approx(a, rel=1e-6), c.loss == pytest.approx(b, rel=1e-6))
+             for c, a, b in zip(found, exact, rough, strict=True)]  # fmt: skip
+    assert all(a or b for a, b in kinds) and rough != exact
+    assert 6 <= sum(a and not b for a, b in kinds) < 24, "six are the best; on the front there may be others"
+    assert all(a for c, (a, _) in zip(found, kinds, strict=True) if c in sorted(found, key=standing)[:3])
+
+
 def population(number: int) -> list[Candidate]:
     """Candidates whose accuracy and size are known: the n-th is the n-th worst; sizes are shuffled."""
     drawn = SPACE.sample_distinct(number, generator=torch.Generator().manual_seed(3))
