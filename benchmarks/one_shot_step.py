@@ -69,7 +69,9 @@ def steps(
         draw(space, PathsConfig(schedule="constant"), ghosts, 1.0, generator=stream(0, "paths", i)) for i in range(100)
     ]
 
-    def way(make: Callable[[nn.Module], nn.Module], threads: int, layout: torch.memory_format, **settings: Any) -> Any:
+    def way(
+        make: Callable[[nn.Module], nn.Module], threads: int, layout: torch.memory_format, /, **settings: Any
+    ) -> Any:
         settings = {"device": "cpu", "threads": None if threads == 1 else 1, **settings}
         runtime = start(RuntimeConfig(**settings))
         if layout == torch.contiguous_format:
