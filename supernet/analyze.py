@@ -100,7 +100,7 @@ def analyze_step(
     runtime.place(model)
     candidates = read_candidates(folder / "candidates.sqlite", space)
     are_accuracies = config.search.score == "metric" and config.task.metric == "accuracy"
-    everyone = np.array([c.accuracy + c.bonus for c in candidates])
+    everyone = np.array([c.score for c in candidates])
     bucket = bucket_width(everyone, settings.bucket, are_accuracies=are_accuracies)
     drawn = [
         candidates[i] for i in strata(everyone, bucket, settings.per_bucket, generator=stream(config.seed, "analysis"))
@@ -121,7 +121,7 @@ def analyze_step(
         )
     ]  # fmt: skip
     # Buckets are those of the score in the table, which a race may have taken on fewer examples.
-    weights = population_weights([c.accuracy + c.bonus for c in drawn], everyone, bucket)
+    weights = population_weights([c.score for c in drawn], everyone, bucket)
     right = read_right(folder / "candidates.sqlite", SHOWN) if are_accuracies else np.zeros((0, 0), bool)
     scores, mean = [p["score"] for p in points], [float(np.mean(p["accuracies"])) for p in points]
     sizes = {name: [p[name] for p in points] for name in ("params", "macs")}
@@ -469,7 +469,7 @@ def analyze_replay(folder: Path, seeds: int, watch: Watch) -> dict[str, Any]:
             f"{folder} --strategy enumeration --exhaustive --search.candidates null` scores all of them, as long as "
             "the test split is closed"
         )
-    scores = {key: known[key].accuracy + known[key].bonus for key in keys}
+    scores = {key: known[key].score for key in keys}
     names: dict[str, dict[str, Any]] = {name: {} for name in STRATEGIES if name != "enumeration"}
     if asked.strategy != "enumeration":
         names[asked.strategy] = asked.strategy_settings

@@ -60,6 +60,11 @@ class Candidate:
     number: int = 0
     bonus: float = 0.0
 
+    @property
+    def score(self) -> float:
+        """What it is ranked by: accuracy and bonus."""
+        return self.accuracy + self.bonus
+
 
 COLUMNS = tuple(field.name for field in fields(Candidate))
 """The columns of the table that a candidate is made of."""
@@ -203,7 +208,7 @@ def in_order_asked(table: Path, candidates: Sequence[Candidate]) -> list[tuple[i
 
 def standing(candidate: Candidate) -> tuple[float, ...]:
     """Sorts candidates, the best first: who stayed longer in the race, then accuracy and bonus, then loss."""
-    return -candidate.images, -candidate.accuracy - candidate.bonus, candidate.loss
+    return -candidate.images, -candidate.score, candidate.loss
 
 
 def bands(candidates: Sequence[T], number: int, size: Callable[[T], float]) -> list[list[T]]:
@@ -224,10 +229,10 @@ def objectives_of(candidate: Candidate, objectives: Sequence[str]) -> tuple[floa
     """
     found = []
     for name in objectives:
-        value = getattr(candidate, name)
+        value = candidate.score if name == "accuracy" else getattr(candidate, name)
         if value is None:
             raise ValueError(f"objectives: {name} was not measured in this search: name it in search.objectives")
-        found.append(float(value) + candidate.bonus if name == "accuracy" else -float(value))
+        found.append(float(value) if name == "accuracy" else -float(value))
     return tuple(found)
 
 

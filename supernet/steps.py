@@ -354,7 +354,7 @@ def trainings_of(
         facts["groups"] = ", ".join(name for name, members in groups.items() if architecture in members)
         if known is not None:
             facts |= {
-                "score": known.accuracy + known.bonus,
+                "score": known.score,
                 "images": known.images,
                 "strategy": known.strategy,
                 "number": known.number,
@@ -422,7 +422,7 @@ def network_row(costs: CostTable, candidate: Candidate, place: Path, repeats: in
         "id": architecture.id,
         "architecture": str(architecture),
         **dataclasses.asdict(costs.cost(architecture)),
-        "score": candidate.accuracy + candidate.bonus,
+        "score": candidate.score,
         "score_loss": candidate.loss,
         "validation": [r["validation"] for r in results if r["validation"] is not None],
     }

@@ -9,13 +9,12 @@ RECIPES below. All at 16 pixels and a quarter of the benchmark's channels.
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from one_shot import Numbers, Recipe, data_of, ranks, run, tau, with_
+from one_shot import Numbers, Recipe, arguments, data_of, ranks, run, tau, with_
 
 from supernet import cost_table
 from supernet.data import batches, feed
@@ -79,11 +78,7 @@ def accuracies(space: Space, work: Path) -> Numbers:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("recipe", choices=["truth", *RECIPES])
-    parser.add_argument("images", type=Path, metavar="CIFAR10")
-    parser.add_argument("work", type=Path, metavar="WORK")
-    parser.add_argument("--out", type=Path, help="file that the result is joined to")
+    parser = arguments(__doc__ or "", ["truth", *RECIPES])
     chosen = parser.parse_args()
     if chosen.recipe == "truth":
         return truth(chosen.images, chosen.work)

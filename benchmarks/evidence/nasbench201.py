@@ -10,13 +10,12 @@ what matters in a cell (`nasbench201.simplified`), at 16 channels and 5 cells a 
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from one_shot import Numbers, Recipe, ranks, run, tau, with_
+from one_shot import Numbers, Recipe, arguments, ranks, run, tau, with_
 
 from supernet import cost_table
 from supernet.analysis import rank_correlation
@@ -78,12 +77,7 @@ def agreement(scores: Numbers, size: Numbers, true: Numbers) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("recipe", choices=["all", *RECIPES])
-    parser.add_argument("images", type=Path, metavar="CIFAR10")
-    parser.add_argument("truth", type=Path, metavar="TRUTH")
-    parser.add_argument("work", type=Path, metavar="WORK")
-    parser.add_argument("--out", type=Path, help="file that the result is joined to")
+    parser = arguments(__doc__ or "", ["all", *RECIPES], with_truth=True)
     parser.add_argument("--figure", type=Path, help="SVG file of one recipe's scores against the truth")
     chosen = parser.parse_args()
     columns = read_columns(chosen.truth)

@@ -7,6 +7,7 @@ scores, and the processor time that it took.
 
 from __future__ import annotations
 
+import argparse
 import json
 import math
 import time
@@ -76,6 +77,18 @@ class Recipe:
     scored_images: int = 2048
     scored_ghost: int = 64
     seed: int = 0
+
+
+def arguments(text: str, commands: Sequence[str], *, with_truth: bool = False) -> argparse.ArgumentParser:
+    """What the command lines of the experiments share."""
+    parser = argparse.ArgumentParser(description=text, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("recipe", choices=commands)
+    parser.add_argument("images", type=Path, metavar="CIFAR10")
+    if with_truth:
+        parser.add_argument("truth", type=Path, metavar="TRUTH")
+    parser.add_argument("work", type=Path, metavar="WORK")
+    parser.add_argument("--out", type=Path, help="file that the result is joined to")
+    return parser
 
 
 def data_of(recipe: Recipe, path: Path, validation: int) -> tuple[Data, DataConfig]:
