@@ -354,8 +354,14 @@ def _settle(
             value = number_of(metric, output, wanted)
             right = packed((output.argmax(1) == wanted).cpu().numpy()) if additive else None
             connection.execute(
-                "UPDATE candidates SET accuracy = ?, loss = ?, right = ? WHERE architecture = ?",
-                (value, mean_loss if math.isfinite(mean_loss) else math.inf, right, str(candidate.architecture)),
+                "UPDATE candidates SET accuracy = ?, loss = ?, deviation = ?, right = ? WHERE architecture = ?",
+                (
+                    value,
+                    mean_loss if math.isfinite(mean_loss) else math.inf,
+                    _deviation(value, candidate.images) if additive else None,
+                    right,
+                    str(candidate.architecture),
+                ),
             )
         connection.execute("PRAGMA user_version = 1")
         connection.commit()
@@ -520,7 +526,7 @@ def score_into(
                     "architecture": str(architecture), "accuracy": found, "loss": mean_loss, "images": images,
                     **{name: value * costs.scale(name) if name == "latency" else value
                        for name, value in here_costs.items()},
-                    "deviation": math.sqrt(found * (1 - found) / images) if additive else None,
+                    "deviation": _deviation(found, images) if additive else None,
                     "strategy": config.strategy, "round": round_, "bonus": bonus, "time": time.time(), "right": right,
                 }  # fmt: skip
                 connection.execute(
@@ -537,6 +543,11 @@ def score_into(
                 if progress is not None:
                     progress(done, len(architectures), best=best, accuracy=found, examples=images)
         connection.commit()
+
+
+def _deviation(accuracy: float, images: int) -> float:
+    """Standard error of an accuracy on so many examples."""
+    return math.sqrt(accuracy * (1 - accuracy) / images)
 
 
 def _adds_up(metric: Metric, targets: Any) -> bool:

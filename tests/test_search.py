@@ -453,6 +453,7 @@ def test_the_best_are_settled_in_single_precision(
     kinds = [(c.loss == pytest.approx(a, rel=1e-6), c.loss == pytest.approx(b, rel=1e-6))
              for c, a, b in zip(found, exact, rough, strict=True)]  # fmt: skip
     assert all(a or b for a, b in kinds) and rough != exact
+    assert all(c.deviation == pytest.approx(math.sqrt(c.accuracy * (1 - c.accuracy) / c.images)) for c in found)
     assert 6 <= sum(a and not b for a, b in kinds) < 24, "six are the best; on the front there may be others"
     assert all(a for c, (a, _) in zip(found, kinds, strict=True) if c in sorted(found, key=standing)[:3])
 
