@@ -874,12 +874,16 @@ def _bar(step: str) -> Iterator[Callable[..., None]]:
             yield show
         return
 
-    began, last, first = time.monotonic(), time.monotonic(), -1
+    began, last, first, before = time.monotonic(), time.monotonic(), -1, 0
 
     def line(done: int, total: int, **figures: float) -> None:
-        nonlocal last, first
-        first = done - 1 if first < 0 else first
+        nonlocal began, last, first, before
         now = time.monotonic()
+        if first < 0:
+            first = done - 1
+        elif done < before:  # another count begins, such as the next stage of a race
+            began, first = now, done - 1
+        before = done
         if now - last > 10 or (done == total and now - began > 1):
             last = now
             left = (now - began) / (done - first) * (total - done)

@@ -585,3 +585,25 @@ def test_a_strategy_of_a_file(
     assert main(["search", str(run_folder)]) == 0
     (tmp_path / "mine.py").unlink()
     assert main(["top", str(run_folder)]) == 0
+
+
+# ---- time left ----
+
+
+def test_the_time_left_starts_anew_with_each_count(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A race counts each of its stages from 1, and a run that is continued may begin in the middle of one."""
+    clock = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    with cli._bar("search") as progress:
+        for total, first in ((1000, 522), (600, 1)):
+            for done in range(first, total + 1):
+                clock[0] += 1.0
+                progress(done, total)
+    lines = capsys.readouterr().err.splitlines()
+    for line in lines:
+        (done, total), rest = (int(n) for n in line.split()[1].rstrip(",").split("/")), line.split()[2]
+        hours, minutes, seconds = (int(part) for part in rest.split(":"))
+        assert hours * 3600 + minutes * 60 + seconds == pytest.approx(total - done, rel=0.15, abs=2), line
+    assert any("/600" in line for line in lines)
