@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 FIRST = 64
 """Images of the first stage."""
 
-GROWTH = 4
+GROWTH = 2
 """Each stage has so many times the images of the one before, those among them."""
 
 

@@ -6,6 +6,8 @@ References:
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
@@ -23,7 +25,13 @@ from supernet.task import Loss, Metric, accuracy, number_of
 from supernet.trees import in_full_precision, join_rows, rows, take_rows
 
 TOGETHER = 2048
-"""Examples that are scored between two looks at the clock, over the architectures that are scored together."""
+"""Examples that are scored between two looks at the clock at first, over the architectures scored together."""
+
+PROBES = 2
+"""Groups of that size for each core, after which the time of an architecture is taken as known."""
+
+SECONDS = 1.0
+"""Time between two looks at the clock that is aimed at then, for more architectures together have more in common."""
 
 REFERENCE_RATE = 1e-8
 """Dropout rate at which reference architectures are drawn: almost everything on (paper, section 5)."""
@@ -88,7 +96,7 @@ def outputs_of(
 ) -> Iterator[tuple[Any, float]]:
     """Outputs for all examples, and the mean loss, of each architecture; see `score`.
 
-    Architectures that follow each other are taken together, `TOGETHER` times an example; see `supernet.common`.
+    Architectures that follow each other are taken together, which changes no result; see `supernet.common`.
     """
     ghosts = rows(examples) // ghost_size
     if ghosts == 0:
@@ -99,7 +107,10 @@ def outputs_of(
         for first in range(0, ghosts, per_forward)
     ]
 
+    took = [math.inf]  # seconds for each architecture
+
     def run_group(group: Sequence[Architecture]) -> list[tuple[Any, float]]:
+        began = time.monotonic()
         lives = [model.space.live([architecture]) for architecture in group]
         found: list[list[Any]] = [[] for _ in group]
         view, line = in_line(runner)
@@ -109,7 +120,9 @@ def outputs_of(
                     here = [live.expand((part.stop - part.start) // ghost_size, -1) for live in lives]
                     for each, output in zip(found, outputs(view, line, take_rows(examples, part), here), strict=True):
                         each.append(in_full_precision(output))
-            return [(join_rows(each), mean_loss(each)) for each in found]
+            result = [(join_rows(each), mean_loss(each)) for each in found]
+        took.append((time.monotonic() - began) / len(group))
+        return result
 
     def mean_loss(found: Sequence[Any]) -> float:
         total = 0.0
@@ -121,12 +134,20 @@ def outputs_of(
     model.eval()
     runner = cast(OneShot, quick(model, runtime.tuning))
     size = max(1, TOGETHER // (ghosts * ghost_size))
+    first = PROBES * size * runtime.threads
     try:
         with runtime.workers() as run:
-            for results in run(run_group, [architectures[i : i + size] for i in range(0, len(architectures), size)]):
+            for results in run(run_group, _split(architectures[:first], size)):
+                yield from results
+            size = max(size, min(int(SECONDS / min(took)), len(architectures) // (PROBES * size * runtime.threads)))
+            for results in run(run_group, _split(architectures[first:], size)):
                 yield from results
     finally:
         model.train(training)
+
+
+def _split(architectures: Sequence[Architecture], size: int) -> list[Sequence[Architecture]]:
+    return [architectures[i : i + size] for i in range(0, len(architectures), size)]
 
 
 def references(space: Space, number: int, *, generator: torch.Generator) -> list[Architecture]:

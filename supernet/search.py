@@ -59,7 +59,7 @@ WITHOUT_NUMBER = 500
 COMMIT_SECONDS = 2.0
 """A killed search loses at most this much work, and what is being scored."""
 
-SETTLED = 3
+SETTLED = 2
 """So many times `top_of` of the best by half precision are scored again in single precision."""
 
 RACING_BANDS = 5

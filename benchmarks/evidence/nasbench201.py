@@ -41,6 +41,9 @@ RECIPES = {
     "16 channels, classes": with_(WIDE, images=4534 * 256, paths="classes", scored_images=4096),
     "8 channels, rate 0.2, average": with_(NARROW, images=7435 * 256, lr=0.2, average=0.3),
     "8 channels, rate 0.5, average": with_(NARROW, images=5589 * 256, lr=0.5, average=0.3, scored_images=4096),
+    "8 channels, 3 cells, rate 0.3, average": with_(
+        NARROW, settings={"cells_per_stage": 3}, images=7000 * 256, lr=0.3, average=0.3, scored_images=4096
+    ),
     "16 channels, rate 0.3, average, long": with_(
         WIDE, images=15000 * 256, lr=0.3, average=0.3, scored_images=8192
     ),
