@@ -26,7 +26,6 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-from one_shot import tau
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -171,14 +170,15 @@ def main() -> None:
     runtime = start(replace(config.runtime, threads=1))
     points = read_json(chosen.run / "analysis.json")["points"]
     architectures = [model.space.parse(point["architecture"]) for point in points]
-    true = np.array([np.mean(point["accuracies"]) for point in points])
+    true = [float(np.mean(point["accuracies"])) for point in points]
     found: dict[str, Any] = read_json(chosen.out) if chosen.out and chosen.out.exists() else {}
     other = without(chosen.trick, model, config, data, chosen.run / "tricks" / chosen.trick, runtime)
     for name, of in (("with all tricks", model), (f"without {chosen.trick}", other)):
         scores = accuracies(of, architectures, config, data, runtime)
+        agreement = rank_correlation(scores, true)
         found[name] = {
-            "tau": tau(np.array(scores), true),
-            "interval": rank_correlation(scores, true.tolist())["kendall_interval"],
+            "tau": agreement["kendall"],
+            "interval": agreement["kendall_interval"],
             "scores": [min(scores), max(scores)],
             "architectures": len(scores),
         }
