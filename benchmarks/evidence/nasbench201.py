@@ -44,6 +44,9 @@ RECIPES = {
     "8 channels, 3 cells, rate 0.3, average": with_(
         NARROW, settings={"cells_per_stage": 3}, images=7000 * 256, lr=0.3, average=0.3, scored_images=4096
     ),
+    "16 channels, 3 cells, rate 0.3, average": with_(
+        WIDE, settings={"cells_per_stage": 3}, images=9500 * 256, lr=0.3, average=0.3, scored_images=2048
+    ),
     "16 channels, rate 0.3, average, long": with_(
         WIDE, images=15000 * 256, lr=0.3, average=0.3, scored_images=8192
     ),
