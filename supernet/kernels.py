@@ -1,4 +1,5 @@
-"""Faster kernels for CPUs where a library has none: ReLU, batch norm, pools, gradients of depthwise convolutions.
+"""Faster kernels for CPUs where a library has none, or slower ones: convolutions of few channels with what is around
+them, ReLU, batch norm, pools, gradients of depthwise convolutions.
 
 `kernels.c` is compiled once for the processor at hand. Every function here does what torch's own operation does, which
 is its reference in the tests, and is that operation where there is no compiler, or no kernel for the tensors at hand:
@@ -42,6 +43,9 @@ ARGUMENTS = {
     "pool": "ppplllllliiiipi",
     "pool_backward": "ppplllllliiiipi",
     "depthwise_weight_gradient": "ppplllllliiiipi",
+    "conv_norm": "pppplllllii" "ppfppipi",
+    "conv_norm_backward": "pppppplllllii" "ppfppppipi",
+    "multiplies_halves": "",
 }
 """Types of the arguments of each function of kernels.c."""
 
@@ -70,6 +74,7 @@ def compiled() -> ctypes.CDLL | None:
         for name, arguments in ARGUMENTS.items():
             getattr(kernels, name).argtypes = [TYPES[letter] for letter in arguments]
             getattr(kernels, name).restype = None
+        kernels.multiplies_halves.restype = ctypes.c_int
         return kernels
     except (OSError, subprocess.SubprocessError):
         return None
@@ -101,16 +106,47 @@ class Conv:
         weight: [O, C / groups, K, L].
         settings: stride, padding, dilation and groups, as `F.conv2d` takes them.
         relu: whether what it is given goes through ReLU first.
+        own: whether it is done here, such that `convolution_fits`, and not by the library.
     """
 
     weight: Tensor
     settings: tuple[Any, ...]
     relu: bool
+    own: bool = False
 
 
 def conv_fits(x: Tensor, conv: Conv, weight: Tensor | None, bias: Tensor | None) -> bool:
     """Whether there is a kernel for this convolution of `x` followed by batch norm with these scales and offsets."""
-    return _fits(x) and len(conv.weight) % 8 == 0 and conv.weight.dtype == x.dtype and _plain(weight) and _plain(bias)
+    typed = conv.own or (_fits(x) and len(conv.weight) % 8 == 0 and conv.weight.dtype == x.dtype)
+    return typed and _plain(weight) and _plain(bias)
+
+
+def convolution_fits(x: Tensor, weight: Tensor, settings: tuple[Any, ...]) -> bool:
+    """Whether `convolution` has a kernel for these tensors; `settings` are those of `Conv`."""
+    out, channels, *size = weight.shape
+    padding = (size[0] // 2,) * 2
+    return (
+        _fits(x)
+        and size in ([1, 1], [3, 3])
+        and settings == ((1, 1), padding, (1, 1), 1)
+        and channels == x.shape[1]
+        and channels % 16 == out % 16 == x.shape[3] % 8 == 0
+        and weight.dtype == torch.float32
+        and weight.device == x.device
+        and (x.dtype == torch.float32 or _multiplies_halves())
+    )
+
+
+def convolution(x: Tensor, weight: Tensor, *, relu: bool) -> Tensor:
+    """A convolution of stride 1 that keeps the size, with ReLU before it where asked for; without an offset.
+
+    Args:
+        x: [N, C, H, W].
+        weight: float32 [O, C, K, K], such that `convolution_fits`; its gradient is in single precision too.
+        relu: whether negative numbers of `x` count as 0.
+    """
+    z: Tensor = _Convolution.apply(x, weight, relu, None, None, None, False)  # type: ignore[no-untyped-call]
+    return z
 
 
 def norm_relu(
@@ -145,6 +181,11 @@ def norm_relu_statistics(
     """
     if not (_fits(x) and _plain(weight) and _plain(bias)):
         return None
+    if conv is not None and conv.own:
+        y, mean, variance = _Convolution.apply(  # type: ignore[no-untyped-call]
+            x, conv.weight, conv.relu, weight, bias, eps, relu
+        )
+        return y, mean, variance
     before = (None, None) if conv is None else (conv.weight, conv)
     y, mean, variance = _NormRelu.apply(x, weight, bias, eps, relu, *before)  # type: ignore[no-untyped-call]
     return y, mean, variance
@@ -208,6 +249,12 @@ def _fits(x: Tensor) -> bool:
         and x.is_contiguous(memory_format=torch.channels_last)
         and compiled() is not None
     )
+
+
+@cache
+def _multiplies_halves() -> bool:
+    kernels = compiled()
+    return kernels is not None and bool(kernels.multiplies_halves())
 
 
 def _plain(parameter: Tensor | None) -> bool:
@@ -290,6 +337,66 @@ class _NormRelu(torch.autograd.Function):
                 dx = dx.contiguous(memory_format=torch.channels_last)
                 _run("relu_backward", _pointer(given), _pointer(dx), dx.numel(), half)
         return dx, None if weight is None else dweight, None if bias is None else dbias, None, None, dkernel, None
+
+
+class _Convolution(torch.autograd.Function):
+    """With batch norm after it where `eps` is given, with and without ReLU."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        kernel: Tensor,
+        relu: bool,
+        weight: Tensor | None,
+        bias: Tensor | None,
+        eps: float | None,
+        relu_after: bool,
+    ) -> Any:
+        images, channels, height, width = x.shape
+        out, _, size, _ = kernel.shape
+        kernel = kernel.contiguous(memory_format=torch.channels_last)
+        z = x.new_empty(images, height, width, out).permute(0, 3, 1, 2)
+        y = mean = variance = None
+        if eps is not None:
+            y = torch.empty_like(z)
+            mean, variance = (x.new_empty(out, dtype=torch.float32) for _ in range(2))
+        ctx.settings = images, height, width, channels, out, size, int(relu)
+        # As in kernels.c: kernels in another order, images with a border, slopes and pairs of pixels.
+        area = (height + size - 1) * (width + size - 1)
+        ctx.lanes = (area * (2 * channels + 2 * out) + 2 * kernel.numel()) // 16 + 16
+        ctx.eps, ctx.relu_after, half = eps or 0.0, int(relu_after), int(x.dtype == torch.bfloat16)
+        scratch = _scratch(x, ctx.lanes)
+        _run(
+            "conv_norm",
+            _pointer(x), _pointer(kernel), _pointer(z), _pointer(y), *ctx.settings, _pointer(weight), _pointer(bias),
+            ctx.eps, _pointer(mean), _pointer(variance), ctx.relu_after, _pointer(scratch), half,
+        )  # fmt: skip
+        ctx.set_materialize_grads(False)
+        if y is None:
+            ctx.save_for_backward(x, kernel, None, None, None, None, None)
+            return z
+        ctx.save_for_backward(x, kernel, z, weight, bias, mean, variance)
+        ctx.mark_non_differentiable(mean, variance)
+        return y, mean, variance
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor | None, *_: Tensor | None) -> Any:
+        if dy is None:
+            return (None,) * 7
+        x, kernel, z, weight, bias, mean, variance = ctx.saved_tensors
+        dy = dy.to(x.dtype).contiguous(memory_format=torch.channels_last)
+        dx = torch.empty_like(x) if ctx.needs_input_grad[0] else None
+        dkernel = torch.empty_like(kernel)
+        dweight, dbias = (x.new_empty(len(kernel), dtype=torch.float32) for _ in range(2))
+        scratch = _scratch(x, ctx.lanes)
+        _run(
+            "conv_norm_backward",
+            _pointer(x), _pointer(kernel), _pointer(z), _pointer(dy), _pointer(dx), _pointer(dkernel), *ctx.settings,
+            _pointer(weight), _pointer(bias), ctx.eps, _pointer(mean), _pointer(variance), _pointer(dweight),
+            _pointer(dbias), ctx.relu_after, _pointer(scratch), int(x.dtype == torch.bfloat16),
+        )  # fmt: skip
+        return dx, dkernel, None, None if weight is None else dweight, None if bias is None else dbias, None, None
 
 
 class _Pool(torch.autograd.Function):

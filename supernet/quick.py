@@ -19,7 +19,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from supernet import kernels
 from supernet.layers import Elastic, GhostBatchNorm
 from supernet.model import view_of
-from supernet.tune import Tuning, depthwise_name, kind_of
+from supernet.tune import Tuning, convolution_name, depthwise_name, kind_of
 
 
 class QuickNorm(_BatchNorm):
@@ -94,10 +94,20 @@ class QuickConv2d(nn.Conv2d):
             if kind in ("plain", "narrow", "dilated") and not (half and kind in self.tuning.in_full_precision):
                 dtype = torch.get_autocast_dtype(x.device.type) if half else x.dtype
                 settings = self.stride, tuple(map(int, self.padding)), self.dilation, self.groups
-                given, conv = x.to(dtype), kernels.Conv(self.weight.to(dtype), settings, self.relu)
+                given, own = x.to(dtype), self._own(x, dtype, self.weight)
+                weight = self.weight if own else self.weight.to(dtype)
+                conv = kernels.Conv(weight, settings, self.relu, own)
                 if kernels.conv_fits(given, conv, norm.weight, norm.bias):
                     return given, conv
         return self(x), None
+
+    def _own(self, x: Tensor, dtype: torch.dtype, weight: Tensor) -> bool:
+        """Whether our kernel is right and faster for this convolution of `x` in this type."""
+        if convolution_name(weight.shape[-1], dtype) not in self.tuning.kernels or isinstance(self.padding, str):
+            return False
+        settings = self.stride, tuple(map(int, self.padding)), self.dilation, self.groups
+        plain = self.bias is None and (self.padding_mode == "zeros" or max(settings[1]) == 0)
+        return plain and kernels.convolution_fits(x.to(dtype), weight, settings)
 
     def _conv_forward(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         device, tuning = x.device.type, self.tuning
@@ -107,6 +117,9 @@ class QuickConv2d(nn.Conv2d):
             if kind in tuning.in_full_precision:
                 with torch.autocast(device, enabled=False):
                     return self._conv_forward(x.float(), weight, bias)
+        dtype = torch.get_autocast_dtype(device) if half else x.dtype
+        if self._own(x, dtype, weight):
+            return kernels.convolution(x.to(dtype), weight, relu=self.relu)
         x = F.relu(x) if self.relu else x
         depthwise = self.groups == x.shape[1] == len(weight) and self.groups > 1 and bias is None
         if depthwise and self.padding_mode == "zeros" and depthwise_name(weight.shape[-1]) in tuning.kernels:
