@@ -6,6 +6,7 @@
 
 #include <math.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 #ifdef __AVX512F__
 #include <immintrin.h>
@@ -699,22 +700,26 @@ static void weights_image(const uint32_t *x, const uint32_t *dy, float *sums, lo
     }
 }
 
-/* A step in scratch memory: so many numbers of 32 bits, on a boundary of 64 bytes. */
-INLINE void *taken(uint32_t **scratch, long numbers) {
-    uint32_t *found = *scratch;
-    *scratch += (numbers + 31) / 16 * 16; /* and some to read past the end */
+/* A part of the memory at `*rest`, which moves on: so many numbers of 32 bits, on a boundary of 64 bytes, and some to read past
+ * the end of them. */
+INLINE void *part_of(uint32_t **rest, long numbers) {
+    uint32_t *found = *rest;
+    *rest += (numbers + 31) / 16 * 16;
     return found;
 }
 
-/* Convolution of x into `z`; where `y` is given also the batch norm of that. kernel is [out, kernel, kernel, in]. scratch as in
- * kernels.py. */
-void conv_norm(const void *x, const float *weights, void *z, void *y, long images, long height, long width, long channels_in,
-               long channels, int kernel, int relu_first, const float *weight, const float *bias, float eps, float *mean,
-               float *variance, int relu_after, void *scratch, int half) {
-    uint32_t *rest = scratch;
+/* Convolution of x into `z`; where `y` is given also the batch norm of that. kernel is [out, kernel, kernel, in]. Both functions
+ * say whether there was memory enough. */
+int conv_norm(const void *x, const float *weights, void *z, void *y, long images, long height, long width, long channels_in,
+              long channels, int kernel, int relu_first, const float *weight, const float *bias, float eps, float *mean,
+              float *variance, int relu_after, int half) {
     int border = kernel / 2;
-    uint32_t *packed = taken(&rest, kernel * kernel * channels_in * channels);
-    void *padded = taken(&rest, (height + 2 * border) * (width + 2 * border) * channels_in);
+    long of_weights = kernel * kernel * channels_in * channels;
+    long of_image = (height + 2 * border) * (width + 2 * border) * channels_in;
+    uint32_t *memory = aligned_alloc(64, bytes_of((of_weights + of_image) / 16 * 16 + 64, 0)), *rest = memory;
+    if (!memory) return 0;
+    uint32_t *packed = part_of(&rest, of_weights);
+    void *padded = part_of(&rest, of_image);
     pack(weights, packed, channels, kernel * kernel, channels_in, half);
     for (long image = 0; image < images; image++) {
         const char *from = (const char *)x + image * bytes_of(height * width * channels_in, half);
@@ -722,22 +727,27 @@ void conv_norm(const void *x, const float *weights, void *z, void *y, long image
         if (border || relu_first) pad(from, padded, height, width, channels_in, border, relu_first, half);
         conv_image(border || relu_first ? padded : from, packed, to, NULL, height, width, channels_in, channels, kernel, half);
     }
+    free(memory);
     if (y) norm_relu(z, y, images * height * width, channels, weight, bias, eps, mean, variance, relu_after, half);
+    return 1;
 }
 
 /* Gradients. dx is not wanted where it is NULL. dweights is [out, kernel, kernel, in]; the others as for norm_relu_backward,
  * not looked at where mean is NULL: dy is then the slope of the convolution itself. */
-void conv_norm_backward(const void *x, const float *weights, const void *z, const void *dy, void *dx, float *dweights,
-                        long images, long height, long width, long channels_in, long channels, int kernel, int relu_first,
-                        const float *weight, const float *bias, float eps, const float *mean, const float *variance,
-                        float *dweight, float *dbias, int relu_after, void *scratch, int half) {
-    uint32_t *rest = scratch;
+int conv_norm_backward(const void *x, const float *weights, const void *z, const void *dy, void *dx, float *dweights,
+                       long images, long height, long width, long channels_in, long channels, int kernel, int relu_first,
+                       const float *weight, const float *bias, float eps, const float *mean, const float *variance,
+                       float *dweight, float *dbias, int relu_after, int half) {
     int border = kernel / 2, area = kernel * kernel;
     long wide = width + 2 * border, padded_pixels = (height + 2 * border) * wide, pixels = height * width;
-    uint32_t *packed = taken(&rest, area * channels_in * channels);
-    float *sums = taken(&rest, area * channels_in * channels);
-    char *input = taken(&rest, padded_pixels * channels_in), *slopes = taken(&rest, padded_pixels * channels);
-    uint32_t *input_pairs = taken(&rest, padded_pixels * channels_in), *slope_pairs = taken(&rest, pixels * channels / 2);
+    long of_weights = area * channels_in * channels, of_input = padded_pixels * channels_in;
+    long of_slopes = padded_pixels * channels, of_pairs = pixels * channels / 2;
+    long all = 2 * (of_weights + of_input) + of_slopes + of_pairs;
+    uint32_t *memory = aligned_alloc(64, bytes_of(all / 16 * 16 + 6 * 32, 0)), *rest = memory;
+    if (!memory) return 0;
+    uint32_t *packed = part_of(&rest, of_weights), *input_pairs = part_of(&rest, of_input), *slope_pairs = part_of(&rest, of_pairs);
+    float *sums = part_of(&rest, of_weights);
+    char *input = part_of(&rest, of_input), *slopes = part_of(&rest, of_slopes);
     float scale[channels], shift[channels], steepness[channels], offset[channels];
     if (mean)
         norm_slopes(z, dy, images * pixels, channels, weight, bias, eps, mean, variance, dweight, dbias, scale, shift, steepness,
@@ -780,4 +790,6 @@ void conv_norm_backward(const void *x, const float *weights, const void *z, cons
     }
     for (long o = 0; o < channels; o++)
         for (long i = 0; i < area * channels_in; i++) dweights[o * area * channels_in + i] = sums[i * channels + o];
+    free(memory);
+    return 1;
 }

@@ -43,11 +43,14 @@ ARGUMENTS = {
     "pool": "ppplllllliiiipi",
     "pool_backward": "ppplllllliiiipi",
     "depthwise_weight_gradient": "ppplllllliiiipi",
-    "conv_norm": "pppplllllii" "ppfppipi",
-    "conv_norm_backward": "pppppplllllii" "ppfppppipi",
+    "conv_norm": "pppplllllii" "ppfppii",
+    "conv_norm_backward": "pppppplllllii" "ppfppppii",
     "multiplies_halves": "",
 }
 """Types of the arguments of each function of kernels.c."""
+
+ANSWERING = ("conv_norm", "conv_norm_backward", "multiplies_halves")
+"""Those that say yes or no."""
 
 MOST_WINDOW = 15
 """Largest window of a pooling: the place of a number in it has to fit a byte."""
@@ -73,8 +76,7 @@ def compiled() -> ctypes.CDLL | None:
         kernels = ctypes.CDLL(str(path))
         for name, arguments in ARGUMENTS.items():
             getattr(kernels, name).argtypes = [TYPES[letter] for letter in arguments]
-            getattr(kernels, name).restype = None
-        kernels.multiplies_halves.restype = ctypes.c_int
+            getattr(kernels, name).restype = ctypes.c_int if name in ANSWERING else None
         return kernels
     except (OSError, subprocess.SubprocessError):
         return None
@@ -162,7 +164,7 @@ def norm_relu(
         relu: whether negative outputs become 0.
         conv: what comes before batch norm; see `norm_relu_statistics`.
     """
-    found = norm_relu_statistics(x, weight, bias, eps, relu=relu, conv=conv)
+    found = _norm_relu(x, weight, bias, eps, relu, conv)
     if found is not None:
         return found[0]
     if conv is not None:
@@ -179,16 +181,26 @@ def norm_relu_statistics(
     With `conv`, such that `conv_fits`, that comes first, and the whole is one step of automatic differentiation: the
     library does the convolution, and ReLU's gradient is cut in the tensor that it gives.
     """
+    found = _norm_relu(x, weight, bias, eps, relu, conv)
+    if found is None:
+        return None
+    y, (mean, variance) = found
+    return y, mean, variance
+
+
+def _norm_relu(
+    x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float, relu: bool, conv: Conv | None
+) -> tuple[Tensor, Tensor] | None:
+    """The output, and mean and variance [2, C]."""
+    found: tuple[Tensor, Tensor]
+    if conv is not None and conv.own:
+        found = _Convolution.apply(x, conv.weight, conv.relu, weight, bias, eps, relu)  # type: ignore[no-untyped-call]
+        return found
     if not (_fits(x) and _plain(weight) and _plain(bias)):
         return None
-    if conv is not None and conv.own:
-        y, mean, variance = _Convolution.apply(  # type: ignore[no-untyped-call]
-            x, conv.weight, conv.relu, weight, bias, eps, relu
-        )
-        return y, mean, variance
     before = (None, None) if conv is None else (conv.weight, conv)
-    y, mean, variance = _NormRelu.apply(x, weight, bias, eps, relu, *before)  # type: ignore[no-untyped-call]
-    return y, mean, variance
+    found = _NormRelu.apply(x, weight, bias, eps, relu, *before)  # type: ignore[no-untyped-call]
+    return found
 
 
 def depthwise_fits(x: Tensor, weight: Tensor, stride: tuple[int, ...], padding: Any, dilation: tuple[int, ...]) -> bool:
@@ -265,16 +277,24 @@ def _pointer(tensor: Tensor | None) -> int | None:
     return None if tensor is None else tensor.data_ptr()
 
 
+def _rows(moments: Tensor | None) -> tuple[int | None, int | None]:
+    """Where mean and variance are, in float32 [2, C]."""
+    if moments is None:
+        return None, None
+    start = moments.data_ptr()
+    return start, start + 4 * moments.shape[1]
+
+
 def _scratch(like: Tensor, lanes: int) -> Tensor:
     """Memory for so many times 16 floats, on a boundary of 64 bytes."""
     room = like.new_empty(lanes * 16 + 16, dtype=torch.float32)
     return room[-room.data_ptr() % 64 // 4 :]
 
 
-def _run(name: str, *arguments: Any) -> None:
+def _run(name: str, *arguments: Any) -> Any:
     kernels = compiled()
     assert kernels is not None, "_fits was not asked"
-    getattr(kernels, name)(*arguments)
+    return getattr(kernels, name)(*arguments)
 
 
 class _NormRelu(torch.autograd.Function):
@@ -288,7 +308,7 @@ class _NormRelu(torch.autograd.Function):
         relu: bool,
         kernel: Tensor | None,
         conv: Conv | None,
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor]:
         half = int(x.dtype == torch.bfloat16)
         given = None
         if conv is not None:
@@ -298,24 +318,23 @@ class _NormRelu(torch.autograd.Function):
                 _run("relu", _pointer(x), _pointer(given), x.numel(), half)
             x = F.conv2d(given, conv.weight, None, *conv.settings).contiguous(memory_format=torch.channels_last)
         channels = x.shape[1]
-        y = torch.empty_like(x)
-        mean, variance = (x.new_empty(channels, dtype=torch.float32) for _ in range(2))
+        y, moments = torch.empty_like(x), x.new_empty(2, channels, dtype=torch.float32)
         _run(
             "norm_relu",
             _pointer(x), _pointer(y), x.numel() // channels, channels, _pointer(weight), _pointer(bias),
-            eps, _pointer(mean), _pointer(variance), int(relu), half,
+            eps, *_rows(moments), int(relu), half,
         )  # fmt: skip
-        ctx.save_for_backward(x, weight, bias, mean, variance, given, kernel)
+        ctx.save_for_backward(x, weight, bias, moments, given, kernel)
         ctx.eps, ctx.relu, ctx.conv = eps, relu, None if conv is None else (*conv.settings, conv.relu)
-        ctx.mark_non_differentiable(mean, variance)
+        ctx.mark_non_differentiable(moments)
         ctx.set_materialize_grads(False)
-        return y, mean, variance
+        return y, moments
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor | None, *_: Tensor | None) -> Any:
         if dy is None:
             return (None,) * 7
-        x, weight, bias, mean, variance, given, kernel = ctx.saved_tensors
+        x, weight, bias, moments, given, kernel = ctx.saved_tensors
         channels, half = x.shape[1], int(x.dtype == torch.bfloat16)
         dy = dy.to(x.dtype).contiguous(memory_format=torch.channels_last)
         dx: Tensor | None = torch.empty_like(x)
@@ -323,8 +342,7 @@ class _NormRelu(torch.autograd.Function):
         _run(
             "norm_relu_backward",
             _pointer(x), _pointer(dy), _pointer(dx), x.numel() // channels, channels, _pointer(weight),
-            _pointer(bias), ctx.eps, _pointer(mean), _pointer(variance), _pointer(dweight),
-            _pointer(dbias), int(ctx.relu), half,
+            _pointer(bias), ctx.eps, *_rows(moments), _pointer(dweight), _pointer(dbias), int(ctx.relu), half,
         )  # fmt: skip
         dkernel = None
         if ctx.conv is not None:
@@ -356,46 +374,44 @@ class _Convolution(torch.autograd.Function):
         images, channels, height, width = x.shape
         out, _, size, _ = kernel.shape
         kernel = kernel.contiguous(memory_format=torch.channels_last)
-        z = x.new_empty(images, height, width, out).permute(0, 3, 1, 2)
-        y = mean = variance = None
-        if eps is not None:
-            y = torch.empty_like(z)
-            mean, variance = (x.new_empty(out, dtype=torch.float32) for _ in range(2))
-        ctx.settings = images, height, width, channels, out, size, int(relu)
-        # As in kernels.c: kernels in another order, images with a border, slopes and pairs of pixels.
-        area = (height + size - 1) * (width + size - 1)
-        ctx.lanes = (area * (2 * channels + 2 * out) + 2 * kernel.numel()) // 16 + 16
-        ctx.eps, ctx.relu_after, half = eps or 0.0, int(relu_after), int(x.dtype == torch.bfloat16)
-        scratch = _scratch(x, ctx.lanes)
-        _run(
+        z = torch.empty(
+            (images, out, height, width), dtype=x.dtype, device=x.device, memory_format=torch.channels_last
+        )
+        y, moments = (None, None) if eps is None else (torch.empty_like(z), x.new_empty(2, out, dtype=torch.float32))
+        ctx.shape = images, height, width, channels, out, size, relu
+        ctx.eps, ctx.relu_after, half = eps or 0.0, relu_after, x.dtype == torch.bfloat16
+        done = _run(
             "conv_norm",
-            _pointer(x), _pointer(kernel), _pointer(z), _pointer(y), *ctx.settings, _pointer(weight), _pointer(bias),
-            ctx.eps, _pointer(mean), _pointer(variance), ctx.relu_after, _pointer(scratch), half,
+            x.data_ptr(), kernel.data_ptr(), z.data_ptr(), _pointer(y), *ctx.shape, _pointer(weight), _pointer(bias),
+            ctx.eps, *_rows(moments), relu_after, half,
         )  # fmt: skip
+        if not done:
+            raise MemoryError(f"no memory for a convolution of {list(x.shape)} with {list(kernel.shape)}")
         ctx.set_materialize_grads(False)
         if y is None:
-            ctx.save_for_backward(x, kernel, None, None, None, None, None)
+            ctx.save_for_backward(x, kernel, None, None, None, None)
             return z
-        ctx.save_for_backward(x, kernel, z, weight, bias, mean, variance)
-        ctx.mark_non_differentiable(mean, variance)
-        return y, mean, variance
+        ctx.save_for_backward(x, kernel, z, weight, bias, moments)
+        ctx.mark_non_differentiable(moments)
+        return y, moments
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor | None, *_: Tensor | None) -> Any:
         if dy is None:
             return (None,) * 7
-        x, kernel, z, weight, bias, mean, variance = ctx.saved_tensors
+        x, kernel, z, weight, bias, moments = ctx.saved_tensors
         dy = dy.to(x.dtype).contiguous(memory_format=torch.channels_last)
         dx = torch.empty_like(x) if ctx.needs_input_grad[0] else None
         dkernel = torch.empty_like(kernel)
         dweight, dbias = (x.new_empty(len(kernel), dtype=torch.float32) for _ in range(2))
-        scratch = _scratch(x, ctx.lanes)
-        _run(
+        done = _run(
             "conv_norm_backward",
-            _pointer(x), _pointer(kernel), _pointer(z), _pointer(dy), _pointer(dx), _pointer(dkernel), *ctx.settings,
-            _pointer(weight), _pointer(bias), ctx.eps, _pointer(mean), _pointer(variance), _pointer(dweight),
-            _pointer(dbias), ctx.relu_after, _pointer(scratch), int(x.dtype == torch.bfloat16),
+            x.data_ptr(), kernel.data_ptr(), _pointer(z), dy.data_ptr(), _pointer(dx), dkernel.data_ptr(), *ctx.shape,
+            _pointer(weight), _pointer(bias), ctx.eps, *_rows(moments), dweight.data_ptr(), dbias.data_ptr(),
+            ctx.relu_after, x.dtype == torch.bfloat16,
         )  # fmt: skip
+        if not done:
+            raise MemoryError(f"no memory for the gradients of a convolution of {list(x.shape)}")
         return dx, dkernel, None, None if weight is None else dweight, None if bias is None else dbias, None, None
 
 

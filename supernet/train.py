@@ -229,15 +229,18 @@ def fit(
             live = None if draw_live is None else draw_live(step)
             optimizer.zero_grad(set_to_none=True)
             chance = partial(seeded, runtime.device, seed, "network", step) if random else lambda ghost: nullcontext()
-            loss = _backward(runners, parameters, feed(step), live, criterion, config, runtime, run, chance)
+            touched = [(group, share) for group in groups if (share := group.share(live)) > 0]
+            taking_part = [p for group, _ in touched for p in group.parameters]
+            loss = _backward(runners, taking_part, feed(step), live, criterion, config, runtime, run, chance)
             for _, settle in views:
                 settle()
-            touched = [(group, share) for group in groups if (share := group.share(live)) > 0]
-            for parameter in (p for group, _ in touched for p in group.parameters):
+            for parameter in taking_part:
                 if parameter.grad is None:  # live, but all that its output goes to was dropped, or live elsewhere only
                     parameter.grad = torch.zeros_like(parameter)
-            loss = runtime.sum_gradients([p for group, _ in touched for p in group.parameters], loss)
-            norm = nn.utils.clip_grad_norm_(parameters, math.inf if config.clip_norm is None else config.clip_norm)
+            loss = runtime.sum_gradients(taking_part, loss)
+            norm = nn.utils.get_total_norm([p.grad for p in taking_part if p.grad is not None])
+            if config.clip_norm is not None:
+                nn.utils.clip_grads_with_norm_(taking_part, config.clip_norm, norm)
             if not (math.isfinite(loss) and math.isfinite(norm)):
                 raise Diverged(
                     f"loss {float(loss):.4g} with gradient norm {float(norm):.4g} at step {step + 1} of {steps}: "
@@ -282,6 +285,7 @@ def _backward(
 
     Args:
         runners: for each ghost batch of the step the model that it goes through.
+        parameters: those that take part in the step.
     """
     examples, targets = batch
     size = config.ghost_size
