@@ -43,8 +43,8 @@ ARGUMENTS = {
     "pool": "ppplllllliiiipi",
     "pool_backward": "ppplllllliiiipi",
     "depthwise_weight_gradient": "ppplllllliiiipi",
-    "conv_norm": "pppplllllii" "ppfppii",
-    "conv_norm_backward": "pppppplllllii" "ppfppppii",
+    "conv_norm": "ppppllllliippfppii",
+    "conv_norm_backward": "ppppppllllliippfppppii",
     "multiplies_halves": "",
 }
 """Types of the arguments of each function of kernels.c."""
@@ -164,7 +164,7 @@ def norm_relu(
         relu: whether negative outputs become 0.
         conv: what comes before batch norm; see `norm_relu_statistics`.
     """
-    found = _norm_relu(x, weight, bias, eps, relu, conv)
+    found = norm_relu_statistics(x, weight, bias, eps, relu=relu, conv=conv)
     if found is not None:
         return found[0]
     if conv is not None:
@@ -175,23 +175,12 @@ def norm_relu(
 
 def norm_relu_statistics(
     x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float, *, relu: bool, conv: Conv | None = None
-) -> tuple[Tensor, Tensor, Tensor] | None:
-    """`norm_relu` with mean and variance (of the batch, not corrected), each [C]; None where there is no kernel.
+) -> tuple[Tensor, Tensor] | None:
+    """`norm_relu`, and mean and variance (of the batch, not corrected) as [2, C]; None where there is no kernel.
 
     With `conv`, such that `conv_fits`, that comes first, and the whole is one step of automatic differentiation: the
     library does the convolution, and ReLU's gradient is cut in the tensor that it gives.
     """
-    found = _norm_relu(x, weight, bias, eps, relu, conv)
-    if found is None:
-        return None
-    y, (mean, variance) = found
-    return y, mean, variance
-
-
-def _norm_relu(
-    x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float, relu: bool, conv: Conv | None
-) -> tuple[Tensor, Tensor] | None:
-    """The output, and mean and variance [2, C]."""
     found: tuple[Tensor, Tensor]
     if conv is not None and conv.own:
         found = _Convolution.apply(x, conv.weight, conv.relu, weight, bias, eps, relu)  # type: ignore[no-untyped-call]
@@ -374,9 +363,7 @@ class _Convolution(torch.autograd.Function):
         images, channels, height, width = x.shape
         out, _, size, _ = kernel.shape
         kernel = kernel.contiguous(memory_format=torch.channels_last)
-        z = torch.empty(
-            (images, out, height, width), dtype=x.dtype, device=x.device, memory_format=torch.channels_last
-        )
+        z = torch.empty((images, out, height, width), dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
         y, moments = (None, None) if eps is None else (torch.empty_like(z), x.new_empty(2, out, dtype=torch.float32))
         ctx.shape = images, height, width, channels, out, size, relu
         ctx.eps, ctx.relu_after, half = eps or 0.0, relu_after, x.dtype == torch.bfloat16

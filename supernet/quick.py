@@ -48,7 +48,7 @@ class QuickNorm(_BatchNorm):
             y = F.batch_norm(x, mean, variance, self.weight, self.bias, True, 1.0, self.eps)  # 1: those of this batch
             y = F.relu(y) if self.relu else y
         else:
-            y, mean, variance = found
+            y, (mean, variance) = found
             number = y.numel() // y.shape[1]
             variance = variance * (number / max(1, number - 1))
         if mean is not None and variance is not None and self.running_mean is not None:
