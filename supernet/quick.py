@@ -105,9 +105,13 @@ class QuickConv2d(nn.Conv2d):
         return self(x), None
 
     def _own(self, x: Tensor, weight: Tensor) -> bool:
-        """Whether our own kernel is right and faster for this convolution, in the precision that `x` has."""
+        """Whether our own kernel is right and faster for this convolution, in the precision that `x` has.
+
+        With a kernel of one pixel it is faster by the ReLU alone that it takes along.
+        """
         return (
             self.settings is not None
+            and (self.relu or weight.shape[-1] > 1)
             and convolution_name(weight.shape[-1], x.dtype) in self.tuning.kernels
             and kernels.convolution_fits(x, weight, self.settings)
         )

@@ -171,7 +171,7 @@ def measure(device: torch.device) -> Tuning:
                 pairs = []
                 for channels, pixels in ((16, 32), (32, 16), (64, 8)):
                     x, weight = draw(32, channels, pixels, pixels).to(dtype), draw(channels, channels, size, size)
-                    pairs.append(tuple(_rectified_convolution(x, weight, mine) for mine in (False, True)))
+                    pairs.append((_joined(x, weight, False), _joined(x, weight, True)))
                 measured[names[-1]] = _gain(pairs, device)
         ours = [name for name in names if measured[name] > 1]
     if any(name.startswith("depthwise") for name in ours):
@@ -243,15 +243,16 @@ def _depthwise(x: Tensor, weight: Tensor, mine: bool) -> Way:
     return _with_gradients(ours if mine else theirs, x, weight)
 
 
-def _rectified_convolution(x: Tensor, weight: Tensor, mine: bool) -> Way:
-    def theirs(x: Tensor, weight: Tensor) -> Tensor:
-        return F.conv2d(F.relu(x), weight.to(x.dtype), padding=weight.shape[-1] // 2)
+def _joined(x: Tensor, weight: Tensor, own: bool) -> Way:
+    """ReLU, a convolution and batch norm."""
+    settings = (1, 1), (weight.shape[-1] // 2,) * 2, (1, 1), 1
+    own = own and kernels.convolution_fits(x, weight, settings)
 
-    def ours(x: Tensor, weight: Tensor) -> Tensor:
-        return kernels.convolution(x, weight, relu=True)
+    def work(x: Tensor, weight: Tensor) -> Tensor:
+        conv = kernels.Conv(weight if own else weight.to(x.dtype), settings, relu=True, own=own)
+        return kernels.norm_relu(x, None, None, 1e-5, relu=False, conv=conv)
 
-    fits = kernels.convolution_fits(x, weight, ((1, 1), (weight.shape[-1] // 2,) * 2, (1, 1), 1))
-    return _with_gradients(ours if mine and fits else theirs, x, weight)
+    return _with_gradients(work, x, weight)
 
 
 def _agree(expected: tuple[Tensor, ...], got: tuple[Tensor, ...]) -> bool:

@@ -144,7 +144,8 @@ def test_our_own_convolutions_are_taken_where_they_win(half: bool, size: int, mo
         z, *got = run(quick_in_training(plain, Tuning(kernels=taken))[0], x, half)
         for a, b in zip((y, *expected), (z, *got), strict=True):
             assert (a.float() - b.float()).abs().max() <= (0.06 if half else 1e-4) * a.abs().max()
-        assert used == ([True, False, True] if len(taken) > 1 else [])
+        # Of one pixel only where it takes a ReLU along; the last one's ReLU is batch norm's.
+        assert used == (([False] if size == 1 else [True, False, True]) if len(taken) > 1 else [])
 
 
 def run(model: nn.Module, x: Tensor, half: bool) -> list[Tensor]:
