@@ -618,8 +618,9 @@ INLINE void conv_block(const uint32_t *image, const uint32_t *weights, void *y, 
                 lanes sums[32];
 #pragma GCC unroll 32
                 for (int i = 0; i < pixels * vectors; i++) sums[i] = (lanes){0};
-                const uint32_t *by = weights + first;
-                for (int k = 0; k < kernel; k++) {
+                span rows = inside(h - kernel / 2, kernel, height); /* those of the border are zeros */
+                const uint32_t *by = weights + rows.first * kernel * units * channels + first;
+                for (int k = rows.first; k < rows.last; k++) {
                     const uint32_t *from = image + (h + k) * wide + w * units;
                     for (long u = 0; u < kernel * units; u++, by += channels) {
                         lanes low = load(by, 0, 0, LANES), high = vectors > 1 ? load(by, LANES, 0, LANES) : low;
@@ -673,7 +674,8 @@ INLINE void weights_block(const uint32_t *x, const uint32_t *dy, float *sums, lo
                 lanes kept[24];
 #pragma GCC unroll 24
                 for (int i = 0; i < kernel * together; i++) kept[i] = (lanes){0};
-                for (long h = 0; h < height; h++) {
+                span rows = inside(k - kernel / 2, height, height); /* others meet the border */
+                for (long h = rows.first; h < rows.last; h++) {
                     const uint32_t *from = x + (h + k) * wide + in, *slope = dy + h * row + first;
                     for (long w = 0; w < width; w += step, from += step * channels_in, slope += channels) {
                         lanes by = load(slope, 0, 0, LANES);
