@@ -1,5 +1,5 @@
-/* What supernet/kernels.py compiles for the processor at hand: ReLU, batch norm with ReLU, pooling, and the weight gradient of
- * a depthwise convolution, on tensors in channels-last layout, in float32 or bfloat16. Sums are kept in float32, in double precision
+/* What supernet/kernels.py compiles for the processor at hand: ReLU, batch norm with ReLU, pooling, the weight gradient of a
+ * depthwise convolution, and convolutions with ReLU before and batch norm after them, on tensors in channels-last layout, in float32 or bfloat16. Sums are kept in float32, in double precision
  * over long stretches. One thread each: work is divided above.
  *
  * A tensor [N, C, H, W] is N*H*W rows of C numbers here. C is a multiple of 8. */
