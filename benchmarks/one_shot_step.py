@@ -3,8 +3,10 @@
     python benchmarks/one_shot_step.py [--out RESULT.json] [--filters 16] [--cells 6] [--pixels 32]
 
 The plain way computes every option and multiplies it by its 0 or 1, in single precision and torch's default layout,
-with all cores on each operation. Both make the same step: ghost batches of 32, path dropout with r = 0.1, SGD with
-momentum.
+with all cores on each operation. It runs in a process of its own, which takes turns with ours, with the defaults of
+torch and of the library of C: a setting of ours for the whole process, that freed memory stays in it, would make the
+plain way faster too, and nobody's plain loop has it. All make the same step: ghost batches of 32, path dropout with
+r = 0.1, SGD with momentum.
 Also the peak memory of each in a process of its own, less what the process held before its first step.
 """
 
@@ -14,12 +16,13 @@ import argparse
 import copy
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
+from lightning_fabric import Fabric
 from measure import arguments, ratios, report
 from roofline import limit
 from torch import Tensor, nn
@@ -29,9 +32,10 @@ from supernet.layers import Choose, live_paths
 from supernet.model import OneShot, replace_modules
 from supernet.paths import PathsConfig, draw
 from supernet.randomness import stream
-from supernet.runtime import RuntimeConfig, cores, start
+from supernet.runtime import Runtime, RuntimeConfig, cores, start
 from supernet.spaces import bender
 from supernet.train import TrainConfig, fit
+from supernet.tune import Tuning
 
 GHOST = 32
 STEPS = 4  # of each timing, so that what a call of `fit` does once does not count as much as a step
@@ -59,7 +63,7 @@ def steps(
     cells: int,
     pixels: int,
     ghosts: int,
-    only: Sequence[str] = ("plain", "fp32, torch's kernels", "fp32", "ours"),
+    only: Sequence[str] = ("fp32, torch's kernels", "fp32", "ours"),
 ) -> dict[str, Callable[[], None]]:
     space = bender(filters, cells=cells, input_shape=(3, pixels, pixels))
     x = torch.randn(ghosts * GHOST, 3, pixels, pixels)
@@ -73,9 +77,7 @@ def steps(
         make: Callable[[nn.Module], nn.Module], threads: int, layout: torch.memory_format, /, **settings: Any
     ) -> Any:
         settings = {"device": "cpu", "threads": None if threads == 1 else 1, **settings}
-        runtime = start(RuntimeConfig(**settings))
-        if layout == torch.contiguous_format:
-            runtime = replace(runtime, tuning=replace(runtime.tuning, layout="contiguous_format"))
+        runtime = defaults() if layout == torch.contiguous_format else start(RuntimeConfig(**settings))
         model = build(space, seed=0)
         assert isinstance(model, OneShot)
         model.network = make(model.network)
@@ -93,13 +95,36 @@ def steps(
         return replace_modules(network, lambda m: Plain(m) if isinstance(m, Choose) else m)
 
     ways = {
-        "plain": lambda: way(plain, cores(), torch.contiguous_format, precision="32-true", kernels="torch"),
+        "plain": lambda: way(plain, cores(), torch.contiguous_format),
         "fp32, torch's kernels": lambda: way(copy.copy, 1, torch.channels_last, precision="32-true", kernels="torch"),
         "fp32": lambda: way(copy.copy, 1, torch.channels_last, precision="32-true"),
         "ours": lambda: way(copy.copy, 1, torch.channels_last),
         "counted": lambda: way(copy.copy, 1, torch.channels_last, threads=1, kernels="torch"),
     }
     return {name: ways[name]() for name in only}
+
+
+def defaults() -> Runtime:
+    """Nothing set: not what `start` sets for the whole process."""
+    fabric = Fabric(accelerator="cpu", devices=1, precision="32-true")
+    return Runtime(fabric, 1, Tuning(layout="contiguous_format"))
+
+
+@contextmanager
+def process(name: str, options: list[str]) -> Iterator[Callable[[], None]]:
+    """One of the ways, in a process of its own."""
+    command = [sys.executable, __file__, "--process", name, *options]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdin is not None and child.stdout is not None
+        orders, answers = child.stdin, child.stdout
+
+        def work() -> None:
+            print(file=orders, flush=True)
+            if answers.readline() != "done\n":
+                raise SystemExit(f"the process with the {name} way stopped: its message is above")
+
+        yield work
+        orders.close()
 
 
 def peak_memory(name: str, sizes: list[int]) -> int:
@@ -124,19 +149,27 @@ def main() -> None:
     parser.add_argument("--pixels", type=int, default=32)
     parser.add_argument("--ghosts", type=int, default=4, help="ghost batches in a step (default 4)")
     parser.add_argument("--memory", help=argparse.SUPPRESS)
+    parser.add_argument("--process", help=argparse.SUPPRESS)
     chosen = parser.parse_args()
     sizes = [chosen.filters, chosen.cells, chosen.pixels, chosen.ghosts]
     if chosen.memory:
         print(peak_memory(chosen.memory, sizes))
         return
-    result = ratios(steps(*sizes), chosen.rounds)
+    if chosen.process:
+        (work,) = steps(*sizes, only=[chosen.process]).values()
+        for _ in sys.stdin:
+            work()
+            print("done", flush=True)
+        return
+    words = ["--filters", "--cells", "--pixels", "--ghosts"]
+    options = [text for pair in zip(words, map(str, sizes), strict=True) for text in pair]
+    with process("plain", options) as plain:
+        result = ratios({"plain": plain, **steps(*sizes)}, chosen.rounds)
     result["images per second"] = {
         name: round(STEPS * chosen.ghosts * GHOST / value, 1) for name, value in result["seconds"].items()
     }
     (counted,) = steps(*sizes, only=["counted"]).values()
     result["limit"] = limit(counted, result["seconds"]["ours"])
-    words = ["--filters", "--cells", "--pixels", "--ghosts"]
-    options = [text for pair in zip(words, map(str, sizes), strict=True) for text in pair]
     memory = {}
     for name in ("plain", "ours"):
         command = [sys.executable, __file__, "--memory", name, *options]

@@ -1,11 +1,12 @@
-/* What supernet/kernels.py compiles for the processor at hand: ReLU, batch norm with ReLU, pooling, and the weight gradient of
- * a depthwise convolution, on tensors in channels-last layout, in float32 or bfloat16. Sums are kept in float32, in double precision
+/* What supernet/kernels.py compiles for the processor at hand: ReLU, batch norm with ReLU, pooling, the weight gradient of a
+ * depthwise convolution, and convolutions with ReLU before and batch norm after them, on tensors in channels-last layout, in float32 or bfloat16. Sums are kept in float32, in double precision
  * over long stretches. One thread each: work is divided above.
  *
  * A tensor [N, C, H, W] is N*H*W rows of C numbers here. C is a multiple of 8. */
 
 #include <math.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 #ifdef __AVX512F__
 #include <immintrin.h>
@@ -259,11 +260,11 @@ void norm_relu(const void *x, void *y, long rows, long channels, const float *we
     }
 }
 
-void norm_relu_backward(const void *x, const void *dy, void *dx, long rows, long channels, const float *weight,
-                        const float *bias, float eps, const float *mean, const float *variance, float *dweight,
-                        float *dbias, int relu, int half) {
+/* Gradients of scales and offsets, and what takes slopes from batch norm's output to its input; see norm_slope. */
+static void norm_slopes(const void *x, const void *dy, long rows, long channels, const float *weight, const float *bias,
+                        float eps, const float *mean, const float *variance, float *dweight, float *dbias, float *scale,
+                        float *shift, float *steepness, float *offset, int relu, int half) {
     double sum[channels], product[channels];
-    float scale[channels], shift[channels], steepness[channels], offset[channels];
     memset(sum, 0, sizeof sum), memset(product, 0, sizeof product);
     scale_and_shift(weight, bias, eps, mean, variance, channels, scale, shift);
     for (long start = 0, step = stretch(channels); start < rows; start += step) {
@@ -282,6 +283,12 @@ void norm_relu_backward(const void *x, const void *dy, void *dx, long rows, long
         steepness[i] = (float)(product[i] * inverse * inverse / rows);
         offset[i] = (float)(sum[i] / rows);
     }
+}
+
+/* The slopes of these rows of x, to the same rows of dx. */
+static void slopes_of_rows(const void *x, const void *dy, void *dx, long start, long end, long channels, const float *scale,
+                           const float *shift, const float *mean, const float *steepness, const float *offset, int relu,
+                           int half) {
 #define SLOPE(HALF, COUNT)                                                                                            \
     do {                                                                                                             \
         if (relu)                                                                                                    \
@@ -289,9 +296,18 @@ void norm_relu_backward(const void *x, const void *dy, void *dx, long rows, long
         else                                                                                                         \
             norm_slope(x, dy, dx, start, end, channels, first, scale, shift, mean, steepness, offset, 0, HALF, COUNT); \
     } while (0)
+    EACH_BLOCK(SLOPE)
+}
+
+void norm_relu_backward(const void *x, const void *dy, void *dx, long rows, long channels, const float *weight,
+                        const float *bias, float eps, const float *mean, const float *variance, float *dweight,
+                        float *dbias, int relu, int half) {
+    float scale[channels], shift[channels], steepness[channels], offset[channels];
+    norm_slopes(x, dy, rows, channels, weight, bias, eps, mean, variance, dweight, dbias, scale, shift, steepness, offset, relu,
+                half);
     for (long start = 0, step = stretch(channels); start < rows; start += step) {
         long end = start + step < rows ? start + step : rows;
-        EACH_BLOCK(SLOPE)
+        slopes_of_rows(x, dy, dx, start, end, channels, scale, shift, mean, steepness, offset, relu, half);
     }
 }
 
@@ -516,4 +532,266 @@ void depthwise_weight_gradient(const void *x, const void *dy, float *dw, long im
     depthwise_block(x, dy, dw, images, height, width, channels, out_height, out_width, kernel, stride, padding,      \
                     dilation, scratch, first, HALF, COUNT)
     EACH_BLOCK(GRADIENT)
+}
+
+/* --- convolution, with ReLU before it and batch norm after it where asked for ------------------------------------ */
+
+/* Stride 1, and as much padding as keeps the size. An image is worked on as numbers of 32 bits, "units", of which one is
+ * multiplied by 16 at once: a float, or two halves that are multiplied by two others and added up. Of 16 channels a unit holds
+ * one or two; in the weight gradient, whose sums run over pixels, a pixel and the next one of the same channel. */
+
+INLINE lanes multiplied(lanes sum, const uint32_t *unit, lanes by, int half) {
+    words all = (words){0} + *unit;
+#ifdef __AVX512BF16__
+    if (half) return (lanes)_mm512_dpbf16_ps((__m512)sum, (__m512bh)all, (__m512bh)by);
+#endif
+    return sum + (lanes)all * by;
+}
+
+/* Whether halves are multiplied in pairs; otherwise convolutions of them are not for these functions. */
+int multiplies_halves(void) {
+#ifdef __AVX512BF16__
+    return 1;
+#else
+    return 0;
+#endif
+}
+
+INLINE lanes paired(const uint16_t *low, const uint16_t *high) {
+    halves a, b;
+    memcpy(&a, low, sizeof a), memcpy(&b, high, sizeof b);
+    return (lanes)(__builtin_convertvector(a, words) | __builtin_convertvector(b, words) << 16);
+}
+
+INLINE size_t bytes_of(long numbers, int half) { return numbers * (half ? 2 : 4); }
+
+/* One image with a border of zeros, after ReLU where asked for. */
+static void pad(const void *x, void *to, long height, long width, long channels, int border, int relu_first, int half) {
+    size_t wide = bytes_of((width + 2 * border) * channels, half), row = bytes_of(width * channels, half);
+    size_t side = bytes_of(border * channels, half);
+    memset(to, 0, border * wide);
+    for (long h = 0; h < height; h++) {
+        char *at = (char *)to + (h + border) * wide;
+        const char *from = (const char *)x + h * row;
+        memset(at, 0, side), memset(at + side + row, 0, side);
+        if (relu_first) relu(from, at + side, width * channels, half);
+        else memcpy(at + side, from, row);
+    }
+    memset((char *)to + (height + border) * wide, 0, border * wide);
+}
+
+/* kernel [out, area, in] as units [area, in (pairs of them), out]. */
+static void pack(const float *kernel, uint32_t *to, long out, long area, long in, int half) {
+    long units = half ? in / 2 : in, each = half ? LANES / 2 : LANES;
+    for (long o = 0; o < out; o++)
+        for (long k = 0; k < area; k++)
+            for (long i = 0; i < in; i += LANES) {
+                uint32_t tile[LANES];
+                store(tile, 0, load(kernel, (o * area + k) * in + i, 0, LANES), half, LANES);
+                for (long u = 0; u < each; u++) to[(k * units + (half ? i / 2 : i) + u) * out + o] = tile[u];
+            }
+}
+
+/* The same turned round, for the gradient of the input: [area, out (pairs of them), in]. */
+static void pack_turned(const float *kernel, uint32_t *to, long out, long area, long in, int half) {
+    for (long o = 0; o < out; o += 1 + half)
+        for (long k = 0; k < area; k++)
+            for (long i = 0; i < in; i += LANES) {
+                const float *at = kernel + (o * area + area - 1 - k) * in + i;
+                lanes value = load(at, 0, 0, LANES);
+                if (half) {
+                    halves low = rounded(value), high = rounded(load(at, area * in, 0, LANES));
+                    value = paired((uint16_t *)&low, (uint16_t *)&high);
+                }
+                store(to, ((k * out + o) / (1 + half)) * in + i, value, 0, LANES);
+            }
+}
+
+/* `pixels` of a row and `vectors` times 16 channels of the output at a time, whose sums stay in registers. Columns of the kernel
+ * and units of a pixel are one after the other in memory. */
+INLINE void conv_block(const uint32_t *image, const uint32_t *weights, void *y, const void *cut, long height, long width,
+                       long units, long channels, int kernel, int half, int pixels, int vectors) {
+    long wide = (width + kernel - 1) * units;
+    for (long first = 0; first < channels; first += vectors * LANES)
+        for (long h = 0; h < height; h++)
+            for (long w = 0; w < width; w += pixels) {
+                lanes sums[32];
+#pragma GCC unroll 32
+                for (int i = 0; i < pixels * vectors; i++) sums[i] = (lanes){0};
+                span rows = inside(h - kernel / 2, kernel, height); /* those of the border are zeros */
+                const uint32_t *by = weights + rows.first * kernel * units * channels + first;
+                for (int k = rows.first; k < rows.last; k++) {
+                    const uint32_t *from = image + (h + k) * wide + w * units;
+                    for (long u = 0; u < kernel * units; u++, by += channels) {
+                        lanes low = load(by, 0, 0, LANES), high = vectors > 1 ? load(by, LANES, 0, LANES) : low;
+#pragma GCC unroll 32
+                        for (int p = 0; p < pixels; p++) {
+                            sums[p] = multiplied(sums[p], from + p * units + u, low, half);
+                            if (vectors > 1) sums[pixels + p] = multiplied(sums[pixels + p], from + p * units + u, high, half);
+                        }
+                    }
+                }
+#pragma GCC unroll 32
+                for (int i = 0; i < pixels * vectors; i++) {
+                    long at = (h * width + w + i % pixels) * channels + first + i / pixels * LANES;
+                    store(y, at, cut ? positive(sums[i], load(cut, at, half, LANES)) : sums[i], half, LANES);
+                }
+            }
+}
+
+/* The convolution of a padded image; where `cut` is given, zero where that is not above zero. */
+static void conv_image(const void *image, const uint32_t *weights, void *y, const void *cut, long height, long width,
+                       long channels_in, long channels, int kernel, int half) {
+    long units = half ? channels_in / 2 : channels_in;
+#define CONV(UNITS, HALF)                                                                                             \
+    do {                                                                                                             \
+        if (channels % 32 == 0) conv_block(image, weights, y, cut, height, width, UNITS, channels, kernel, HALF, 8, 2); \
+        else if (width % 16 == 0) conv_block(image, weights, y, cut, height, width, UNITS, channels, kernel, HALF, 16, 1); \
+        else conv_block(image, weights, y, cut, height, width, UNITS, channels, kernel, HALF, 8, 1);                 \
+    } while (0)
+#define CONV_OF(UNITS)                                                                                                \
+    do {                                                                                                             \
+        if (half) CONV(UNITS, 1); else CONV(UNITS, 0);                                                               \
+    } while (0)
+    switch (units) { /* constants, so that the places of pixels are part of instructions */
+        case 8: CONV_OF(8); break;
+        case 16: CONV_OF(16); break;
+        case 32: CONV_OF(32); break;
+        case 64: CONV_OF(64); break;
+        default: CONV_OF(units);
+    }
+}
+
+/* Adds to sums [kernel, kernel, in, out] what one image brings: `x` is padded units, a pixel and the next, `dy` units of
+ * `pairs` for each row, `row` apart. A row of the kernel times some channels of the input stay in registers. */
+INLINE void weights_block(const uint32_t *x, const uint32_t *dy, float *sums, long height, long width, long row,
+                          long channels_in, long channels, int kernel, int half) {
+    long wide = (width + kernel - 1) * channels_in, step = 1 + half;
+    const int together = kernel == 1 ? 16 : 8;
+    for (long first = 0; first < channels; first += LANES)
+        for (int k = 0; k < kernel; k++)
+            for (long in = 0; in < channels_in; in += together) {
+                lanes kept[24];
+#pragma GCC unroll 24
+                for (int i = 0; i < kernel * together; i++) kept[i] = (lanes){0};
+                span rows = inside(k - kernel / 2, height, height); /* others meet the border */
+                for (long h = rows.first; h < rows.last; h++) {
+                    const uint32_t *from = x + (h + k) * wide + in, *slope = dy + h * row + first;
+                    for (long w = 0; w < width; w += step, from += step * channels_in, slope += channels) {
+                        lanes by = load(slope, 0, 0, LANES);
+#pragma GCC unroll 24
+                        for (int i = 0; i < kernel * together; i++)
+                            kept[i] = multiplied(kept[i], from + i / together * channels_in + i % together, by, half);
+                    }
+                }
+#pragma GCC unroll 24
+                for (int i = 0; i < kernel * together; i++) {
+                    long at = ((k * kernel + i / together) * channels_in + in + i % together) * channels + first;
+                    store(sums, at, load(sums, at, 0, LANES) + kept[i], 0, LANES);
+                }
+            }
+}
+
+static void weights_image(const uint32_t *x, const uint32_t *dy, float *sums, long height, long width, long row,
+                          long channels_in, long channels, int kernel, int half) {
+#define WEIGHTS(HALF, KERNEL) weights_block(x, dy, sums, height, width, row, channels_in, channels, KERNEL, HALF)
+    if (kernel == 1) {
+        if (half) WEIGHTS(1, 1); else WEIGHTS(0, 1);
+    } else {
+        if (half) WEIGHTS(1, 3); else WEIGHTS(0, 3);
+    }
+}
+
+/* A part of the memory at `*rest`, which moves on: so many numbers of 32 bits, on a boundary of 64 bytes, and some to read past
+ * the end of them. */
+INLINE void *part_of(uint32_t **rest, long numbers) {
+    uint32_t *found = *rest;
+    *rest += (numbers + 31) / 16 * 16;
+    return found;
+}
+
+/* Convolution of x into `z`; where `y` is given also the batch norm of that. kernel is [out, kernel, kernel, in]. Both functions
+ * say whether there was memory enough. */
+int conv_norm(const void *x, const float *weights, void *z, void *y, long images, long height, long width, long channels_in,
+              long channels, int kernel, int relu_first, const float *weight, const float *bias, float eps, float *mean,
+              float *variance, int relu_after, int half) {
+    int border = kernel / 2;
+    long of_weights = kernel * kernel * channels_in * channels;
+    long of_image = (height + 2 * border) * (width + 2 * border) * channels_in;
+    uint32_t *memory = aligned_alloc(64, bytes_of((of_weights + of_image) / 16 * 16 + 64, 0)), *rest = memory;
+    if (!memory) return 0;
+    uint32_t *packed = part_of(&rest, of_weights);
+    void *padded = part_of(&rest, of_image);
+    pack(weights, packed, channels, kernel * kernel, channels_in, half);
+    for (long image = 0; image < images; image++) {
+        const char *from = (const char *)x + image * bytes_of(height * width * channels_in, half);
+        char *to = (char *)z + image * bytes_of(height * width * channels, half);
+        if (border || relu_first) pad(from, padded, height, width, channels_in, border, relu_first, half);
+        conv_image(border || relu_first ? padded : from, packed, to, NULL, height, width, channels_in, channels, kernel, half);
+    }
+    free(memory);
+    if (y) norm_relu(z, y, images * height * width, channels, weight, bias, eps, mean, variance, relu_after, half);
+    return 1;
+}
+
+/* Gradients. dx is not wanted where it is NULL. dweights is [out, kernel, kernel, in]; the others as for norm_relu_backward,
+ * not looked at where mean is NULL: dy is then the slope of the convolution itself. */
+int conv_norm_backward(const void *x, const float *weights, const void *z, const void *dy, void *dx, float *dweights,
+                       long images, long height, long width, long channels_in, long channels, int kernel, int relu_first,
+                       const float *weight, const float *bias, float eps, const float *mean, const float *variance,
+                       float *dweight, float *dbias, int relu_after, int half) {
+    int border = kernel / 2, area = kernel * kernel;
+    long wide = width + 2 * border, padded_pixels = (height + 2 * border) * wide, pixels = height * width;
+    long of_weights = area * channels_in * channels, of_input = padded_pixels * channels_in;
+    long of_slopes = padded_pixels * channels, of_pairs = pixels * channels / 2;
+    long all = 2 * (of_weights + of_input) + of_slopes + of_pairs;
+    uint32_t *memory = aligned_alloc(64, bytes_of(all / 16 * 16 + 6 * 32, 0)), *rest = memory;
+    if (!memory) return 0;
+    uint32_t *packed = part_of(&rest, of_weights), *input_pairs = part_of(&rest, of_input), *slope_pairs = part_of(&rest, of_pairs);
+    float *sums = part_of(&rest, of_weights);
+    char *input = part_of(&rest, of_input), *slopes = part_of(&rest, of_slopes);
+    float scale[channels], shift[channels], steepness[channels], offset[channels];
+    if (mean)
+        norm_slopes(z, dy, images * pixels, channels, weight, bias, eps, mean, variance, dweight, dbias, scale, shift, steepness,
+                    offset, relu_after, half);
+    if (dx) pack_turned(weights, packed, channels, area, channels_in, half);
+    memset(sums, 0, bytes_of(area * channels_in * channels, 0));
+    memset(slopes, 0, bytes_of(padded_pixels * channels, half));
+    for (long image = 0; image < images; image++) {
+        size_t from = image * bytes_of(pixels * channels_in, half), begin = image * pixels;
+        const char *here = (const char *)x + from;
+        pad(here, input, height, width, channels_in, border, relu_first, half);
+        for (long h = 0; h < height; h++) {
+            long start = begin + h * width, end = start + width;
+            char *to = slopes + bytes_of(((h + border) * wide + border) * channels, half);
+            if (mean) {
+                slopes_of_rows(z, dy, to - bytes_of(start * channels, half), start, end, channels, scale, shift, mean, steepness,
+                               offset, relu_after, half);
+            } else {
+                memcpy(to, (const char *)dy + bytes_of(start * channels, half), bytes_of(width * channels, half));
+            }
+        }
+        if (dx)
+            conv_image(slopes, packed, (char *)dx + from, relu_first ? here : NULL, height, width, channels, channels_in, kernel,
+                       half);
+        if (half) {
+            const uint16_t *of = (const uint16_t *)input, *slope = (const uint16_t *)slopes;
+            for (long i = 0; i < padded_pixels * channels_in; i += LANES)
+                store(input_pairs, i, paired(of + i, of + i + channels_in), 0, LANES);
+            for (long h = 0; h < height; h++)
+                for (long w = 0; w < width; w += 2)
+                    for (long i = 0; i < channels; i += LANES) {
+                        const uint16_t *at = slope + ((h + border) * wide + border + w) * channels + i;
+                        store(slope_pairs, (h * width + w) / 2 * channels + i, paired(at, at + channels), 0, LANES);
+                    }
+            weights_image(input_pairs, slope_pairs, sums, height, width, width / 2 * channels, channels_in, channels, kernel, 1);
+        } else {
+            const uint32_t *slope = (const uint32_t *)slopes + (border * wide + border) * channels;
+            weights_image((const uint32_t *)input, slope, sums, height, width, wide * channels, channels_in, channels, kernel, 0);
+        }
+    }
+    for (long o = 0; o < channels; o++)
+        for (long i = 0; i < area * channels_in; i++) dweights[o * area * channels_in + i] = sums[i * channels + o];
+    free(memory);
+    return 1;
 }

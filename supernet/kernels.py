@@ -1,4 +1,5 @@
-"""Faster kernels for CPUs where a library has none: ReLU, batch norm, pools, gradients of depthwise convolutions.
+"""Faster kernels for CPUs where a library has none, or slower ones: convolutions of few channels with what is around
+them, ReLU, batch norm, pools, gradients of depthwise convolutions.
 
 `kernels.c` is compiled once for the processor at hand. Every function here does what torch's own operation does, which
 is its reference in the tests, and is that operation where there is no compiler, or no kernel for the tensors at hand:
@@ -42,8 +43,14 @@ ARGUMENTS = {
     "pool": "ppplllllliiiipi",
     "pool_backward": "ppplllllliiiipi",
     "depthwise_weight_gradient": "ppplllllliiiipi",
+    "conv_norm": "ppppllllliippfppii",
+    "conv_norm_backward": "ppppppllllliippfppppii",
+    "multiplies_halves": "",
 }
 """Types of the arguments of each function of kernels.c."""
+
+ANSWERING = ("conv_norm", "conv_norm_backward", "multiplies_halves")
+"""Those that say yes or no."""
 
 MOST_WINDOW = 15
 """Largest window of a pooling: the place of a number in it has to fit a byte."""
@@ -69,7 +76,7 @@ def compiled() -> ctypes.CDLL | None:
         kernels = ctypes.CDLL(str(path))
         for name, arguments in ARGUMENTS.items():
             getattr(kernels, name).argtypes = [TYPES[letter] for letter in arguments]
-            getattr(kernels, name).restype = None
+            getattr(kernels, name).restype = ctypes.c_int if name in ANSWERING else None
         return kernels
     except (OSError, subprocess.SubprocessError):
         return None
@@ -101,16 +108,47 @@ class Conv:
         weight: [O, C / groups, K, L].
         settings: stride, padding, dilation and groups, as `F.conv2d` takes them.
         relu: whether what it is given goes through ReLU first.
+        own: whether it is done here, such that `convolution_fits`, and not by the library.
     """
 
     weight: Tensor
     settings: tuple[Any, ...]
     relu: bool
+    own: bool = False
 
 
 def conv_fits(x: Tensor, conv: Conv, weight: Tensor | None, bias: Tensor | None) -> bool:
     """Whether there is a kernel for this convolution of `x` followed by batch norm with these scales and offsets."""
-    return _fits(x) and len(conv.weight) % 8 == 0 and conv.weight.dtype == x.dtype and _plain(weight) and _plain(bias)
+    typed = conv.own or (_fits(x) and len(conv.weight) % 8 == 0 and conv.weight.dtype == x.dtype)
+    return typed and _plain(weight) and _plain(bias)
+
+
+def convolution_fits(x: Tensor, weight: Tensor, settings: tuple[Any, ...]) -> bool:
+    """Whether `convolution` has a kernel for these tensors; `settings` are those of `Conv`."""
+    out, channels, *size = weight.shape
+    padding = (size[0] // 2,) * 2
+    return (
+        _fits(x)
+        and size in ([1, 1], [3, 3])
+        and settings == ((1, 1), padding, (1, 1), 1)
+        and channels == x.shape[1]
+        and channels % 16 == out % 16 == x.shape[3] % 8 == 0
+        and weight.dtype == torch.float32
+        and weight.device == x.device
+        and (x.dtype == torch.float32 or _multiplies_halves())
+    )
+
+
+def convolution(x: Tensor, weight: Tensor, *, relu: bool) -> Tensor:
+    """A convolution of stride 1 that keeps the size, with ReLU before it where asked for; without an offset.
+
+    Args:
+        x: [N, C, H, W].
+        weight: float32 [O, C, K, K], such that `convolution_fits`; its gradient is in single precision too.
+        relu: whether negative numbers of `x` count as 0.
+    """
+    z: Tensor = _Convolution.apply(x, weight, relu, None, None, None, False)  # type: ignore[no-untyped-call]
+    return z
 
 
 def norm_relu(
@@ -137,17 +175,21 @@ def norm_relu(
 
 def norm_relu_statistics(
     x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float, *, relu: bool, conv: Conv | None = None
-) -> tuple[Tensor, Tensor, Tensor] | None:
-    """`norm_relu` with mean and variance (of the batch, not corrected), each [C]; None where there is no kernel.
+) -> tuple[Tensor, Tensor] | None:
+    """`norm_relu`, and mean and variance (of the batch, not corrected) as [2, C]; None where there is no kernel.
 
     With `conv`, such that `conv_fits`, that comes first, and the whole is one step of automatic differentiation: the
     library does the convolution, and ReLU's gradient is cut in the tensor that it gives.
     """
+    found: tuple[Tensor, Tensor]
+    if conv is not None and conv.own:
+        found = _Convolution.apply(x, conv.weight, conv.relu, weight, bias, eps, relu)  # type: ignore[no-untyped-call]
+        return found
     if not (_fits(x) and _plain(weight) and _plain(bias)):
         return None
     before = (None, None) if conv is None else (conv.weight, conv)
-    y, mean, variance = _NormRelu.apply(x, weight, bias, eps, relu, *before)  # type: ignore[no-untyped-call]
-    return y, mean, variance
+    found = _NormRelu.apply(x, weight, bias, eps, relu, *before)  # type: ignore[no-untyped-call]
+    return found
 
 
 def depthwise_fits(x: Tensor, weight: Tensor, stride: tuple[int, ...], padding: Any, dilation: tuple[int, ...]) -> bool:
@@ -210,6 +252,12 @@ def _fits(x: Tensor) -> bool:
     )
 
 
+@cache
+def _multiplies_halves() -> bool:
+    kernels = compiled()
+    return kernels is not None and bool(kernels.multiplies_halves())
+
+
 def _plain(parameter: Tensor | None) -> bool:
     return parameter is None or (parameter.dtype == torch.float32 and parameter.is_contiguous())
 
@@ -218,16 +266,24 @@ def _pointer(tensor: Tensor | None) -> int | None:
     return None if tensor is None else tensor.data_ptr()
 
 
+def _rows(moments: Tensor | None) -> tuple[int | None, int | None]:
+    """Where mean and variance are, in float32 [2, C]."""
+    if moments is None:
+        return None, None
+    start = moments.data_ptr()
+    return start, start + 4 * moments.shape[1]
+
+
 def _scratch(like: Tensor, lanes: int) -> Tensor:
     """Memory for so many times 16 floats, on a boundary of 64 bytes."""
     room = like.new_empty(lanes * 16 + 16, dtype=torch.float32)
     return room[-room.data_ptr() % 64 // 4 :]
 
 
-def _run(name: str, *arguments: Any) -> None:
+def _run(name: str, *arguments: Any) -> Any:
     kernels = compiled()
     assert kernels is not None, "_fits was not asked"
-    getattr(kernels, name)(*arguments)
+    return getattr(kernels, name)(*arguments)
 
 
 class _NormRelu(torch.autograd.Function):
@@ -241,7 +297,7 @@ class _NormRelu(torch.autograd.Function):
         relu: bool,
         kernel: Tensor | None,
         conv: Conv | None,
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor]:
         half = int(x.dtype == torch.bfloat16)
         given = None
         if conv is not None:
@@ -251,24 +307,23 @@ class _NormRelu(torch.autograd.Function):
                 _run("relu", _pointer(x), _pointer(given), x.numel(), half)
             x = F.conv2d(given, conv.weight, None, *conv.settings).contiguous(memory_format=torch.channels_last)
         channels = x.shape[1]
-        y = torch.empty_like(x)
-        mean, variance = (x.new_empty(channels, dtype=torch.float32) for _ in range(2))
+        y, moments = torch.empty_like(x), x.new_empty(2, channels, dtype=torch.float32)
         _run(
             "norm_relu",
             _pointer(x), _pointer(y), x.numel() // channels, channels, _pointer(weight), _pointer(bias),
-            eps, _pointer(mean), _pointer(variance), int(relu), half,
+            eps, *_rows(moments), int(relu), half,
         )  # fmt: skip
-        ctx.save_for_backward(x, weight, bias, mean, variance, given, kernel)
+        ctx.save_for_backward(x, weight, bias, moments, given, kernel)
         ctx.eps, ctx.relu, ctx.conv = eps, relu, None if conv is None else (*conv.settings, conv.relu)
-        ctx.mark_non_differentiable(mean, variance)
+        ctx.mark_non_differentiable(moments)
         ctx.set_materialize_grads(False)
-        return y, mean, variance
+        return y, moments
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor | None, *_: Tensor | None) -> Any:
         if dy is None:
             return (None,) * 7
-        x, weight, bias, mean, variance, given, kernel = ctx.saved_tensors
+        x, weight, bias, moments, given, kernel = ctx.saved_tensors
         channels, half = x.shape[1], int(x.dtype == torch.bfloat16)
         dy = dy.to(x.dtype).contiguous(memory_format=torch.channels_last)
         dx: Tensor | None = torch.empty_like(x)
@@ -276,8 +331,7 @@ class _NormRelu(torch.autograd.Function):
         _run(
             "norm_relu_backward",
             _pointer(x), _pointer(dy), _pointer(dx), x.numel() // channels, channels, _pointer(weight),
-            _pointer(bias), ctx.eps, _pointer(mean), _pointer(variance), _pointer(dweight),
-            _pointer(dbias), int(ctx.relu), half,
+            _pointer(bias), ctx.eps, *_rows(moments), _pointer(dweight), _pointer(dbias), int(ctx.relu), half,
         )  # fmt: skip
         dkernel = None
         if ctx.conv is not None:
@@ -290,6 +344,62 @@ class _NormRelu(torch.autograd.Function):
                 dx = dx.contiguous(memory_format=torch.channels_last)
                 _run("relu_backward", _pointer(given), _pointer(dx), dx.numel(), half)
         return dx, None if weight is None else dweight, None if bias is None else dbias, None, None, dkernel, None
+
+
+class _Convolution(torch.autograd.Function):
+    """With batch norm after it where `eps` is given, with and without ReLU."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        kernel: Tensor,
+        relu: bool,
+        weight: Tensor | None,
+        bias: Tensor | None,
+        eps: float | None,
+        relu_after: bool,
+    ) -> Any:
+        images, channels, height, width = x.shape
+        out, _, size, _ = kernel.shape
+        kernel = kernel.contiguous(memory_format=torch.channels_last)
+        z = torch.empty((images, out, height, width), dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
+        y, moments = (None, None) if eps is None else (torch.empty_like(z), x.new_empty(2, out, dtype=torch.float32))
+        ctx.shape = images, height, width, channels, out, size, relu
+        ctx.eps, ctx.relu_after, half = eps or 0.0, relu_after, x.dtype == torch.bfloat16
+        done = _run(
+            "conv_norm",
+            x.data_ptr(), kernel.data_ptr(), z.data_ptr(), _pointer(y), *ctx.shape, _pointer(weight), _pointer(bias),
+            ctx.eps, *_rows(moments), relu_after, half,
+        )  # fmt: skip
+        if not done:
+            raise MemoryError(f"no memory for a convolution of {list(x.shape)} with {list(kernel.shape)}")
+        ctx.set_materialize_grads(False)
+        if y is None:
+            ctx.save_for_backward(x, kernel, None, None, None, None)
+            return z
+        ctx.save_for_backward(x, kernel, z, weight, bias, moments)
+        ctx.mark_non_differentiable(moments)
+        return y, moments
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor | None, *_: Tensor | None) -> Any:
+        if dy is None:
+            return (None,) * 7
+        x, kernel, z, weight, bias, moments = ctx.saved_tensors
+        dy = dy.to(x.dtype).contiguous(memory_format=torch.channels_last)
+        dx = torch.empty_like(x) if ctx.needs_input_grad[0] else None
+        dkernel = torch.empty_like(kernel)
+        dweight, dbias = (x.new_empty(len(kernel), dtype=torch.float32) for _ in range(2))
+        done = _run(
+            "conv_norm_backward",
+            x.data_ptr(), kernel.data_ptr(), _pointer(z), dy.data_ptr(), _pointer(dx), dkernel.data_ptr(), *ctx.shape,
+            _pointer(weight), _pointer(bias), ctx.eps, *_rows(moments), dweight.data_ptr(), dbias.data_ptr(),
+            ctx.relu_after, x.dtype == torch.bfloat16,
+        )  # fmt: skip
+        if not done:
+            raise MemoryError(f"no memory for the gradients of a convolution of {list(x.shape)}")
+        return dx, dkernel, None, None if weight is None else dweight, None if bias is None else dbias, None, None
 
 
 class _Pool(torch.autograd.Function):

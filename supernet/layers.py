@@ -137,10 +137,10 @@ class Choose(nn.Module):
         ran: tuple[str, Tensor] | None = None
         partial: list[tuple[Tensor, list[int]]] = []  # outputs that only some of the ghost batches have
         numbers = [0] * len(live.ghosts)
-        for index, source in enumerate(inputs):
-            places = [i for i, g in enumerate(live.ghosts) if index in live.picks[g][self.choice.name]]
-            if not places:
-                continue
+        picked = [live.picks[ghost][self.choice.name] for ghost in live.ghosts]
+        for index in sorted(frozenset().union(*picked)):
+            source = inputs[index]
+            places = [i for i, indices in enumerate(picked) if index in indices]
             everywhere = len(places) == len(live.ghosts)
             part = source if everywhere else _by_ghost(source, len(live.ghosts))[places].flatten(0, 1)
             output = self._run(live, index, part, places)
@@ -166,7 +166,8 @@ class Choose(nn.Module):
 
     def _run(self, live: LivePaths, index: int, source: Tensor, places: Sequence[int]) -> Tensor:
         within = (*live.within, (self.choice.name, (self.choice.options[index],)))
-        with set_live_paths(replace(live, ghosts=tuple(live.ghosts[i] for i in places), within=within)):
+        here = LivePaths(live.picks, tuple(live.ghosts[i] for i in places), within, live.shapes)
+        with set_live_paths(here):
             output: Tensor = self.options[index](source)
         return output
 

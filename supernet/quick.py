@@ -19,7 +19,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from supernet import kernels
 from supernet.layers import Elastic, GhostBatchNorm
 from supernet.model import view_of
-from supernet.tune import Tuning, depthwise_name, kind_of
+from supernet.tune import Tuning, convolution_name, depthwise_name, kind_of
 
 
 class QuickNorm(_BatchNorm):
@@ -48,7 +48,7 @@ class QuickNorm(_BatchNorm):
             y = F.batch_norm(x, mean, variance, self.weight, self.bias, True, 1.0, self.eps)  # 1: those of this batch
             y = F.relu(y) if self.relu else y
         else:
-            y, mean, variance = found
+            y, (mean, variance) = found
             number = y.numel() // y.shape[1]
             variance = variance * (number / max(1, number - 1))
         if mean is not None and variance is not None and self.running_mean is not None:
@@ -80,24 +80,41 @@ class QuickConv2d(nn.Conv2d):
     Attributes:
         relu: whether it does the work of the ReLU before it.
         joins: whether the batch norm after it runs it.
+        settings: those of `kernels.Conv`; None where it has an offset, or padding other than so many zeros.
     """
 
     tuning: Tuning
     relu: bool
     joins: bool
+    settings: tuple[Any, ...] | None
 
     def before(self, x: Tensor, norm: Any, joins: bool) -> tuple[Tensor, kernels.Conv | None]:
         """What a batch norm is to do: its input and the convolution that comes first, or the convolution's output."""
-        if joins and self.bias is None and self.padding_mode == "zeros" and not isinstance(self.padding, str):
+        if joins and self.settings is not None:
             half = torch.is_autocast_enabled(x.device.type)
+            given = x.to(torch.get_autocast_dtype(x.device.type)) if half else x
+            if self._own(given, self.weight):
+                conv = kernels.Conv(self.weight, self.settings, self.relu, own=True)
+                if kernels.conv_fits(given, conv, norm.weight, norm.bias):
+                    return given, conv
             kind = kind_of(x, self.weight, self.stride, self.padding, self.dilation, self.groups)
             if kind in ("plain", "narrow", "dilated") and not (half and kind in self.tuning.in_full_precision):
-                dtype = torch.get_autocast_dtype(x.device.type) if half else x.dtype
-                settings = self.stride, tuple(map(int, self.padding)), self.dilation, self.groups
-                given, conv = x.to(dtype), kernels.Conv(self.weight.to(dtype), settings, self.relu)
+                conv = kernels.Conv(self.weight.to(given.dtype), self.settings, self.relu)
                 if kernels.conv_fits(given, conv, norm.weight, norm.bias):
                     return given, conv
         return self(x), None
+
+    def _own(self, x: Tensor, weight: Tensor) -> bool:
+        """Whether our own kernel is right and faster for this convolution, in the precision that `x` has.
+
+        With a kernel of one pixel it is faster by the ReLU alone that it takes along.
+        """
+        return (
+            self.settings is not None
+            and (self.relu or weight.shape[-1] > 1)
+            and convolution_name(weight.shape[-1], x.dtype) in self.tuning.kernels
+            and kernels.convolution_fits(x, weight, self.settings)
+        )
 
     def _conv_forward(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         device, tuning = x.device.type, self.tuning
@@ -107,6 +124,9 @@ class QuickConv2d(nn.Conv2d):
             if kind in tuning.in_full_precision:
                 with torch.autocast(device, enabled=False):
                     return self._conv_forward(x.float(), weight, bias)
+        given = x.to(torch.get_autocast_dtype(device)) if half else x
+        if self._own(given, weight):
+            return kernels.convolution(given, weight, relu=self.relu)
         x = F.relu(x) if self.relu else x
         depthwise = self.groups == x.shape[1] == len(weight) and self.groups > 1 and bias is None
         if depthwise and self.padding_mode == "zeros" and depthwise_name(weight.shape[-1]) in tuning.kernels:
@@ -124,9 +144,9 @@ class QuickSequential(nn.Sequential):
     def forward(self, x: Tensor) -> Tensor:
         conv: QuickConv2d | None = None
         for module in self:
-            if isinstance(module, QuickConv2d) and module.joins:
+            if type(module) is QuickConv2d and module.joins:
                 conv = module
-            else:
+            elif type(module) is not nn.Identity or _has_hooks(module):
                 x, conv = (module(x) if conv is None else module(x, conv)), None
         return x
 
@@ -217,7 +237,7 @@ def _quick(module: nn.Module, tuning: Tuning, seen: list[Seen] | None) -> nn.Mod
     if type(module) is nn.Sequential:
         return _fused(module, tuning, seen)
     if type(module) is nn.Conv2d:
-        return _become(module, QuickConv2d, tuning=tuning, relu=False, joins=False)
+        return _conv(module, tuning, relu=False, joins=False)
     if type(module) in POOLS and "pool" in tuning.kernels:
         return _become(module, POOLS[type(module)])
     return _norm(module, tuning, seen, relu=False)
@@ -239,12 +259,19 @@ def _fused(sequence: nn.Sequential, tuning: Tuning, seen: list[Seen] | None) -> 
             first = modules[index - 2] if index > 1 else None
             # A ReLU in place is felt elsewhere too.
             relu = type(first) is nn.ReLU and not (first.inplace or _has_hooks(first))
-            modules[index - 1 : index + 1] = _become(before, QuickConv2d, tuning=tuning, relu=relu, joins=True), norm
+            modules[index - 1 : index + 1] = _conv(before, tuning, relu=relu, joins=True), norm
             if relu:
                 modules[index - 2] = nn.Identity()
     here = _become(sequence, QuickSequential)
     here._modules = dict(zip(names, modules, strict=True))
     return here
+
+
+def _conv(module: nn.Conv2d, tuning: Tuning, *, relu: bool, joins: bool) -> nn.Module:
+    settings = None
+    if module.bias is None and module.padding_mode == "zeros" and not isinstance(module.padding, str):
+        settings = module.stride, tuple(map(int, module.padding)), module.dilation, module.groups
+    return _become(module, QuickConv2d, tuning=tuning, relu=relu, joins=joins, settings=settings)
 
 
 def _norm(module: nn.Module, tuning: Tuning, seen: list[Seen] | None, *, relu: bool) -> nn.Module:

@@ -12,6 +12,7 @@ References:
 
 from __future__ import annotations
 
+import inspect
 import math
 import time
 from collections import Counter
@@ -190,9 +191,10 @@ def fit(
     groups = _live_groups(model)
     sliced = _sliced_parameters(model, groups)
     parameters = [p for group in groups for p in group.parameters]
-    optimizer = getattr(torch.optim, config.optimizer)(
-        parameters, lr=config.lr, weight_decay=0.0, **config.optimizer_settings
-    )
+    kind = getattr(torch.optim, config.optimizer)
+    # All parameters in each operation, in place of Python's loop over them: the same numbers, in half the time.
+    together = {"foreach": True} if "foreach" in inspect.signature(kind).parameters else {}
+    optimizer = kind(parameters, lr=config.lr, weight_decay=0.0, **{**together, **config.optimizer_settings})
     criterion = loss_function or (
         lambda outputs, targets: F.cross_entropy(outputs, targets, label_smoothing=config.label_smoothing)
     )
@@ -229,15 +231,18 @@ def fit(
             live = None if draw_live is None else draw_live(step)
             optimizer.zero_grad(set_to_none=True)
             chance = partial(seeded, runtime.device, seed, "network", step) if random else lambda ghost: nullcontext()
-            loss = _backward(runners, parameters, feed(step), live, criterion, config, runtime, run, chance)
+            touched = [(group, share) for group in groups if (share := group.share(live)) > 0]
+            taking_part = [p for group, _ in touched for p in group.parameters]
+            loss = _backward(runners, taking_part, feed(step), live, criterion, config, runtime, run, chance)
             for _, settle in views:
                 settle()
-            touched = [(group, share) for group in groups if (share := group.share(live)) > 0]
-            for parameter in (p for group, _ in touched for p in group.parameters):
+            for parameter in taking_part:
                 if parameter.grad is None:  # live, but all that its output goes to was dropped, or live elsewhere only
                     parameter.grad = torch.zeros_like(parameter)
-            loss = runtime.sum_gradients([p for group, _ in touched for p in group.parameters], loss)
-            norm = nn.utils.clip_grad_norm_(parameters, math.inf if config.clip_norm is None else config.clip_norm)
+            loss = runtime.sum_gradients(taking_part, loss)
+            norm = nn.utils.get_total_norm([p.grad for p in taking_part if p.grad is not None])
+            if config.clip_norm is not None:
+                nn.utils.clip_grads_with_norm_(taking_part, config.clip_norm, norm)
             if not (math.isfinite(loss) and math.isfinite(norm)):
                 raise Diverged(
                     f"loss {float(loss):.4g} with gradient norm {float(norm):.4g} at step {step + 1} of {steps}: "
@@ -282,6 +287,7 @@ def _backward(
 
     Args:
         runners: for each ghost batch of the step the model that it goes through.
+        parameters: those that take part in the step.
     """
     examples, targets = batch
     size = config.ghost_size

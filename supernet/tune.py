@@ -41,7 +41,8 @@ class Tuning:
     Attributes:
         precision: half where a convolution in it is right and faster.
         layout: in which convolutions are faster; torch's name of it.
-        kernels: which of `supernet.kernels` are faster than torch's: "norm", "pool", and those of `depthwise_name`.
+        kernels: which of `supernet.kernels` are faster than torch's: "norm", "pool", and those of `depthwise_name`
+            and `convolution_name`.
         in_full_precision: kinds of convolution (see `kind_of`) that half precision makes wrong or slower.
         measured: how many times faster each was; what is wrong has 0.
     """
@@ -82,6 +83,11 @@ def kind_of(
 def depthwise_name(size: int) -> str:
     """What `Tuning.kernels` calls depthwise convolutions with a kernel of this size."""
     return f"depthwise {size}x{size}"
+
+
+def convolution_name(size: int, dtype: torch.dtype) -> str:
+    """What `Tuning.kernels` calls other convolutions with a kernel of this size, in this type."""
+    return f"{'half' if dtype == torch.bfloat16 else 'single'} {size}x{size}"
 
 
 KINDS: dict[str, list[tuple[int, int, dict[str, int]]]] = {
@@ -158,7 +164,16 @@ def measure(device: torch.device) -> Tuning:
         for size, name in depthwise.items():
             weight = draw(32, 1, size, size).to(dtype)
             measured[name] = _gain([(_depthwise(x, weight, False), _depthwise(x, weight, True))], device)
-        ours = [name for name in ("norm", "pool", *depthwise.values()) if measured[name] > 1]
+        names = ["norm", "pool", *depthwise.values()]
+        for dtype in (torch.bfloat16, torch.float32) if half else (torch.float32,):
+            for size in (1, 3):
+                names.append(convolution_name(size, dtype))
+                pairs = []
+                for channels, pixels in ((16, 32), (32, 16), (64, 8)):
+                    x, weight = draw(32, channels, pixels, pixels).to(dtype), draw(channels, channels, size, size)
+                    pairs.append((_joined(x, weight, False), _joined(x, weight, True)))
+                measured[names[-1]] = _gain(pairs, device)
+        ours = [name for name in names if measured[name] > 1]
     if any(name.startswith("depthwise") for name in ours):
         slow = tuple(kind for kind in slow if "depthwise" not in kind or measured[f"bf16 {kind}"] == 0)
     return Tuning(
@@ -226,6 +241,18 @@ def _depthwise(x: Tensor, weight: Tensor, mine: bool) -> Way:
         return kernels.depthwise(x, weight, 1, padding, 1)
 
     return _with_gradients(ours if mine else theirs, x, weight)
+
+
+def _joined(x: Tensor, weight: Tensor, own: bool) -> Way:
+    """ReLU, a convolution and batch norm."""
+    settings = (1, 1), (weight.shape[-1] // 2,) * 2, (1, 1), 1
+    own = own and kernels.convolution_fits(x, weight, settings)
+
+    def work(x: Tensor, weight: Tensor) -> Tensor:
+        conv = kernels.Conv(weight if own else weight.to(x.dtype), settings, relu=True, own=own)
+        return kernels.norm_relu(x, None, None, 1e-5, relu=False, conv=conv)
+
+    return _with_gradients(work, x, weight)
 
 
 def _agree(expected: tuple[Tensor, ...], got: tuple[Tensor, ...]) -> bool:

@@ -94,6 +94,73 @@ def test_a_convolution_before_batch_norm(
         assert (mine[1][x <= 0] == 0).all()
 
 
+@given(
+    st.integers(1, 4), st.sampled_from([16, 32, 48]), st.sampled_from([16, 32, 48, 64]), st.integers(1, 6),
+    st.sampled_from([8, 16, 24]), st.sampled_from([1, 3]), TYPES, st.booleans(), st.booleans(), st.integers(0, 99),
+)  # fmt: skip
+@settings(max_examples=60)
+def test_a_convolution_of_our_own(
+    images: int, channels_in: int, channels_out: int, height: int, width: int, size: int, dtype: torch.dtype,
+    relu: bool, norm: bool, seed: int,
+) -> None:  # fmt: skip
+    """Alone, and before batch norm without ReLU: after one, what is zero up to rounding is cut or not."""
+    if dtype == torch.bfloat16 and not kernels._multiplies_halves():
+        return
+    conv = ((1, 1), (size // 2,) * 2, (1, 1), 1)
+    x = drawn((images, channels_in, height, width), dtype, seed)
+    # Halves have to be multiplied as they are: the kernel is in single precision, its numbers are halves.
+    kernel = drawn((channels_out, channels_in, size, size), dtype, seed + 1).float()
+    scale, offset = drawn((channels_out,), torch.float32, seed + 2), drawn((channels_out,), torch.float32, seed + 3)
+    assert kernels.convolution_fits(x, kernel, conv)
+
+    def ours(x: Tensor, kernel: Tensor, scale: Tensor, offset: Tensor) -> Tensor:
+        if norm:
+            before = kernels.Conv(kernel, conv, relu, own=True)
+            return kernels.norm_relu(x, scale, offset, 1e-3, relu=False, conv=before)
+        return kernels.convolution(x, kernel, relu=relu) * scale.view(-1, 1, 1).to(x.dtype)
+
+    def reference(x: Tensor, kernel: Tensor, scale: Tensor, offset: Tensor) -> Tensor:
+        y = F.conv2d(F.relu(x) if relu else x, kernel, None, *conv)
+        return F.batch_norm(y, None, None, scale, offset, True, eps=1e-3) if norm else y * scale.view(-1, 1, 1)
+
+    inputs = (x, kernel, scale, offset) if norm else (x, kernel, scale)
+    mine = results(lambda *given: ours(*given, *[offset][norm:]), *inputs)
+    theirs = results(
+        lambda *given: reference(*given, *[offset.double()][norm:]), *(tensor.double() for tensor in inputs)
+    )
+    assert mine[0].dtype == dtype and mine[0].is_contiguous(memory_format=torch.channels_last)
+    assert mine[2].dtype == torch.float32
+    for a, b in zip(mine, theirs, strict=True):  # three roundings in a row
+        assert (a.double() - b).abs().max() <= (4e-2 if dtype == torch.bfloat16 else 1e-3) * b.abs().max()
+    if relu:
+        assert (mine[1][x <= 0] == 0).all()
+
+
+def test_which_convolutions_are_our_own() -> None:
+    x, kernel = drawn((2, 16, 4, 8), torch.float32, 0), drawn((32, 16, 3, 3), torch.float32, 1)
+    settings = ((1, 1), (1, 1), (1, 1), 1)
+    assert kernels.convolution_fits(x, kernel, settings)
+    for other in (
+        ((2, 2), *settings[1:]),
+        ((1, 1), (0, 0), (1, 1), 1),
+        ((1, 1), (1, 1), (2, 2), 1),
+        (*settings[:3], 2),
+    ):
+        assert not kernels.convolution_fits(x, kernel, other)
+    assert not kernels.convolution_fits(x[..., :7], kernel, settings)
+    assert not kernels.convolution_fits(x, kernel[:24], settings)
+    assert not kernels.convolution_fits(x, kernel.bfloat16(), settings)
+    assert not kernels.convolution_fits(x.contiguous(), kernel, settings)
+    assert not kernels.convolution_fits(x, kernel[..., :1], settings)
+
+
+def test_a_convolution_of_what_needs_no_gradient() -> None:
+    x, kernel = drawn((2, 16, 4, 8), torch.float32, 0), drawn((32, 16, 3, 3), torch.float32, 1).requires_grad_()
+    kernels.convolution(x, kernel, relu=True).sum().backward()
+    expected = torch.autograd.grad(F.conv2d(F.relu(x), kernel, padding=1).sum(), kernel)[0]
+    torch.testing.assert_close(kernel.grad, expected, rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_relu_of_every_kind_of_number(dtype: torch.dtype) -> None:
     x = torch.tensor([0.0, -0.0, 1.5, -1.5, torch.inf, -torch.inf, torch.nan, -torch.nan, 1e-30, -1e-30, 3.0]).to(dtype)
@@ -109,7 +176,7 @@ def test_statistics_of_the_batch() -> None:
     x = drawn((4, 16, 5, 5), torch.float32, 0, mean=3.0)
     found = kernels.norm_relu_statistics(x, None, None, 1e-5, relu=False)
     assert found is not None
-    y, mean, variance = found
+    y, (mean, variance) = found
     torch.testing.assert_close(mean, x.mean((0, 2, 3)))
     torch.testing.assert_close(variance, x.var((0, 2, 3), correction=0))
     torch.testing.assert_close(y, F.batch_norm(x, None, None, training=True))

@@ -17,7 +17,7 @@ from supernet.quick import (
     quick_in_training,
 )
 from supernet.space import Space
-from supernet.tune import Tuning
+from supernet.tune import Tuning, convolution_name
 
 ALL = Tuning(kernels=("norm", "pool", "depthwise 5x5"))
 X = torch.randn(8, 3, 8, 8, generator=torch.Generator().manual_seed(0)).to(memory_format=torch.channels_last)
@@ -124,6 +124,35 @@ CONVOLUTIONS: list[tuple[dict[str, object], bool]] = [
     ({"padding": "same"}, False), ({"padding_mode": "circular"}, False), ({"groups": 2}, False), ({"groups": 8}, False),
 ]  # fmt: skip
 """Settings of a convolution before batch norm, and whether batch norm takes it over."""
+
+
+@pytest.mark.skipif(kernels.compiled() is None, reason="no C compiler")
+@pytest.mark.parametrize(("half", "size"), [(False, 1), (False, 3), (True, 3)])
+def test_our_own_convolutions_are_taken_where_they_win(half: bool, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    if half and not kernels._multiplies_halves():
+        pytest.skip("halves are not multiplied here")
+    used: list[bool] = []
+    original = kernels._Convolution.apply
+    monkeypatch.setattr(kernels._Convolution, "apply", lambda *a: (used.append(a[5] is None), original(*a))[1])
+    conv = (nn.Conv2d(16, 16, size, padding=size // 2, bias=False) for _ in range(3))
+    plain = nn.Sequential(next(conv), nn.ReLU(), next(conv), nn.BatchNorm2d(16), nn.ReLU(), next(conv))
+    plain.to(memory_format=torch.channels_last)
+    x = torch.randn(4, 16, 8, 8, generator=torch.Generator().manual_seed(0)).to(memory_format=torch.channels_last)
+    name = convolution_name(size, torch.bfloat16 if half else torch.float32)
+    y, *expected = run(plain, x, half)
+    for taken in (("norm",), ("norm", name)):
+        z, *got = run(quick_in_training(plain, Tuning(kernels=taken))[0], x, half)
+        for a, b in zip((y, *expected), (z, *got), strict=True):
+            assert (a.float() - b.float()).abs().max() <= (0.06 if half else 1e-4) * a.abs().max()
+        # Of one pixel only where it takes a ReLU along; the last one's ReLU is batch norm's.
+        assert used == (([False] if size == 1 else [True, False, True]) if len(taken) > 1 else [])
+
+
+def run(model: nn.Module, x: Tensor, half: bool) -> list[Tensor]:
+    with torch.autocast("cpu", torch.bfloat16, enabled=half):
+        y = model(x)
+    slope = torch.randn(y.shape, generator=torch.Generator().manual_seed(1)).to(y.dtype)
+    return [y.detach(), *torch.autograd.grad(y, list(model.parameters()), slope)]
 
 
 @pytest.mark.skipif(kernels.compiled() is None, reason="no C compiler")
