@@ -85,7 +85,7 @@ def main() -> None:
         truth = read_some(work / "truth.sqlite", near)
     true = {c.architecture: c.accuracy for c in truth}
     least = sorted(true.values(), reverse=True)[:keep][-1]
-    some = [every[int(i)] for i in torch.randperm(len(every), generator=stream(0, "timed"))[: max(200, chosen.timed)]]
+    some = [every[int(i)] for i in torch.randperm(len(every), generator=stream(0, "timed"))[: max(100, chosen.timed)]]
     timed = some[: chosen.timed]
     plain_layout = examples.contiguous(memory_format=torch.contiguous_format)
 
