@@ -175,6 +175,8 @@ def check_config(config: Config) -> None:
     ):
         if train.label_smoothing and config.task.loss != "cross-entropy":
             raise ConfigError(f"{part}.label_smoothing: expected 0 with task.loss {config.task.loss}")
+        if train.average and part != "train":
+            raise ConfigError(f"{part}.average: expected 0, weights are averaged of the one-shot model only")
     if is_function(config.space.name):
         load_function(config.space.name)  # what its network takes is only known with the data
     else:  # the choices of a space, and with them its size, do not depend on the classes and the pixels

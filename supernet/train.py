@@ -95,6 +95,10 @@ class TrainConfig:
     label_smoothing: float = 0.0
     """From 0 to 1."""
 
+    average: float = 0.0
+    """Share of the training, at its end, from 0 to below 1, over whose steps the weights are averaged: a one-shot model
+    ends with their mean. Ours; docs/results has what it gives."""
+
     ghosts_per_forward: int | None = None
     """Ghost batches in one forward pass: memory against launches. None: 1 on a CPU, all of them elsewhere."""
 
@@ -110,6 +114,8 @@ class TrainConfig:
             raise ValueError(f"batch_size: expected a multiple of ghost_size {self.ghost_size}, got {self.batch_size}")
         if not (0 <= self.warmup < 1 and 0 <= self.label_smoothing < 1 and self.weight_decay >= 0):
             raise ValueError("warmup and label_smoothing: expected from 0 to 1; weight_decay: at least 0")
+        if not 0 <= self.average < 1:
+            raise ValueError(f"average: expected from 0 to below 1, got {self.average}")
         if not isinstance(getattr(torch.optim, self.optimizer, None), type):
             raise ValueError(f"optimizer: expected a class of torch.optim, got {self.optimizer!r}")
         try:
@@ -176,8 +182,11 @@ def fit(
     Raises:
         Interrupted: `stop` said so.
         Diverged: loss or gradient are no numbers any more.
-        ValueError: `draw_live` is missing for a one-shot model, or given for another.
+        ValueError: `draw_live` is missing for a one-shot model, or given for another; or weights are to be averaged of
+            another, whose batch norms would keep the running statistics of other weights.
     """
+    if config.average and draw_live is None:
+        raise ValueError("average: expected 0 for a stand-alone network; weights are averaged of one-shot models only")
     if isinstance(model, OneShot) != (draw_live is not None):
         raise ValueError("draw_live: expected for a one-shot model, and for no other")
     ghosts = config.batch_size // config.ghost_size
@@ -199,7 +208,8 @@ def fit(
         lambda outputs, targets: F.cross_entropy(outputs, targets, label_smoothing=config.label_smoothing)
     )
     checkpoint = None if folder is None else folder / "checkpoint.pt"
-    first, seconds, history = _restore(checkpoint, model, optimizer)
+    first, seconds, history, means = _restore(checkpoint, model, optimizer)
+    means = means or [parameter.detach().clone() for parameter in parameters if config.average]
     began = saved = time.monotonic()
 
     def save(step: int) -> None:
@@ -210,7 +220,7 @@ def fit(
             )
         if checkpoint is not None and runtime.rank == 0:
             spent = seconds + time.monotonic() - began
-            state = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
+            state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "means": means}
             write_atomically(
                 checkpoint,
                 lambda file: torch.save({**state, "step": step, "seconds": spent, "history": history}, file),
@@ -250,6 +260,10 @@ def fit(
                 )
             _decay(touched, rate, config, _slice_shares(sliced, model, live))
             optimizer.step()
+            if config.average:
+                _average(
+                    means, parameters, step + 1 - (steps - round(config.average * steps)), is_last=step + 1 == steps
+                )
             figures = {
                 "step": step + 1,
                 "loss": float(loss),
@@ -409,15 +423,26 @@ def _decay(
                         parameter.grad.add_(parameter, alpha=coefficient)
 
 
+@torch.no_grad()
+def _average(means: list[Tensor], parameters: list[nn.Parameter], number: int, *, is_last: bool) -> None:
+    """Takes the parameters as the last of so many into their means; with the last they become the means."""
+    for mean, parameter in zip(means, parameters, strict=True):
+        if number > 0:
+            mean.lerp_(parameter, 1 / number)
+            if is_last:
+                parameter.copy_(mean)
+
+
 def _restore(
     checkpoint: Path | None, model: nn.Module, optimizer: torch.optim.Optimizer
-) -> tuple[int, float, list[dict[str, float]]]:
+) -> tuple[int, float, list[dict[str, float]], list[Tensor]]:
     if checkpoint is None or not checkpoint.exists():
-        return 0, 0.0, []
+        return 0, 0.0, [], []
     try:
         state = torch.load(checkpoint, weights_only=True)
         model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
-        return state["step"], state["seconds"], state["history"]
+        device = next(model.parameters()).device
+        return state["step"], state["seconds"], state["history"], [mean.to(device) for mean in state.get("means", [])]
     except Exception as error:  # whatever the unpickling of a damaged file comes upon
         raise ValueError(f"{checkpoint} is damaged ({error}): delete it to train from the beginning") from error

@@ -23,6 +23,7 @@ from supernet.config import (
     setting_hints,
     to_yaml,
 )
+from supernet.train import TrainConfig
 
 RECIPES = _recipe_files()
 
@@ -146,6 +147,15 @@ def test_check_config_knows_the_size_of_the_space() -> None:
     config = from_dict({"space": {"settings": {"filters": 1, "cells": 1, "choice_blocks": 1}}})
     with pytest.raises(ConfigError, match=r"^search\.candidates: expected at most 84, the whole space, got 20,000"):
         check_config(config)
+
+
+@pytest.mark.parametrize("part", ["retrain", "analysis"])
+def test_weights_of_stand_alone_networks_are_not_averaged(part: str) -> None:
+    config = Config()
+    changed = dataclasses.replace(getattr(config, part), train=TrainConfig(average=0.1))
+    with pytest.raises(ConfigError, match=f"{part}.train.average: expected 0"):
+        check_config(dataclasses.replace(config, **{part: changed}))
+    check_config(dataclasses.replace(config, train=TrainConfig(average=0.1)))
 
 
 def test_missing_file(tmp_path: Path) -> None:

@@ -167,7 +167,13 @@ def test_a_stand_alone_network_is_normalised_in_ghost_batches(runtime: Runtime) 
 
 
 def train(
-    folder: Path | None, threads: int, steps: int = 6, stop_at: int | None = None, seed: int = 0, optimizer: str = "SGD"
+    folder: Path | None,
+    threads: int,
+    steps: int = 6,
+    stop_at: int | None = None,
+    seed: int = 0,
+    optimizer: str = "SGD",
+    average: float = 0.0,
 ) -> Tensor:
     space = tiny_bender()
     model = build(space, seed=seed)
@@ -176,7 +182,7 @@ def train(
         model, feed_for(space, 16), steps,
         TrainConfig(
             steps=steps, batch_size=16, ghost_size=4, clip_norm=1.0, weight_decay=0.01, optimizer=optimizer,
-            optimizer_settings=SGD if optimizer == "SGD" else {}, lr=0.01,
+            optimizer_settings=SGD if optimizer == "SGD" else {}, lr=0.01, average=average,
         ),
         runtime=start(RuntimeConfig(device="cpu", precision="32-true", threads=threads)),
         draw_live=draws_for(space, 4), folder=folder,
@@ -199,6 +205,37 @@ def test_a_stopped_training_continues_to_the_same_weights(tmp_path: Path, stop_a
         train(tmp_path, threads=1, stop_at=stop_at, optimizer=optimizer)
     assert torch.equal(train(tmp_path, threads=1, optimizer=optimizer), train(None, threads=1, optimizer=optimizer))
     assert [p.name for p in tmp_path.iterdir()] == ["checkpoint.pt"]
+
+
+@pytest.mark.parametrize("stop_at", [1, 3, 5])
+def test_a_stopped_training_continues_to_the_same_means(tmp_path: Path, stop_at: int) -> None:
+    with pytest.raises(Interrupted):
+        train(tmp_path, threads=1, stop_at=stop_at, average=0.7)
+    assert torch.equal(train(tmp_path, threads=1, average=0.7), train(None, threads=1, average=0.7))
+    assert torch.equal(train(tmp_path, threads=1, average=0.7), train(None, threads=1, average=0.7))  # done already
+
+
+def test_averaged_weights_are_the_mean_over_the_last_steps(runtime: Runtime) -> None:
+    space, seen = tiny_bender(), list[Tensor]()
+    models = [build(space, seed=0) for _ in range(2)]
+
+    def look(done: int, total: int, **figures: float) -> None:
+        seen.append(torch.cat([p.detach().flatten() for p in models[0].parameters()]))
+
+    for model, average in zip(models, (0.0, 0.5), strict=True):
+        fit(
+            model, feed_for(space, 8), 7, TrainConfig(steps=7, batch_size=8, ghost_size=4, average=average),
+            runtime=runtime, draw_live=draws_for(space, 2), progress=look,
+        )  # fmt: skip
+    averaged = torch.cat([p.detach().flatten() for p in models[1].parameters()])
+    torch.testing.assert_close(averaged, torch.stack(seen[3:7]).mean(0))
+    assert not torch.allclose(averaged, seen[6])
+
+
+def test_weights_of_a_stand_alone_network_are_not_averaged(runtime: Runtime) -> None:
+    space = tiny_bender()
+    with pytest.raises(ValueError, match="averaged of one-shot models only"):
+        fit(build(space, space.at(0), seed=0), feed_for(space, 8), 1, TrainConfig(average=0.1), runtime=runtime)
 
 
 def test_history_is_complete_after_resuming(tmp_path: Path, runtime: Runtime) -> None:

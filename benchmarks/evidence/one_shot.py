@@ -24,7 +24,7 @@ from torch import Tensor
 
 from supernet import build, extract, fit, score
 from supernet.data import Data, DataConfig, feed, load, prepare
-from supernet.files import read_json, write_atomically, write_json
+from supernet.files import read_json, write_json
 from supernet.model import OneShot
 from supernet.paths import PathsConfig, draw
 from supernet.randomness import stream
@@ -33,9 +33,6 @@ from supernet.space import Architecture, Space
 from supernet.train import TrainConfig
 
 Numbers = NDArray[np.float64]
-
-AVERAGED = 10
-"""Steps between the weights that an average is taken of."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,7 +105,8 @@ def train(
     ghosts, steps = recipe.batch_size // recipe.ghost_size, recipe.images // recipe.batch_size
     settings = TrainConfig(
         steps=steps, batch_size=recipe.batch_size, ghost_size=recipe.ghost_size, lr=recipe.lr,
-        weight_decay=recipe.weight_decay, clip_norm=5.0, label_smoothing=recipe.label_smoothing, checkpoint_seconds=30,
+        weight_decay=recipe.weight_decay, clip_norm=5.0, label_smoothing=recipe.label_smoothing, average=recipe.average,
+        checkpoint_seconds=30,
     )  # fmt: skip
     kind = "uniform" if recipe.paths == "classes" else recipe.paths
     paths = PathsConfig(distribution=kind, rate=recipe.rate, schedule=cast(Any, recipe.schedule))
@@ -127,11 +125,8 @@ def train(
     times = folder / "seconds.json"
     before = read_json(times)["seconds"] if times.exists() else 0.0
     began = time.process_time()
-    average, tail = folder / "average.pt", steps * (1 - recipe.average)
 
     def progress(done: int, total: int, **figures: float) -> None:
-        if recipe.average and done >= tail and done % AVERAGED == 0:
-            _add(model, done, average)
         if done % 100 == 0 or done == total:
             write_json(times, {"seconds": before + time.process_time() - began})
             if done % 1000 == 0 or done == total:
@@ -141,19 +136,7 @@ def train(
         data.train, data, config, batch_size=recipe.batch_size, seed=recipe.seed, device=runtime.device
     )  # fmt: skip
     fit(model, batches, steps, settings, runtime=runtime, draw_live=draw_live, folder=folder, progress=progress)
-    if recipe.average:
-        model.load_state_dict(torch.load(average, weights_only=True)["mean"])
     return model, read_json(times)["seconds"]
-
-
-def _add(model: OneShot, step: int, file: Path) -> None:
-    """Takes the weights into the mean that the file holds, unless they are in it from before a stop."""
-    state = model.state_dict()
-    known = torch.load(file, weights_only=True) if file.exists() else {"step": 0, "number": 0, "mean": state}
-    if step > known["step"]:
-        number = known["number"] + 1
-        mean = {name: value.lerp(state[name], 1 / number) for name, value in known["mean"].items()}
-        write_atomically(file, lambda out: torch.save({"step": step, "number": number, "mean": mean}, out))
 
 
 def different(space: Space) -> Tensor:
