@@ -10,7 +10,6 @@ what matters in a cell (`nasbench201.simplified`), at 16 channels and 5 cells a 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ from supernet.analysis import rank_correlation
 from supernet.analyze import numbers, read_columns
 from supernet.draw import published
 from supernet.files import read_json, write_atomically, write_json
-from supernet.space import Architecture, Space
+from supernet.space import Space
 from supernet.spaces import nasbench201
 from supernet.spaces.nasbench201 import simplified
 
@@ -30,7 +29,8 @@ COLUMN = "cifar10_test_200ep"
 WEIGHTS = (0.5, 1.0, 1.5, 2.0)
 """What the rank of the size counts beside the rank of the score."""
 
-BONUS = 0.06
+BONUS = {"accuracy": 0.06, "loss": 0.1}
+"""`search.size_bonus` in the unit of the score."""
 
 NARROW = Recipe(settings={"channels": 8, "cells_per_stage": 1, "affine": False})
 WIDE = with_(NARROW, settings={"channels": 16})
@@ -59,11 +59,6 @@ RECIPES |= {
 
 def space_of(settings: dict[str, Any], pixels: int) -> Space:
     return nasbench201(input_shape=(3, pixels, pixels), **settings)
-
-
-def bonus(space: Space, cells: Sequence[Architecture]) -> Numbers:
-    """What `search.size_bonus` adds to each accuracy."""
-    return BONUS * cost_table(space).doublings(cells)
 
 
 def agreement(scores: Numbers, size: Numbers, true: Numbers) -> dict[str, Any]:
@@ -107,13 +102,12 @@ def main() -> None:
             "training_seconds": round(found["training_seconds"]),
             "scoring_seconds": round(found["scoring_seconds"]),
             "mean accuracy": float(np.mean(found["accuracy"])),
-            "accuracy": agreement(np.array(found["accuracy"]), size, true),
-            "loss": agreement(-np.array(found["loss"]), size, true),
-            f"accuracy with size_bonus {BONUS}": agreement(
-                np.array(found["accuracy"]) + bonus(space, cells), size, true
-            )["alone"],
         }
-        for kind in ("accuracy", "loss"):
+        doublings = cost_table(space).doublings(cells)
+        for kind, scores in {"accuracy": np.array(found["accuracy"]), "loss": -np.array(found["loss"])}.items():
+            result[name][kind] = agreement(scores, size, true)
+            with_bonus = agreement(scores + BONUS[kind] * doublings, size, true)["alone"]
+            result[name][f"{kind} with size_bonus {BONUS[kind]}"] = with_bonus
             words = [
                 f"{row}: {f['tau']:.3f} ({f['tau of the best quarter']:.3f})" for row, f in result[name][kind].items()
             ]
