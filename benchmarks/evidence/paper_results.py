@@ -1,0 +1,42 @@
+"""What a run of the paper's experiments (paper.sh) found, small enough to keep: one JSON file and the figures.
+
+    python benchmarks/evidence/paper_results.py RUN FOLDER
+
+Writes FOLDER/paper.json, and as SVG the figures that the paper numbers 4 (one for each rate), 5, 6 and 7, and scores
+against size.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from supernet import draw
+from supernet.files import read_json, write_atomically, write_json
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path, metavar="RUN")
+    parser.add_argument("folder", type=Path, metavar="FOLDER")
+    chosen = parser.parse_args()
+    found = read_json(chosen.run / "analysis.json")
+    points, metric, score = found["points"], found["metric"], found["score"]
+    columns = {name: found["candidates"][name] for name in ("accuracy", "params")}
+    figures = {
+        "fig5": draw.predicts(points, metric, score),
+        "fig6": draw.divergence(points, metric, score),
+        "fig7": draw.course(points, found["divergence"], metric, score),
+        "size": draw.liking(columns, metric, score),
+        **{f"fig4_{row['rate']:g}": draw.sweep(points, row, metric) for row in found["sweep"]},
+    }
+    for name, svg in figures.items():
+        text = draw.by_itself(svg).encode()
+        write_atomically(chosen.folder / f"paper_{name}.svg", lambda file, text=text: file.write(text))  # type: ignore[misc]
+    candidates = {key: found["candidates"][key] for key in ("number", "size_bias")}
+    config = (chosen.run / "config.yaml").read_text()
+    write_json(chosen.folder / "paper.json", {**found, "candidates": candidates, "config": config})
+
+
+if __name__ == "__main__":
+    main()
