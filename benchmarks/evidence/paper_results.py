@@ -2,13 +2,13 @@
 
     python benchmarks/evidence/paper_results.py RUN FOLDER
 
-Writes FOLDER/paper.json, and as SVG the figures that the paper numbers 4 (one for each rate), 5, 6 and 7, and scores
-against size.
+Writes FOLDER/paper.json, and as SVG the figures that the paper numbers 4 (one for each rate), 5, 6 and 7.
 """
 
 from __future__ import annotations
 
 import argparse
+import re
 from pathlib import Path
 
 from supernet import draw
@@ -22,19 +22,17 @@ def main() -> None:
     chosen = parser.parse_args()
     found = read_json(chosen.run / "analysis.json")
     points, metric, score = found["points"], found["metric"], found["score"]
-    columns = {name: found["candidates"][name] for name in ("accuracy", "params")}
     figures = {
         "fig5": draw.predicts(points, metric, score),
         "fig6": draw.divergence(points, metric, score),
         "fig7": draw.course(points, found["divergence"], metric, score),
-        "size": draw.liking(columns, metric, score),
         **{f"fig4_{row['rate']:g}": draw.sweep(points, row, metric) for row in found["sweep"]},
     }
     for name, svg in figures.items():
         text = draw.by_itself(svg).encode()
         write_atomically(chosen.folder / f"paper_{name}.svg", lambda file, text=text: file.write(text))  # type: ignore[misc]
     candidates = {key: found["candidates"][key] for key in ("number", "size_bias")}
-    config = (chosen.run / "config.yaml").read_text()
+    config = re.sub("path: .*", "path: CIFAR10", (chosen.run / "config.yaml").read_text())
     write_json(chosen.folder / "paper.json", {**found, "candidates": candidates, "config": config})
 
 
