@@ -115,8 +115,8 @@ def analyze_step(
             "score": score_ + c.bonus, "divergence": far, "untrained": untrained, "accuracies": found,
         }
         for c, score_, far, untrained, found in zip(
-            drawn, _scores(study, architectures), _divergences(study, architectures),
-            _scores(_of(study, build(space, seed=derive(config.seed, "weights"))), architectures), accuracies,
+            drawn, scores_of(study, architectures), _divergences(study, architectures),
+            scores_of(_of(study, build(space, seed=derive(config.seed, "weights"))), architectures), accuracies,
             strict=True,
         )
     ]  # fmt: skip
@@ -139,7 +139,7 @@ def analyze_step(
         "options": option_worth(
             space,
             [candidates[i].architecture for i in _some(len(candidates), settings.removals, config, "removals")],
-            lambda some: _scores(study, some, images=min(config.search.images or WORTH_IMAGES, WORTH_IMAGES)),
+            lambda some: scores_of(study, some, images=min(config.search.images or WORTH_IMAGES, WORTH_IMAGES)),
             generator=stream(config.seed, "worth"),
         ),
         "groups": _groups(folder),
@@ -208,7 +208,8 @@ def _judge(study: Study, architectures: Sequence[Architecture], **search: Any) -
     )  # fmt: skip
 
 
-def _scores(study: Study, architectures: Sequence[Architecture], **search: Any) -> list[float]:
+def scores_of(study: Study, architectures: Sequence[Architecture], **search: Any) -> list[float]:
+    """Scores by the rule of the run's search, with some of its settings changed."""
     return [value for value, _ in _judge(study, architectures, **search)]
 
 
@@ -318,7 +319,7 @@ def _sweep(
         trained, _ = train_one_shot(config, space, study.data, folder, study.runtime, watch)
         write_weights(weights, trained)
         (folder / "checkpoint.pt").unlink(missing_ok=True)
-    scores = _scores(_of(study, trained), [space.parse(p["architecture"]) for p in points])
+    scores = scores_of(_of(study, trained), [space.parse(p["architecture"]) for p in points])
     return {"rate": rate, "scores": scores, "agreement": agreement(scores, mean)}
 
 
@@ -352,7 +353,7 @@ def _groups(folder: Path) -> dict[str, Any] | None:
 
 def _diagnosis(folder: Path, candidates: Sequence[Candidate], study: Study) -> list[dict[str, Any]]:
     history = folder / "train" / "history.json"
-    (full,) = _scores(study, [study.model.space.everything_on()])
+    (full,) = scores_of(study, [study.model.space.everything_on()])
     return diagnose(
         Facts(
             scores=np.array([c.accuracy for c in candidates]),

@@ -12,7 +12,7 @@ import yaml
 
 from supernet import draw
 from supernet.exported import FILES
-from supernet.files import read_json, write_atomically
+from supernet.files import read_json, write_text
 from supernet.parts import network_parts
 from supernet.retrain import mean_and_deviation
 from supernet.space import Space
@@ -89,15 +89,12 @@ def write_card(place: Path, run: Path, space: Space, facts: dict[str, Any]) -> N
         **draw.cells(dict(architecture.picks), every),
     }
     for name, drawing in drawings.items():
-        text = draw.by_itself(drawing)
-        write_atomically(place / f"{name}.svg", lambda file, text=text: file.write(text.encode()))  # type: ignore[misc]
+        write_text(place / f"{name}.svg", draw.by_itself(drawing))
     facts["files"] = [*facts["files"], "README.md", *(f"{name}.svg" for name in drawings)]
     if facts["mean"] and facts["classes"] and (form := _runnable(facts["forms"])):
-        script = _predict(form, facts)
-        write_atomically(place / "predict.py", lambda file: file.write(script.encode()))
+        write_text(place / "predict.py", _predict(form, facts))
         facts["files"].append("predict.py")
-    text = "\n".join(_card(run, facts, list(drawings)))
-    write_atomically(place / "README.md", lambda file: file.write(text.encode()))
+    write_text(place / "README.md", "\n".join(_card(run, facts, list(drawings))))
 
 
 def _card(run: Path, facts: dict[str, Any], drawings: Sequence[str]) -> list[str]:

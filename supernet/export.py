@@ -33,7 +33,7 @@ from supernet.config import Config, retrained_space
 from supernet.cost import measure, one_thread
 from supernet.data import Data
 from supernet.exported import FILES, FORMS, ExportError
-from supernet.files import write_atomically, write_json
+from supernet.files import write_atomically, write_json, write_text
 from supernet.model import OneShot, build, call, example_of, extract, option_names
 from supernet.randomness import derive, stream
 from supernet.retrain import read_network
@@ -345,8 +345,7 @@ def _write_python(place: Path, network: nn.Module, chosen: Chosen, examples: Any
         ) from error
     facts["class"] = written.name
     facts["imports"] = sorted({str(folder) for _, folder in map(import_of, written.imported) if folder is not None})
-    text = card.module_text(written, facts)
-    write_atomically(place / FILES["python"], lambda file: file.write(text.encode()))
+    write_text(place / FILES["python"], card.module_text(written, facts))
     contents = {name: tensor.cpu().contiguous().clone() for name, tensor in written.tensors.items()}
     content = save(contents, {"class": written.name, "architecture": facts["architecture"]})
     write_atomically(place / FILES["safetensors"], lambda file: file.write(content))

@@ -124,14 +124,13 @@ class QuickConv2d(nn.Conv2d):
             if kind in tuning.in_full_precision:
                 with torch.autocast(device, enabled=False):
                     return self._conv_forward(x.float(), weight, bias)
-        given = x.to(torch.get_autocast_dtype(device)) if half else x
-        if self._own(given, weight):
-            return kernels.convolution(given, weight, relu=self.relu)
+        x = x.to(torch.get_autocast_dtype(device)) if half else x
+        if self._own(x, weight):
+            return kernels.convolution(x, weight, relu=self.relu)
         x = F.relu(x) if self.relu else x
         depthwise = self.groups == x.shape[1] == len(weight) and self.groups > 1 and bias is None
         if depthwise and self.padding_mode == "zeros" and depthwise_name(weight.shape[-1]) in tuning.kernels:
-            if half:
-                x, weight = (tensor.to(torch.get_autocast_dtype(device)) for tensor in (x, weight))
+            weight = weight.to(x.dtype) if half else weight
             if kernels.depthwise_fits(x, weight, self.stride, self.padding, self.dilation):
                 return kernels.depthwise(x, weight, self.stride[0], int(self.padding[0]), self.dilation[0])
         y: Tensor = super()._conv_forward(x, weight, bias)

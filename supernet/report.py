@@ -23,7 +23,7 @@ from supernet.describe import (
     trust_rows,
     winner_text,
 )
-from supernet.files import read_json, read_records, write_atomically
+from supernet.files import read_json, read_records, write_text
 from supernet.latency import summary
 from supernet.parts import network_parts
 from supernet.runs import open_run, require
@@ -54,7 +54,7 @@ def write_report(folder: Path) -> Path:
             f"{error}): run `supernet analyze {folder}` again"
         ) from None
     path = folder / "report.html"
-    write_atomically(path, lambda file: file.write(page.encode()))
+    write_text(path, page)
     return path
 
 

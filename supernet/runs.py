@@ -41,7 +41,7 @@ from typing import Any
 import torch
 
 from supernet.config import Config, differences, read_settings, read_yaml, setting_hints, to_yaml
-from supernet.files import read_json, without_password, write_atomically, write_json
+from supernet.files import read_json, without_password, write_json, write_text
 from supernet.runtime import cores
 from supernet.tune import Tuning
 
@@ -100,7 +100,7 @@ def create_run(folder: Path, config: Config) -> None:
     # What a killed process left half written begins with a dot.
     elif folder.exists() and not all(entry.name.startswith(".") for entry in folder.iterdir()):
         raise RunError(f"{folder} is there and is no run folder: choose a new or empty folder")
-    write_atomically(path, lambda file: file.write(to_yaml(config).encode()))
+    write_text(path, to_yaml(config))
 
 
 def set_aside(path: Path) -> None:

@@ -40,6 +40,7 @@ from supernet.files import (
     without_password,
     write_atomically,
     write_json,
+    write_text,
     write_weights,
 )
 from supernet.latency import changed, latency_costs
@@ -550,7 +551,7 @@ def score_file(folder: Path, architectures: Path, out: Path, watch: Watch) -> in
     def save() -> None:
         buffer = io.StringIO(newline="")
         csv.writer(buffer).writerows([header, *rows])
-        write_atomically(out, lambda file: file.write(buffer.getvalue().encode()))
+        write_text(out, buffer.getvalue())
 
     save()  # a place that cannot be written shows before the work
     saved = time.monotonic()

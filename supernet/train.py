@@ -197,7 +197,7 @@ def fit(
     # Each ghost batch of a stand-alone network has a view of its own, which keeps what its batch norms see.
     views = [] if draw_live is not None else [quick_in_training(model, runtime.tuning) for _ in range(ghosts)]
     runners = [view for view, _ in views] or [quick(model, runtime.tuning)] * ghosts
-    groups = _live_groups(model)
+    groups = live_groups(model)
     sliced = _sliced_parameters(model, groups)
     parameters = [p for group in groups for p in group.parameters]
     kind = getattr(torch.optim, config.optimizer)
@@ -260,10 +260,9 @@ def fit(
                 )
             _decay(touched, rate, config, _slice_shares(sliced, model, live))
             optimizer.step()
-            if config.average:
-                _average(
-                    means, parameters, step + 1 - (steps - round(config.average * steps)), is_last=step + 1 == steps
-                )
+            averaged = step + 1 - (steps - round(config.average * steps))
+            if averaged > 0:
+                _average(means, parameters, averaged, is_last=step + 1 == steps)
             figures = {
                 "step": step + 1,
                 "loss": float(loss),
@@ -331,7 +330,7 @@ def _backward(
 
 
 @dataclass(frozen=True, slots=True)
-class _LiveGroup:
+class LiveGroup:
     """Parameters that are live together: where one of each of these sets of columns of live_GP is."""
 
     parameters: list[nn.Parameter]
@@ -351,23 +350,24 @@ class _LiveGroup:
         return live
 
 
-def _live_groups(model: nn.Module) -> list[_LiveGroup]:
+def live_groups(model: nn.Module) -> list[LiveGroup]:
+    """The parameters that are trained, by what has to be live for them; of a stand-alone network all in one group."""
     if not isinstance(model, OneShot):
-        return [_LiveGroup([p for p in model.parameters() if p.requires_grad], [])]
+        return [LiveGroup([p for p in model.parameters() if p.requires_grad], [])]
     groups = []
     for within, named in parameters_within(model.network).items():
         trained = [p for _, p in named if p.requires_grad]
         if trained:
             columns = [[model.space.columns[name, option] for option in options] for name, options in within]
-            groups.append(_LiveGroup(trained, columns))
+            groups.append(LiveGroup(trained, columns))
     return groups
 
 
-_Sliced = tuple[nn.Parameter, nn.Module, str, _LiveGroup]
+_Sliced = tuple[nn.Parameter, nn.Module, str, LiveGroup]
 """A parameter of which a choice of width takes a slice: with its module, its name in it, and its group."""
 
 
-def _sliced_parameters(model: nn.Module, groups: list[_LiveGroup]) -> list[_Sliced]:
+def _sliced_parameters(model: nn.Module, groups: list[LiveGroup]) -> list[_Sliced]:
     group_of = {id(parameter): group for group in groups for parameter in group.parameters}
     return [
         (parameter, module.of, name, group_of[id(parameter)])
@@ -401,9 +401,7 @@ def _slice_shares(sliced: list[_Sliced], model: nn.Module, live_GP: Tensor | Non
 
 
 @torch.no_grad()
-def _decay(
-    touched: list[tuple[_LiveGroup, float]], rate: float, config: TrainConfig, slices: dict[int, Tensor]
-) -> None:
+def _decay(touched: list[tuple[LiveGroup, float]], rate: float, config: TrainConfig, slices: dict[int, Tensor]) -> None:
     """Decay in proportion to the share of ghost batches in which a parameter was live (paper, section 3.2).
 
     Scales and offsets (parameters of one dimension) are not decayed: our choice.
@@ -427,10 +425,9 @@ def _decay(
 def _average(means: list[Tensor], parameters: list[nn.Parameter], number: int, *, is_last: bool) -> None:
     """Takes the parameters as the last of so many into their means; with the last they become the means."""
     for mean, parameter in zip(means, parameters, strict=True):
-        if number > 0:
-            mean.lerp_(parameter, 1 / number)
-            if is_last:
-                parameter.copy_(mean)
+        mean.lerp_(parameter, 1 / number)
+        if is_last:
+            parameter.copy_(mean)
 
 
 def _restore(

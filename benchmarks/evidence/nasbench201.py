@@ -20,7 +20,7 @@ from supernet import cost_table
 from supernet.analysis import rank_correlation
 from supernet.analyze import numbers, read_columns
 from supernet.draw import published
-from supernet.files import read_json, write_atomically, write_json
+from supernet.files import read_json, write_json, write_text
 from supernet.space import Space
 from supernet.spaces import nasbench201
 from supernet.spaces.nasbench201 import simplified
@@ -117,7 +117,7 @@ def main() -> None:
                 {"score": score, "accuracies": [value]} for score, value in zip(found["accuracy"], true, strict=True)
             ]
             svg = published(points, COLUMN, "accuracy", "metric")
-            write_atomically(chosen.figure, lambda file, svg=svg: file.write(svg.encode()))  # type: ignore[misc]
+            write_text(chosen.figure, svg)
     if chosen.out:
         write_json(chosen.out, result)
 

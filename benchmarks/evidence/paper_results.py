@@ -12,7 +12,7 @@ import re
 from pathlib import Path
 
 from supernet import draw
-from supernet.files import read_json, write_atomically, write_json
+from supernet.files import read_json, write_json, write_text
 
 
 def main() -> None:
@@ -29,8 +29,7 @@ def main() -> None:
         **{f"fig4_{row['rate']:g}": draw.sweep(points, row, metric) for row in found["sweep"]},
     }
     for name, svg in figures.items():
-        text = draw.by_itself(svg).encode()
-        write_atomically(chosen.folder / f"paper_{name}.svg", lambda file, text=text: file.write(text))  # type: ignore[misc]
+        write_text(chosen.folder / f"paper_{name}.svg", draw.by_itself(svg))
     candidates = {key: found["candidates"][key] for key in ("number", "size_bias")}
     config = re.sub("path: .*", "path: CIFAR10", (chosen.run / "config.yaml").read_text())
     write_json(chosen.folder / "paper.json", {**found, "candidates": candidates, "config": config})

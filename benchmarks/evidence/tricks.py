@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import argparse
 import copy
-from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -29,18 +28,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from supernet import build, fit, score
+from supernet import build, fit
 from supernet.analysis import rank_correlation
+from supernet.analyze import Study, scores_of
 from supernet.config import Config
 from supernet.data import Data, feed
 from supernet.files import read_json, write_json
 from supernet.layers import GhostBatchNorm
-from supernet.model import OneShot, parameters_within, view_of
+from supernet.model import OneShot, view_of
 from supernet.paths import PathsConfig
 from supernet.randomness import derive
 from supernet.runtime import Runtime, start
-from supernet.space import Architecture
-from supernet.steps import Watch, judged_on, load_one_shot, loss_of_fit, paths_of, train_one_shot
+from supernet.steps import Watch, load_one_shot, loss_of_fit, paths_of, train_one_shot
+from supernet.train import live_groups
 
 TRICKS = ("dropout", "ghosts", "statistics", "decay")
 BATCHES = 200
@@ -72,14 +72,18 @@ def decayed(
     """As `train_one_shot`, with decay of what is not live as well."""
     space, steps = like.space, config.train.total_steps(len(data.train))
     model = cast(OneShot, build(space, seed=derive(config.seed, "weights")))
+    groups = live_groups(model)
     momentum = config.train.optimizer_settings.get("momentum", 0.0)
 
     def draw_live(step: int) -> Tensor:
         live = paths_of(config, space, step, steps)
         rate = config.train.rate_at(step / steps) * config.train.weight_decay / (1 - momentum)
         with torch.no_grad():
-            for parameter, share in shares(model, live):
-                parameter.mul_(1 - rate * (1 - share))
+            for group in groups:
+                left = 1 - rate * (1 - group.share(live))
+                for parameter in group.parameters:
+                    if parameter.ndim > 1:
+                        parameter.mul_(left)
         return live
 
     size, seed = config.train.batch_size, config.seed
@@ -89,17 +93,6 @@ def decayed(
         seed=seed, folder=folder, progress=progress,
     )  # fmt: skip
     return model
-
-
-def shares(model: OneShot, live: Tensor) -> Iterator[tuple[nn.Parameter, float]]:
-    """Weights of more than one dimension, each with the share of ghost batches in which its option is live."""
-    for within, named in parameters_within(model.network).items():
-        there = torch.ones(len(live), dtype=torch.bool)
-        for name, options in within:
-            there &= live[:, [model.space.columns[name, option] for option in options]].any(1)
-        for _, parameter in named:
-            if parameter.ndim > 1:
-                yield parameter, float(there.double().mean())
 
 
 class AveragedNorm(nn.Module):
@@ -146,19 +139,6 @@ def averaged(model: OneShot, config: Config, data: Data, runtime: Runtime) -> On
     return copy.deepcopy(cast(OneShot, view_of(model, fixed)))
 
 
-def accuracies(
-    model: OneShot, architectures: Sequence[Architecture], config: Config, data: Data, runtime: Runtime
-) -> list[float]:
-    """Scores by the rule of the run's search, on the whole validation split."""
-    runtime.place(model)
-    whole = replace(config, search=replace(config.search, images=None))
-    x, y, loss, metric = judged_on(model, whole, data, runtime)
-    found = score(
-        model, architectures, x, y, runtime=runtime, loss=loss, metric=metric, ghost_size=config.search.ghost_size
-    )
-    return [value for value, _ in found]
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("trick", choices=TRICKS)
@@ -174,7 +154,8 @@ def main() -> None:
     found: dict[str, Any] = read_json(chosen.out) if chosen.out and chosen.out.exists() else {}
     other = without(chosen.trick, model, config, data, chosen.run / "tricks" / chosen.trick, runtime)
     for name, of in (("with all tricks", model), (f"without {chosen.trick}", other)):
-        scores = accuracies(of, architectures, config, data, runtime)
+        runtime.place(of)
+        scores = scores_of(Study(of, config, data, runtime), architectures, images=None)
         agreement = rank_correlation(scores, true)
         found[name] = {
             "tau": agreement["kendall"],
