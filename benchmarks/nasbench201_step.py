@@ -84,7 +84,7 @@ def main() -> None:
     parser.add_argument("--cells", type=int, default=5, help="cells in each of the three stages (default 5)")
     parser.add_argument("--pixels", type=int, default=32)
     parser.add_argument("--batch", type=int, default=64, help="images in a step, a multiple of 32 (default 64)")
-    parser.add_argument("--steps", type=int, default=20, help="steps, each with its architecture, of a timing")
+    parser.add_argument("--steps", type=int, default=40, help="steps, each with its architecture, of a timing")
     chosen = parser.parse_args()
     batch, steps = chosen.batch, chosen.steps
     if not chosen.nni.exists():

@@ -189,12 +189,15 @@ static void scale_and_shift(const float *weight, const float *bias, float eps, c
     }
 }
 
-INLINE void norm(const void *x, void *y, long start, long end, long channels, long first, const float *scale,
+/* On top of `onto` where that is given. */
+INLINE void norm(const void *x, const void *onto, void *y, long start, long end, long channels, long first, const float *scale,
                  const float *shift, int relu, int half, int count) {
     lanes a = load(scale, first, 0, count), b = load(shift, first, 0, count);
     for (long row = start; row < end; row++) {
         lanes value = load(x, row * channels + first, half, count) * a + b;
-        store(y, row * channels + first, relu ? rectified(value) : value, half, count);
+        if (relu) value = rectified(value);
+        if (onto) value += load(onto, row * channels + first, half, count);
+        store(y, row * channels + first, value, half, count);
     }
 }
 
@@ -236,7 +239,7 @@ INLINE void norm_slope(const void *x, const void *dy, void *dx, long start, long
     }
 }
 
-void norm_relu(const void *x, void *y, long rows, long channels, const float *weight, const float *bias, float eps, float *mean,
+void norm_relu(const void *x, const void *onto, void *y, long rows, long channels, const float *weight, const float *bias, float eps, float *mean,
                float *variance, int relu, int half) {
     double sum[channels], squares[channels];
     float scale[channels], shift[channels];
@@ -251,8 +254,8 @@ void norm_relu(const void *x, void *y, long rows, long channels, const float *we
     scale_and_shift(weight, bias, eps, mean, variance, channels, scale, shift);
 #define NORM(HALF, COUNT)                                                                                             \
     do {                                                                                                             \
-        if (relu) norm(x, y, start, end, channels, first, scale, shift, 1, HALF, COUNT);                             \
-        else norm(x, y, start, end, channels, first, scale, shift, 0, HALF, COUNT);                                  \
+        if (relu) norm(x, onto, y, start, end, channels, first, scale, shift, 1, HALF, COUNT);                       \
+        else norm(x, onto, y, start, end, channels, first, scale, shift, 0, HALF, COUNT);                            \
     } while (0)
     for (long start = 0, step = stretch(channels); start < rows; start += step) {
         long end = start + step < rows ? start + step : rows;
@@ -260,7 +263,7 @@ void norm_relu(const void *x, void *y, long rows, long channels, const float *we
     }
 }
 
-/* Gradients of scales and offsets, and what takes slopes from batch norm's output to its input; see norm_slope. */
+/* Gradients of scales and offsets, where they are wanted, and what takes slopes from batch norm's output to its input; see norm_slope. */
 static void norm_slopes(const void *x, const void *dy, long rows, long channels, const float *weight, const float *bias,
                         float eps, const float *mean, const float *variance, float *dweight, float *dbias, float *scale,
                         float *shift, float *steepness, float *offset, int relu, int half) {
@@ -278,8 +281,8 @@ static void norm_slopes(const void *x, const void *dy, long rows, long channels,
     }
     for (long i = 0; i < channels; i++) {
         double inverse = 1.0f / sqrtf(variance[i] + eps);
-        dbias[i] = (float)sum[i];
-        dweight[i] = (float)(product[i] * inverse);
+        if (dbias) dbias[i] = (float)sum[i];
+        if (dweight) dweight[i] = (float)(product[i] * inverse);
         steepness[i] = (float)(product[i] * inverse * inverse / rows);
         offset[i] = (float)(sum[i] / rows);
     }
@@ -341,8 +344,8 @@ INLINE lanes either(masks which, lanes yes, lanes no) { return (lanes)(((masks)y
 /* Each row of windows is first taken together along the columns of the image, into `column` (and where the largest number
  * was found, into `height_of`), then along the row: numbers are converted once for each row of the window.
  * The mean of what a window holds of the image; or its largest number, the first of equal ones as in the library, and in
- * `places` where in the window that is. */
-INLINE void pool_block(const void *x, void *y, uint8_t *places, long images, long height, long width, long channels,
+ * `places` where in the window that is. On top of `onto` where that is given. */
+INLINE void pool_block(const void *x, const void *onto, void *y, uint8_t *places, long images, long height, long width, long channels,
                        long out_height, long out_width, int kernel, int stride, int padding, lanes *column, masks *height_of,
                        long first, int max, int half, int count) {
     for (long image = 0; image < images; image++)
@@ -382,7 +385,7 @@ INLINE void pool_block(const void *x, void *y, uint8_t *places, long images, lon
                 }
                 if (max) store_places(places + at, row * kernel + l_of, count);
                 else best *= 1.0f / ((rows.last - rows.first) * (columns.last - columns.first));
-                store(y, at, best, half, count);
+                store(y, at, onto ? best + load(onto, at, half, count) : best, half, count);
             }
         }
 }
@@ -437,16 +440,17 @@ INLINE void pool_backward_block(const void *dy, const uint8_t *places, void *dx,
         default: CALL(kernel, stride);                                                                               \
     }
 
-/* scratch holds 2 * width * 16 floats, on a 64-byte boundary. */
-void pool(const void *x, void *y, uint8_t *places, long images, long height, long width, long channels, long out_height,
-          long out_width, int kernel, int stride, int padding, int max, void *scratch, int half) {
-    lanes *column = scratch;
-    masks *height_of = (masks *)scratch + width;
+/* This and what follows says whether there was memory enough. */
+int pool(const void *x, const void *onto, void *y, uint8_t *places, long images, long height, long width, long channels, long out_height,
+          long out_width, int kernel, int stride, int padding, int max, int half) {
+    lanes *column = aligned_alloc(sizeof(lanes), 2 * width * sizeof(lanes));
+    masks *height_of = (masks *)column + width;
+    if (!column) return 0;
 #define POOL(HALF, COUNT)                                                                                             \
     do {                                                                                                             \
-        if (max) pool_block(x, y, places, images, height, width, channels, out_height, out_width, k_, s_, padding,   \
+        if (max) pool_block(x, onto, y, places, images, height, width, channels, out_height, out_width, k_, s_, padding, \
                             column, height_of, first, 1, HALF, COUNT);                                               \
-        else pool_block(x, y, places, images, height, width, channels, out_height, out_width, k_, s_, padding,       \
+        else pool_block(x, onto, y, places, images, height, width, channels, out_height, out_width, k_, s_, padding, \
                         column, height_of, first, 0, HALF, COUNT);                                                   \
     } while (0)
 #define FORWARD(KERNEL, STRIDE)                                                                                       \
@@ -455,17 +459,20 @@ void pool(const void *x, void *y, uint8_t *places, long images, long height, lon
         EACH_BLOCK(POOL)                                                                                             \
     } while (0)
     EACH_WINDOW(FORWARD)
+    free(column);
+    return 1;
 }
 
-/* scratch holds kernel * (width + 2 * padding) * 16 floats, on a 64-byte boundary. */
-void pool_backward(const void *dy, const uint8_t *places, void *dx, long images, long height, long width, long channels,
-                   long out_height, long out_width, int kernel, int stride, int padding, int max, void *scratch, int half) {
+int pool_backward(const void *dy, const uint8_t *places, void *dx, long images, long height, long width, long channels,
+                  long out_height, long out_width, int kernel, int stride, int padding, int max, int half) {
+    lanes *sums = aligned_alloc(sizeof(lanes), kernel * (width + 2 * padding) * sizeof(lanes));
+    if (!sums) return 0;
 #define POOL_BACKWARD(HALF, COUNT)                                                                                    \
     do {                                                                                                             \
         if (max) pool_backward_block(dy, places, dx, images, height, width, channels, out_height, out_width, k_, s_, \
-                                     padding, scratch, first, 1, HALF, COUNT);                                       \
+                                     padding, sums, first, 1, HALF, COUNT);                                          \
         else pool_backward_block(dy, places, dx, images, height, width, channels, out_height, out_width, k_, s_,     \
-                                 padding, scratch, first, 0, HALF, COUNT);                                           \
+                                 padding, sums, first, 0, HALF, COUNT);                                              \
     } while (0)
 #define BACKWARD(KERNEL, STRIDE)                                                                                      \
     do {                                                                                                             \
@@ -473,6 +480,8 @@ void pool_backward(const void *dy, const uint8_t *places, void *dx, long images,
         EACH_BLOCK(POOL_BACKWARD)                                                                                    \
     } while (0)
     EACH_WINDOW(BACKWARD)
+    free(sums);
+    return 1;
 }
 
 /* --- weight gradient of a depthwise convolution ---------------------------------------------------------------- */
@@ -523,15 +532,17 @@ INLINE void depthwise_block(const void *x, const void *dy, float *dw, long image
                 dw[(k * kernel + l) * channels + first + i] = (float)total[(k * MOST_KERNEL + l) * LANES + i];
 }
 
-/* dw is [kernel, kernel, channels]; scratch holds (width + 2 * padding + out_height * out_width) * 16 floats, on a 64-byte
- * boundary. */
-void depthwise_weight_gradient(const void *x, const void *dy, float *dw, long images, long height, long width, long channels,
-                               long out_height, long out_width, int kernel, int stride, int padding, int dilation,
-                               void *scratch, int half) {
+/* dw is [kernel, kernel, channels]. */
+int depthwise_weight_gradient(const void *x, const void *dy, float *dw, long images, long height, long width, long channels,
+                              long out_height, long out_width, int kernel, int stride, int padding, int dilation, int half) {
+    lanes *scratch = aligned_alloc(sizeof(lanes), (width + 2 * padding + out_height * out_width) * sizeof(lanes));
+    if (!scratch) return 0;
 #define GRADIENT(HALF, COUNT)                                                                                         \
     depthwise_block(x, dy, dw, images, height, width, channels, out_height, out_width, kernel, stride, padding,      \
                     dilation, scratch, first, HALF, COUNT)
     EACH_BLOCK(GRADIENT)
+    free(scratch);
+    return 1;
 }
 
 /* --- convolution, with ReLU before it and batch norm after it where asked for ------------------------------------ */
@@ -710,9 +721,8 @@ INLINE void *part_of(uint32_t **rest, long numbers) {
     return found;
 }
 
-/* Convolution of x into `z`; where `y` is given also the batch norm of that. kernel is [out, kernel, kernel, in]. Both functions
- * say whether there was memory enough. */
-int conv_norm(const void *x, const float *weights, void *z, void *y, long images, long height, long width, long channels_in,
+/* Convolution of x into `z`; where `y` is given also the batch norm of that, on top of `onto` where that is given. kernel is [out, kernel, kernel, in]. */
+int conv_norm(const void *x, const float *weights, const void *onto, void *z, void *y, long images, long height, long width, long channels_in,
               long channels, int kernel, int relu_first, const float *weight, const float *bias, float eps, float *mean,
               float *variance, int relu_after, int half) {
     int border = kernel / 2;
@@ -730,7 +740,7 @@ int conv_norm(const void *x, const float *weights, void *z, void *y, long images
         conv_image(border || relu_first ? padded : from, packed, to, NULL, height, width, channels_in, channels, kernel, half);
     }
     free(memory);
-    if (y) norm_relu(z, y, images * height * width, channels, weight, bias, eps, mean, variance, relu_after, half);
+    if (y) norm_relu(z, onto, y, images * height * width, channels, weight, bias, eps, mean, variance, relu_after, half);
     return 1;
 }
 

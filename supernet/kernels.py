@@ -38,19 +38,19 @@ TYPES = {"p": ctypes.c_void_p, "l": ctypes.c_long, "i": ctypes.c_int, "f": ctype
 ARGUMENTS = {
     "relu": "ppli",
     "relu_backward": "ppli",
-    "norm_relu": "ppllppfppii",
+    "norm_relu": "pppllppfppii",
     "norm_relu_backward": "pppllppfppppii",
-    "pool": "ppplllllliiiipi",
-    "pool_backward": "ppplllllliiiipi",
-    "depthwise_weight_gradient": "ppplllllliiiipi",
-    "conv_norm": "ppppllllliippfppii",
+    "pool": "pppplllllliiiii",
+    "pool_backward": "ppplllllliiiii",
+    "depthwise_weight_gradient": "ppplllllliiiii",
+    "conv_norm": "pppppllllliippfppii",
     "conv_norm_backward": "ppppppllllliippfppppii",
     "multiplies_halves": "",
 }
 """Types of the arguments of each function of kernels.c."""
 
-ANSWERING = ("conv_norm", "conv_norm_backward", "multiplies_halves")
-"""Those that say yes or no."""
+ALLOCATING = ("pool", "pool_backward", "depthwise_weight_gradient", "conv_norm", "conv_norm_backward")
+"""Those that say whether there was memory enough."""
 
 MOST_WINDOW = 15
 """Largest window of a pooling: the place of a number in it has to fit a byte."""
@@ -76,7 +76,7 @@ def compiled() -> ctypes.CDLL | None:
         kernels = ctypes.CDLL(str(path))
         for name, arguments in ARGUMENTS.items():
             getattr(kernels, name).argtypes = [TYPES[letter] for letter in arguments]
-            getattr(kernels, name).restype = ctypes.c_int if name in ANSWERING else None
+            getattr(kernels, name).restype = ctypes.c_int if name in (*ALLOCATING, "multiplies_halves") else None
         return kernels
     except (OSError, subprocess.SubprocessError):
         return None
@@ -147,12 +147,19 @@ def convolution(x: Tensor, weight: Tensor, *, relu: bool) -> Tensor:
         weight: float32 [O, C, K, K], such that `convolution_fits`; its gradient is in single precision too.
         relu: whether negative numbers of `x` count as 0.
     """
-    z: Tensor = _Convolution.apply(x, weight, relu, None, None, None, False)  # type: ignore[no-untyped-call]
+    z: Tensor = _Convolution.apply(x, weight, relu, None, None, None, False, None)  # type: ignore[no-untyped-call]
     return z
 
 
 def norm_relu(
-    x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float, *, relu: bool, conv: Conv | None = None
+    x: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    eps: float,
+    *,
+    relu: bool,
+    conv: Conv | None = None,
+    onto: Tensor | None = None,
 ) -> Tensor:
     """Batch norm with the statistics of the batch, and ReLU where asked for.
 
@@ -163,18 +170,39 @@ def norm_relu(
         eps: added to the variance.
         relu: whether negative outputs become 0.
         conv: what comes before batch norm; see `norm_relu_statistics`.
+        onto: what the output is added to, of its shape.
     """
-    found = norm_relu_statistics(x, weight, bias, eps, relu=relu, conv=conv)
+    found = norm_relu_statistics(x, weight, bias, eps, relu=relu, conv=conv, onto=onto)
     if found is not None:
         return found[0]
     if conv is not None:
         x = F.conv2d(F.relu(x) if conv.relu else x, conv.weight, None, *conv.settings)
     y = F.batch_norm(x, None, None, weight, bias, training=True, eps=eps)
-    return F.relu(y) if relu else y
+    return plus(onto, F.relu(y) if relu else y)
+
+
+def plus(onto: Tensor | None, y: Tensor) -> Tensor:
+    """`y`, added to `onto` where that is given.
+
+    Raises:
+        ValueError: their shapes differ; addition would stretch an axis of length 1 in silence.
+    """
+    if onto is None:
+        return y
+    if onto.shape != y.shape:
+        raise ValueError(f"expected an output of shape {list(onto.shape)} to add to another, got {list(y.shape)}")
+    return onto + y
 
 
 def norm_relu_statistics(
-    x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float, *, relu: bool, conv: Conv | None = None
+    x: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    eps: float,
+    *,
+    relu: bool,
+    conv: Conv | None = None,
+    onto: Tensor | None = None,
 ) -> tuple[Tensor, Tensor] | None:
     """`norm_relu`, and mean and variance (of the batch, not corrected) as [2, C]; None where there is no kernel.
 
@@ -183,12 +211,14 @@ def norm_relu_statistics(
     """
     found: tuple[Tensor, Tensor]
     if conv is not None and conv.own:
-        found = _Convolution.apply(x, conv.weight, conv.relu, weight, bias, eps, relu)  # type: ignore[no-untyped-call]
+        found = _Convolution.apply(  # type: ignore[no-untyped-call]
+            x, conv.weight, conv.relu, weight, bias, eps, relu, onto
+        )
         return found
     if not (_fits(x) and _plain(weight) and _plain(bias)):
         return None
     before = (None, None) if conv is None else (conv.weight, conv)
-    found = _NormRelu.apply(x, weight, bias, eps, relu, *before)  # type: ignore[no-untyped-call]
+    found = _NormRelu.apply(x, weight, bias, eps, relu, *before, onto)  # type: ignore[no-untyped-call]
     return found
 
 
@@ -226,7 +256,7 @@ def pool_fits(x: Tensor, kernel: int, stride: int, padding: int) -> bool:
     return _fits(x) and 2 * padding <= kernel <= MOST_WINDOW and min(x.shape[2:]) + 2 * padding >= kernel
 
 
-def pool(x: Tensor, kernel: int, stride: int, padding: int, *, largest: bool) -> Tensor:
+def pool(x: Tensor, kernel: int, stride: int, padding: int, *, largest: bool, onto: Tensor | None = None) -> Tensor:
     """The largest number in each window, or the mean of what it holds of the image; padding is left out of both.
 
     Args:
@@ -235,8 +265,9 @@ def pool(x: Tensor, kernel: int, stride: int, padding: int, *, largest: bool) ->
         stride: of both axes.
         padding: of both axes, at both ends.
         largest: whether the largest number is wanted.
+        onto: what the output is added to, of its shape.
     """
-    y: Tensor = _Pool.apply(x, kernel, stride, padding, largest)  # type: ignore[no-untyped-call]
+    y: Tensor = _Pool.apply(x, kernel, stride, padding, largest, onto)  # type: ignore[no-untyped-call]
     return y
 
 
@@ -262,6 +293,34 @@ def _plain(parameter: Tensor | None) -> bool:
     return parameter is None or (parameter.dtype == torch.float32 and parameter.is_contiguous())
 
 
+def _empty(like: Tensor, *shape: int) -> Tensor:
+    """Memory for a tensor of a shape in channels-last layout."""
+    return torch.empty(shape, dtype=like.dtype, device=like.device, memory_format=torch.channels_last)
+
+
+def _like(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    """The tensor in this type, in channels-last layout.
+
+    A call of torch lets go of Python, and whoever wants it back may have to wait for another thread: none that would
+    do nothing.
+    """
+    if tensor.dtype != dtype:
+        tensor = tensor.to(dtype)
+    if not tensor.is_contiguous(memory_format=torch.channels_last):
+        tensor = tensor.contiguous(memory_format=torch.channels_last)
+    return tensor
+
+
+def _takes(onto: Tensor | None, like: Tensor) -> bool:
+    """Whether a kernel can add its output, of this kind, to `onto` as it writes it."""
+    return (
+        onto is not None
+        and onto.shape == like.shape
+        and onto.dtype == like.dtype
+        and onto.is_contiguous(memory_format=torch.channels_last)
+    )
+
+
 def _pointer(tensor: Tensor | None) -> int | None:
     return None if tensor is None else tensor.data_ptr()
 
@@ -274,16 +333,11 @@ def _rows(moments: Tensor | None) -> tuple[int | None, int | None]:
     return start, start + 4 * moments.shape[1]
 
 
-def _scratch(like: Tensor, lanes: int) -> Tensor:
-    """Memory for so many times 16 floats, on a boundary of 64 bytes."""
-    room = like.new_empty(lanes * 16 + 16, dtype=torch.float32)
-    return room[-room.data_ptr() % 64 // 4 :]
-
-
-def _run(name: str, *arguments: Any) -> Any:
+def _run(name: str, *arguments: Any) -> None:
     kernels = compiled()
     assert kernels is not None, "_fits was not asked"
-    return getattr(kernels, name)(*arguments)
+    if not getattr(kernels, name)(*arguments) and name in ALLOCATING:
+        raise MemoryError(f"no memory for {name} with {arguments}")
 
 
 class _NormRelu(torch.autograd.Function):
@@ -297,6 +351,7 @@ class _NormRelu(torch.autograd.Function):
         relu: bool,
         kernel: Tensor | None,
         conv: Conv | None,
+        onto: Tensor | None,
     ) -> tuple[Tensor, Tensor]:
         half = int(x.dtype == torch.bfloat16)
         given = None
@@ -305,33 +360,34 @@ class _NormRelu(torch.autograd.Function):
             if conv.relu:
                 given = torch.empty_like(x)
                 _run("relu", _pointer(x), _pointer(given), x.numel(), half)
-            x = F.conv2d(given, conv.weight, None, *conv.settings).contiguous(memory_format=torch.channels_last)
+            x = _like(F.conv2d(given, conv.weight, None, *conv.settings), x.dtype)
         channels = x.shape[1]
         y, moments = torch.empty_like(x), x.new_empty(2, channels, dtype=torch.float32)
+        taken = _takes(onto, y)
         _run(
             "norm_relu",
-            _pointer(x), _pointer(y), x.numel() // channels, channels, _pointer(weight), _pointer(bias),
-            eps, *_rows(moments), int(relu), half,
+            _pointer(x), _pointer(onto if taken else None), _pointer(y), x.numel() // channels, channels,
+            _pointer(weight), _pointer(bias), eps, *_rows(moments), int(relu), half,
         )  # fmt: skip
         ctx.save_for_backward(x, weight, bias, moments, given, kernel)
         ctx.eps, ctx.relu, ctx.conv = eps, relu, None if conv is None else (*conv.settings, conv.relu)
         ctx.mark_non_differentiable(moments)
         ctx.set_materialize_grads(False)
-        return y, moments
+        return y if taken else plus(onto, y), moments
 
     @staticmethod
-    def backward(ctx: Any, dy: Tensor | None, *_: Tensor | None) -> Any:
-        if dy is None:
-            return (None,) * 7
+    def backward(ctx: Any, slope: Tensor | None, *_: Tensor | None) -> Any:
+        if slope is None:
+            return (None,) * 8
         x, weight, bias, moments, given, kernel = ctx.saved_tensors
         channels, half = x.shape[1], int(x.dtype == torch.bfloat16)
-        dy = dy.to(x.dtype).contiguous(memory_format=torch.channels_last)
+        dy = _like(slope, x.dtype)
         dx: Tensor | None = torch.empty_like(x)
-        dweight, dbias = (x.new_empty(channels, dtype=torch.float32) for _ in range(2))
+        dscales = [None if of is None else torch.empty_like(of) for of in (weight, bias)]
         _run(
             "norm_relu_backward",
             _pointer(x), _pointer(dy), _pointer(dx), x.numel() // channels, channels, _pointer(weight),
-            _pointer(bias), ctx.eps, *_rows(moments), _pointer(dweight), _pointer(dbias), int(ctx.relu), half,
+            _pointer(bias), ctx.eps, *_rows(moments), *map(_pointer, dscales), int(ctx.relu), half,
         )  # fmt: skip
         dkernel = None
         if ctx.conv is not None:
@@ -341,9 +397,9 @@ class _NormRelu(torch.autograd.Function):
                 dx, given, kernel, None, *settings, False, [0, 0], groups, wanted
             )
             if relu and dx is not None:
-                dx = dx.contiguous(memory_format=torch.channels_last)
+                dx = _like(dx, x.dtype)
                 _run("relu_backward", _pointer(given), _pointer(dx), dx.numel(), half)
-        return dx, None if weight is None else dweight, None if bias is None else dbias, None, None, dkernel, None
+        return dx, *dscales, None, None, dkernel, None, slope if ctx.needs_input_grad[7] else None
 
 
 class _Convolution(torch.autograd.Function):
@@ -359,75 +415,72 @@ class _Convolution(torch.autograd.Function):
         bias: Tensor | None,
         eps: float | None,
         relu_after: bool,
+        onto: Tensor | None,
     ) -> Any:
         images, channels, height, width = x.shape
         out, _, size, _ = kernel.shape
-        kernel = kernel.contiguous(memory_format=torch.channels_last)
-        z = torch.empty((images, out, height, width), dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
+        kernel = _like(kernel, kernel.dtype)
+        z = _empty(x, images, out, height, width)
         y, moments = (None, None) if eps is None else (torch.empty_like(z), x.new_empty(2, out, dtype=torch.float32))
         ctx.shape = images, height, width, channels, out, size, relu
         ctx.eps, ctx.relu_after, half = eps or 0.0, relu_after, x.dtype == torch.bfloat16
-        done = _run(
+        taken = _takes(onto, z)
+        _run(
             "conv_norm",
-            x.data_ptr(), kernel.data_ptr(), z.data_ptr(), _pointer(y), *ctx.shape, _pointer(weight), _pointer(bias),
-            ctx.eps, *_rows(moments), relu_after, half,
+            x.data_ptr(), kernel.data_ptr(), _pointer(onto if taken else None), z.data_ptr(), _pointer(y),
+            *ctx.shape, _pointer(weight), _pointer(bias), ctx.eps, *_rows(moments), relu_after, half,
         )  # fmt: skip
-        if not done:
-            raise MemoryError(f"no memory for a convolution of {list(x.shape)} with {list(kernel.shape)}")
         ctx.set_materialize_grads(False)
         if y is None:
             ctx.save_for_backward(x, kernel, None, None, None, None)
             return z
         ctx.save_for_backward(x, kernel, z, weight, bias, moments)
         ctx.mark_non_differentiable(moments)
-        return y, moments
+        return y if taken else plus(onto, y), moments
 
     @staticmethod
-    def backward(ctx: Any, dy: Tensor | None, *_: Tensor | None) -> Any:
-        if dy is None:
-            return (None,) * 7
+    def backward(ctx: Any, slope: Tensor | None, *_: Tensor | None) -> Any:
+        if slope is None:
+            return (None,) * 8
         x, kernel, z, weight, bias, moments = ctx.saved_tensors
-        dy = dy.to(x.dtype).contiguous(memory_format=torch.channels_last)
+        dy = _like(slope, x.dtype)
         dx = torch.empty_like(x) if ctx.needs_input_grad[0] else None
         dkernel = torch.empty_like(kernel)
-        dweight, dbias = (x.new_empty(len(kernel), dtype=torch.float32) for _ in range(2))
-        done = _run(
+        dscales = [None if of is None else torch.empty_like(of) for of in (weight, bias)]
+        _run(
             "conv_norm_backward",
             x.data_ptr(), kernel.data_ptr(), _pointer(z), dy.data_ptr(), _pointer(dx), dkernel.data_ptr(), *ctx.shape,
-            _pointer(weight), _pointer(bias), ctx.eps, *_rows(moments), dweight.data_ptr(), dbias.data_ptr(),
+            _pointer(weight), _pointer(bias), ctx.eps, *_rows(moments), *map(_pointer, dscales),
             ctx.relu_after, x.dtype == torch.bfloat16,
         )  # fmt: skip
-        if not done:
-            raise MemoryError(f"no memory for the gradients of a convolution of {list(x.shape)}")
-        return dx, dkernel, None, None if weight is None else dweight, None if bias is None else dbias, None, None
+        return dx, dkernel, None, *dscales, None, None, slope if ctx.needs_input_grad[7] else None
 
 
 class _Pool(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, kernel: int, stride: int, padding: int, largest: bool) -> Tensor:
+    def forward(
+        ctx: Any, x: Tensor, kernel: int, stride: int, padding: int, largest: bool, onto: Tensor | None
+    ) -> Tensor:
         images, channels, height, width = x.shape
         out = [(length + 2 * padding - kernel) // stride + 1 for length in (height, width)]
-        y = x.new_empty(images, *out, channels).permute(0, 3, 1, 2)
-        places = x.new_empty(y.numel() if largest else 0, dtype=torch.uint8)
+        y = _empty(x, images, channels, *out)
+        places = x.new_empty(y.numel(), dtype=torch.uint8) if largest else None
         ctx.save_for_backward(places)
-        ctx.shape = x.shape
+        ctx.shape, ctx.dtype = x.shape, x.dtype
         ctx.settings = (images, height, width, channels, *out, kernel, stride, padding, int(largest))
-        scratch = _scratch(x, 2 * width)
-        half = int(x.dtype == torch.bfloat16)
-        _run("pool", _pointer(x), _pointer(y), _pointer(places), *ctx.settings, _pointer(scratch), half)
-        return y
+        half, taken = int(x.dtype == torch.bfloat16), _takes(onto, y)
+        given = _pointer(onto if taken else None)
+        _run("pool", _pointer(x), given, _pointer(y), _pointer(places), *ctx.settings, half)
+        return y if taken else plus(onto, y)
 
     @staticmethod
-    def backward(ctx: Any, dy: Tensor) -> Any:
+    def backward(ctx: Any, slope: Tensor) -> Any:
         (places,) = ctx.saved_tensors
-        dy = dy.contiguous(memory_format=torch.channels_last)
-        images, channels, height, width = ctx.shape
-        dx = dy.new_empty(images, height, width, channels).permute(0, 3, 1, 2)
-        kernel, _, padding, _ = ctx.settings[-4:]
-        scratch = _scratch(dy, kernel * (width + 2 * padding))
+        dy = _like(slope, ctx.dtype)
+        dx = _empty(dy, *ctx.shape)
         half = int(dy.dtype == torch.bfloat16)
-        _run("pool_backward", _pointer(dy), _pointer(places), _pointer(dx), *ctx.settings, _pointer(scratch), half)
-        return dx, None, None, None, None
+        _run("pool_backward", _pointer(dy), _pointer(places), _pointer(dx), *ctx.settings, half)
+        return dx, None, None, None, None, slope if ctx.needs_input_grad[5] else None
 
 
 class _Depthwise(torch.autograd.Function):
@@ -441,7 +494,7 @@ class _Depthwise(torch.autograd.Function):
     def backward(ctx: Any, dy: Tensor) -> Any:
         x, weight = ctx.saved_tensors
         stride, padding, dilation = ctx.settings
-        dy = dy.to(x.dtype).contiguous(memory_format=torch.channels_last)
+        dy = _like(dy, x.dtype)
         dx = dweight = None
         if ctx.needs_input_grad[0]:
             dx = _input_gradient(x, weight, dy, stride, padding, dilation)
@@ -465,10 +518,9 @@ def _weight_gradient(x: Tensor, weight: Tensor, dy: Tensor, stride: int, padding
     images, channels, height, width = x.shape
     size, (out_height, out_width) = weight.shape[-1], dy.shape[2:]
     found = x.new_empty(size, size, channels, dtype=torch.float32)
-    scratch = _scratch(x, width + 2 * padding + out_height * out_width)
     _run(
         "depthwise_weight_gradient",
         _pointer(x), _pointer(dy), _pointer(found), images, height, width, channels, out_height, out_width,
-        size, stride, padding, dilation, _pointer(scratch), int(x.dtype == torch.bfloat16),
+        size, stride, padding, dilation, int(x.dtype == torch.bfloat16),
     )  # fmt: skip
     return found.permute(2, 0, 1).unsqueeze(1).to(weight.dtype)

@@ -98,6 +98,8 @@ class Choose(nn.Module):
         ValueError: `widths` does not fit `options` and `join`, or the number of picks is impossible.
     """
 
+    takes_onto = True
+
     def __init__(
         self,
         name: str,
@@ -124,7 +126,11 @@ class Choose(nn.Module):
     def extra_repr(self) -> str:
         return f"{self.choice.name!r}, {', '.join(self.choice.options)}, max_picks={self.choice.max_picks}"
 
-    def forward(self, x: Tensor | Sequence[Tensor]) -> Tensor:
+    def forward(self, x: Tensor | Sequence[Tensor], onto: Tensor | None = None) -> Tensor:
+        """The live options' outputs joined; added to `onto`, of the output's shape, where that is given."""
+        if onto is not None and self.join != "sum":
+            joined: Tensor = self(x)
+            return onto + joined
         live = live_paths()
         inputs = [x] * len(self.options) if isinstance(x, Tensor) else x
         if len(inputs) != len(self.options) or isinstance(x, Tensor) == self.each_input:
@@ -133,7 +139,7 @@ class Choose(nn.Module):
             raise ValueError(f"choice {self.choice.name!r}: expected {expected}, got {got}")
         if self.join == "concat":
             return self._concat(live, inputs)
-        total: Tensor | None = None
+        total = onto
         ran: tuple[str, Tensor] | None = None
         partial: list[tuple[Tensor, list[int]]] = []  # outputs that only some of the ghost batches have
         numbers = [0] * len(live.ghosts)
@@ -143,11 +149,12 @@ class Choose(nn.Module):
             places = [i for i, indices in enumerate(picked) if index in indices]
             everywhere = len(places) == len(live.ghosts)
             part = source if everywhere else _by_ghost(source, len(live.ghosts))[places].flatten(0, 1)
-            output = self._run(live, index, part, places)
+            takes = everywhere and total is not None and takes_onto(self.options[index])
+            output = self._run(live, index, part, places, total if takes else None)
             self._check(ran, index, output)
             ran = ran or (self.choice.options[index], output)
             if everywhere:
-                total = output if total is None else total + output
+                total = output if takes or total is None else total + output
             else:
                 partial.append((output, places))
             for place in places:
@@ -164,11 +171,13 @@ class Choose(nn.Module):
             return (_by_ghost(total, len(numbers)) * share.view(-1, *[1] * total.ndim)).flatten(0, 1)
         return total
 
-    def _run(self, live: LivePaths, index: int, source: Tensor, places: Sequence[int]) -> Tensor:
+    def _run(
+        self, live: LivePaths, index: int, source: Tensor, places: Sequence[int], onto: Tensor | None = None
+    ) -> Tensor:
         within = (*live.within, (self.choice.name, (self.choice.options[index],)))
         here = LivePaths(live.picks, tuple(live.ghosts[i] for i in places), within, live.shapes)
         with set_live_paths(here):
-            output: Tensor = self.options[index](source)
+            output: Tensor = self.options[index](source) if onto is None else self.options[index](source, onto)
         return output
 
     def _concat(self, live: LivePaths, inputs: Sequence[Tensor]) -> Tensor:
@@ -346,14 +355,30 @@ class Join(nn.Module):
         return self.join + ("" if self.sources is None else f" of inputs {self.sources}")
 
     def forward(self, x: Tensor | Sequence[Tensor]) -> Tensor:
-        inputs = [x] * len(self.terms) if self.sources is None else [x[i] for i in self.sources]
-        outputs: list[Tensor] = [term(source) for term, source in zip(self.terms, inputs, strict=True)]
+        inputs: list[Any] = [x] * len(self.terms) if self.sources is None else [x[i] for i in self.sources]
         if self.join == "concat":
-            return torch.cat(outputs, 1)
-        total = outputs[0]
-        for output in outputs[1:]:
-            total = total + output
-        return total / len(outputs) if self.join == "mean" else total
+            return torch.cat([term(source) for term, source in zip(self.terms, inputs, strict=True)], 1)
+        total: Tensor = self.terms[0](inputs[0])
+        for term, source in zip(self.terms[1:], inputs[1:], strict=True):
+            total = added(term, source, total)
+        return total / len(self.terms) if self.join == "mean" else total
+
+
+def takes_onto(module: nn.Module) -> bool:
+    """Whether a module takes a second argument, that its output is added to: one pass over memory in place of two."""
+    return getattr(module, "takes_onto", False) and not has_hooks(module)
+
+
+def added(module: nn.Module, x: Tensor, onto: Tensor | None) -> Tensor:
+    """What a module makes of `x`, added to `onto` where that is given."""
+    both = onto is not None and takes_onto(module)
+    y: Tensor = module(x, onto) if both else module(x)
+    return y if both or onto is None else onto + y
+
+
+def has_hooks(module: nn.Module) -> bool:
+    """Whether anything looks at what goes into a module, or comes out of it."""
+    return bool(module._forward_hooks or module._forward_pre_hooks or module._backward_hooks)
 
 
 class GhostBatchNorm(nn.Module):

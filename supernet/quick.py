@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from supernet import kernels
-from supernet.layers import Elastic, GhostBatchNorm
+from supernet.layers import Elastic, GhostBatchNorm, has_hooks, takes_onto
 from supernet.model import view_of
 from supernet.tune import Tuning, convolution_name, depthwise_name, kind_of
 
@@ -31,22 +31,25 @@ class QuickNorm(_BatchNorm):
     relu: bool
     compiled: bool
     seen: list[Seen]
+    takes_onto = True
 
-    def forward(self, x: Tensor, conv: QuickConv2d | None = None) -> Tensor:
+    def forward(self, x: Tensor, onto: Tensor | None = None, conv: QuickConv2d | None = None) -> Tensor:
         x, before = (x, None) if conv is None else conv.before(x, self, self.training and self.compiled)
         if not self.training:
             mean, variance = self.running_mean, self.running_var
             y = F.batch_norm(x, mean, variance, self.weight, self.bias, mean is None, 0.0, self.eps)
-            return F.relu(y) if self.relu else y
+            return kernels.plus(onto, F.relu(y) if self.relu else y)
         found = None
         if self.compiled:
-            found = kernels.norm_relu_statistics(x, self.weight, self.bias, self.eps, relu=self.relu, conv=before)
+            found = kernels.norm_relu_statistics(
+                x, self.weight, self.bias, self.eps, relu=self.relu, conv=before, onto=onto
+            )
         if found is None:
             mean, variance = (
                 None if kept is None else torch.zeros_like(kept) for kept in (self.running_mean, self.running_var)
             )
             y = F.batch_norm(x, mean, variance, self.weight, self.bias, True, 1.0, self.eps)  # 1: those of this batch
-            y = F.relu(y) if self.relu else y
+            y = kernels.plus(onto, F.relu(y) if self.relu else y)
         else:
             y, (mean, variance) = found
             number = y.numel() // y.shape[1]
@@ -64,14 +67,15 @@ class QuickGhostNorm(GhostBatchNorm):
     """Batch norm of the one-shot model, with the ReLU that follows it where `relu` is set."""
 
     relu: bool
+    takes_onto = True
 
-    def forward(self, x: Tensor, conv: QuickConv2d | None = None) -> Tensor:
+    def forward(self, x: Tensor, onto: Tensor | None = None, conv: QuickConv2d | None = None) -> Tensor:
         alone = self.is_one_ghost_batch()
         x, before = (x, None) if conv is None else conv.before(x, self, alone)
         if alone:
-            return kernels.norm_relu(x, self.weight, self.bias, self.eps, relu=self.relu, conv=before)
+            return kernels.norm_relu(x, self.weight, self.bias, self.eps, relu=self.relu, conv=before, onto=onto)
         y = super().forward(x)
-        return F.relu(y) if self.relu else y
+        return kernels.plus(onto, F.relu(y) if self.relu else y)
 
 
 class QuickConv2d(nn.Conv2d):
@@ -92,7 +96,7 @@ class QuickConv2d(nn.Conv2d):
         """What a batch norm is to do: its input and the convolution that comes first, or the convolution's output."""
         if joins and self.settings is not None:
             half = torch.is_autocast_enabled(x.device.type)
-            given = x.to(torch.get_autocast_dtype(x.device.type)) if half else x
+            given = _halved(x) if half else x
             if self._own(given, self.weight):
                 conv = kernels.Conv(self.weight, self.settings, self.relu, own=True)
                 if kernels.conv_fits(given, conv, norm.weight, norm.bias):
@@ -124,7 +128,7 @@ class QuickConv2d(nn.Conv2d):
             if kind in tuning.in_full_precision:
                 with torch.autocast(device, enabled=False):
                     return self._conv_forward(x.float(), weight, bias)
-        x = x.to(torch.get_autocast_dtype(device)) if half else x
+        x = _halved(x) if half else x
         if self._own(x, weight):
             return kernels.convolution(x, weight, relu=self.relu)
         x = F.relu(x) if self.relu else x
@@ -137,42 +141,59 @@ class QuickConv2d(nn.Conv2d):
         return y
 
 
-class QuickSequential(nn.Sequential):
-    """Modules one after the other; a convolution that joins is left to the batch norm after it."""
+def _halved(x: Tensor) -> Tensor:
+    kind = torch.get_autocast_dtype(x.device.type)
+    return x if x.dtype == kind else x.to(kind)
 
-    def forward(self, x: Tensor) -> Tensor:
+
+class QuickSequential(nn.Sequential):
+    """Modules one after the other; a convolution that joins is left to the batch norm after it.
+
+    Attributes:
+        last: place of the module whose output is the whole sequence's, where it takes what that is added to; else -1.
+    """
+
+    last: int
+    takes_onto = True
+
+    def forward(self, x: Tensor, onto: Tensor | None = None) -> Tensor:
         conv: QuickConv2d | None = None
-        for module in self:
+        for place, module in enumerate(self):
             if type(module) is QuickConv2d and module.joins:
                 conv = module
-            elif type(module) is not nn.Identity or _has_hooks(module):
-                x, conv = (module(x) if conv is None else module(x, conv)), None
-        return x
+            elif type(module) is not nn.Identity or has_hooks(module):
+                under = onto if place == self.last else None
+                x = module(x, under, conv) if conv is not None else module(x) if under is None else module(x, under)
+                conv = None
+        return x if self.last >= 0 else kernels.plus(onto, x)
 
 
 class QuickAvgPool2d(nn.AvgPool2d):
     """The mean of a window, without padding pixels."""
 
-    def forward(self, x: Tensor) -> Tensor:
+    takes_onto = True
+
+    def forward(self, x: Tensor, onto: Tensor | None = None) -> Tensor:
         kernel, stride, padding = (_square(value) for value in (self.kernel_size, self.stride, self.padding))
         counts_padding = self.count_include_pad and padding > 0
         whole = not self.ceil_mode or all((n + 2 * padding - kernel) % max(1, stride) == 0 for n in x.shape[2:])
         plain = not counts_padding and self.divisor_override is None and whole
         if plain and min(kernel, stride) > 0 and kernels.pool_fits(x, kernel, stride, padding):
-            return kernels.pool(x, kernel, stride, padding, largest=False)
-        return super().forward(x)
+            return kernels.pool(x, kernel, stride, padding, largest=False, onto=onto)
+        return kernels.plus(onto, super().forward(x))
 
 
 class QuickMaxPool2d(nn.MaxPool2d):
     """The largest number in a window."""
 
-    def forward(self, x: Tensor) -> Tensor:
+    takes_onto = True
+
+    def forward(self, x: Tensor, onto: Tensor | None = None) -> Tensor:
         kernel, stride, padding = (_square(value) for value in (self.kernel_size, self.stride, self.padding))
         plain = not self.ceil_mode and not self.return_indices and _square(self.dilation) == 1
         if plain and min(kernel, stride) > 0 and kernels.pool_fits(x, kernel, stride, padding):
-            return kernels.pool(x, kernel, stride, padding, largest=True)
-        y: Tensor = super().forward(x)
-        return y
+            return kernels.pool(x, kernel, stride, padding, largest=True, onto=onto)
+        return kernels.plus(onto, super().forward(x))
 
 
 POOLS: dict[type[nn.Module], type[nn.Module]] = {nn.AvgPool2d: QuickAvgPool2d, nn.MaxPool2d: QuickMaxPool2d}
@@ -247,21 +268,24 @@ def _fused(sequence: nn.Sequential, tuning: Tuning, seen: list[Seen] | None) -> 
     names, modules = list(sequence._modules), list(sequence)
     for index in range(1, len(modules)):
         before, module = modules[index - 1 : index + 1]
-        if type(module) is nn.ReLU and not _has_hooks(before):
+        if type(module) is nn.ReLU and not has_hooks(before):
             fused = _norm(before, tuning, seen, relu=True)
             if fused is not before:
                 modules[index - 1 : index + 1] = fused, nn.Identity()
     for index in range(1, len(modules)):
         before, module = modules[index - 1 : index + 1]
         norm = module if isinstance(module, JOINING) else _norm(module, tuning, seen, relu=False)
-        if type(before) is nn.Conv2d and isinstance(norm, JOINING) and not (_has_hooks(before) or _has_hooks(norm)):
+        if type(before) is nn.Conv2d and isinstance(norm, JOINING) and not (has_hooks(before) or has_hooks(norm)):
             first = modules[index - 2] if index > 1 else None
             # A ReLU in place is felt elsewhere too.
-            relu = type(first) is nn.ReLU and not (first.inplace or _has_hooks(first))
+            relu = type(first) is nn.ReLU and not (first.inplace or has_hooks(first))
             modules[index - 1 : index + 1] = _conv(before, tuning, relu=relu, joins=True), norm
             if relu:
                 modules[index - 2] = nn.Identity()
-    here = _become(sequence, QuickSequential)
+    last = max((i for i, m in enumerate(modules) if type(m) is not nn.Identity or has_hooks(m)), default=-1)
+    if last >= 0:
+        modules[last] = _quick(modules[last], tuning, seen)
+    here = _become(sequence, QuickSequential, last=last if last >= 0 and takes_onto(modules[last]) else -1)
     here._modules = dict(zip(names, modules, strict=True))
     return here
 
@@ -296,7 +320,3 @@ def _become(module: nn.Module, kind: type[nn.Module], **attributes: Any) -> nn.M
     here.__class__ = kind
     vars(here).update(attributes)
     return here
-
-
-def _has_hooks(module: nn.Module) -> bool:
-    return bool(module._forward_hooks or module._forward_pre_hooks or module._backward_hooks)

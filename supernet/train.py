@@ -323,9 +323,14 @@ def _backward(
     for loss, gradients in run(part, range(mine.start, mine.stop, per_forward)):
         total += loss
         # Added up in the order of the ghost batches, whichever was ready first: equal runs give equal weights.
+        more: list[tuple[Tensor, Tensor]] = []
         for parameter, gradient in zip(parameters, gradients, strict=True):
-            if gradient is not None:
-                parameter.grad = gradient if parameter.grad is None else parameter.grad.add_(gradient)
+            if gradient is not None and parameter.grad is None:
+                parameter.grad = gradient
+            elif gradient is not None and parameter.grad is not None:
+                more.append((parameter.grad, gradient))
+        if more:
+            torch._foreach_add_(*map(list, zip(*more, strict=True)))
     return total
 
 

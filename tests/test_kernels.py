@@ -229,6 +229,47 @@ def test_pool(
     assert_near(mine, results(reference, x.double()), dtype)
 
 
+CONV3, CONV1 = ((1, 1), (1, 1), (1, 1), 1), ((2, 2), (0, 0), (1, 1), 1)
+
+
+@given(
+    st.sampled_from(["norm", "own convolution", "convolution", "pool"]), TYPES, st.booleans(), st.booleans(),
+    st.sampled_from(["alike", "other type", "other layout"]), st.integers(0, 99),
+)  # fmt: skip
+@settings(max_examples=80)
+def test_what_an_output_is_added_to(
+    kind: str, dtype: torch.dtype, relu: bool, largest: bool, onto_is: str, seed: int
+) -> None:
+    """In the pass that writes it where types and layouts agree, by torch elsewhere: the same sum and gradients."""
+    if kind == "own convolution" and dtype == torch.bfloat16 and not kernels._multiplies_halves():
+        return
+    x, side = drawn((3, 16, 6, 8), dtype, seed), (3, 4) if kind == "convolution" else (6, 8)
+    onto = drawn((3, 16, *side), dtype, seed + 1)
+    if onto_is == "other type":
+        onto = onto.to(torch.bfloat16 if dtype == torch.float32 else torch.float32)
+    elif onto_is == "other layout":
+        onto = onto.contiguous()
+    conv = {
+        "own convolution": kernels.Conv(drawn((16, 16, 3, 3), torch.float32, seed + 2), CONV3, relu, own=True),
+        "convolution": kernels.Conv(drawn((16, 16, 1, 1), dtype, seed + 2), CONV1, relu),
+    }.get(kind)
+
+    def ours(x: Tensor, onto: Tensor | None) -> Tensor:
+        if kind == "pool":
+            return kernels.pool(x, 3, 1, 1, largest=largest, onto=onto)
+        return kernels.norm_relu(x, None, None, 1e-3, relu=relu and conv is None, conv=conv, onto=onto)
+
+    mine = results(ours, x, onto)
+    alone = results(lambda x: ours(x, None), x)
+    assert mine[0].dtype == (onto + alone[0]).dtype and mine[2].dtype == onto.dtype
+    assert_near(mine[:1], [onto.double() + alone[0].double()], torch.bfloat16)
+    slope = drawn(tuple(onto.shape), torch.bfloat16, 99)
+    assert torch.equal(mine[2], slope.to(onto.dtype)) and mine[2].shape == onto.shape
+    assert_near(mine[1:2], [alone[1].double()], torch.bfloat16)
+    with pytest.raises(ValueError, match=r"expected an output of shape \[1, 16, 1, 1\] to add to another, got \[3"):
+        ours(x, onto[:1, :, :1, :1])
+
+
 @pytest.mark.parametrize("largest", [False, True])
 def test_a_window_with_no_number_in_it_has_none(largest: bool) -> None:
     x = drawn((1, 8, 5, 5), torch.float32, 0)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from supernet.layers import Choose, GhostBatchNorm, LivePaths, set_live_paths
+from supernet.layers import Choose, GhostBatchNorm, LivePaths, added, set_live_paths
 from supernet.model import build, from_network
 
 
@@ -94,6 +96,45 @@ def test_zeros_have_the_shape_of_the_output_and_cost_nothing() -> None:
         output = choice(torch.ones(4, 3, 9, 9))
     assert not output[:2].any()
     assert output[2:].all()
+
+
+class Double(nn.Module):
+    """Twice its input; notes what it is asked to add that to."""
+
+    takes_onto = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[bool] = []
+
+    def forward(self, x: torch.Tensor, onto: torch.Tensor | None = None) -> torch.Tensor:
+        self.asked.append(onto is not None)
+        return 2 * x if onto is None else onto + 2 * x
+
+
+@pytest.mark.parametrize("picked", [set(), {0}, {1}, {0, 1}])
+@pytest.mark.parametrize("join", ["sum", "mean"])
+def test_a_choice_adds_to_what_it_is_given(picked: set[int], join: Literal["sum", "mean"]) -> None:
+    x, onto, double = torch.full((2, 1), 3.0), torch.full((2, 1), 100.0), Double()
+    choice = Choose("a", {"x": nn.Identity(), "y": double}, max_picks=2, join=join)
+    with set_live_paths(live({0, 1})):
+        choice(x)  # tells the shape
+    double.asked.clear()
+    with set_live_paths(live(picked)):
+        alone = choice(x)
+        assert torch.equal(choice(x, onto), onto + alone)
+        assert torch.equal(added(choice, x, onto), onto + alone)
+    # Where it is the second option, what it is added to is the first one's output, or what was given.
+    assert double.asked == ([] if 1 not in picked else [picked == {0, 1}] + [picked == {0, 1} or join == "sum"] * 2)
+    with set_live_paths(live(picked, {1})):  # of two ghost batches one has another option
+        assert torch.equal(choice(x, onto), onto + choice(x))
+
+
+def test_what_looks_at_an_output_sees_nothing_but_it() -> None:
+    double, seen = Double(), []
+    double.register_forward_hook(lambda module, inputs, output: seen.append(float(output)))
+    assert float(added(double, torch.tensor(1.0), torch.tensor(5.0))) == 7.0
+    assert seen == [2.0] and double.asked == [False]
 
 
 def test_a_choice_prints_what_it_is() -> None:

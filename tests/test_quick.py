@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from supernet import Choose, build, kernels, value
+from supernet.layers import added
 from supernet.model import OneShot, from_network
 from supernet.quick import (
     QuickConv2d,
@@ -195,6 +196,19 @@ def test_batch_norm_takes_over_the_convolution_before_it(
     # Of the largest of all: batch norm takes an offset before it away, and its gradient is rounding.
     assert max(differences) <= (0.05 if half else 1e-4) * max(float(a.abs().max()) for a in expected if a is not None)
     assert (y.float() - z.float()).abs().max() <= (0.05 if half else 1e-4) * y.abs().max()
+
+
+@pytest.mark.skipif(kernels.compiled() is None, reason="no C compiler")
+@pytest.mark.parametrize("last", [nn.BatchNorm2d(8), nn.ReLU(), nn.MaxPool2d(3, 1, 1), nn.Conv2d(8, 8, 1)], ids=str)
+def test_a_sequence_adds_its_output_to_what_it_is_given(last: nn.Module) -> None:
+    plain = nn.Sequential(nn.Conv2d(8, 8, 3, padding=1, bias=False), nn.BatchNorm2d(8), last)
+    x, onto = torch.randn(2, 4, 8, 6, 6, generator=torch.Generator().manual_seed(3)).unbind()
+    x, onto = (tensor.contiguous(memory_format=torch.channels_last) for tensor in (x, onto))
+    faster, _ = quick_in_training(plain, ALL)
+    with torch.no_grad():
+        torch.testing.assert_close(added(faster, x, onto), onto + plain(x), atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(added(faster.eval(), x, onto), onto + plain.eval()(x), atol=1e-5, rtol=1e-4)
+    assert faster.last == (1 if isinstance(last, nn.ReLU) else -1 if isinstance(last, nn.Conv2d) else 2)
 
 
 def test_a_relu_that_others_see_stays_where_it_is() -> None:

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from supernet.layers import Choose, live_paths
+from supernet.layers import Choose, added, live_paths
 from supernet.space import Architecture, Space
 from supernet.spaces.blocks import check_sizes, conv_norm, single_picks, space_of
 
@@ -201,11 +201,10 @@ class _Cell(nn.Module):
         for (source, node), edge, carries in zip(EDGES, self.edges, carrying, strict=True):
             if carries and node in ends:
                 if source in nodes:
-                    y = edge(nodes[source])
+                    nodes[node] = added(edge, nodes[source], nodes.get(node))
                 else:
                     y = edge(x.new_zeros(*x.shape[:2], 1, 2))[..., :1]
-                    y = y if node in nodes else torch.zeros_like(x) + y
-                nodes[node] = nodes[node] + y if node in nodes else y
+                    nodes[node] = (nodes[node] if node in nodes else torch.zeros_like(x)) + y
         return nodes[NODES - 1] if NODES - 1 in nodes else torch.zeros_like(x)
 
 
