@@ -49,7 +49,10 @@ def forward(model: OneShot, x: Tensor, live_GP: Tensor) -> Tensor:
 def _run(network: nn.Module, x: Tensor, row: Tensor, model: OneShot) -> Tensor:
     """Runs the network with the two modules that know of live paths replaced by their definitions."""
 
-    def choose(module: Choose, given: Tensor | list[Tensor]) -> Tensor:
+    def choose(module: Choose, given: Tensor | list[Tensor], onto: Tensor | None = None) -> Tensor:
+        return chosen(module, given) + (0 if onto is None else onto)
+
+    def chosen(module: Choose, given: Tensor | list[Tensor]) -> Tensor:
         on = [bool(row[model.space.columns[module.choice.name, name]]) for name in module.choice.options]
         outputs = [option(given[i] if module.each_input else given) for i, option in enumerate(module.options)]
         if module.join == "concat":
