@@ -29,6 +29,8 @@ from supernet.spaces import bender
 from supernet.train import TrainConfig, fit
 
 GHOST = 32
+STEPS = 40
+"""Of a training: what a call of `fit` does once, which grows with the options, is to be a small part of it."""
 
 
 def with_options(number: int) -> Space:
@@ -52,7 +54,7 @@ def main() -> None:
     runtime = start(RuntimeConfig(device="cpu", threads=1))
     x = torch.randn(8 * GHOST, 3, 32, 32).to(memory_format=torch.channels_last)
     y = torch.randint(0, 10, (8 * GHOST,))
-    config = TrainConfig(steps=8, batch_size=2 * GHOST, ghost_size=GHOST)
+    config = TrainConfig(steps=STEPS, batch_size=2 * GHOST, ghost_size=GHOST)
 
     def training(options: int) -> Callable[[], object]:
         space = with_options(options)
@@ -61,7 +63,7 @@ def main() -> None:
         generator = stream(0, "paths")
         batch = x[: 2 * GHOST], y[: 2 * GHOST]
         return lambda: fit(
-            model, lambda _: batch, 8, config, runtime=runtime,
+            model, lambda _: batch, STEPS, config, runtime=runtime,
             draw_live=lambda _: draw(space, uniform, 2, 1.0, generator=generator),
         )  # fmt: skip
 

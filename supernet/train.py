@@ -241,7 +241,7 @@ def fit(
             live = None if draw_live is None else draw_live(step)
             optimizer.zero_grad(set_to_none=True)
             chance = partial(seeded, runtime.device, seed, "network", step) if random else lambda ghost: nullcontext()
-            touched = [(group, share) for group in groups if (share := group.share(live)) > 0]
+            touched = [(group, share) for group, share in zip(groups, shares(groups, live), strict=True) if share > 0]
             taking_part = [p for group, _ in touched for p in group.parameters]
             loss = _backward(runners, taking_part, feed(step), live, criterion, config, runtime, run, chance)
             for _, settle in views:
@@ -341,18 +341,25 @@ class LiveGroup:
     parameters: list[nn.Parameter]
     columns: list[list[int]]
 
-    def share(self, live_GP: Tensor | None) -> float:
-        """Share of the ghost batches in which these parameters were live."""
-        if live_GP is None or not self.columns:
-            return 1.0
-        return float(self.rows(live_GP).double().mean())
-
     def rows(self, live_GP: Tensor) -> Tensor:
         """In which ghost batches they were live: bool [G]."""
         live = torch.ones(len(live_GP), dtype=torch.bool)
         for any_of in self.columns:
             live &= live_GP[:, any_of].any(dim=1)
         return live
+
+
+def shares(groups: Sequence[LiveGroup], live_GP: Tensor | None) -> list[float]:
+    """Of each group, in which share of the ghost batches its parameters were live: this follows all options there are,
+    so it is done without a call of torch for each."""
+    if live_GP is None:
+        return [1.0] * len(groups)
+    ghosts = live_GP.tolist()
+    found = []
+    for group in groups:
+        live = [all(any(row[column] for column in any_of) for any_of in group.columns) for row in ghosts]
+        found.append(sum(live) / len(ghosts))
+    return found
 
 
 def live_groups(model: nn.Module) -> list[LiveGroup]:

@@ -40,7 +40,7 @@ from supernet.paths import PathsConfig
 from supernet.randomness import derive
 from supernet.runtime import Runtime, start
 from supernet.steps import Watch, load_one_shot, loss_of_fit, paths_of, train_one_shot
-from supernet.train import live_groups
+from supernet.train import live_groups, shares
 
 TRICKS = ("dropout", "ghosts", "statistics", "decay")
 BATCHES = 200
@@ -79,8 +79,8 @@ def decayed(
         live = paths_of(config, space, step, steps)
         rate = config.train.rate_at(step / steps) * config.train.weight_decay / (1 - momentum)
         with torch.no_grad():
-            for group in groups:
-                left = 1 - rate * (1 - group.share(live))
+            for group, share in zip(groups, shares(groups, live), strict=True):
+                left = 1 - rate * (1 - share)
                 for parameter in group.parameters:
                     if parameter.ndim > 1:
                         parameter.mul_(left)
