@@ -14,10 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from one_shot import Numbers, Recipe, arguments, ranks, run, tau, with_
+from one_shot import Numbers, Recipe, arguments, interval, ranks, run, tau, with_
 
 from supernet import cost_table
-from supernet.analysis import rank_correlation
 from supernet.analyze import numbers, read_columns
 from supernet.draw import published
 from supernet.files import read_json, write_json, write_text
@@ -51,6 +50,22 @@ RECIPES = {
         WIDE, images=15000 * 256, lr=0.3, average=0.3, scored_images=8192
     ),
 }  # fmt: skip
+SHORT = with_(
+    WIDE, settings={"cells_per_stage": 3}, images=2000 * 256, lr=0.3, average=0.3, scored_images=512
+)  # fmt: skip
+RECIPES |= {
+    "short": SHORT,
+    "short, seed 1": with_(SHORT, seed=1),
+    "short, fair": with_(SHORT, paths="fair", batch_size=320),
+    "short, 8 paths": with_(SHORT, ghost_size=32),
+    "short, path dropout": with_(SHORT, paths="dropout", schedule="linear", images=900 * 256),
+    "short, everything on first": with_(SHORT, everything_on=0.25, images=1700 * 256),
+    "short, affine": with_(SHORT, settings={"affine": True}),
+    "short, decay 5e-5": with_(SHORT, weight_decay=5e-5),
+    "short, 1 path": with_(SHORT, ghost_size=256),
+}
+"""One factor at a time beside the first, at about equal time."""
+
 RECIPES |= {
     f"{name}, tuned": with_(RECIPES[name], tune_steps=40, scored_images=4096)
     for name in ("16 channels", "16 channels, rate 0.3, average, long")
@@ -68,8 +83,7 @@ def agreement(scores: Numbers, size: Numbers, true: Numbers) -> dict[str, Any]:
     rows = {"alone": ranks(scores)} | {f"with {w:g} x size": ranks(scores) + w * ranks(size) for w in WEIGHTS}
     return {
         name: {
-            "tau": tau(values, true),
-            "interval": rank_correlation(values.tolist(), true.tolist())["kendall_interval"],
+            **interval(values, true),
             "tau of the best quarter": tau(values[best], true[best]),
             "best of its ten": float(true[np.argsort(-values, kind="stable")[:10]].max()),
         }

@@ -23,6 +23,7 @@ from scipy import stats
 from torch import Tensor
 
 from supernet import build, extract, fit, score
+from supernet.analysis import rank_correlation
 from supernet.data import Data, DataConfig, feed, load, prepare
 from supernet.files import read_json, write_json
 from supernet.model import OneShot
@@ -230,6 +231,12 @@ def tau(scores: Numbers, truth: Numbers) -> float:
     """Kendall's tau-b; NaN where either is constant."""
     value = float(stats.kendalltau(scores, truth).statistic)
     return value if math.isfinite(value) else math.nan
+
+
+def interval(scores: Numbers, truth: Numbers) -> dict[str, Any]:
+    """Tau, and where it is for 95 % of bootstrap samples of the architectures."""
+    found = rank_correlation(scores.tolist(), truth.tolist())
+    return {"tau": found["kendall"], "interval": found["kendall_interval"]}
 
 
 def with_(recipe: Recipe, **changes: Any) -> Recipe:

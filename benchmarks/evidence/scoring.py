@@ -1,0 +1,83 @@
+"""How the scores of one trained one-shot model rank known accuracies, by how they are taken.
+
+    python benchmarks/evidence/scoring.py RUN TRUTH [--out RESULT.json]
+
+RUN is a run folder of NAS-Bench-201's space whose one-shot model is trained, TRUTH a CSV file with the columns
+`architecture` (the benchmark's text) and `cifar10_test_200ep`. One thing is changed at a time: the run's own rule (what
+is scored, on how many validation images, in ghost batches of which size) is the first row. Each is also added to the
+size as the run's `search.size_bonus` does, where it is in the same unit, and as ranks. Beside RESULT.json goes a figure
+of the first row with `size_bonus`; rows that RESULT.json has are not done again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from nasbench201 import COLUMN, agreement
+from one_shot import interval
+
+from supernet import cost_table
+from supernet.analyze import Study, numbers, read_columns, scores_of
+from supernet.draw import by_itself, published
+from supernet.files import read_json, write_json, write_text
+from supernet.runtime import start
+from supernet.spaces import nasbench201
+from supernet.spaces.nasbench201 import simplified
+from supernet.steps import load_one_shot
+
+WAYS: dict[str, dict[str, Any]] = {
+    "as in the run": {},
+    "accuracy": {"score": "metric"},
+    "divergence from the reference outputs": {"score": "kl"},
+    "256 images": {"images": 256},
+    "512 images": {"images": 512},
+    "1,024 images": {"images": 1024},
+    "4,096 images": {"images": 4096},
+    "ghost batches of 16": {"ghost_size": 16},
+    "ghost batches of 256": {"ghost_size": 256},
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path, metavar="RUN")
+    parser.add_argument("truth", type=Path, metavar="TRUTH")
+    parser.add_argument("--out", type=Path, help="file that the result is joined to")
+    chosen = parser.parse_args()
+    torch.set_num_threads(1)
+    model, config, data = load_one_shot(chosen.run)
+    runtime = start(replace(config.runtime, threads=1))
+    runtime.place(model)
+    columns = read_columns(chosen.truth)
+    true, space = np.array(numbers(columns[COLUMN])), nasbench201()
+    cells = [space.parse(text) for text in columns["architecture"]]
+    size = cost_table(space).column("params", [simplified(cell) for cell in cells]).astype(float)
+    doublings = cost_table(model.space).doublings(cells)
+    found: dict[str, Any] = read_json(chosen.out) if chosen.out and chosen.out.exists() else {}
+    for name, changes in WAYS.items():
+        if name in found:
+            continue
+        began = time.process_time()
+        scores = np.array(scores_of(Study(model, config, data, runtime), cells, **changes))
+        found[name] = {"seconds": round(time.process_time() - began), **agreement(scores, size, true)}
+        if "score" not in changes:
+            judged = scores + config.search.size_bonus * doublings
+            found[name]["with size_bonus"] = interval(judged, true)
+            if chosen.out and not changes:
+                pairs = zip(judged.tolist(), true.tolist(), strict=True)
+                points = [{"score": value, "accuracies": [accuracy]} for value, accuracy in pairs]
+                drawn = published(points, COLUMN, config.task.metric, config.search.score)
+                write_text(chosen.out.with_suffix(".svg"), by_itself(drawn))
+        print(name, {row: value.get("tau") for row, value in found[name].items() if row != "seconds"}, flush=True)
+        if chosen.out:
+            write_json(chosen.out, found)
+
+
+if __name__ == "__main__":
+    main()
