@@ -128,14 +128,14 @@ class CostTable:
         return Cost(*map(int, self.costs([architecture])[0, :3]))
 
     def doublings(self, architectures: Sequence[Architecture]) -> NDArray[np.float64]:
-        """Binary logarithm of the parameters that matter, less that of all there are: [N], 0 or less.
+        """Binary logarithm of the multiply-adds that matter, less that of all there are: [N], 0 or less.
 
         What does nothing in an architecture is left out, where the space knows (`Space.simplified`).
         """
         simplified = self.space.simplified
         lean = list(architectures) if simplified is None else [simplified(a) for a in architectures]
-        params = self.column("params", [*lean, self.space.everything_on()]).astype(np.float64)
-        found: NDArray[np.float64] = np.log2(np.maximum(params[:-1], 1) / max(params[-1], 1))
+        macs = self.column("macs", [*lean, self.space.everything_on()]).astype(np.float64)
+        found: NDArray[np.float64] = np.log2(np.maximum(macs[:-1], 1) / max(macs[-1], 1))
         return found
 
     @staticmethod
