@@ -99,7 +99,7 @@ class SearchConfig:
     """Whether architectures with the same function are scored once, where the space can tell (nasbench201)."""
 
     size_bonus: float = 0.0
-    """What is added to a score in the ranking for each doubling of the multiply-adds that matter, in the score's unit: a
+    """What is added to a score in the ranking for each doubling of the multiply-adds that matter, in its unit: a
     short training with shared weights undervalues large networks in some spaces (docs/results). 0 is the paper's."""
 
     bands: int = 1
