@@ -424,13 +424,13 @@ def test_a_bonus_for_size_counts_in_the_ranking_and_not_in_the_accuracy(runtime:
     assert isinstance(model, OneShot)
     plain = ask(model, runtime, tmp_path / "c.sqlite", "random", batch=24, exhaustive=True)
     found = ask(model, runtime, tmp_path / "d.sqlite", "random", batch=24, exhaustive=True, size_bonus=10.0)
-    largest = cost_table(space).cost(space.everything_on()).params
+    largest = cost_table(space).cost(space.everything_on()).macs
     for before, c in zip(plain, found, strict=True):
         assert (c.architecture, c.accuracy, before.bonus) == (before.architecture, before.accuracy, 0.0)
-        assert c.bonus == pytest.approx(10 * math.log2(c.params / largest))
+        assert c.bonus == pytest.approx(10 * math.log2(c.macs / largest))
     raced = ask(model, runtime, tmp_path / "e.sqlite", "random", batch=24, size_bonus=10.0)
     for ranked in (sorted(found, key=standing), sorted(raced, key=standing)):
-        assert ranked[0].params == max(c.params for c in found), "ten points for each doubling outweigh everything"
+        assert ranked[0].macs == max(c.macs for c in found), "ten points for each doubling outweigh everything"
 
 
 @pytest.mark.parametrize("objectives", ["accuracy", "accuracy,params"])
