@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from supernet.kernels import plus
 from supernet.space import Choice
 from supernet.values import Picks, resolved, side_by_side
 
@@ -122,16 +123,16 @@ class Choose(nn.Module):
         self.each_input, self.join = each_input, join
         self.channels = None if widths is None else side_by_side(self.choice, widths)
         self._shapes: dict[Any, tuple[int, ...]] = {}
+        self._outputs: dict[Any, torch.Size] = {}
 
     def extra_repr(self) -> str:
         return f"{self.choice.name!r}, {', '.join(self.choice.options)}, max_picks={self.choice.max_picks}"
 
     def forward(self, x: Tensor | Sequence[Tensor], onto: Tensor | None = None) -> Tensor:
         """The live options' outputs joined; added to `onto`, of the output's shape, where that is given."""
-        if onto is not None and self.join != "sum":
-            joined: Tensor = self(x)
-            return onto + joined
         live = live_paths()
+        if onto is not None and (self.join != "sum" or len(live.ghosts) > 1):
+            return plus(onto, self.forward(x))
         inputs = [x] * len(self.options) if isinstance(x, Tensor) else x
         if len(inputs) != len(self.options) or isinstance(x, Tensor) == self.each_input:
             got = "one tensor" if isinstance(x, Tensor) else f"{len(inputs)} tensors"
@@ -149,9 +150,14 @@ class Choose(nn.Module):
             places = [i for i, indices in enumerate(picked) if index in indices]
             everywhere = len(places) == len(live.ghosts)
             part = source if everywhere else _by_ghost(source, len(live.ghosts))[places].flatten(0, 1)
-            takes = everywhere and total is not None and takes_onto(self.options[index])
+            # Alone when it meets this shape for the first time: of a sum nobody could tell that the shapes differ.
+            key = index, part.shape[1:], live.shapes
+            known = total is not None and self._outputs.get(key) == total.shape[1:]
+            takes = everywhere and known and takes_onto(self.options[index])
             output = self._run(live, index, part, places, total if takes else None)
-            self._check(ran, index, output)
+            if not takes:
+                self._check(ran or (None if onto is None else ("what is added to", onto)), index, output)
+                self._outputs[key] = output.shape[1:]
             ran = ran or (self.choice.options[index], output)
             if everywhere:
                 total = output if takes or total is None else total + output
@@ -365,20 +371,25 @@ class Join(nn.Module):
 
 
 def takes_onto(module: nn.Module) -> bool:
-    """Whether a module takes a second argument, that its output is added to: one pass over memory in place of two."""
-    return getattr(module, "takes_onto", False) and not has_hooks(module)
+    """Whether a module takes a second argument, that its output is added to: one pass over memory in place of two.
+
+    A class has to say so itself: what it is derived from may have another `forward`.
+    """
+    return vars(type(module)).get("takes_onto", False) and not has_hooks(module)
 
 
 def added(module: nn.Module, x: Tensor, onto: Tensor | None) -> Tensor:
     """What a module makes of `x`, added to `onto` where that is given."""
-    both = onto is not None and takes_onto(module)
-    y: Tensor = module(x, onto) if both else module(x)
-    return y if both or onto is None else onto + y
+    if onto is not None and takes_onto(module):
+        y: Tensor = module(x, onto)
+        return y
+    return plus(onto, module(x))
 
 
 def has_hooks(module: nn.Module) -> bool:
     """Whether anything looks at what goes into a module, or comes out of it."""
-    return bool(module._forward_hooks or module._forward_pre_hooks or module._backward_hooks)
+    hooks = module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks
+    return any(hooks)
 
 
 class GhostBatchNorm(nn.Module):

@@ -150,7 +150,7 @@ class QuickSequential(nn.Sequential):
     """Modules one after the other; a convolution that joins is left to the batch norm after it.
 
     Attributes:
-        last: place of the module whose output is the whole sequence's, where it takes what that is added to; else -1.
+        last: place of the module whose output is the whole sequence's; -1 where there is none.
     """
 
     last: int
@@ -162,10 +162,12 @@ class QuickSequential(nn.Sequential):
             if type(module) is QuickConv2d and module.joins:
                 conv = module
             elif type(module) is not nn.Identity or has_hooks(module):
-                under = onto if place == self.last else None
+                under = None
+                if place == self.last and takes_onto(module):
+                    under, onto = onto, None
                 x = module(x, under, conv) if conv is not None else module(x) if under is None else module(x, under)
                 conv = None
-        return x if self.last >= 0 else kernels.plus(onto, x)
+        return kernels.plus(onto, x)
 
 
 class QuickAvgPool2d(nn.AvgPool2d):
@@ -285,7 +287,7 @@ def _fused(sequence: nn.Sequential, tuning: Tuning, seen: list[Seen] | None) -> 
     last = max((i for i, m in enumerate(modules) if type(m) is not nn.Identity or has_hooks(m)), default=-1)
     if last >= 0:
         modules[last] = _quick(modules[last], tuning, seen)
-    here = _become(sequence, QuickSequential, last=last if last >= 0 and takes_onto(modules[last]) else -1)
+    here = _become(sequence, QuickSequential, last=last)
     here._modules = dict(zip(names, modules, strict=True))
     return here
 

@@ -350,8 +350,10 @@ class LiveGroup:
 
 
 def shares(groups: Sequence[LiveGroup], live_GP: Tensor | None) -> list[float]:
-    """Of each group, in which share of the ghost batches its parameters were live: this follows all options there are,
-    so it is done without a call of torch for each."""
+    """Share of the ghost batches in which each group was live, as `LiveGroup.rows` has it.
+
+    Without a call of torch for each group: there are as many as options, live or not.
+    """
     if live_GP is None:
         return [1.0] * len(groups)
     ghosts = live_GP.tolist()

@@ -130,6 +130,27 @@ def test_a_choice_adds_to_what_it_is_given(picked: set[int], join: Literal["sum"
         assert torch.equal(choice(x, onto), onto + choice(x))
 
 
+def test_what_does_not_fit_what_it_is_added_to_is_named() -> None:
+    inner = Choose("b", {"one": nn.AdaptiveAvgPool2d(1)})
+    choice = Choose("a", {"x": nn.Identity(), "y": inner}, max_picks=2)
+    picks = {"a": frozenset({0, 1}), "b": frozenset({0})}
+    for ghosts in (1, 2):
+        paths = LivePaths((picks,) * ghosts, tuple(range(ghosts)))
+        with set_live_paths(paths), pytest.raises(ValueError, match="choice 'a': option 'y' gives"):
+            choice(torch.ones(2, 8, 4, 4))
+    with set_live_paths(live({0}, name="b")), pytest.raises(ValueError, match="choice 'b': option 'one' gives"):
+        inner(torch.ones(2, 8, 4, 4), torch.ones(2, 8, 4, 4))
+
+
+def test_a_class_that_runs_otherwise_is_not_asked_to_add() -> None:
+    class Plain(Choose):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
+            return super().forward(x)
+
+    with set_live_paths(live({0})):
+        assert float(added(Plain("a", {"x": nn.Identity()}), torch.tensor(1.0), torch.tensor(5.0))) == 6.0
+
+
 def test_what_looks_at_an_output_sees_nothing_but_it() -> None:
     double, seen = Double(), []
     double.register_forward_hook(lambda module, inputs, output: seen.append(float(output)))

@@ -69,13 +69,15 @@ def truth(images: Path, work: Path) -> None:
         lambda seed: feed(data.train, data, config, batch_size=64, seed=seed, device=runtime.device),
         IMAGES // 64, lambda: batches(data.validation, data, device=runtime.device, size=500),
         RetrainConfig(train=settings, repeats=1),
-        runtime=runtime, seed=0, folder=work / "truth", progress=show,
+        runtime=runtime, seed=0, folder=work / f"truth-{IMAGES}", progress=show,
     )  # fmt: skip
 
 
 def accuracies(space: Space, work: Path) -> Numbers:
     """Of each architecture, [30]."""
-    return np.array([read_json(work / "truth" / a.id / "0" / "result.json")["validation"] for a in drawn(space)])
+    return np.array(
+        [read_json(work / f"truth-{IMAGES}" / a.id / "0" / "result.json")["validation"] for a in drawn(space)]
+    )
 
 
 def main() -> None:

@@ -4,8 +4,9 @@
 
 RUN is a run folder of NAS-Bench-201's space whose one-shot model is trained, TRUTH a CSV file with the columns
 `architecture` (the benchmark's text) and `cifar10_test_200ep`. One thing is changed at a time: the run's own rule (what
-is scored, on how many validation images, in ghost batches of which size) is the first row. Each is also added to the
-size as the run's `search.size_bonus` does, where it is in the same unit, and as ranks. Beside RESULT.json goes a figure
+is scored, on how many validation images, in ghost batches of which size) is the first row. To each the
+size is also added: as the run's `search.size_bonus` does (multiply-adds), where it is in the same unit, and as ranks of
+parameters. Beside RESULT.json goes a figure
 of the first row with `size_bonus`; rows that RESULT.json has are not done again.
 """
 
