@@ -181,16 +181,24 @@ def norm_relu(
     return plus(onto, F.relu(y) if relu else y)
 
 
+class Misfit(ValueError):
+    """An output, `got`, has another shape than what it is to be added to."""
+
+    def __init__(self, onto: Tensor, got: Tensor) -> None:
+        super().__init__(f"expected an output of shape {list(onto.shape)} to add to another, got {list(got.shape)}")
+        self.got = got
+
+
 def plus(onto: Tensor | None, y: Tensor) -> Tensor:
     """`y`, added to `onto` where that is given.
 
     Raises:
-        ValueError: their shapes differ; addition would stretch an axis of length 1 in silence.
+        Misfit: their shapes differ; addition would stretch an axis of length 1 in silence.
     """
     if onto is None:
         return y
     if onto.shape != y.shape:
-        raise ValueError(f"expected an output of shape {list(onto.shape)} to add to another, got {list(y.shape)}")
+        raise Misfit(onto, y)
     return onto + y
 
 
@@ -311,14 +319,11 @@ def _like(tensor: Tensor, dtype: torch.dtype) -> Tensor:
     return tensor
 
 
-def _takes(onto: Tensor | None, like: Tensor) -> bool:
-    """Whether a kernel can add its output, of this kind, to `onto` as it writes it."""
-    return (
-        onto is not None
-        and onto.shape == like.shape
-        and onto.dtype == like.dtype
-        and onto.is_contiguous(memory_format=torch.channels_last)
-    )
+def _taken(onto: Tensor | None, like: Tensor) -> Tensor | None:
+    """`onto`, where a kernel can add its output, of this kind, to it as it writes; elsewhere `plus` has to."""
+    if onto is None or onto.shape != like.shape or onto.dtype != like.dtype:
+        return None
+    return onto if onto.is_contiguous(memory_format=torch.channels_last) else None
 
 
 def _pointer(tensor: Tensor | None) -> int | None:
@@ -363,17 +368,17 @@ class _NormRelu(torch.autograd.Function):
             x = _like(F.conv2d(given, conv.weight, None, *conv.settings), x.dtype)
         channels = x.shape[1]
         y, moments = torch.empty_like(x), x.new_empty(2, channels, dtype=torch.float32)
-        taken = _takes(onto, y)
+        taken = _taken(onto, y)
         _run(
             "norm_relu",
-            _pointer(x), _pointer(onto if taken else None), _pointer(y), x.numel() // channels, channels,
+            _pointer(x), _pointer(taken), _pointer(y), x.numel() // channels, channels,
             _pointer(weight), _pointer(bias), eps, *_rows(moments), int(relu), half,
         )  # fmt: skip
         ctx.save_for_backward(x, weight, bias, moments, given, kernel)
         ctx.eps, ctx.relu, ctx.conv = eps, relu, None if conv is None else (*conv.settings, conv.relu)
         ctx.mark_non_differentiable(moments)
         ctx.set_materialize_grads(False)
-        return y if taken else plus(onto, y), moments
+        return y if taken is not None else plus(onto, y), moments
 
     @staticmethod
     def backward(ctx: Any, slope: Tensor | None, *_: Tensor | None) -> Any:
@@ -424,10 +429,10 @@ class _Convolution(torch.autograd.Function):
         y, moments = (None, None) if eps is None else (torch.empty_like(z), x.new_empty(2, out, dtype=torch.float32))
         ctx.shape = images, height, width, channels, out, size, relu
         ctx.eps, ctx.relu_after, half = eps or 0.0, relu_after, x.dtype == torch.bfloat16
-        taken = _takes(onto, z)
+        taken = _taken(onto, z)
         _run(
             "conv_norm",
-            x.data_ptr(), kernel.data_ptr(), _pointer(onto if taken else None), z.data_ptr(), _pointer(y),
+            x.data_ptr(), kernel.data_ptr(), _pointer(taken), z.data_ptr(), _pointer(y),
             *ctx.shape, _pointer(weight), _pointer(bias), ctx.eps, *_rows(moments), relu_after, half,
         )  # fmt: skip
         ctx.set_materialize_grads(False)
@@ -436,7 +441,7 @@ class _Convolution(torch.autograd.Function):
             return z
         ctx.save_for_backward(x, kernel, z, weight, bias, moments)
         ctx.mark_non_differentiable(moments)
-        return y if taken else plus(onto, y), moments
+        return y if taken is not None else plus(onto, y), moments
 
     @staticmethod
     def backward(ctx: Any, slope: Tensor | None, *_: Tensor | None) -> Any:
@@ -468,10 +473,9 @@ class _Pool(torch.autograd.Function):
         ctx.save_for_backward(places)
         ctx.shape, ctx.dtype = x.shape, x.dtype
         ctx.settings = (images, height, width, channels, *out, kernel, stride, padding, int(largest))
-        half, taken = int(x.dtype == torch.bfloat16), _takes(onto, y)
-        given = _pointer(onto if taken else None)
-        _run("pool", _pointer(x), given, _pointer(y), _pointer(places), *ctx.settings, half)
-        return y if taken else plus(onto, y)
+        half, taken = int(x.dtype == torch.bfloat16), _taken(onto, y)
+        _run("pool", _pointer(x), _pointer(taken), _pointer(y), _pointer(places), *ctx.settings, half)
+        return y if taken is not None else plus(onto, y)
 
     @staticmethod
     def backward(ctx: Any, slope: Tensor) -> Any:

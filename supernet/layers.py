@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from supernet.kernels import plus
+from supernet.kernels import Misfit, plus
 from supernet.space import Choice
 from supernet.values import Picks, resolved, side_by_side
 
@@ -123,7 +123,6 @@ class Choose(nn.Module):
         self.each_input, self.join = each_input, join
         self.channels = None if widths is None else side_by_side(self.choice, widths)
         self._shapes: dict[Any, tuple[int, ...]] = {}
-        self._outputs: dict[Any, torch.Size] = {}
 
     def extra_repr(self) -> str:
         return f"{self.choice.name!r}, {', '.join(self.choice.options)}, max_picks={self.choice.max_picks}"
@@ -150,14 +149,16 @@ class Choose(nn.Module):
             places = [i for i, indices in enumerate(picked) if index in indices]
             everywhere = len(places) == len(live.ghosts)
             part = source if everywhere else _by_ghost(source, len(live.ghosts))[places].flatten(0, 1)
-            # Alone when it meets this shape for the first time: of a sum nobody could tell that the shapes differ.
-            key = index, part.shape[1:], live.shapes
-            known = total is not None and self._outputs.get(key) == total.shape[1:]
-            takes = everywhere and known and takes_onto(self.options[index])
-            output = self._run(live, index, part, places, total if takes else None)
+            option, takes = self.options[index], everywhere and total is not None
+            takes = takes and takes_onto(option) and not isinstance(option, Choose)  # whose message names itself only
+            like = ran or (None if onto is None else ("what is added to", onto))
+            try:
+                output = self._run(live, index, part, places, total if takes else None)
+            except Misfit as error:
+                self._check(like, index, error.got)
+                raise
             if not takes:
-                self._check(ran or (None if onto is None else ("what is added to", onto)), index, output)
-                self._outputs[key] = output.shape[1:]
+                self._check(like, index, output)
             ran = ran or (self.choice.options[index], output)
             if everywhere:
                 total = output if takes or total is None else total + output

@@ -18,6 +18,7 @@ from supernet.quick import (
     quick_in_training,
 )
 from supernet.space import Space
+from supernet.spaces import nasbench201
 from supernet.tune import Tuning, convolution_name
 
 ALL = Tuning(kernels=("norm", "pool", "depthwise 5x5"))
@@ -209,6 +210,31 @@ def test_a_sequence_adds_its_output_to_what_it_is_given(last: nn.Module) -> None
         torch.testing.assert_close(added(faster, x, onto), onto + plain(x), atol=1e-5, rtol=1e-4)
         torch.testing.assert_close(added(faster.eval(), x, onto), onto + plain.eval()(x), atol=1e-5, rtol=1e-4)
     assert faster.last == (1 if isinstance(last, nn.ReLU) else 2)
+
+
+@pytest.mark.skipif(kernels.compiled() is None, reason="no C compiler")
+def test_an_option_that_does_not_fit_is_named_in_faster_modules_too() -> None:
+    def network() -> nn.Module:
+        narrow = nn.Sequential(nn.Conv2d(8, 8, 3, bias=False), nn.BatchNorm2d(8))
+        return Choose("op", {"same": nn.Identity(), "narrow": narrow}, max_picks=2)
+
+    space = from_network(network, torch.zeros(1, 8, 6, 6), check=False)
+    model = quick(build(space, seed=0), ALL)
+    x = torch.ones(4, 8, 6, 6).contiguous(memory_format=torch.channels_last)
+    with pytest.raises(ValueError, match=r"choice 'op': option 'narrow' gives .*but 'same' gives"):
+        model(x, space.live([space.everything_on()]))
+
+
+@pytest.mark.skipif(kernels.compiled() is None, reason="no C compiler")
+def test_equal_passes_give_equal_outputs_in_half_precision() -> None:
+    """Whatever ran before: a continued training has to go on bit for bit."""
+    space = nasbench201(8, 1, input_shape=(3, 8, 8))
+    model = quick(build(space, seed=0).to(memory_format=torch.channels_last), ALL)
+    live = space.live([space.parse("edge0-1=nor_conv_3x3 edge0-2=nor_conv_1x1 edge1-2=avg_pool_3x3 "
+                                   "edge0-3=nor_conv_3x3 edge1-3=avg_pool_3x3 edge2-3=nor_conv_3x3")])  # fmt: skip
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        first, second = model(X, live), model(X, live)
+    assert torch.equal(first, second)
 
 
 def test_a_relu_that_others_see_stays_where_it_is() -> None:
