@@ -190,8 +190,8 @@ static void scale_and_shift(const float *weight, const float *bias, float eps, c
 }
 
 /* On top of `onto` where that is given. */
-INLINE void norm(const void *x, const void *onto, void *y, long start, long end, long channels, long first, const float *scale,
-                 const float *shift, int relu, int half, int count) {
+INLINE void norm(const void *x, const void *onto, void *y, long start, long end, long channels, long first,
+                 const float *scale, const float *shift, int relu, int half, int count) {
     lanes a = load(scale, first, 0, count), b = load(shift, first, 0, count);
     for (long row = start; row < end; row++) {
         lanes value = load(x, row * channels + first, half, count) * a + b;
@@ -239,8 +239,8 @@ INLINE void norm_slope(const void *x, const void *dy, void *dx, long start, long
     }
 }
 
-void norm_relu(const void *x, const void *onto, void *y, long rows, long channels, const float *weight, const float *bias, float eps, float *mean,
-               float *variance, int relu, int half) {
+void norm_relu(const void *x, const void *onto, void *y, long rows, long channels, const float *weight, const float *bias,
+               float eps, float *mean, float *variance, int relu, int half) {
     double sum[channels], squares[channels];
     float scale[channels], shift[channels];
     memset(sum, 0, sizeof sum), memset(squares, 0, sizeof squares);
@@ -263,7 +263,8 @@ void norm_relu(const void *x, const void *onto, void *y, long rows, long channel
     }
 }
 
-/* Gradients of scales and offsets, where they are wanted, and what takes slopes from batch norm's output to its input; see norm_slope. */
+/* Gradients of scales and offsets, where they are wanted, and what takes slopes from batch norm's output to its input; see
+ * norm_slope. */
 static void norm_slopes(const void *x, const void *dy, long rows, long channels, const float *weight, const float *bias,
                         float eps, const float *mean, const float *variance, float *dweight, float *dbias, float *scale,
                         float *shift, float *steepness, float *offset, int relu, int half) {
@@ -345,8 +346,8 @@ INLINE lanes either(masks which, lanes yes, lanes no) { return (lanes)(((masks)y
  * was found, into `height_of`), then along the row: numbers are converted once for each row of the window.
  * The mean of what a window holds of the image; or its largest number, the first of equal ones as in the library, and in
  * `places` where in the window that is. On top of `onto` where that is given. */
-INLINE void pool_block(const void *x, const void *onto, void *y, uint8_t *places, long images, long height, long width, long channels,
-                       long out_height, long out_width, int kernel, int stride, int padding, lanes *column, masks *height_of,
+INLINE void pool_block(const void *x, const void *onto, void *y, uint8_t *places, long images, long height, long width,
+                       long channels, long out_height, long out_width, int kernel, int stride, int padding, lanes *column, masks *height_of,
                        long first, int max, int half, int count) {
     for (long image = 0; image < images; image++)
         for (long h = 0; h < out_height; h++) {
@@ -440,9 +441,9 @@ INLINE void pool_backward_block(const void *dy, const uint8_t *places, void *dx,
         default: CALL(kernel, stride);                                                                               \
     }
 
-/* This and what follows says whether there was memory enough. */
-int pool(const void *x, const void *onto, void *y, uint8_t *places, long images, long height, long width, long channels, long out_height,
-          long out_width, int kernel, int stride, int padding, int max, int half) {
+/* Functions that return a number from here on say whether there was memory enough. */
+int pool(const void *x, const void *onto, void *y, uint8_t *places, long images, long height, long width, long channels,
+         long out_height, long out_width, int kernel, int stride, int padding, int max, int half) {
     lanes *column = aligned_alloc(sizeof(lanes), 2 * width * sizeof(lanes));
     masks *height_of = (masks *)column + width;
     if (!column) return 0;
@@ -721,9 +722,10 @@ INLINE void *part_of(uint32_t **rest, long numbers) {
     return found;
 }
 
-/* Convolution of x into `z`; where `y` is given also the batch norm of that, on top of `onto` where that is given. kernel is [out, kernel, kernel, in]. */
-int conv_norm(const void *x, const float *weights, const void *onto, void *z, void *y, long images, long height, long width, long channels_in,
-              long channels, int kernel, int relu_first, const float *weight, const float *bias, float eps, float *mean,
+/* Convolution of x into `z`; where `y` is given also the batch norm of that, on top of `onto` where that is given.
+ * kernel is [out, kernel, kernel, in]. */
+int conv_norm(const void *x, const float *weights, const void *onto, void *z, void *y, long images, long height, long width,
+              long channels_in, long channels, int kernel, int relu_first, const float *weight, const float *bias, float eps, float *mean,
               float *variance, int relu_after, int half) {
     int border = kernel / 2;
     long of_weights = kernel * kernel * channels_in * channels;

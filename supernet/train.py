@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import compress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -341,27 +342,20 @@ class LiveGroup:
     parameters: list[nn.Parameter]
     columns: list[list[int]]
 
-    def rows(self, live_GP: Tensor) -> Tensor:
-        """In which ghost batches they were live: bool [G]."""
-        live = torch.ones(len(live_GP), dtype=torch.bool)
-        for any_of in self.columns:
-            live &= live_GP[:, any_of].any(dim=1)
-        return live
+    def live_in(self, ghosts: list[list[bool]]) -> list[bool]:
+        """In which ghost batches they were live, given live_GP as lists.
+
+        Without a call of torch: it is asked of as many groups as there are options, live or not.
+        """
+        return [all(any(row[column] for column in any_of) for any_of in self.columns) for row in ghosts]
 
 
 def shares(groups: Sequence[LiveGroup], live_GP: Tensor | None) -> list[float]:
-    """Share of the ghost batches in which each group was live, as `LiveGroup.rows` has it.
-
-    Without a call of torch for each group: there are as many as options, live or not.
-    """
+    """Share of the ghost batches in which each group was live."""
     if live_GP is None:
         return [1.0] * len(groups)
     ghosts = live_GP.tolist()
-    found = []
-    for group in groups:
-        live = [all(any(row[column] for column in any_of) for any_of in group.columns) for row in ghosts]
-        found.append(sum(live) / len(ghosts))
-    return found
+    return [sum(group.live_in(ghosts)) / len(ghosts) for group in groups]
 
 
 def live_groups(model: nn.Module) -> list[LiveGroup]:
@@ -399,9 +393,9 @@ def _slice_shares(sliced: list[_Sliced], model: nn.Module, live_GP: Tensor | Non
     if live_GP is None or not sliced:
         return shares
     assert isinstance(model, OneShot)
-    picks = picks_of(model.space, live_GP)
+    picks, ghosts = picks_of(model.space, live_GP), live_GP.tolist()
     for parameter, module, name, group in sliced:
-        regions = [axis_slices(module, picks[ghost])[name] for ghost in group.rows(live_GP).nonzero().flatten()]
+        regions = [axis_slices(module, picked)[name] for picked in compress(picks, group.live_in(ghosts))]
         total = shares.setdefault(id(parameter), torch.zeros_like(parameter))
         for axes, count in Counter(regions).items():
             region = torch.full_like(parameter, count / len(live_GP))

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from one_shot import Numbers, Recipe, arguments, data_of, interval, ranks, run, with_
+from one_shot import Numbers, Recipe, arguments, data_of, interval, joined, ranks, run, with_
 
 from supernet import cost_table
 from supernet.data import batches, feed
@@ -102,8 +102,7 @@ def main() -> None:
     }
     print(result)
     if chosen.out:
-        known = read_json(chosen.out) if chosen.out.exists() else {}
-        write_json(chosen.out, {**known, chosen.recipe: result})
+        write_json(chosen.out, {**joined(chosen.out), chosen.recipe: result})
     return None
 
 

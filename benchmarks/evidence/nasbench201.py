@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from one_shot import Numbers, Recipe, arguments, interval, ranks, run, tau, with_
+from one_shot import Numbers, Recipe, arguments, interval, joined, ranks, run, tau, with_
 
 from supernet import cost_table
 from supernet.analyze import numbers, read_columns
 from supernet.draw import published
 from supernet.files import read_json, write_json, write_text
-from supernet.space import Space
+from supernet.space import Architecture, Space
 from supernet.spaces import nasbench201
 from supernet.spaces.nasbench201 import simplified
 
@@ -91,19 +91,24 @@ def agreement(scores: Numbers, size: Numbers, true: Numbers) -> dict[str, Any]:
     }
 
 
+def truth_of(path: Path) -> tuple[list[Architecture], Numbers, Numbers]:
+    """Cells with published accuracies, these, and the cells' sizes."""
+    columns, space = read_columns(path), nasbench201()
+    cells = [space.parse(text) for text in columns["architecture"]]
+    size = cost_table(space).column("params", [simplified(cell) for cell in cells]).astype(float)
+    return cells, np.array(numbers(columns[COLUMN])), size
+
+
 def main() -> None:
     parser = arguments(__doc__ or "", ["all", *RECIPES], with_truth=True)
     parser.add_argument("--figure", type=Path, help="SVG file of one recipe's scores against the truth")
     chosen = parser.parse_args()
-    columns = read_columns(chosen.truth)
-    true = np.array(numbers(columns[COLUMN]))
-    whole = nasbench201()
-    cells = [whole.parse(text) for text in columns["architecture"]]
-    table = cost_table(whole)
-    size = table.column("params", [simplified(cell) for cell in cells]).astype(float)
-    result: dict[str, Any] = read_json(chosen.out) if chosen.out and chosen.out.exists() else {}
+    cells, true, size = truth_of(chosen.truth)
+    result = joined(chosen.out)
     result["size alone"] = agreement(size, size, true)["alone"]
-    result["parameters as published"] = agreement(table.column("params", cells).astype(float), size, true)["alone"]
+    result["parameters as published"] = agreement(
+        cost_table(nasbench201()).column("params", cells).astype(float), size, true
+    )["alone"]
     result["best of all"] = float(true.max())
     for name in RECIPES if chosen.recipe == "all" else [chosen.recipe]:
         recipe, place = RECIPES[name], chosen.work / name.replace(",", "").replace(" ", "-")

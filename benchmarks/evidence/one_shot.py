@@ -24,6 +24,7 @@ from torch import Tensor
 
 from supernet import build, extract, fit, score
 from supernet.analysis import rank_correlation
+from supernet.analyze import Study
 from supernet.data import Data, DataConfig, feed, load, prepare
 from supernet.files import read_json, write_json
 from supernet.model import OneShot
@@ -31,6 +32,7 @@ from supernet.paths import PathsConfig, draw
 from supernet.randomness import stream
 from supernet.runtime import Runtime, RuntimeConfig, start
 from supernet.space import Architecture, Space
+from supernet.steps import load_one_shot
 from supernet.train import TrainConfig
 
 Numbers = NDArray[np.float64]
@@ -219,6 +221,21 @@ def run(
         **scores,
     }
     write_json(result, found)
+    return found
+
+
+def study_of(run: Path) -> Study:
+    """A run's one-shot model, on one core, with what its scores are taken by."""
+    torch.set_num_threads(1)
+    model, config, data = load_one_shot(run)
+    runtime = start(replace(config.runtime, threads=1))
+    runtime.place(model)
+    return Study(model, config, data, runtime)
+
+
+def joined(out: Path | None) -> dict[str, Any]:
+    """What a result file holds already, that new results are joined to."""
+    found: dict[str, Any] = read_json(out) if out is not None and out.exists() else {}
     return found
 
 

@@ -4,33 +4,26 @@
 
 RUN is a run folder of NAS-Bench-201's space whose one-shot model is trained, TRUTH a CSV file with the columns
 `architecture` (the benchmark's text) and `cifar10_test_200ep`. One thing is changed at a time: the run's own rule (what
-is scored, on how many validation images, in ghost batches of which size) is the first row. To each the
-size is also added: as the run's `search.size_bonus` does (multiply-adds), where it is in the same unit, and as ranks of
-parameters. Beside RESULT.json goes a figure
-of the first row with `size_bonus`; rows that RESULT.json has are not done again.
+is scored, on how many validation images, in ghost batches of which size) is the first row. To each the size is also
+added: as the run's `search.size_bonus` does (multiply-adds), where it is in the same unit, and as ranks of parameters.
+Beside RESULT.json goes a figure of the first row with `size_bonus`; rows that RESULT.json has are not done again.
 """
 
 from __future__ import annotations
 
 import argparse
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from nasbench201 import COLUMN, agreement
-from one_shot import interval
+from nasbench201 import COLUMN, agreement, truth_of
+from one_shot import interval, joined, study_of
 
 from supernet import cost_table
-from supernet.analyze import Study, numbers, read_columns, scores_of
+from supernet.analyze import scores_of
 from supernet.draw import by_itself, published
-from supernet.files import read_json, write_json, write_text
-from supernet.runtime import start
-from supernet.spaces import nasbench201
-from supernet.spaces.nasbench201 import simplified
-from supernet.steps import load_one_shot
+from supernet.files import write_json, write_text
 
 WAYS: dict[str, dict[str, Any]] = {
     "as in the run": {},
@@ -51,29 +44,23 @@ def main() -> None:
     parser.add_argument("truth", type=Path, metavar="TRUTH")
     parser.add_argument("--out", type=Path, help="file that the result is joined to")
     chosen = parser.parse_args()
-    torch.set_num_threads(1)
-    model, config, data = load_one_shot(chosen.run)
-    runtime = start(replace(config.runtime, threads=1))
-    runtime.place(model)
-    columns = read_columns(chosen.truth)
-    true, space = np.array(numbers(columns[COLUMN])), nasbench201()
-    cells = [space.parse(text) for text in columns["architecture"]]
-    size = cost_table(space).column("params", [simplified(cell) for cell in cells]).astype(float)
-    doublings = cost_table(model.space).doublings(cells)
-    found: dict[str, Any] = read_json(chosen.out) if chosen.out and chosen.out.exists() else {}
+    study = study_of(chosen.run)
+    cells, true, size = truth_of(chosen.truth)
+    doublings = cost_table(study.model.space).doublings(cells)
+    found = joined(chosen.out)
     for name, changes in WAYS.items():
         if name in found:
             continue
         began = time.process_time()
-        scores = np.array(scores_of(Study(model, config, data, runtime), cells, **changes))
+        scores = np.array(scores_of(study, cells, **changes))
         found[name] = {"seconds": round(time.process_time() - began), **agreement(scores, size, true)}
         if "score" not in changes:
-            judged = scores + config.search.size_bonus * doublings
+            judged = scores + study.config.search.size_bonus * doublings
             found[name]["with size_bonus"] = interval(judged, true)
             if chosen.out and not changes:
                 pairs = zip(judged.tolist(), true.tolist(), strict=True)
                 points = [{"score": value, "accuracies": [accuracy]} for value, accuracy in pairs]
-                drawn = published(points, COLUMN, config.task.metric, config.search.score)
+                drawn = published(points, COLUMN, study.config.task.metric, study.config.search.score)
                 write_text(chosen.out.with_suffix(".svg"), by_itself(drawn))
         print(name, {row: value.get("tau") for row, value in found[name].items() if row != "seconds"}, flush=True)
         if chosen.out:

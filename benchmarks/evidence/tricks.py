@@ -25,12 +25,12 @@ from typing import Any, cast
 
 import numpy as np
 import torch
+from one_shot import interval, joined, study_of
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from supernet import build, fit
-from supernet.analysis import rank_correlation
-from supernet.analyze import Study, scores_of
+from supernet.analyze import scores_of
 from supernet.config import Config
 from supernet.data import Data, feed
 from supernet.files import read_json, write_json
@@ -38,8 +38,8 @@ from supernet.layers import GhostBatchNorm
 from supernet.model import OneShot, view_of
 from supernet.paths import PathsConfig
 from supernet.randomness import derive
-from supernet.runtime import Runtime, start
-from supernet.steps import Watch, load_one_shot, loss_of_fit, paths_of, train_one_shot
+from supernet.runtime import Runtime
+from supernet.steps import Watch, loss_of_fit, paths_of, train_one_shot
 from supernet.train import live_groups, shares
 
 TRICKS = ("dropout", "ghosts", "statistics", "decay")
@@ -145,21 +145,19 @@ def main() -> None:
     parser.add_argument("run", type=Path, metavar="RUN")
     parser.add_argument("--out", type=Path, help="file that the result is joined to")
     chosen = parser.parse_args()
-    torch.set_num_threads(1)
-    model, config, data = load_one_shot(chosen.run)
-    runtime = start(replace(config.runtime, threads=1))
+    study = study_of(chosen.run)
+    model = study.model
     points = read_json(chosen.run / "analysis.json")["points"]
     architectures = [model.space.parse(point["architecture"]) for point in points]
-    true = [float(np.mean(point["accuracies"])) for point in points]
-    found: dict[str, Any] = read_json(chosen.out) if chosen.out and chosen.out.exists() else {}
-    other = without(chosen.trick, model, config, data, chosen.run / "tricks" / chosen.trick, runtime)
+    true = np.array([float(np.mean(point["accuracies"])) for point in points])
+    found = joined(chosen.out)
+    folder = chosen.run / "tricks" / chosen.trick
+    other = without(chosen.trick, model, study.config, study.data, folder, study.runtime)
     for name, of in (("with all tricks", model), (f"without {chosen.trick}", other)):
-        runtime.place(of)
-        scores = scores_of(Study(of, config, data, runtime), architectures, images=None)
-        agreement = rank_correlation(scores, true)
+        study.runtime.place(of)
+        scores = scores_of(replace(study, model=of), architectures, images=None)
         found[name] = {
-            "tau": agreement["kendall"],
-            "interval": agreement["kendall_interval"],
+            **interval(np.array(scores), true),
             "scores": [min(scores), max(scores)],
             "architectures": len(scores),
         }
