@@ -132,7 +132,9 @@ def _keeping(module: nn.Module, line: Line, within: Within = ()) -> nn.Module:
         line.forget(place)
         output = forward(*inputs)
         runs = all(option in line.ahead.get(name, ()) for name, option in within)
-        if runs and all(line.here[name] == line.ahead.get(name) for name in own()):
+        # What was forgotten may have been the input itself, if it was computed after the output that was kept here:
+        # it will be gone, and another tensor may get its identity.
+        if runs and line.known(inputs) and all(line.here[name] == line.ahead.get(name) for name in own()):
             with suppress(TypeError):
                 line.keep(place, Kept(given, map_tensors(output, _itself), _stamp(output)))
         return output

@@ -94,6 +94,25 @@ def test_outputs_are_those_of_the_model(name: str, seed: int, number: int, in_or
                 assert torch.equal(got, wanted)
 
 
+def test_what_an_output_was_made_of_is_kept_as_long_as_the_output() -> None:
+    """Else another tensor may get its identity, and would be taken for it."""
+
+    def identities(stamp: object) -> set[int]:
+        if isinstance(stamp, tuple) and len(stamp) == 2 and all(isinstance(part, int) for part in stamp):
+            return {stamp[0]}
+        return set().union(*map(identities, stamp)) if isinstance(stamp, (tuple, list)) else set()
+
+    space = SPACES["nested"]
+    for seed in range(30, 40):
+        generator = torch.Generator().manual_seed(seed)
+        drawn = sorted((space.sample(generator=generator) for _ in range(12)), key=lambda found: found.picks)
+        view, line = in_line(one_shot(space))
+        with torch.no_grad():
+            for _ in outputs(view, line, examples(space), [space.live([found]) for found in drawn]):
+                for kept in line.kept.values():
+                    assert identities(kept.given[0]) <= set(line.met)
+
+
 def test_a_whole_prefix_is_computed_once() -> None:
     calls: Counter[str] = Counter()
 
