@@ -13,7 +13,17 @@
 #endif
 
 #define INLINE static inline __attribute__((always_inline))
+#ifdef __AVX512F__
 #define LANES 16
+#else /* vectors that are wider than registers compile for minutes, to slow code */
+#define LANES 8
+#endif
+#define VECTORS (16 / LANES) /* in 16 channels; where there are two, there are half as many registers too */
+#ifdef __AVX512BF16__ /* whether halves are multiplied in pairs; otherwise convolutions of them are not for this file */
+#define MULTIPLIES_HALVES 1
+#else
+#define MULTIPLIES_HALVES 0
+#endif
 #define MOST_KERNEL 7
 
 typedef float lanes __attribute__((vector_size(4 * LANES)));
@@ -25,10 +35,14 @@ typedef float eight __attribute__((vector_size(32)));
 typedef uint16_t halves_of_eight __attribute__((vector_size(16)));
 
 #define FIRST_EIGHT 0, 1, 2, 3, 4, 5, 6, 7
-#define TWICE_EIGHT FIRST_EIGHT, FIRST_EIGHT
+#if LANES == 16
+#define ALL_OF_EIGHT FIRST_EIGHT, FIRST_EIGHT
+#else
+#define ALL_OF_EIGHT FIRST_EIGHT
+#endif
 
-/* `half` and `count` (16 or 8 lanes) are constants wherever these are called, so that no test of them remains. Of 8 lanes
- * the other half repeats them, and is not looked at. */
+/* `half` and `count` (all lanes, or 8 of them) are constants wherever these are called, so that no test of them remains. Of
+ * 8 lanes out of 16 the other half repeats them, and is not looked at. */
 INLINE lanes load(const void *from, long index, int half, int count) {
     if (half) {
         const uint16_t *at = (const uint16_t *)from + index;
@@ -38,7 +52,7 @@ INLINE lanes load(const void *from, long index, int half, int count) {
         } else {
             halves_of_eight part;
             memcpy(&part, at, sizeof part);
-            low = __builtin_shufflevector(part, part, TWICE_EIGHT);
+            low = __builtin_shufflevector(part, part, ALL_OF_EIGHT);
         }
         return (lanes)(__builtin_convertvector(low, words) << 16);
     }
@@ -50,7 +64,7 @@ INLINE lanes load(const void *from, long index, int half, int count) {
     }
     eight part;
     memcpy(&part, at, sizeof part);
-    return __builtin_shufflevector(part, part, TWICE_EIGHT);
+    return __builtin_shufflevector(part, part, ALL_OF_EIGHT);
 }
 
 INLINE halves rounded(lanes value) { /* to the nearest, ties to even; what is no number stays none */
@@ -105,8 +119,8 @@ INLINE void add(double *to, lanes value, int count) {
 /* Runs CALL(half, count) for each block of channels, `first` being where it begins. */
 #define EACH_BLOCK(CALL)                                                                                              \
     for (long first = 0; first < channels; first += LANES) {                                                         \
-        if (first + LANES <= channels) {                                                                             \
-            if (half) CALL(1, 16); else CALL(0, 16);                                                                 \
+        if (LANES == 8 || first + LANES <= channels) {                                                               \
+            if (half) CALL(1, LANES); else CALL(0, LANES);                                                           \
         } else {                                                                                                     \
             if (half) CALL(1, 8); else CALL(0, 8);                                                                   \
         }                                                                                                            \
@@ -554,20 +568,13 @@ int depthwise_weight_gradient(const void *x, const void *dy, float *dw, long ima
 
 INLINE lanes multiplied(lanes sum, const uint32_t *unit, lanes by, int half) {
     words all = (words){0} + *unit;
-#ifdef __AVX512BF16__
+#if MULTIPLIES_HALVES
     if (half) return (lanes)_mm512_dpbf16_ps((__m512)sum, (__m512bh)all, (__m512bh)by);
 #endif
     return sum + (lanes)all * by;
 }
 
-/* Whether halves are multiplied in pairs; otherwise convolutions of them are not for these functions. */
-int multiplies_halves(void) {
-#ifdef __AVX512BF16__
-    return 1;
-#else
-    return 0;
-#endif
-}
+int multiplies_halves(void) { return MULTIPLIES_HALVES; }
 
 INLINE lanes paired(const uint16_t *low, const uint16_t *high) {
     halves a, b;
@@ -619,7 +626,7 @@ static void pack_turned(const float *kernel, uint32_t *to, long out, long area, 
             }
 }
 
-/* `pixels` of a row and `vectors` times 16 channels of the output at a time, whose sums stay in registers. Columns of the kernel
+/* `pixels` of a row and `vectors` times LANES channels of the output at a time, whose sums stay in registers. Columns of the kernel
  * and units of a pixel are one after the other in memory. */
 INLINE void conv_block(const uint32_t *image, const uint32_t *weights, void *y, const void *cut, long height, long width,
                        long units, long channels, int kernel, int half, int pixels, int vectors) {
@@ -657,13 +664,14 @@ static void conv_image(const void *image, const uint32_t *weights, void *y, cons
     long units = half ? channels_in / 2 : channels_in;
 #define CONV(UNITS, HALF)                                                                                             \
     do {                                                                                                             \
-        if (channels % 32 == 0) conv_block(image, weights, y, cut, height, width, UNITS, channels, kernel, HALF, 8, 2); \
+        if (LANES == 8) conv_block(image, weights, y, cut, height, width, UNITS, channels, kernel, HALF, 4, VECTORS);\
+        else if (channels % 32 == 0) conv_block(image, weights, y, cut, height, width, UNITS, channels, kernel, HALF, 8, 2); \
         else if (width % 16 == 0) conv_block(image, weights, y, cut, height, width, UNITS, channels, kernel, HALF, 16, 1); \
         else conv_block(image, weights, y, cut, height, width, UNITS, channels, kernel, HALF, 8, 1);                 \
     } while (0)
 #define CONV_OF(UNITS)                                                                                                \
     do {                                                                                                             \
-        if (half) CONV(UNITS, 1); else CONV(UNITS, 0);                                                               \
+        if (MULTIPLIES_HALVES && half) CONV(UNITS, 1); else CONV(UNITS, 0);                                          \
     } while (0)
     switch (units) { /* constants, so that the places of pixels are part of instructions */
         case 8: CONV_OF(8); break;
@@ -675,30 +683,35 @@ static void conv_image(const void *image, const uint32_t *weights, void *y, cons
 }
 
 /* Adds to sums [kernel, kernel, in, out] what one image brings: `x` is padded units, a pixel and the next, `dy` units of
- * `pairs` for each row, `row` apart. A row of the kernel times some channels of the input stay in registers. */
+ * `pairs` for each row, `row` apart. A row of the kernel times `together` channels of the input and `vectors` times LANES of
+ * the output stay in registers. */
 INLINE void weights_block(const uint32_t *x, const uint32_t *dy, float *sums, long height, long width, long row,
-                          long channels_in, long channels, int kernel, int half) {
+                          long channels_in, long channels, int kernel, int half, int together, int vectors) {
     long wide = (width + kernel - 1) * channels_in, step = 1 + half;
-    const int together = kernel == 1 ? 16 : 8;
-    for (long first = 0; first < channels; first += LANES)
+    for (long first = 0; first < channels; first += vectors * LANES)
         for (int k = 0; k < kernel; k++)
             for (long in = 0; in < channels_in; in += together) {
                 lanes kept[24];
 #pragma GCC unroll 24
-                for (int i = 0; i < kernel * together; i++) kept[i] = (lanes){0};
+                for (int i = 0; i < kernel * together * vectors; i++) kept[i] = (lanes){0};
                 span rows = inside(k - kernel / 2, height, height); /* others meet the border */
                 for (long h = rows.first; h < rows.last; h++) {
                     const uint32_t *from = x + (h + k) * wide + in, *slope = dy + h * row + first;
                     for (long w = 0; w < width; w += step, from += step * channels_in, slope += channels) {
-                        lanes by = load(slope, 0, 0, LANES);
+                        lanes low = load(slope, 0, 0, LANES), high = vectors > 1 ? load(slope, LANES, 0, LANES) : low;
 #pragma GCC unroll 24
-                        for (int i = 0; i < kernel * together; i++)
-                            kept[i] = multiplied(kept[i], from + i / together * channels_in + i % together, by, half);
+                        for (int i = 0; i < kernel * together; i++) {
+                            const uint32_t *unit = from + i / together * channels_in + i % together;
+                            kept[i * vectors] = multiplied(kept[i * vectors], unit, low, half);
+                            if (vectors > 1) kept[i * vectors + 1] = multiplied(kept[i * vectors + 1], unit, high, half);
+                        }
                     }
                 }
 #pragma GCC unroll 24
-                for (int i = 0; i < kernel * together; i++) {
-                    long at = ((k * kernel + i / together) * channels_in + in + i % together) * channels + first;
+                for (int i = 0; i < kernel * together * vectors; i++) {
+                    int place = i / vectors;
+                    long at = ((k * kernel + place / together) * channels_in + in + place % together) * channels + first +
+                              i % vectors * LANES;
                     store(sums, at, load(sums, at, 0, LANES) + kept[i], 0, LANES);
                 }
             }
@@ -706,11 +719,13 @@ INLINE void weights_block(const uint32_t *x, const uint32_t *dy, float *sums, lo
 
 static void weights_image(const uint32_t *x, const uint32_t *dy, float *sums, long height, long width, long row,
                           long channels_in, long channels, int kernel, int half) {
-#define WEIGHTS(HALF, KERNEL) weights_block(x, dy, sums, height, width, row, channels_in, channels, KERNEL, HALF)
+#define WEIGHTS(HALF, KERNEL)                                                                                         \
+    weights_block(x, dy, sums, height, width, row, channels_in, channels, KERNEL, HALF,                               \
+                  (KERNEL == 1 ? 16 : 8) / (VECTORS * VECTORS), VECTORS)
     if (kernel == 1) {
-        if (half) WEIGHTS(1, 1); else WEIGHTS(0, 1);
+        if (MULTIPLIES_HALVES && half) WEIGHTS(1, 1); else WEIGHTS(0, 1);
     } else {
-        if (half) WEIGHTS(1, 3); else WEIGHTS(0, 3);
+        if (MULTIPLIES_HALVES && half) WEIGHTS(1, 3); else WEIGHTS(0, 3);
     }
 }
 

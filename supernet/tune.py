@@ -40,7 +40,7 @@ class Tuning:
 
     Attributes:
         precision: half where a convolution in it is right and faster.
-        layout: in which convolutions are faster; torch's name of it.
+        layout: in which a ReLU, a convolution and batch norm are faster; torch's name of it.
         kernels: which of `supernet.kernels` are faster than torch's: "norm", "pool", and those of `depthwise_name`
             and `convolution_name`.
         in_full_precision: kinds of convolution (see `kind_of`) that half precision makes wrong or slower.
@@ -149,11 +149,6 @@ def measure(device: torch.device) -> Tuning:
     half = precision == "bf16-mixed"
     slow = tuple(kind for kind in KINDS if measured[f"bf16 {kind}"] < 0.8)
 
-    x, weight = draw(32, 32, 16, 16), draw(32, 32, 3, 3)
-    channels_last = _convolution(x, weight, {"padding": 1}, half)
-    contiguous = _convolution(x.contiguous(), weight.contiguous(), {"padding": 1}, half)
-    measured["channels last"] = _times_faster([(contiguous, channels_last)], device)
-
     ours: list[str] = []
     if device.type == "cpu" and kernels.compiled() is not None:
         dtype = torch.bfloat16 if half else torch.float32
@@ -174,6 +169,13 @@ def measure(device: torch.device) -> Tuning:
                     pairs.append((_joined(x, weight, False), _joined(x, weight, True)))
                 measured[names[-1]] = _gain(pairs, device)
         ours = [name for name in names if measured[name] > 1]
+    x, weight = draw(32, 32, 16, 16), draw(32, 32, 3, 3)
+    channels_last = _joined_by_library(x, weight, half)
+    if "norm" in ours:  # which works in channels last only, and may pay for a convolution that is slower so
+        dtype = torch.bfloat16 if half else torch.float32
+        channels_last = _joined(x.to(dtype), weight, convolution_name(3, dtype) in ours)
+    contiguous = _joined_by_library(x.contiguous(), weight.contiguous(), half)
+    measured["channels last"] = _times_faster([(contiguous, channels_last)], device)
     if any(name.startswith("depthwise") for name in ours):
         slow = tuple(kind for kind in slow if "depthwise" not in kind or measured[f"bf16 {kind}"] == 0)
     return Tuning(
@@ -253,6 +255,16 @@ def _joined(x: Tensor, weight: Tensor, own: bool) -> Way:
         return kernels.norm_relu(x, None, None, 1e-5, relu=False, conv=conv)
 
     return _with_gradients(work, x, weight)
+
+
+def _joined_by_library(x: Tensor, weight: Tensor, half: bool) -> Way:
+    """The same by torch, of an input of any layout."""
+
+    def work(x: Tensor, weight: Tensor) -> Tensor:
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=half):
+            return F.batch_norm(F.conv2d(F.relu(x), weight, padding=weight.shape[-1] // 2), None, None, training=True)
+
+    return _with_gradients(work, x.to(torch.bfloat16) if half else x, weight)
 
 
 def _agree(expected: tuple[Tensor, ...], got: tuple[Tensor, ...]) -> bool:

@@ -29,11 +29,14 @@ def results(function: Callable[..., Tensor], *inputs: Tensor) -> list[Tensor]:
     return [output.detach(), *torch.autograd.grad(output, inputs, slope)]
 
 
-def assert_near(got: list[Tensor], expected: list[Tensor], dtype: torch.dtype) -> None:
-    """Against results in double precision, relative to the largest number."""
-    for mine, reference in zip(got, expected, strict=True):
+def assert_near(
+    got: list[Tensor], expected: list[Tensor], dtype: torch.dtype, also: list[Tensor] | None = None
+) -> None:
+    """Against results in double precision, relative to the largest number; or at most twice as far off as `also`."""
+    for mine, reference, other in zip(got, expected, also or expected, strict=True):
         scale = reference.abs().max().clamp_min(1e-3)
-        assert (mine.double() - reference).abs().max() <= (1e-2 if dtype == torch.bfloat16 else 1e-4) * scale
+        allowed = max((1e-2 if dtype == torch.bfloat16 else 1e-4) * scale, 2 * (other.double() - reference).abs().max())
+        assert (mine.double() - reference).abs().max() <= allowed
 
 
 @given(
@@ -197,10 +200,13 @@ def test_depthwise(
     x, weight = drawn((images, channels, *size), dtype, seed), drawn((channels, 1, kernel, kernel), dtype, seed + 1)
     assert kernels.depthwise_fits(x, weight, (stride,) * 2, (padding,) * 2, (dilation,) * 2)
     mine = results(lambda x, weight: kernels.depthwise(x, weight, stride, padding, dilation), x, weight)
-    theirs = results(
-        lambda x, weight: F.conv2d(x, weight, None, stride, padding, dilation, channels), x.double(), weight.double()
-    )
-    assert_near(mine, theirs, dtype)
+
+    def theirs(x: Tensor, weight: Tensor) -> Tensor:
+        return F.conv2d(x, weight, None, stride, padding, dilation, channels)
+
+    exact, library = results(theirs, x.double(), weight.double()), results(theirs, x, weight)
+    # Some of it the library does, which on some processors adds up halves in half precision.
+    assert_near(mine, exact, dtype, also=library)
 
 
 @given(

@@ -40,7 +40,8 @@ def test_the_self_test_is_made_once(monkeypatch: pytest.MonkeyPatch, tmp_path: P
 
 
 def test_what_is_wrong_or_slow_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
-    times = iter([2.0, 0.5, 2.0, 2.0, 2.0, 0.7, 1.5, 0.9, 0.8, 0.9, 1.2, 1.1, 1.2, 0.9, 0.9, 1.2])
+    of_kernels = [0.9, 0.8, 0.9, 1.2, 1.1, 1.2, 0.9, 0.9, 1.2] if kernels.compiled() is not None else []
+    times = iter([2.0, 0.5, 2.0, 2.0, 2.0, 0.7, *of_kernels, 1.5])
     monkeypatch.setattr(tune, "_times_faster", lambda pairs, device: next(times))
     monkeypatch.setattr(tune, "_agree", lambda a, b: True)
     found = tune.measure(CPU)
@@ -52,6 +53,18 @@ def test_what_is_wrong_or_slow_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(tune, "_agree", lambda a, b: False)
     found = tune.measure(CPU)
     assert (found.precision, found.kernels, found.in_full_precision) == ("32-true", (), tuple(KINDS))
+
+
+@pytest.mark.skipif(kernels.compiled() is None, reason="no compiler")
+@pytest.mark.parametrize("norm", [0.9, 1.1])
+def test_the_layout_is_judged_with_the_kernels_that_are_taken(monkeypatch: pytest.MonkeyPatch, norm: float) -> None:
+    ways = []
+    monkeypatch.setattr(tune, "_joined", lambda *of: ways.append(of) or "ours")
+    monkeypatch.setattr(tune, "_joined_by_library", lambda *of: "library")
+    monkeypatch.setattr(tune, "_agree", lambda a, b: True)
+    monkeypatch.setattr(tune, "_gain", lambda pairs, device: norm)
+    monkeypatch.setattr(tune, "_times_faster", lambda pairs, device: 0.5 if pairs[0][1] == "library" else 2.0)
+    assert tune.measure(CPU).layout == ("channels_last" if norm > 1 else "contiguous_format")
 
 
 def test_agreement_tells_wrong_numbers() -> None:
