@@ -66,6 +66,28 @@ RECIPES |= {
 }
 """One factor at a time beside the first, at about equal time."""
 
+FACTOR = with_(NARROW, images=5000 * 256, lr=0.3, average=0.3, scored_images=1024)
+RECIPES |= {
+    "factor": FACTOR,
+    "factor, seed 1": with_(FACTOR, seed=1),
+    "factor, fair": with_(FACTOR, paths="fair", batch_size=320),
+    "factor, path dropout": with_(FACTOR, paths="dropout", schedule="linear", images=2200 * 256),
+    "factor, 1 path": with_(FACTOR, ghost_size=256),
+    "factor, 8 paths": with_(FACTOR, ghost_size=32),
+    "factor, affine": with_(FACTOR, settings={"affine": True}),
+    "factor, decay 5e-5": with_(FACTOR, weight_decay=5e-5),
+    "factor, everything on first": with_(FACTOR, everything_on=0.25, images=4200 * 256),
+    "factor, no average": with_(FACTOR, average=0.0),
+    "factor, all decayed": with_(FACTOR, decays="all"),
+    "factor, averages": with_(FACTOR, statistics="averages"),
+    "factor, 32 pixels": with_(FACTOR, pixels=32, images=1250 * 256),
+}
+"""The same at one cell a stage and 8 channels, where a few minutes say something."""
+
+RECIPES["16 channels, 3 cells, rate 0.3, average, seed 1"] = with_(
+    RECIPES["16 channels, 3 cells, rate 0.3, average"], seed=1
+)
+
 RECIPES |= {
     f"{name}, tuned": with_(RECIPES[name], tune_steps=40, scored_images=4096)
     for name in ("16 channels", "16 channels, rate 0.3, average, long")

@@ -8,6 +8,7 @@ scores, and the processor time that it took.
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import math
 import time
@@ -20,22 +21,29 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy import stats
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 from supernet import build, extract, fit, score
 from supernet.analysis import rank_correlation
 from supernet.analyze import Study
 from supernet.data import Data, DataConfig, feed, load, prepare
 from supernet.files import read_json, write_json
-from supernet.model import OneShot
+from supernet.layers import GhostBatchNorm
+from supernet.model import OneShot, view_of
 from supernet.paths import PathsConfig, draw
 from supernet.randomness import stream
 from supernet.runtime import Runtime, RuntimeConfig, start
 from supernet.space import Architecture, Space
 from supernet.steps import load_one_shot
-from supernet.train import TrainConfig
+from supernet.train import TrainConfig, live_groups, shares
 
 Numbers = NDArray[np.float64]
+DrawLive = Callable[[int], Tensor]
+"""The live_GP of a step of the training."""
+
+AVERAGED = 200
+"""Ghost batches that averages of statistics are taken over."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +77,12 @@ class Recipe:
 
     average: float = 0.0
     """Share of the training, at its end, over which weights are averaged."""
+
+    decays: str = "live"
+    """Weights that a step decays: 'live', or 'all'."""
+
+    statistics: str = "batch"
+    """What batch norm scores with: 'batch', its ghost batch's, or 'averages' over draws of paths as in the training."""
 
     tune_steps: int = 0
     """Steps for which each architecture's own copy of the weights is trained further before it is scored."""
@@ -105,26 +119,15 @@ def train(
 ) -> tuple[OneShot, float]:
     """The one-shot model, averaged where the recipe says so, and the processor time that it took in seconds."""
     model = cast(OneShot, build(space, seed=recipe.seed))
-    ghosts, steps = recipe.batch_size // recipe.ghost_size, recipe.images // recipe.batch_size
+    steps = recipe.images // recipe.batch_size
     settings = TrainConfig(
         steps=steps, batch_size=recipe.batch_size, ghost_size=recipe.ghost_size, lr=recipe.lr,
         weight_decay=recipe.weight_decay, clip_norm=5.0, label_smoothing=recipe.label_smoothing, average=recipe.average,
         checkpoint_seconds=30,
     )  # fmt: skip
-    kind = "uniform" if recipe.paths == "classes" else recipe.paths
-    paths = PathsConfig(distribution=kind, rate=recipe.rate, schedule=cast(Any, recipe.schedule))
-    pool = different(space) if recipe.paths == "classes" else None
-
-    def draw_live(step: int) -> Tensor:
-        progress, generator = step / steps, stream(recipe.seed, "paths", step)
-        if progress < recipe.everything_on:
-            chance = 1 - progress / recipe.everything_on
-            if float(torch.rand((), generator=generator)) < chance:
-                return space.live([space.everything_on()]).expand(ghosts, -1)
-        if pool is not None:
-            return pool[torch.randint(len(pool), (ghosts,), generator=generator)]
-        return draw(space, paths, ghosts, progress, generator=generator)
-
+    draw_live = paths_by(recipe, space)
+    if recipe.decays == "all":
+        draw_live = decaying_all(model, draw_live, steps, settings)
     times = folder / "seconds.json"
     before = read_json(times)["seconds"] if times.exists() else 0.0
     began = time.process_time()
@@ -140,6 +143,94 @@ def train(
     )  # fmt: skip
     fit(model, batches, steps, settings, runtime=runtime, draw_live=draw_live, folder=folder, progress=progress)
     return model, read_json(times)["seconds"]
+
+
+def paths_by(recipe: Recipe, space: Space) -> DrawLive:
+    """What draws live_GP of a step, [ghost batches, P], as the recipe says."""
+    ghosts, steps = recipe.batch_size // recipe.ghost_size, recipe.images // recipe.batch_size
+    kind = "uniform" if recipe.paths == "classes" else recipe.paths
+    paths = PathsConfig(distribution=kind, rate=recipe.rate, schedule=cast(Any, recipe.schedule))
+    pool = different(space) if recipe.paths == "classes" else None
+
+    def draw_live(step: int) -> Tensor:
+        progress, generator = step / steps, stream(recipe.seed, "paths", step)
+        if progress < recipe.everything_on:
+            chance = 1 - progress / recipe.everything_on
+            if float(torch.rand((), generator=generator)) < chance:
+                return space.live([space.everything_on()]).expand(ghosts, -1)
+        if pool is not None:
+            return pool[torch.randint(len(pool), (ghosts,), generator=generator)]
+        return draw(space, paths, ghosts, progress, generator=generator)
+
+    return draw_live
+
+
+class AveragedNorm(nn.Module):
+    """Batch norm with mean and variance that are given."""
+
+    def __init__(self, of: GhostBatchNorm, mean: Tensor, variance: Tensor) -> None:
+        super().__init__()
+        self.weight, self.bias, self.eps = of.weight, of.bias, of.eps
+        self.register_buffer("mean", mean)
+        self.register_buffer("variance", variance)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.batch_norm(x, self.mean, self.variance, self.weight, self.bias, False, 0.0, self.eps)
+
+
+def averaged(model: OneShot, batches: Callable[[int], tuple[Tensor, Tensor]], draw_live: DrawLive) -> OneShot:
+    """The model with averages in place of the statistics of a ghost batch.
+
+    Args:
+        model: trained.
+        batches: one ghost batch of the training for each number from 0.
+        draw_live: the paths of that number, of which the first is taken.
+
+    Returns:
+        A copy. A batch norm that never ran keeps the statistics of a ghost batch.
+    """
+    seen: dict[GhostBatchNorm, tuple[int, Tensor, Tensor]] = {}
+
+    def look(norm: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        assert isinstance(norm, GhostBatchNorm)
+        variance, mean = torch.var_mean(inputs[0].float(), (0, 2, 3), correction=1)
+        number, *before = seen.get(norm, (0, torch.zeros_like(mean), torch.zeros_like(mean)))
+        seen[norm] = number + 1, before[0] + mean, before[1] + variance
+
+    norms = [module for module in model.modules() if isinstance(module, GhostBatchNorm)]
+    handles = [norm.register_forward_pre_hook(look) for norm in norms]
+    with torch.no_grad():
+        for number in range(AVERAGED):
+            model(batches(number)[0], draw_live(number)[:1])
+    for handle in handles:
+        handle.remove()
+
+    def fixed(module: nn.Module) -> nn.Module:
+        if not isinstance(module, GhostBatchNorm) or module not in seen:
+            return module
+        number, mean, variance = seen[module]
+        return AveragedNorm(module, mean / number, variance / number)
+
+    return copy.deepcopy(cast(OneShot, view_of(model, fixed)))
+
+
+def decaying_all(model: OneShot, draw_live: DrawLive, steps: int, settings: TrainConfig) -> DrawLive:
+    """The same paths; whenever they are drawn, weights that are not live in them are decayed as those that are.
+
+    What momentum adds up to is done at once."""
+    groups, momentum = live_groups(model), settings.optimizer_settings.get("momentum", 0.0)
+
+    def draw(step: int) -> Tensor:
+        live = draw_live(step)
+        rate = settings.rate_at(step / steps) * settings.weight_decay / (1 - momentum)
+        with torch.no_grad():
+            for group, share in zip(groups, shares(groups, live), strict=True):
+                for parameter in group.parameters:
+                    if parameter.ndim > 1:
+                        parameter.mul_(1 - rate * (1 - share))
+        return live
+
+    return draw
 
 
 def different(space: Space) -> Tensor:
@@ -160,6 +251,12 @@ def scored(
 ) -> dict[str, list[float]]:
     """Accuracy and mean loss of each architecture on the first validation images, with the shared weights."""
     x, y = prepare(data.validation, data, device=runtime.device, images=recipe.scored_images)
+    if recipe.statistics == "averages":
+        batches = feed(
+            data.train, data, config, batch_size=recipe.ghost_size, seed=recipe.seed, device=runtime.device
+        )  # fmt: skip
+        steps, draw_live = recipe.images // recipe.batch_size, paths_by(recipe, model.space)
+        model = averaged(model, batches, lambda number: draw_live(steps - 1 - number % steps))
     how: dict[str, Any] = {"runtime": runtime, "ghost_size": recipe.scored_ghost}
     if not recipe.tune_steps:
         found = []

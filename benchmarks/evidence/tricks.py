@@ -18,33 +18,25 @@ Models are kept in RUN/tricks; a stopped training continues there.
 from __future__ import annotations
 
 import argparse
-import copy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
-import torch
-from one_shot import interval, joined, study_of
-from torch import Tensor, nn
-from torch.nn import functional as F
+from one_shot import averaged, decaying_all, interval, joined, study_of
 
 from supernet import build, fit
 from supernet.analyze import scores_of
 from supernet.config import Config
 from supernet.data import Data, feed
 from supernet.files import read_json, write_json
-from supernet.layers import GhostBatchNorm
-from supernet.model import OneShot, view_of
+from supernet.model import OneShot
 from supernet.paths import PathsConfig
 from supernet.randomness import derive
 from supernet.runtime import Runtime
 from supernet.steps import Watch, loss_of_fit, paths_of, train_one_shot
-from supernet.train import live_groups, shares
 
 TRICKS = ("dropout", "ghosts", "statistics", "decay")
-BATCHES = 200
-"""Batches that averages are taken over."""
 
 
 def without(trick: str, model: OneShot, config: Config, data: Data, folder: Path, runtime: Runtime) -> OneShot:
@@ -55,7 +47,9 @@ def without(trick: str, model: OneShot, config: Config, data: Data, folder: Path
             print(f"{trick}: {done} of {total} steps, loss {figures['loss']:.3f}", flush=True)
 
     if trick == "statistics":
-        return averaged(model, config, data, runtime)
+        size, steps = config.train.ghost_size, config.train.total_steps(len(data.train))
+        batches = feed(data.train, data, config.data, batch_size=size, seed=config.seed, device=runtime.device)
+        return averaged(model, batches, lambda number: paths_of(config, model.space, steps - 1 - number % steps, steps))
     if trick == "decay":
         return decayed(model, config, data, folder, runtime, progress)
     if trick == "dropout":
@@ -72,20 +66,7 @@ def decayed(
     """As `train_one_shot`, with decay of what is not live as well."""
     space, steps = like.space, config.train.total_steps(len(data.train))
     model = cast(OneShot, build(space, seed=derive(config.seed, "weights")))
-    groups = live_groups(model)
-    momentum = config.train.optimizer_settings.get("momentum", 0.0)
-
-    def draw_live(step: int) -> Tensor:
-        live = paths_of(config, space, step, steps)
-        rate = config.train.rate_at(step / steps) * config.train.weight_decay / (1 - momentum)
-        with torch.no_grad():
-            for group, share in zip(groups, shares(groups, live), strict=True):
-                left = 1 - rate * (1 - share)
-                for parameter in group.parameters:
-                    if parameter.ndim > 1:
-                        parameter.mul_(left)
-        return live
-
+    draw_live = decaying_all(model, lambda step: paths_of(config, space, step, steps), steps, config.train)
     size, seed = config.train.batch_size, config.seed
     fit(
         model, feed(data.train, data, config.data, batch_size=size, seed=seed, device=runtime.device),
@@ -93,50 +74,6 @@ def decayed(
         seed=seed, folder=folder, progress=progress,
     )  # fmt: skip
     return model
-
-
-class AveragedNorm(nn.Module):
-    """Batch norm with mean and variance that are given."""
-
-    def __init__(self, of: GhostBatchNorm, mean: Tensor, variance: Tensor) -> None:
-        super().__init__()
-        self.weight, self.bias, self.eps = of.weight, of.bias, of.eps
-        self.register_buffer("mean", mean)
-        self.register_buffer("variance", variance)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.batch_norm(x, self.mean, self.variance, self.weight, self.bias, False, 0.0, self.eps)
-
-
-def averaged(model: OneShot, config: Config, data: Data, runtime: Runtime) -> OneShot:
-    """The model with averages in place of statistics; a batch norm that never ran keeps those of a ghost batch."""
-    seen: dict[GhostBatchNorm, tuple[int, Tensor, Tensor]] = {}
-
-    def look(norm: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        assert isinstance(norm, GhostBatchNorm)
-        variance, mean = torch.var_mean(inputs[0].float(), (0, 2, 3), correction=1)
-        number, *before = seen.get(norm, (0, torch.zeros_like(mean), torch.zeros_like(mean)))
-        seen[norm] = number + 1, before[0] + mean, before[1] + variance
-
-    norms = [module for module in model.modules() if isinstance(module, GhostBatchNorm)]
-    handles = [norm.register_forward_pre_hook(look) for norm in norms]
-    size = config.train.ghost_size
-    batches = feed(data.train, data, config.data, batch_size=size, seed=config.seed, device=runtime.device)
-    steps = config.train.total_steps(len(data.train))
-    with torch.no_grad():
-        for step in range(BATCHES):
-            live = paths_of(config, model.space, steps - 1 - step % steps, steps)
-            model(batches(step)[0], live[:1])
-    for handle in handles:
-        handle.remove()
-
-    def fixed(module: nn.Module) -> nn.Module:
-        if not isinstance(module, GhostBatchNorm) or module not in seen:
-            return module
-        number, mean, variance = seen[module]
-        return AveragedNorm(module, mean / number, variance / number)
-
-    return copy.deepcopy(cast(OneShot, view_of(model, fixed)))
 
 
 def main() -> None:
