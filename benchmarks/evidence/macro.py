@@ -95,6 +95,7 @@ def main() -> None:
     for name, values in scores.items():
         rows |= {f"{name} and {w:g} x macs": ranks(values) + w * ranks(size) for w in WEIGHTS}
     result: dict[str, Any] = {
+        "made": found["made"],
         "training_seconds": found["training_seconds"],
         "one-shot accuracy": float(np.mean(found["accuracy"])),
         "accuracies": [float(true.min()), float(true.max())],

@@ -73,7 +73,10 @@ RECIPES |= {
     "factor, fair": with_(FACTOR, paths="fair", batch_size=320),
     "factor, path dropout": with_(FACTOR, paths="dropout", schedule="linear", images=2200 * 256),
     "factor, 1 path": with_(FACTOR, ghost_size=256),
+    "factor, 1 path, longer": with_(FACTOR, ghost_size=256, images=7400 * 256),
     "factor, 8 paths": with_(FACTOR, ghost_size=32),
+    "factor, 8 paths, seed 1": with_(FACTOR, ghost_size=32, seed=1),
+    "factor, 16 paths": with_(FACTOR, ghost_size=16),
     "factor, affine": with_(FACTOR, settings={"affine": True}),
     "factor, decay 5e-5": with_(FACTOR, weight_decay=5e-5),
     "factor, everything on first": with_(FACTOR, everything_on=0.25, images=4200 * 256),
@@ -140,6 +143,7 @@ def main() -> None:
         found = run(space, recipe, cells, place, chosen.images)
         result[name] = {
             "recipe": read_json(place / "recipe.json"),
+            "made": found["made"],
             "training_seconds": round(found["training_seconds"]),
             "scoring_seconds": round(found["scoring_seconds"]),
             "mean accuracy": float(np.mean(found["accuracy"])),

@@ -11,9 +11,11 @@ import argparse
 import copy
 import json
 import math
+import platform
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
 
@@ -29,6 +31,7 @@ from supernet.analysis import rank_correlation
 from supernet.analyze import Study
 from supernet.data import Data, DataConfig, feed, load, prepare
 from supernet.files import read_json, write_json
+from supernet.kernels import processor_name
 from supernet.layers import GhostBatchNorm
 from supernet.model import OneShot, view_of
 from supernet.paths import PathsConfig, draw
@@ -314,6 +317,7 @@ def run(
     found = {
         "training_seconds": seconds,
         "scoring_seconds": time.process_time() - began,
+        "made": made(),
         "architectures": [str(a) for a in architectures],
         **scores,
     }
@@ -328,6 +332,16 @@ def study_of(run: Path) -> Study:
     runtime = start(replace(config.runtime, threads=1))
     runtime.place(model)
     return Study(model, config, data, runtime)
+
+
+def made() -> dict[str, str]:
+    """When and on what a result is made."""
+    return {
+        "date": datetime.now(UTC).date().isoformat(),
+        "machine": f"{processor_name()}, {torch.backends.cpu.get_cpu_capability()}, one core",
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+    }
 
 
 def joined(out: Path | None) -> dict[str, Any]:

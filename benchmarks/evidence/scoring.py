@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 from nasbench201 import COLUMN, agreement, truth_of
-from one_shot import interval, joined, study_of
+from one_shot import interval, joined, made, study_of
 
 from supernet import cost_table
 from supernet.analyze import scores_of
@@ -53,7 +53,7 @@ def main() -> None:
             continue
         began = time.process_time()
         scores = np.array(scores_of(study, cells, **changes))
-        found[name] = {"seconds": round(time.process_time() - began), **agreement(scores, size, true)}
+        found[name] = {"made": made(), "seconds": round(time.process_time() - began), **agreement(scores, size, true)}
         if "score" not in changes:
             judged = scores + study.config.search.size_bonus * doublings
             found[name]["with size_bonus"] = interval(judged, true)
@@ -62,7 +62,11 @@ def main() -> None:
                 points = [{"score": value, "accuracies": [accuracy]} for value, accuracy in pairs]
                 drawn = published(points, COLUMN, study.config.task.metric, study.config.search.score)
                 write_text(chosen.out.with_suffix(".svg"), by_itself(drawn))
-        print(name, {row: value.get("tau") for row, value in found[name].items() if row != "seconds"}, flush=True)
+        print(
+            name,
+            {row: value.get("tau") for row, value in found[name].items() if row not in ("made", "seconds")},
+            flush=True,
+        )
         if chosen.out:
             write_json(chosen.out, found)
 

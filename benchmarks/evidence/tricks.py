@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
-from one_shot import averaged, decaying_all, interval, joined, study_of
+from one_shot import averaged, decaying_all, interval, joined, made, study_of
 
 from supernet import build, fit
 from supernet.analyze import scores_of
@@ -97,6 +97,7 @@ def main() -> None:
             **interval(np.array(scores), true),
             "scores": [min(scores), max(scores)],
             "architectures": len(scores),
+            "made": made(),
         }
         print(name, found[name])
     if chosen.out:
