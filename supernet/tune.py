@@ -147,11 +147,11 @@ def measure(device: torch.device) -> Tuning:
         measured[f"bf16 {kind}"] = _gain(ways, device)
     precision: Precision = "bf16-mixed" if measured["bf16 plain"] > 1.1 else "32-true"
     half = precision == "bf16-mixed"
+    dtype = torch.bfloat16 if half else torch.float32
     slow = tuple(kind for kind in KINDS if measured[f"bf16 {kind}"] < 0.8)
 
     ours: list[str] = []
     if device.type == "cpu" and kernels.compiled() is not None:
-        dtype = torch.bfloat16 if half else torch.float32
         x, scale, offset = draw(32, 32, 16, 16).to(dtype), draw(32), draw(32)
         measured["norm"] = _gain([(_norm(x, scale, offset, False), _norm(x, scale, offset, True))], device)
         measured["pool"] = _gain([(_pool(x, largest, False), _pool(x, largest, True)) for largest in (0, 1)], device)
@@ -160,19 +160,18 @@ def measure(device: torch.device) -> Tuning:
             weight = draw(32, 1, size, size).to(dtype)
             measured[name] = _gain([(_depthwise(x, weight, False), _depthwise(x, weight, True))], device)
         names = ["norm", "pool", *depthwise.values()]
-        for dtype in (torch.bfloat16, torch.float32) if half else (torch.float32,):
+        for of in (torch.bfloat16, torch.float32) if half else (torch.float32,):
             for size in (1, 3):
-                names.append(convolution_name(size, dtype))
+                names.append(convolution_name(size, of))
                 pairs = []
                 for channels, pixels in ((16, 32), (32, 16), (64, 8)):
-                    x, weight = draw(32, channels, pixels, pixels).to(dtype), draw(channels, channels, size, size)
+                    x, weight = draw(32, channels, pixels, pixels).to(of), draw(channels, channels, size, size)
                     pairs.append((_joined(x, weight, False), _joined(x, weight, True)))
                 measured[names[-1]] = _gain(pairs, device)
         ours = [name for name in names if measured[name] > 1]
     x, weight = draw(32, 32, 16, 16), draw(32, 32, 3, 3)
     channels_last = _joined_by_library(x, weight, half)
     if "norm" in ours:  # which works in channels last only, and may pay for a convolution that is slower so
-        dtype = torch.bfloat16 if half else torch.float32
         channels_last = _joined(x.to(dtype), weight, convolution_name(3, dtype) in ours)
     contiguous = _joined_by_library(x.contiguous(), weight.contiguous(), half)
     measured["channels last"] = _times_faster([(contiguous, channels_last)], device)

@@ -57,12 +57,6 @@ RECIPES |= {
     "short": SHORT,
     "short, seed 1": with_(SHORT, seed=1),
     "short, fair": with_(SHORT, paths="fair", batch_size=320),
-    "short, 8 paths": with_(SHORT, ghost_size=32),
-    "short, path dropout": with_(SHORT, paths="dropout", schedule="linear", images=900 * 256),
-    "short, everything on first": with_(SHORT, everything_on=0.25, images=1700 * 256),
-    "short, affine": with_(SHORT, settings={"affine": True}),
-    "short, decay 5e-5": with_(SHORT, weight_decay=5e-5),
-    "short, 1 path": with_(SHORT, ghost_size=256),
 }
 """One factor at a time beside the first, at about equal time."""
 
