@@ -20,7 +20,7 @@ import tempfile
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -100,6 +100,10 @@ def _of_processor(*starts: str) -> str:
         return ""
 
 
+By = Literal["library", "own", "product"]
+"""What does a convolution: see `Conv`."""
+
+
 @dataclass(frozen=True, slots=True)
 class Conv:
     """A convolution without an offset, and the ReLU before it where `relu` is set.
@@ -108,18 +112,19 @@ class Conv:
         weight: [O, C / groups, K, L].
         settings: stride, padding, dilation and groups, as `F.conv2d` takes them.
         relu: whether what it is given goes through ReLU first.
-        own: whether it is done here, such that `convolution_fits`, and not by the library.
+        by: what does it: the library's convolution; "own", such that `convolution_fits`; or "product", such that
+            `pointwise_fits`.
     """
 
     weight: Tensor
     settings: tuple[Any, ...]
     relu: bool
-    own: bool = False
+    by: By = "library"
 
 
 def conv_fits(x: Tensor, conv: Conv, weight: Tensor | None, bias: Tensor | None) -> bool:
     """Whether there is a kernel for this convolution of `x` followed by batch norm with these scales and offsets."""
-    typed = conv.own or (_fits(x) and len(conv.weight) % 8 == 0 and conv.weight.dtype == x.dtype)
+    typed = conv.by == "own" or (_fits(x) and len(conv.weight) % 8 == 0 and conv.weight.dtype == x.dtype)
     return typed and _plain(weight) and _plain(bias)
 
 
@@ -151,6 +156,27 @@ def convolution(x: Tensor, weight: Tensor, *, relu: bool) -> Tensor:
     return z
 
 
+def pointwise_fits(x: Tensor, weight: Tensor, settings: tuple[Any, ...]) -> bool:
+    """Whether `pointwise` does this convolution of `x`; `settings` are those of `Conv`."""
+    return (
+        weight.shape[2:] == (1, 1)
+        and settings == ((1, 1), (0, 0), (1, 1), 1)
+        and weight.shape[1] == x.shape[1]
+        and x.is_contiguous(memory_format=torch.channels_last)
+    )
+
+
+def pointwise(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """A convolution with a kernel of one pixel as the product of matrices that it is in channels-last layout.
+
+    Args:
+        x: [N, C, H, W].
+        weight: [O, C, 1, 1], such that `pointwise_fits`.
+        bias: [O].
+    """
+    return F.linear(x.permute(0, 2, 3, 1), weight.flatten(1), bias).permute(0, 3, 1, 2)
+
+
 def norm_relu(
     x: Tensor,
     weight: Tensor | None,
@@ -176,7 +202,7 @@ def norm_relu(
     if found is not None:
         return found[0]
     if conv is not None:
-        x = F.conv2d(F.relu(x) if conv.relu else x, conv.weight, None, *conv.settings)
+        x = _convolved(F.relu(x) if conv.relu else x, conv)
     y = F.batch_norm(x, None, None, weight, bias, training=True, eps=eps)
     return plus(onto, F.relu(y) if relu else y)
 
@@ -214,11 +240,11 @@ def norm_relu_statistics(
 ) -> tuple[Tensor, Tensor] | None:
     """`norm_relu`, and mean and variance (of the batch, not corrected) as [2, C]; None where there is no kernel.
 
-    With `conv`, such that `conv_fits`, that comes first, and the whole is one step of automatic differentiation: the
-    library does the convolution, and ReLU's gradient is cut in the tensor that it gives.
+    With `conv`, such that `conv_fits`, that comes first, and the whole is one step of automatic differentiation: where
+    the library does the convolution, ReLU's gradient is cut in the tensor that it gives.
     """
     found: tuple[Tensor, Tensor]
-    if conv is not None and conv.own:
+    if conv is not None and conv.by == "own":
         found = _Convolution.apply(  # type: ignore[no-untyped-call]
             x, conv.weight, conv.relu, weight, bias, eps, relu, onto
         )
@@ -365,7 +391,7 @@ class _NormRelu(torch.autograd.Function):
             if conv.relu:
                 given = torch.empty_like(x)
                 _run("relu", _pointer(x), _pointer(given), x.numel(), half)
-            x = _like(F.conv2d(given, conv.weight, None, *conv.settings), x.dtype)
+            x = _like(_convolved(given, conv), x.dtype)
         channels = x.shape[1]
         y, moments = torch.empty_like(x), x.new_empty(2, channels, dtype=torch.float32)
         taken = _taken(onto, y)
@@ -375,7 +401,7 @@ class _NormRelu(torch.autograd.Function):
             _pointer(weight), _pointer(bias), eps, *_rows(moments), int(relu), half,
         )  # fmt: skip
         ctx.save_for_backward(x, weight, bias, moments, given, kernel)
-        ctx.eps, ctx.relu, ctx.conv = eps, relu, None if conv is None else (*conv.settings, conv.relu)
+        ctx.eps, ctx.relu, ctx.conv = eps, relu, None if conv is None else (*conv.settings, conv.relu, conv.by)
         ctx.mark_non_differentiable(moments)
         ctx.set_materialize_grads(False)
         return y if taken is not None else plus(onto, y), moments
@@ -387,24 +413,42 @@ class _NormRelu(torch.autograd.Function):
         x, weight, bias, moments, given, kernel = ctx.saved_tensors
         channels, half = x.shape[1], int(x.dtype == torch.bfloat16)
         dy = _like(slope, x.dtype)
-        dx: Tensor | None = torch.empty_like(x)
+        dz = torch.empty_like(x)
         dscales = [None if of is None else torch.empty_like(of) for of in (weight, bias)]
         _run(
             "norm_relu_backward",
-            _pointer(x), _pointer(dy), _pointer(dx), x.numel() // channels, channels, _pointer(weight),
+            _pointer(x), _pointer(dy), _pointer(dz), x.numel() // channels, channels, _pointer(weight),
             _pointer(bias), ctx.eps, *_rows(moments), *map(_pointer, dscales), int(ctx.relu), half,
         )  # fmt: skip
+        dx: Tensor | None = dz
         dkernel = None
         if ctx.conv is not None:
-            *settings, groups, relu = ctx.conv
+            *settings, groups, relu, by = ctx.conv
             wanted = [ctx.needs_input_grad[0], ctx.needs_input_grad[5], False]
-            dx, dkernel, _ = torch.ops.aten.convolution_backward(
-                dx, given, kernel, None, *settings, False, [0, 0], groups, wanted
-            )
+            if by == "product":
+                dx, dkernel = _pointwise_gradients(dz, given, kernel, wanted)
+            else:
+                dx, dkernel, _ = torch.ops.aten.convolution_backward(
+                    dz, given, kernel, None, *settings, False, [0, 0], groups, wanted
+                )
             if relu and dx is not None:
                 dx = _like(dx, x.dtype)
                 _run("relu_backward", _pointer(given), _pointer(dx), dx.numel(), half)
         return dx, *dscales, None, None, dkernel, None, slope if ctx.needs_input_grad[7] else None
+
+
+def _convolved(x: Tensor, conv: Conv) -> Tensor:
+    if conv.by == "product":
+        return pointwise(x, conv.weight)
+    return F.conv2d(x, conv.weight, None, *conv.settings)
+
+
+def _pointwise_gradients(dy: Tensor, x: Tensor, weight: Tensor, wanted: list[bool]) -> list[Tensor | None]:
+    """Of `pointwise`, to `x` and `weight`."""
+    dy, x = dy.permute(0, 2, 3, 1), x.permute(0, 2, 3, 1)
+    dx = (dy @ weight.flatten(1)).permute(0, 3, 1, 2) if wanted[0] else None
+    dweight = (dy.flatten(0, 2).T @ x.flatten(0, 2)).view_as(weight) if wanted[1] else None
+    return [dx, dweight]
 
 
 class _Convolution(torch.autograd.Function):

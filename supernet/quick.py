@@ -19,7 +19,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from supernet import kernels
 from supernet.layers import Elastic, GhostBatchNorm, has_hooks, takes_onto
 from supernet.model import view_of
-from supernet.tune import Tuning, convolution_name, depthwise_name, kind_of
+from supernet.tune import POINTWISE, Tuning, convolution_name, depthwise_name, kind_of
 
 
 class QuickNorm(_BatchNorm):
@@ -98,12 +98,13 @@ class QuickConv2d(nn.Conv2d):
             half = torch.is_autocast_enabled(x.device.type)
             given = _halved(x) if half else x
             if self._own(given, self.weight):
-                conv = kernels.Conv(self.weight, self.settings, self.relu, own=True)
+                conv = kernels.Conv(self.weight, self.settings, self.relu, "own")
                 if kernels.conv_fits(given, conv, norm.weight, norm.bias):
                     return given, conv
             kind = kind_of(x, self.weight, self.stride, self.padding, self.dilation, self.groups)
             if kind in ("plain", "narrow", "dilated") and not (half and kind in self.tuning.in_full_precision):
-                conv = kernels.Conv(self.weight.to(given.dtype), self.settings, self.relu)
+                by: kernels.By = "product" if self._pointwise(given, self.weight) else "library"
+                conv = kernels.Conv(self.weight.to(given.dtype), self.settings, self.relu, by)
                 if kernels.conv_fits(given, conv, norm.weight, norm.bias):
                     return given, conv
         return self(x), None
@@ -120,6 +121,14 @@ class QuickConv2d(nn.Conv2d):
             and kernels.convolution_fits(x, weight, self.settings)
         )
 
+    def _pointwise(self, x: Tensor, weight: Tensor) -> bool:
+        """Whether it is done as a product of matrices."""
+        return (
+            self.settings is not None
+            and POINTWISE in self.tuning.kernels
+            and kernels.pointwise_fits(x, weight, self.settings)
+        )
+
     def _conv_forward(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         device, tuning = x.device.type, self.tuning
         half = device != "meta" and torch.is_autocast_enabled(device)
@@ -132,6 +141,8 @@ class QuickConv2d(nn.Conv2d):
         if self._own(x, weight):
             return kernels.convolution(x, weight, relu=self.relu)
         x = F.relu(x) if self.relu else x
+        if self._pointwise(x, weight):
+            return kernels.pointwise(x, weight)
         depthwise = self.groups == x.shape[1] == len(weight) and self.groups > 1 and bias is None
         if depthwise and self.padding_mode == "zeros" and depthwise_name(weight.shape[-1]) in tuning.kernels:
             weight = weight.to(x.dtype) if half else weight

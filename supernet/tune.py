@@ -34,6 +34,13 @@ ROUNDS = 7
 """Timings of each of two ways, in turns; the fastest of each counts, which other work on the machine disturbs least."""
 
 
+POINTWISE = "pointwise"
+"""What `Tuning.kernels` calls `supernet.kernels.pointwise`."""
+
+SIZES = ((16, 32), (32, 16), (64, 8))
+"""Channels, and pixels along both axes, of what convolutions are tried on."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Tuning:
     """What is right and faster on a machine.
@@ -41,8 +48,8 @@ class Tuning:
     Attributes:
         precision: half where a convolution in it is right and faster.
         layout: in which a ReLU, a convolution and batch norm are faster; torch's name of it.
-        kernels: which of `supernet.kernels` are faster than torch's: "norm", "pool", and those of `depthwise_name`
-            and `convolution_name`.
+        kernels: which of `supernet.kernels` are faster than torch's: "norm", "pool", `POINTWISE`, and those of
+            `depthwise_name` and `convolution_name`.
         in_full_precision: kinds of convolution (see `kind_of`) that half precision makes wrong or slower.
         measured: how many times faster each was; what is wrong has 0.
     """
@@ -159,20 +166,23 @@ def measure(device: torch.device) -> Tuning:
         for size, name in depthwise.items():
             weight = draw(32, 1, size, size).to(dtype)
             measured[name] = _gain([(_depthwise(x, weight, False), _depthwise(x, weight, True))], device)
-        names = ["norm", "pool", *depthwise.values()]
+        pairs = [_one_pixel(draw(32, c, n, n).to(dtype), draw(c, c, 1, 1)) for c, n in SIZES]
+        measured[POINTWISE] = _gain(pairs, device)
+        product: kernels.By = "product" if measured[POINTWISE] > 1 else "library"
+        names = ["norm", "pool", *depthwise.values(), POINTWISE]
         for of in (torch.bfloat16, torch.float32) if half else (torch.float32,):
             for size in (1, 3):
                 names.append(convolution_name(size, of))
                 pairs = []
-                for channels, pixels in ((16, 32), (32, 16), (64, 8)):
+                for channels, pixels in SIZES:
                     x, weight = draw(32, channels, pixels, pixels).to(of), draw(channels, channels, size, size)
-                    pairs.append((_joined(x, weight, False), _joined(x, weight, True)))
+                    pairs.append((_joined(x, weight, product if size == 1 else "library"), _joined(x, weight, "own")))
                 measured[names[-1]] = _gain(pairs, device)
         ours = [name for name in names if measured[name] > 1]
     x, weight = draw(32, 32, 16, 16), draw(32, 32, 3, 3)
     channels_last = _joined_by_library(x, weight, half)
     if "norm" in ours:  # which works in channels last only, and may pay for a convolution that is slower so
-        channels_last = _joined(x.to(dtype), weight, convolution_name(3, dtype) in ours)
+        channels_last = _joined(x.to(dtype), weight, "own" if convolution_name(3, dtype) in ours else "library")
     contiguous = _joined_by_library(x.contiguous(), weight.contiguous(), half)
     measured["channels last"] = _times_faster([(contiguous, channels_last)], device)
     if any(name.startswith("depthwise") for name in ours):
@@ -244,13 +254,22 @@ def _depthwise(x: Tensor, weight: Tensor, mine: bool) -> Way:
     return _with_gradients(ours if mine else theirs, x, weight)
 
 
-def _joined(x: Tensor, weight: Tensor, own: bool) -> Way:
+def _one_pixel(x: Tensor, weight: Tensor) -> tuple[Way, Way]:
+    """A convolution with a kernel of one pixel by the library, and as a product."""
+    return (
+        _with_gradients(lambda x, weight: F.conv2d(x, weight.to(x.dtype)), x, weight),
+        _with_gradients(lambda x, weight: kernels.pointwise(x, weight.to(x.dtype)), x, weight),
+    )
+
+
+def _joined(x: Tensor, weight: Tensor, by: kernels.By) -> Way:
     """ReLU, a convolution and batch norm."""
     settings = (1, 1), (weight.shape[-1] // 2,) * 2, (1, 1), 1
-    own = own and kernels.convolution_fits(x, weight, settings)
+    if by == "own" and not kernels.convolution_fits(x, weight, settings):
+        by = "library"
 
     def work(x: Tensor, weight: Tensor) -> Tensor:
-        conv = kernels.Conv(weight if own else weight.to(x.dtype), settings, relu=True, own=own)
+        conv = kernels.Conv(weight if by == "own" else weight.to(x.dtype), settings, True, by)
         return kernels.norm_relu(x, None, None, 1e-5, relu=False, conv=conv)
 
     return _with_gradients(work, x, weight)

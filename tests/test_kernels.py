@@ -118,7 +118,7 @@ def test_a_convolution_of_our_own(
 
     def ours(x: Tensor, kernel: Tensor, scale: Tensor, offset: Tensor) -> Tensor:
         if norm:
-            before = kernels.Conv(kernel, conv, relu, own=True)
+            before = kernels.Conv(kernel, conv, relu, "own")
             return kernels.norm_relu(x, scale, offset, 1e-3, relu=False, conv=before)
         return kernels.convolution(x, kernel, relu=relu) * scale.view(-1, 1, 1).to(x.dtype)
 
@@ -137,6 +137,49 @@ def test_a_convolution_of_our_own(
         assert (a.double() - b).abs().max() <= (4e-2 if dtype == torch.bfloat16 else 1e-3) * b.abs().max()
     if relu:
         assert (mine[1][x <= 0] == 0).all()
+
+
+@given(
+    st.integers(1, 4), st.integers(1, 20), st.integers(1, 20), st.integers(1, 5), st.integers(1, 5), TYPES,
+    st.booleans(), st.integers(0, 99),
+)  # fmt: skip
+def test_a_convolution_of_one_pixel_as_a_product(
+    images: int, channels_in: int, channels_out: int, height: int, width: int, dtype: torch.dtype, bias: bool,
+    seed: int,
+) -> None:  # fmt: skip
+    x = drawn((images, channels_in, height, width), dtype, seed)
+    kernel, offset = drawn((channels_out, channels_in, 1, 1), dtype, seed + 1), drawn((channels_out,), dtype, seed + 2)
+    assert kernels.pointwise_fits(x, kernel, ONE_PIXEL)
+    inputs = (x, kernel, offset) if bias else (x, kernel)
+    mine = results(kernels.pointwise, *inputs)
+    assert mine[0].dtype == dtype and mine[0].is_contiguous(memory_format=torch.channels_last)
+    assert_near(mine, results(F.conv2d, *(tensor.double() for tensor in inputs)), dtype)
+
+
+def test_which_convolutions_are_products() -> None:
+    x, kernel = drawn((2, 6, 4, 5), torch.float32, 0), drawn((3, 6, 1, 1), torch.float32, 1)
+    settings = ONE_PIXEL
+    assert kernels.pointwise_fits(x, kernel, settings)
+    assert not kernels.pointwise_fits(x.contiguous(), kernel, settings)
+    assert not kernels.pointwise_fits(x, drawn((3, 6, 1, 2), torch.float32, 1), settings)
+    assert not kernels.pointwise_fits(x, drawn((3, 3, 1, 1), torch.float32, 1), settings)
+    for other in (((2, 1), *settings[1:]), (settings[0], (0, 1), *settings[2:]), (*settings[:3], 2)):
+        assert not kernels.pointwise_fits(x, kernel, other)
+
+
+@given(st.sampled_from([8, 24]), TYPES, st.booleans(), st.integers(0, 99))
+def test_a_product_before_batch_norm(channels: int, dtype: torch.dtype, relu: bool, seed: int) -> None:
+    x, kernel = drawn((3, 6, 5, 4), dtype, seed), drawn((channels, 6, 1, 1), dtype, seed + 1)
+    scale, offset = drawn((channels,), torch.float32, seed + 2), drawn((channels,), torch.float32, seed + 3)
+
+    def ours(by: kernels.By) -> list[Tensor]:
+        def work(x: Tensor, kernel: Tensor, scale: Tensor, offset: Tensor) -> Tensor:
+            conv = kernels.Conv(kernel, ONE_PIXEL, relu, by)
+            return kernels.norm_relu(x, scale, offset, 1e-3, relu=True, conv=conv)
+
+        return results(work, x, kernel, scale, offset)
+
+    assert_near(ours("product"), [tensor.double() for tensor in ours("library")], dtype)
 
 
 def test_which_convolutions_are_our_own() -> None:
@@ -236,10 +279,11 @@ def test_pool(
 
 
 CONV3, CONV1 = ((1, 1), (1, 1), (1, 1), 1), ((2, 2), (0, 0), (1, 1), 1)
+ONE_PIXEL = ((1, 1), (0, 0), (1, 1), 1)
 
 
 @given(
-    st.sampled_from(["norm", "own convolution", "convolution", "pool"]), TYPES, st.booleans(), st.booleans(),
+    st.sampled_from(["norm", "own convolution", "convolution", "product", "pool"]), TYPES, st.booleans(), st.booleans(),
     st.sampled_from(["alike", "other type", "other layout"]), st.integers(0, 99),
 )  # fmt: skip
 @settings(max_examples=80)
@@ -256,8 +300,9 @@ def test_what_an_output_is_added_to(
     elif onto_is == "other layout":
         onto = onto.contiguous()
     conv = {
-        "own convolution": kernels.Conv(drawn((16, 16, 3, 3), torch.float32, seed + 2), CONV3, relu, own=True),
+        "own convolution": kernels.Conv(drawn((16, 16, 3, 3), torch.float32, seed + 2), CONV3, relu, "own"),
         "convolution": kernels.Conv(drawn((16, 16, 1, 1), dtype, seed + 2), CONV1, relu),
+        "product": kernels.Conv(drawn((16, 16, 1, 1), dtype, seed + 2), ONE_PIXEL, relu, "product"),
     }.get(kind)
 
     def ours(x: Tensor, onto: Tensor | None) -> Tensor:

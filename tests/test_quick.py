@@ -19,7 +19,7 @@ from supernet.quick import (
 )
 from supernet.space import Space
 from supernet.spaces import nasbench201
-from supernet.tune import Tuning, convolution_name
+from supernet.tune import POINTWISE, Tuning, convolution_name
 
 ALL = Tuning(kernels=("norm", "pool", "depthwise 5x5"))
 X = torch.randn(8, 3, 8, 8, generator=torch.Generator().manual_seed(0)).to(memory_format=torch.channels_last)
@@ -148,6 +148,26 @@ def test_our_own_convolutions_are_taken_where_they_win(half: bool, size: int, mo
             assert (a.float() - b.float()).abs().max() <= (0.06 if half else 1e-4) * a.abs().max()
         # Of one pixel only where it takes a ReLU along; the last one's ReLU is batch norm's.
         assert used == (([False] if size == 1 else [True, False, True]) if len(taken) > 1 else [])
+
+
+@pytest.mark.skipif(kernels.compiled() is None, reason="no C compiler")
+@pytest.mark.parametrize("half", [False, True])
+def test_convolutions_of_one_pixel_are_products_where_they_win(half: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    used: list[bool] = []
+    original = kernels.pointwise
+    monkeypatch.setattr(kernels, "pointwise", lambda *a: (used.append(True), original(*a))[1])
+    plain = nn.Sequential(
+        nn.Conv2d(3, 6, 1, bias=False), nn.ReLU(), nn.Conv2d(6, 16, 1, bias=False), nn.BatchNorm2d(16),
+        nn.Conv2d(16, 8, 1, stride=2, bias=False), nn.Conv2d(8, 8, 1, bias=False, groups=2), nn.Conv2d(8, 5, 1),
+    )  # fmt: skip
+    plain.to(memory_format=torch.channels_last)
+    x = torch.randn(4, 3, 6, 6, generator=torch.Generator().manual_seed(0)).to(memory_format=torch.channels_last)
+    expected = run(plain, x, half)
+    for taken, times in ((("norm",), 0), (("norm", POINTWISE), 2)):
+        got = run(quick_in_training(plain, Tuning(kernels=taken))[0], x, half)
+        for a, b in zip(expected, got, strict=True):
+            assert (a.float() - b.float()).abs().max() <= (0.06 if half else 1e-4) * a.abs().max()
+        assert len(used) == times
 
 
 def run(model: nn.Module, x: Tensor, half: bool) -> list[Tensor]:

@@ -1,11 +1,12 @@
 """NAS-Bench-Macro's space: which recipe's scores rank as trainings from scratch do. The benchmark's table is not used.
 
-    python benchmarks/evidence/macro.py truth CIFAR10 WORK            # trains 30 architectures, once for all
-    python benchmarks/evidence/macro.py RECIPE CIFAR10 WORK [--out RESULT.json]
+    python benchmarks/evidence/macro.py truth CIFAR10 TRUTH WORK [--threads 2]
+    python benchmarks/evidence/macro.py RECIPE CIFAR10 TRUTH WORK [--out RESULT.json]
 
-CIFAR10 is the folder with the images, WORK a folder for what a stopped command continues from. RECIPE is one of
-RECIPES below, which see as many images as take about equal time. All at 16 pixels and a quarter of the benchmark's
-channels.
+CIFAR10 is the folder with the images, TRUTH a CSV file with the columns `architecture` and `accuracy`, WORK a folder
+for what a stopped command continues from. `truth` trains architectures and puts them into TRUTH (docs/results has one).
+RECIPE is one of RECIPES below, which see as many images as take about equal time, or `all` for those whose scores are
+in WORK already: then each is also set beside the first. All at 16 pixels and a quarter of the benchmark's channels.
 """
 
 from __future__ import annotations
@@ -15,11 +16,25 @@ from typing import Any
 
 import numpy as np
 import torch
-from one_shot import Numbers, Recipe, arguments, data_of, interval, joined, ranks, run, with_
+from one_shot import (
+    BONUS,
+    Numbers,
+    Recipe,
+    agreement,
+    arguments,
+    data_of,
+    difference,
+    joined,
+    judged,
+    place_of,
+    run,
+    with_,
+)
 
 from supernet import cost_table
+from supernet.analyze import numbers, read_columns
 from supernet.data import batches, feed
-from supernet.files import read_json, write_json
+from supernet.files import read_json, write_json, write_text
 from supernet.randomness import stream
 from supernet.retrain import RetrainConfig, retrain
 from supernet.runtime import RuntimeConfig, start
@@ -27,19 +42,21 @@ from supernet.space import Architecture, Space
 from supernet.spaces import macro
 from supernet.train import TrainConfig
 
-ARCHITECTURES, IMAGES = 30, 150_000
+ARCHITECTURES, IMAGES = 64, 150_000
 VALIDATION = 10_000
 
 BASE = Recipe(settings={"channels": 8, "affine": False}, images=600_000, lr=0.3, average=0.3)
 RECIPES = {
     "uniform": BASE,
+    "uniform, seed 1": with_(BASE, seed=1),
     "fair": with_(BASE, paths="fair", batch_size=192),
     "dropout": with_(BASE, paths="dropout", schedule="linear", images=300_000),
     "everything-on-first": with_(BASE, everything_on=0.25, images=500_000),
     "rate 0.1, no average": with_(BASE, lr=0.1, average=0.0),
+    "averages": with_(BASE, statistics="averages"),
+    "1 path": with_(BASE, ghost_size=256),
+    "affine": with_(BASE, settings={"affine": True}),
 }
-WEIGHTS = (0.5, 1.0, 1.5, 2.0)
-"""What the rank of the multiply-adds counts beside the rank of the score."""
 
 
 def space_of(settings: dict[str, Any], pixels: int) -> Space:
@@ -50,60 +67,74 @@ def drawn(space: Space) -> list[Architecture]:
     return space.sample_distinct(ARCHITECTURES, generator=stream(0, "macro"))
 
 
-def truth(images: Path, work: Path) -> None:
+def truth(images: Path, table: Path, work: Path, threads: int) -> None:
     """Trains each architecture, with the scales and offsets that the benchmark's networks have."""
     space = space_of({"channels": 8}, BASE.pixels)
     data, config = data_of(BASE, images, VALIDATION)
     torch.set_num_threads(1)
-    runtime = start(RuntimeConfig(device="cpu", threads=1))
+    runtime = start(RuntimeConfig(device="cpu", threads=threads))
     settings = TrainConfig(
         steps=IMAGES // 64, batch_size=64, ghost_size=32, lr=0.05, weight_decay=5e-4, clip_norm=5.0
     )  # fmt: skip
+    folder = work / f"truth-{IMAGES}"
 
     def show(done: int, total: int, **figures: float) -> None:
         if done % 1000 == 0:
             print(f"{done} of {total} steps", flush=True)
+
+    def tell() -> None:
+        places = {a: folder / a.id / "0" / "result.json" for a in drawn(space)}
+        rows = [f"{a},{read_json(place)['validation']}" for a, place in places.items() if place.exists()]
+        write_text(table, "\n".join(["architecture,accuracy", *rows]) + "\n")
 
     retrain(
         space, drawn(space),
         lambda seed: feed(data.train, data, config, batch_size=64, seed=seed, device=runtime.device),
         IMAGES // 64, lambda: batches(data.validation, data, device=runtime.device, size=500),
         RetrainConfig(train=settings, repeats=1),
-        runtime=runtime, seed=0, folder=work / f"truth-{IMAGES}", progress=show,
+        runtime=runtime, seed=0, folder=folder, progress=show, finished=tell,
     )  # fmt: skip
+    tell()
 
 
-def accuracies(space: Space, work: Path) -> Numbers:
-    """Of each architecture, [30]."""
-    return np.array(
-        [read_json(work / f"truth-{IMAGES}" / a.id / "0" / "result.json")["validation"] for a in drawn(space)]
-    )
+def truth_of(path: Path) -> tuple[list[str], Numbers]:
+    """Architectures, and accuracies of trainings from scratch."""
+    columns = read_columns(path)
+    return columns["architecture"], np.array(numbers(columns["accuracy"]))
 
 
 def main() -> None:
-    parser = arguments(__doc__ or "", ["truth", *RECIPES])
+    parser = arguments(__doc__ or "", ["truth", "all", *RECIPES], with_truth=True)
+    parser.add_argument("--threads", type=int, default=1, help="trainings of `truth` side by side")
     chosen = parser.parse_args()
     if chosen.recipe == "truth":
-        return truth(chosen.images, chosen.work)
-    recipe = RECIPES[chosen.recipe]
-    space = space_of(recipe.settings, recipe.pixels)
-    found = run(space, recipe, drawn(space), chosen.work / chosen.recipe, chosen.images, VALIDATION)
-    true = accuracies(space, chosen.work)
-    size = cost_table(space).costs(drawn(space))[:, 2].astype(float)
-    scores = {"accuracy": np.array(found["accuracy"]), "loss": -np.array(found["loss"])}
-    rows = {"macs": size, **scores}
-    for name, values in scores.items():
-        rows |= {f"{name} and {w:g} x macs": ranks(values) + w * ranks(size) for w in WEIGHTS}
-    result: dict[str, Any] = {
-        "made": found["made"],
-        "training_seconds": found["training_seconds"],
-        "one-shot accuracy": float(np.mean(found["accuracy"])),
-        "accuracies": [float(true.min()), float(true.max())],
-        **{name: interval(values, true) for name, values in rows.items()},
-    }
-    print(result)
+        return truth(chosen.images, chosen.truth, chosen.work, chosen.threads)
+    texts, true = truth_of(chosen.truth)
+    result = joined(chosen.out)
+    first: dict[str, Numbers] = {}
+    for name in RECIPES if chosen.recipe == "all" else [chosen.recipe]:
+        recipe, place = RECIPES[name], place_of(chosen.work, name)
+        if chosen.recipe == "all" and not (place / "scores.json").exists():
+            continue
+        space = space_of(recipe.settings, recipe.pixels)
+        architectures = [space.parse(text) for text in texts]
+        found = run(space, recipe, architectures, place, chosen.images, VALIDATION)
+        table = cost_table(space)
+        doublings = table.doublings(architectures)
+        result["networks"] = len(true)
+        result["accuracies"] = [float(true.min()), float(true.max())]
+        for column in ("macs", "params"):
+            size = table.column(column, architectures).astype(float)
+            result[f"{column} alone"] = agreement(size, size, true)["alone"]
+        result[name] = judged(name, found, place, doublings, doublings, true)
+        if chosen.recipe == "all":
+            scores = {"loss": -np.array(found["loss"])}
+            scores[f"loss with size_bonus {BONUS['loss']}"] = scores["loss"] + BONUS["loss"] * doublings
+            first = first or scores
+            result[name]["less the first"] = {way: difference(scores[way], first[way], true) for way in scores}
+            print(result[name]["less the first"])
     if chosen.out:
-        write_json(chosen.out, {**joined(chosen.out), chosen.recipe: result})
+        write_json(chosen.out, result)
     return None
 
 

@@ -14,23 +14,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from one_shot import Numbers, Recipe, arguments, interval, joined, ranks, run, tau, with_
+from one_shot import Numbers, Recipe, agreement, arguments, joined, judged, place_of, run, with_
 
 from supernet import cost_table
 from supernet.analyze import numbers, read_columns
 from supernet.draw import published
-from supernet.files import read_json, write_json, write_text
+from supernet.files import write_json, write_text
 from supernet.space import Architecture, Space
 from supernet.spaces import nasbench201
 from supernet.spaces.nasbench201 import simplified
 
 COLUMN = "cifar10_test_200ep"
-WEIGHTS = (0.5, 1.0, 1.5, 2.0)
-"""What the rank of the size counts beside the rank of the score."""
-
-BONUS = {"accuracy": 0.06, "loss": 0.1}
-"""`search.size_bonus` in the unit of the score."""
-
 NARROW = Recipe(settings={"channels": 8, "cells_per_stage": 1, "affine": False})
 WIDE = with_(NARROW, settings={"channels": 16})
 RECIPES = {
@@ -95,21 +89,6 @@ def space_of(settings: dict[str, Any], pixels: int) -> Space:
     return nasbench201(input_shape=(3, pixels, pixels), **settings)
 
 
-def agreement(scores: Numbers, size: Numbers, true: Numbers) -> dict[str, Any]:
-    """Kendall's tau of scores with the truth, alone and with size: over all, with 95 % of bootstrap samples inside,
-    and over the best quarter by truth."""
-    best = true >= np.quantile(true, 0.75)
-    rows = {"alone": ranks(scores)} | {f"with {w:g} x size": ranks(scores) + w * ranks(size) for w in WEIGHTS}
-    return {
-        name: {
-            **interval(values, true),
-            "tau of the best quarter": tau(values[best], true[best]),
-            "best of its ten": float(true[np.argsort(-values, kind="stable")[:10]].max()),
-        }
-        for name, values in rows.items()
-    }
-
-
 def truth_of(path: Path) -> tuple[list[Architecture], Numbers, Numbers]:
     """Cells with published accuracies, these, and the cells' sizes."""
     columns, space = read_columns(path), nasbench201()
@@ -130,27 +109,12 @@ def main() -> None:
     )["alone"]
     result["best of all"] = float(true.max())
     for name in RECIPES if chosen.recipe == "all" else [chosen.recipe]:
-        recipe, place = RECIPES[name], chosen.work / name.replace(",", "").replace(" ", "-")
+        recipe, place = RECIPES[name], place_of(chosen.work, name)
         if chosen.recipe == "all" and not (place / "scores.json").exists():
             continue
         space = space_of(recipe.settings, recipe.pixels)
         found = run(space, recipe, cells, place, chosen.images)
-        result[name] = {
-            "recipe": read_json(place / "recipe.json"),
-            "made": found["made"],
-            "training_seconds": round(found["training_seconds"]),
-            "scoring_seconds": round(found["scoring_seconds"]),
-            "mean accuracy": float(np.mean(found["accuracy"])),
-        }
-        doublings = cost_table(space).doublings(cells)
-        for kind, scores in {"accuracy": np.array(found["accuracy"]), "loss": -np.array(found["loss"])}.items():
-            result[name][kind] = agreement(scores, size, true)
-            with_bonus = agreement(scores + BONUS[kind] * doublings, size, true)["alone"]
-            result[name][f"{kind} with size_bonus {BONUS[kind]}"] = with_bonus
-            words = [
-                f"{row}: {f['tau']:.3f} ({f['tau of the best quarter']:.3f})" for row, f in result[name][kind].items()
-            ]
-            print(f"{name}, {kind}: {'; '.join(words)}")
+        result[name] = judged(name, found, place, size, cost_table(space).doublings(cells), true)
         if chosen.figure:
             points = [
                 {"score": score, "accuracies": [value]} for score, value in zip(found["accuracy"], true, strict=True)

@@ -48,6 +48,12 @@ DrawLive = Callable[[int], Tensor]
 AVERAGED = 200
 """Ghost batches that averages of statistics are taken over."""
 
+WEIGHTS = (0.5, 1.0, 1.5, 2.0)
+"""What the rank of the size counts beside the rank of the score."""
+
+BONUS = {"accuracy": 0.06, "loss": 0.1}
+"""`search.size_bonus` in the unit of the score."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
@@ -295,19 +301,20 @@ def run(
     images: Path,
     validation: int = 25_000,
 ) -> dict[str, Any]:
-    """Trains and scores, unless the folder holds the scores already; returns scores and processor seconds.
+    """Trains and scores, unless the folder holds these scores already; returns scores and processor seconds.
 
     Raises:
         SystemExit: the folder is of another recipe.
     """
     folder.mkdir(parents=True, exist_ok=True)
     result = folder / "scores.json"
+    asked = [str(a) for a in architectures]
     written = folder / "recipe.json"
     if written.exists() and read_json(written) != json.loads(json.dumps(asdict(recipe))):
         raise SystemExit(f"{written}: expected the same recipe as now; name another folder, or delete this one")
     write_json(written, asdict(recipe))
-    if result.exists():
-        return read_json(result)
+    if result.exists() and (kept := read_json(result))["architectures"] == asked:
+        return kept
     torch.set_num_threads(1)
     runtime = start(RuntimeConfig(device="cpu", threads=1))
     data, config = data_of(recipe, images, validation)
@@ -318,7 +325,7 @@ def run(
         "training_seconds": seconds,
         "scoring_seconds": time.process_time() - began,
         "made": made(),
-        "architectures": [str(a) for a in architectures],
+        "architectures": asked,
         **scores,
     }
     write_json(result, found)
@@ -365,6 +372,65 @@ def interval(scores: Numbers, truth: Numbers) -> dict[str, Any]:
     """Tau, and where it is for 95 % of bootstrap samples of the architectures."""
     found = rank_correlation(scores.tolist(), truth.tolist())
     return {"tau": found["kendall"], "interval": found["kendall_interval"]}
+
+
+def agreement(scores: Numbers, size: Numbers, true: Numbers) -> dict[str, Any]:
+    """Kendall's tau of scores with the truth, alone and with size: over all, with 95 % of bootstrap samples inside,
+    and over the best quarter by truth."""
+    best = true >= np.quantile(true, 0.75)
+    rows = {"alone": ranks(scores)} | {f"with {w:g} x size": ranks(scores) + w * ranks(size) for w in WEIGHTS}
+    return {
+        name: {
+            **interval(values, true),
+            "tau of the best quarter": tau(values[best], true[best]),
+            "best of its ten": float(true[np.argsort(-values, kind="stable")[:10]].max()),
+        }
+        for name, values in rows.items()
+    }
+
+
+def judged(
+    name: str, found: dict[str, Any], place: Path, size: Numbers, doublings: Numbers, true: Numbers
+) -> dict[str, Any]:
+    """What is kept of a recipe: how each kind of score agrees with the truth, alone, with size and as a search ranks.
+
+    Args:
+        name: of the recipe.
+        found: what `run` returned.
+        place: the folder of it.
+        size: of each architecture, in any unit.
+        doublings: of the multiply-adds, as `search.size_bonus` counts them.
+        true: accuracies.
+    """
+    result: dict[str, Any] = {
+        "recipe": read_json(place / "recipe.json"),
+        "made": found["made"],
+        "training_seconds": round(found["training_seconds"]),
+        "scoring_seconds": round(found["scoring_seconds"]),
+        "mean accuracy": float(np.mean(found["accuracy"])),
+    }
+    for kind, scores in {"accuracy": np.array(found["accuracy"]), "loss": -np.array(found["loss"])}.items():
+        result[kind] = agreement(scores, size, true)
+        with_bonus = agreement(scores + BONUS[kind] * doublings, size, true)["alone"]
+        result[f"{kind} with size_bonus {BONUS[kind]}"] = with_bonus
+        words = [f"{row}: {f['tau']:.3f} ({f['tau of the best quarter']:.3f})" for row, f in result[kind].items()]
+        print(f"{name}, {kind}: {'; '.join(words)}; with size_bonus {with_bonus['tau']:.3f}")
+    return result
+
+
+def place_of(work: Path, name: str) -> Path:
+    """The folder of a recipe."""
+    return work / name.replace(",", "").replace(" ", "-")
+
+
+def difference(scores: Numbers, others: Numbers, truth: Numbers, samples: int = 2000) -> dict[str, Any]:
+    """Tau of scores less that of others, and where it is for 95 % of bootstrap samples of the architectures, of which
+    both have the same: what two recipes have in common by the choice of architectures is no part of it."""
+    generator = np.random.default_rng(0)
+    drawn = (generator.integers(len(truth), size=len(truth)) for _ in range(samples))
+    found = [tau(scores[rows], truth[rows]) - tau(others[rows], truth[rows]) for rows in drawn]
+    low, high = np.nanquantile(found, [0.025, 0.975])
+    return {"tau": tau(scores, truth) - tau(others, truth), "interval": [float(low), float(high)]}
 
 
 def with_(recipe: Recipe, **changes: Any) -> Recipe:

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from nasbench201 import COLUMN, agreement, truth_of
-from one_shot import interval, joined, made, study_of
+from nasbench201 import COLUMN, truth_of
+from one_shot import agreement, interval, joined, made, study_of
 
 from supernet import cost_table
 from supernet.analyze import scores_of
