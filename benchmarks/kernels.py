@@ -1,10 +1,10 @@
-"""The kernels of supernet/kernels.c against torch's own operations, one thread.
+"""What supernet/kernels.py does against torch's own operations, one thread.
 
     python benchmarks/kernels.py [--out RESULT.json]
 
-Batch norm with ReLU, pools, and depthwise convolutions, forward and backward together, on a ghost batch of 32 at the
-three resolutions of the paper's space with F=16, in float32 and bfloat16. Each ratio is of the fastest of all rounds:
-these are fractions of a millisecond, which other work on a machine disturbs.
+Batch norm with ReLU, pools, depthwise convolutions and those of one pixel, forward and backward together, on a ghost
+batch of 32 at the three resolutions of the paper's space with F=16, in float32 and bfloat16. Each ratio is of the
+fastest of all rounds: these are fractions of a millisecond, which other work on a machine disturbs.
 """
 
 from __future__ import annotations
@@ -81,6 +81,8 @@ def main() -> None:
                     return kernels.depthwise(x, weight, 1, padding, 1)
 
                 ways[f"depthwise {size}x{size}"] = both_ways(torchs, x, weight), both_ways(ours, x, weight)
+            weight = torch.randn(channels, channels, 1, 1).to(dtype)
+            ways["1x1 as a product"] = both_ways(F.conv2d, x, weight), both_ways(kernels.pointwise, x, weight)
             for name, pair in ways.items():
                 theirs, mine = fastest(pair, chosen.rounds)
                 result[f"{name}, {channels} channels, {side}x{side}, {str(dtype).removeprefix('torch.')}"] = {
