@@ -321,18 +321,33 @@ def _backward(
         return loss.detach(), torch.autograd.grad(loss, parameters, allow_unused=True)
 
     total = torch.zeros((), device=runtime.device)
+    memory: set[int] = set()
     for loss, gradients in run(part, range(mine.start, mine.stop, per_forward)):
         total += loss
         # Added up in the order of the ghost batches, whichever was ready first: equal runs give equal weights.
         more: list[tuple[Tensor, Tensor]] = []
         for parameter, gradient in zip(parameters, gradients, strict=True):
             if gradient is not None and parameter.grad is None:
-                parameter.grad = gradient
+                parameter.grad = _by_itself(gradient, memory)
             elif gradient is not None and parameter.grad is not None:
                 more.append((parameter.grad, gradient))
         if more:
             torch._foreach_add_(*map(list, zip(*more, strict=True)))
     return total
+
+
+def _by_itself(gradient: Tensor, memory: set[int]) -> Tensor:
+    """The gradient in memory that no other has, where each number has its own place: more is added to it.
+
+    Args:
+        gradient: of one parameter; parameters that are added to each other are given one tensor, or parts of it.
+        memory: where those before it are; its own place is added.
+    """
+    storage = gradient.untyped_storage()
+    if storage.data_ptr() in memory or storage.nbytes() < gradient.nbytes:
+        return gradient.clone()
+    memory.add(storage.data_ptr())
+    return gradient
 
 
 @dataclass(frozen=True, slots=True)

@@ -191,6 +191,39 @@ def train(
     return torch.cat([p.detach().flatten() for p in model.parameters()])
 
 
+class _Shared(nn.Module):
+    """Automatic differentiation gives parameters of this network one tensor as the gradient of several of them, parts
+    of another's, and one number in place of many."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = (nn.Parameter(torch.randn(3, 4, generator=stream(0, name))) for name in "ab")
+        self.c = nn.Parameter(torch.randn(2, 4, generator=stream(0, "c")))
+        self.d = nn.Parameter(torch.randn(2, 2, generator=stream(0, "d")))
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight = self.a + self.b + nn.functional.pad(self.c, (0, 0, 0, 1))
+        return x @ weight.T * self.d.sum()
+
+
+@pytest.mark.parametrize("ghosts", [1, 2, 4])
+def test_gradients_that_lie_in_one_memory_are_added_up_apart(ghosts: int, runtime: Runtime) -> None:
+    x, y = torch.randn(8, 4, generator=stream(0, "x")), torch.arange(8) % 3
+    config = TrainConfig(
+        steps=3, batch_size=8, ghost_size=8 // ghosts, lr=0.1, schedule="constant", weight_decay=0.01,
+        optimizer_settings=SGD,
+    )  # fmt: skip
+    network, plain = _Shared(), _Shared()
+    fit(network, lambda _: (x, y), 3, config, runtime=runtime)
+    optimizer = torch.optim.SGD(plain.parameters(), lr=0.1, weight_decay=0.01, **SGD)
+    for _ in range(3):
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(plain(x), y).backward()
+        optimizer.step()
+    for got, expected in zip(network.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(got, expected)
+
+
 def test_equal_seeds_give_equal_weights_on_any_number_of_threads() -> None:
     first = train(None, threads=2)
     assert torch.equal(first, train(None, threads=2))
