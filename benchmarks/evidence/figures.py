@@ -41,7 +41,8 @@ FACTORS = {
 MACRO = {
     "uniform": "the recipe, shorter",
     "uniform, seed 1": "seed 1",
-    "1 path": "1 path",
+    "1 path, longer": "1 path, equal time",
+    "1 path": "1 path, equal steps",
     "fair": "fair paths",
     "dropout": "path dropout",
     "everything-on-first": "everything on first",

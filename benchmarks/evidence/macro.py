@@ -5,8 +5,9 @@
 
 CIFAR10 is the folder with the images, TRUTH a CSV file with the columns `architecture` and `accuracy`, WORK a folder
 for what a stopped command continues from. `truth` trains architectures and puts them into TRUTH (docs/results has one).
-RECIPE is one of RECIPES below, which see as many images as take about equal time, or `all` for those whose scores are
-in WORK already: then each is also set beside the first. All at 16 pixels and a quarter of the benchmark's channels.
+RECIPE is one of RECIPES below, most of which see as many images as take about equal time, or `all` for those whose
+scores are in WORK already: then each is also set beside the first. All at 16 pixels and a quarter of the benchmark's
+channels.
 """
 
 from __future__ import annotations
@@ -55,6 +56,7 @@ RECIPES = {
     "rate 0.1, no average": with_(BASE, lr=0.1, average=0.0),
     "averages": with_(BASE, statistics="averages"),
     "1 path": with_(BASE, ghost_size=256),
+    "1 path, longer": with_(BASE, ghost_size=256, images=800_000),
     "affine": with_(BASE, settings={"affine": True}),
 }
 
