@@ -166,15 +166,14 @@ def pointwise_fits(x: Tensor, weight: Tensor, settings: tuple[Any, ...]) -> bool
     )
 
 
-def pointwise(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+def pointwise(x: Tensor, weight: Tensor) -> Tensor:
     """A convolution with a kernel of one pixel as the product of matrices that it is in channels-last layout.
 
     Args:
         x: [N, C, H, W].
         weight: [O, C, 1, 1], such that `pointwise_fits`.
-        bias: [O].
     """
-    return F.linear(x.permute(0, 2, 3, 1), weight.flatten(1), bias).permute(0, 3, 1, 2)
+    return F.linear(x.permute(0, 2, 3, 1), weight.flatten(1)).permute(0, 3, 1, 2)
 
 
 def norm_relu(
