@@ -1,10 +1,11 @@
 """NAS-Bench-Macro's space: which recipe's scores rank as trainings from scratch do. The benchmark's table is not used.
 
-    python benchmarks/evidence/macro.py truth CIFAR10 TRUTH WORK [--threads 2]
+    python benchmarks/evidence/macro.py truth CIFAR10 TRUTH WORK [--threads 2] [--networks 12 --repeats 2]
     python benchmarks/evidence/macro.py RECIPE CIFAR10 TRUTH WORK [--out RESULT.json]
 
-CIFAR10 is the folder with the images, TRUTH a CSV file with the columns `architecture` and `accuracy`, WORK a folder
-for what a stopped command continues from. `truth` trains architectures and puts them into TRUTH (docs/results has one).
+CIFAR10 is the folder with the images, TRUTH a CSV file with the columns `architecture`, `accuracy` and `again` (of a
+second training, or nothing), WORK a folder for what a stopped command continues from. `truth` trains architectures and
+puts them into TRUTH (docs/results has one).
 RECIPE is one of RECIPES below, most of which see as many images as take about equal time, or `all` for those whose
 scores are in WORK already: then each is also set beside the first. All at 16 pixels and a quarter of the benchmark's
 channels.
@@ -25,6 +26,7 @@ from one_shot import (
     arguments,
     data_of,
     difference,
+    interval,
     joined,
     judged,
     place_of,
@@ -69,8 +71,8 @@ def drawn(space: Space) -> list[Architecture]:
     return space.sample_distinct(ARCHITECTURES, generator=stream(0, "macro"))
 
 
-def truth(images: Path, table: Path, work: Path, threads: int) -> None:
-    """Trains each architecture, with the scales and offsets that the benchmark's networks have."""
+def truth(images: Path, table: Path, work: Path, threads: int, networks: int, repeats: int) -> None:
+    """Trains the first so many architectures, with the scales and offsets that the benchmark's networks have."""
     space = space_of({"channels": 8}, BASE.pixels)
     data, config = data_of(BASE, images, VALIDATION)
     torch.set_num_threads(1)
@@ -85,34 +87,48 @@ def truth(images: Path, table: Path, work: Path, threads: int) -> None:
             print(f"{done} of {total} steps", flush=True)
 
     def tell() -> None:
-        places = {a: folder / a.id / "0" / "result.json" for a in drawn(space)}
-        rows = [f"{a},{read_json(place)['validation']}" for a, place in places.items() if place.exists()]
-        write_text(table, "\n".join(["architecture,accuracy", *rows]) + "\n")
+        rows = ["architecture,accuracy,again"]
+        for architecture in drawn(space):
+            places = [folder / architecture.id / str(repeat) / "result.json" for repeat in range(2)]
+            found = [str(read_json(place)["validation"]) if place.exists() else "" for place in places]
+            if found[0]:
+                rows.append(",".join([str(architecture), *found]))
+        write_text(table, "\n".join(rows) + "\n")
 
     retrain(
-        space, drawn(space),
+        space, drawn(space)[:networks],
         lambda seed: feed(data.train, data, config, batch_size=64, seed=seed, device=runtime.device),
         IMAGES // 64, lambda: batches(data.validation, data, device=runtime.device, size=500),
-        RetrainConfig(train=settings, repeats=1),
+        RetrainConfig(train=settings, repeats=repeats),
         runtime=runtime, seed=0, folder=folder, progress=show, finished=tell,
     )  # fmt: skip
     tell()
 
 
-def truth_of(path: Path) -> tuple[list[str], Numbers]:
-    """Architectures, and accuracies of trainings from scratch."""
+def truth_of(path: Path) -> tuple[list[str], Numbers, Numbers]:
+    """Architectures, accuracies of trainings from scratch, [n], and both of those that were trained twice, [m, 2]."""
     columns = read_columns(path)
-    return columns["architecture"], np.array(numbers(columns["accuracy"]))
+    twice = [pair for pair in zip(columns["accuracy"], columns["again"], strict=True) if pair[1]]
+    return columns["architecture"], np.array(numbers(columns["accuracy"])), np.array(twice, float).reshape(-1, 2)
 
 
 def main() -> None:
     parser = arguments(__doc__ or "", ["truth", "all", *RECIPES], with_truth=True)
     parser.add_argument("--threads", type=int, default=1, help="trainings of `truth` side by side")
+    parser.add_argument("--networks", type=int, default=ARCHITECTURES, help="architectures that `truth` trains")
+    parser.add_argument("--repeats", type=int, choices=(1, 2), default=1, help="trainings of each")
     chosen = parser.parse_args()
     if chosen.recipe == "truth":
-        return truth(chosen.images, chosen.truth, chosen.work, chosen.threads)
-    texts, true = truth_of(chosen.truth)
+        return truth(
+            chosen.images, chosen.truth, chosen.work, chosen.threads, chosen.networks, chosen.repeats
+        )  # fmt: skip
+    texts, true, twice = truth_of(chosen.truth)
     result = joined(chosen.out)
+    result["networks"] = len(true)
+    result["accuracies"] = [float(true.min()), float(true.max())]
+    if len(twice) > 2:
+        noise = float(np.sqrt(np.mean((twice[:, 0] - twice[:, 1]) ** 2) / 2))
+        result["trained twice"] = {"networks": len(twice), "deviation": noise, **interval(twice[:, 0], twice[:, 1])}
     first: dict[str, Numbers] = {}
     for name in RECIPES if chosen.recipe == "all" else [chosen.recipe]:
         recipe, place = RECIPES[name], place_of(chosen.work, name)
@@ -123,8 +139,6 @@ def main() -> None:
         found = run(space, recipe, architectures, place, chosen.images, VALIDATION)
         table = cost_table(space)
         doublings = table.doublings(architectures)
-        result["networks"] = len(true)
-        result["accuracies"] = [float(true.min()), float(true.max())]
         for column in ("macs", "params"):
             size = table.column(column, architectures).astype(float)
             result[f"{column} alone"] = agreement(size, size, true)["alone"]
