@@ -26,7 +26,6 @@ from one_shot import (
     arguments,
     data_of,
     difference,
-    interval,
     joined,
     judged,
     place_of,
@@ -126,9 +125,9 @@ def main() -> None:
     result = joined(chosen.out)
     result["networks"] = len(true)
     result["accuracies"] = [float(true.min()), float(true.max())]
-    if len(twice) > 2:
+    if len(twice):
         noise = float(np.sqrt(np.mean((twice[:, 0] - twice[:, 1]) ** 2) / 2))
-        result["trained twice"] = {"networks": len(twice), "deviation": noise, **interval(twice[:, 0], twice[:, 1])}
+        result["trained twice"] = {"networks": len(twice), "deviation": noise}
     first: dict[str, Numbers] = {}
     for name in RECIPES if chosen.recipe == "all" else [chosen.recipe]:
         recipe, place = RECIPES[name], place_of(chosen.work, name)
