@@ -60,6 +60,7 @@ RECIPES |= {
     "factor, seed 1": with_(FACTOR, seed=1),
     "factor, fair": with_(FACTOR, paths="fair", batch_size=320),
     "factor, path dropout": with_(FACTOR, paths="dropout", schedule="linear", images=2200 * 256),
+    "factor, path dropout, constant": with_(FACTOR, paths="dropout", images=2600 * 256),
     "factor, 1 path": with_(FACTOR, ghost_size=256),
     "factor, 1 path, longer": with_(FACTOR, ghost_size=256, images=7400 * 256),
     "factor, 8 paths": with_(FACTOR, ghost_size=32),
