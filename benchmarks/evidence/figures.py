@@ -48,7 +48,6 @@ MACRO = {
     "dropout": "path dropout",
     "everything-on-first": "everything on first",
     "averages": "no batch statistics",
-    "affine": "scales and offsets",
     "rate 0.1, no average": "rate 0.1, no mean",
 }
 

@@ -25,7 +25,6 @@ from one_shot import (
     agreement,
     arguments,
     data_of,
-    difference,
     joined,
     judged,
     place_of,
@@ -34,6 +33,7 @@ from one_shot import (
 )
 
 from supernet import cost_table
+from supernet.analysis import trust
 from supernet.analyze import numbers, read_columns
 from supernet.data import batches, feed
 from supernet.files import read_json, write_json, write_text
@@ -58,7 +58,6 @@ RECIPES = {
     "averages": with_(BASE, statistics="averages"),
     "1 path": with_(BASE, ghost_size=256),
     "1 path, longer": with_(BASE, ghost_size=256, images=800_000),
-    "affine": with_(BASE, settings={"affine": True}),
 }
 
 
@@ -128,25 +127,25 @@ def main() -> None:
     if len(twice):
         noise = float(np.sqrt(np.mean((twice[:, 0] - twice[:, 1]) ** 2) / 2))
         result["trained twice"] = {"networks": len(twice), "deviation": noise}
+    space = space_of(BASE.settings, BASE.pixels)
+    architectures, table = [space.parse(text) for text in texts], cost_table(space)
+    doublings = table.doublings(architectures)
+    for column in ("macs", "params"):
+        size = table.column(column, architectures).astype(float)
+        result[f"{column} alone"] = agreement(size, size, true)["alone"]
     first: dict[str, Numbers] = {}
     for name in RECIPES if chosen.recipe == "all" else [chosen.recipe]:
         recipe, place = RECIPES[name], place_of(chosen.work, name)
         if chosen.recipe == "all" and not (place / "scores.json").exists():
             continue
-        space = space_of(recipe.settings, recipe.pixels)
-        architectures = [space.parse(text) for text in texts]
         found = run(space, recipe, architectures, place, chosen.images, VALIDATION)
-        table = cost_table(space)
-        doublings = table.doublings(architectures)
-        for column in ("macs", "params"):
-            size = table.column(column, architectures).astype(float)
-            result[f"{column} alone"] = agreement(size, size, true)["alone"]
         result[name] = judged(name, found, place, doublings, doublings, true)
         if chosen.recipe == "all":
             scores = {"loss": -np.array(found["loss"])}
             scores[f"loss with size_bonus {BONUS['loss']}"] = scores["loss"] + BONUS["loss"] * doublings
             first = first or scores
-            result[name]["less the first"] = {way: difference(scores[way], first[way], true) for way in scores}
+            less = {way: trust(scores[way], true, {"first": first[way]})["beyond"]["first"] for way in scores}
+            result[name]["less the first"] = less
             print(result[name]["less the first"])
     if chosen.out:
         write_json(chosen.out, result)

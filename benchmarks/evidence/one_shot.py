@@ -424,16 +424,6 @@ def place_of(work: Path, name: str) -> Path:
     return work / name.replace(",", "").replace(" ", "-")
 
 
-def difference(scores: Numbers, others: Numbers, truth: Numbers, samples: int = 2000) -> dict[str, Any]:
-    """Tau of scores less that of others, and where it is for 95 % of bootstrap samples of the architectures, of which
-    both have the same: what two recipes have in common by the choice of architectures is no part of it."""
-    generator = np.random.default_rng(0)
-    drawn = (generator.integers(len(truth), size=len(truth)) for _ in range(samples))
-    found = [tau(scores[rows], truth[rows]) - tau(others[rows], truth[rows]) for rows in drawn]
-    low, high = np.nanquantile(found, [0.025, 0.975])
-    return {"tau": tau(scores, truth) - tau(others, truth), "interval": [float(low), float(high)]}
-
-
 def with_(recipe: Recipe, **changes: Any) -> Recipe:
     """The recipe with other settings; those of the space are joined with its own."""
     changes["settings"] = {**recipe.settings, **changes.get("settings", {})}
