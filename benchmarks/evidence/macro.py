@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from one_shot import (
     BONUS,
     Numbers,
@@ -25,21 +24,21 @@ from one_shot import (
     agreement,
     arguments,
     data_of,
+    how_alone,
     joined,
     judged,
     place_of,
+    repeated,
     run,
+    trained_alone,
+    truth_of,
     with_,
 )
 
 from supernet import cost_table
 from supernet.analysis import trust
-from supernet.analyze import numbers, read_columns
-from supernet.data import batches, feed
-from supernet.files import read_json, write_json, write_text
+from supernet.files import write_json
 from supernet.randomness import stream
-from supernet.retrain import RetrainConfig, retrain
-from supernet.runtime import RuntimeConfig, start
 from supernet.space import Architecture, Space
 from supernet.spaces import macro
 from supernet.train import TrainConfig
@@ -72,49 +71,19 @@ def drawn(space: Space) -> list[Architecture]:
 def truth(images: Path, table: Path, work: Path, threads: int, networks: int, repeats: int) -> None:
     """Trains the first so many architectures, with the scales and offsets that the benchmark's networks have."""
     space = space_of({"channels": 8}, BASE.pixels)
-    data, config = data_of(BASE, images, VALIDATION)
-    torch.set_num_threads(1)
-    runtime = start(RuntimeConfig(device="cpu", threads=threads))
     settings = TrainConfig(
         steps=IMAGES // 64, batch_size=64, ghost_size=32, lr=0.05, weight_decay=5e-4, clip_norm=5.0
     )  # fmt: skip
-    folder = work / f"truth-{IMAGES}"
-
-    def show(done: int, total: int, **figures: float) -> None:
-        if done % 1000 == 0:
-            print(f"{done} of {total} steps", flush=True)
-
-    def tell() -> None:
-        rows = ["architecture,accuracy,again"]
-        for architecture in drawn(space):
-            places = [folder / architecture.id / str(repeat) / "result.json" for repeat in range(2)]
-            found = [str(read_json(place)["validation"]) if place.exists() else "" for place in places]
-            if found[0]:
-                rows.append(",".join([str(architecture), *found]))
-        write_text(table, "\n".join(rows) + "\n")
-
-    retrain(
-        space, drawn(space)[:networks],
-        lambda seed: feed(data.train, data, config, batch_size=64, seed=seed, device=runtime.device),
-        IMAGES // 64, lambda: batches(data.validation, data, device=runtime.device, size=500),
-        RetrainConfig(train=settings, repeats=repeats),
-        runtime=runtime, seed=0, folder=folder, progress=show, finished=tell,
+    data, config = data_of(BASE, images, VALIDATION)
+    trained_alone(
+        space, drawn(space)[:networks], settings, data, config, table, work / f"truth-{IMAGES}", threads, repeats
     )  # fmt: skip
-    tell()
-
-
-def truth_of(path: Path) -> tuple[list[str], Numbers, Numbers]:
-    """Architectures, accuracies of trainings from scratch, [n], and both of those that were trained twice, [m, 2]."""
-    columns = read_columns(path)
-    twice = [pair for pair in zip(columns["accuracy"], columns["again"], strict=True) if pair[1]]
-    return columns["architecture"], np.array(numbers(columns["accuracy"])), np.array(twice, float).reshape(-1, 2)
 
 
 def main() -> None:
     parser = arguments(__doc__ or "", ["truth", "all", *RECIPES], with_truth=True)
-    parser.add_argument("--threads", type=int, default=1, help="trainings of `truth` side by side")
     parser.add_argument("--networks", type=int, default=ARCHITECTURES, help="architectures that `truth` trains")
-    parser.add_argument("--repeats", type=int, choices=(1, 2), default=1, help="trainings of each")
+    how_alone(parser)
     chosen = parser.parse_args()
     if chosen.recipe == "truth":
         return truth(
@@ -125,8 +94,7 @@ def main() -> None:
     result["networks"] = len(true)
     result["accuracies"] = [float(true.min()), float(true.max())]
     if len(twice):
-        noise = float(np.sqrt(np.mean((twice[:, 0] - twice[:, 1]) ** 2) / 2))
-        result["trained twice"] = {"networks": len(twice), "deviation": noise}
+        result["trained twice"] = repeated(twice)
     space = space_of(BASE.settings, BASE.pixels)
     architectures, table = [space.parse(text) for text in texts], cost_table(space)
     doublings = table.doublings(architectures)

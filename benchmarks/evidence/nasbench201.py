@@ -64,15 +64,16 @@ RECIPES |= {
     "factor, 1 path": with_(FACTOR, ghost_size=256),
     "factor, 1 path, longer": with_(FACTOR, ghost_size=256, images=7400 * 256),
     "factor, 8 paths": with_(FACTOR, ghost_size=32),
-    "factor, 8 paths, seed 1": with_(FACTOR, ghost_size=32, seed=1),
-    "factor, 16 paths": with_(FACTOR, ghost_size=16),
     "factor, affine": with_(FACTOR, settings={"affine": True}),
     "factor, decay 5e-5": with_(FACTOR, weight_decay=5e-5),
     "factor, everything on first": with_(FACTOR, everything_on=0.25, images=4200 * 256),
     "factor, no average": with_(FACTOR, average=0.0),
     "factor, all decayed": with_(FACTOR, decays="all"),
     "factor, averages": with_(FACTOR, statistics="averages"),
+    "factor, tuned": with_(FACTOR, tune_steps=40),
     "factor, 32 pixels": with_(FACTOR, pixels=32, images=1250 * 256),
+    "factor, 32 pixels, longer": with_(FACTOR, pixels=32),
+    "factor, 12 pixels": with_(FACTOR, pixels=12, images=8900 * 256),
 }
 """The same at one cell a stage and 8 channels, where a few minutes say something."""
 

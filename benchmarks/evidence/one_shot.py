@@ -28,14 +28,15 @@ from torch.nn import functional as F
 
 from supernet import build, extract, fit, score
 from supernet.analysis import rank_correlation
-from supernet.analyze import Study
-from supernet.data import Data, DataConfig, feed, load, prepare
-from supernet.files import read_json, write_json
+from supernet.analyze import Study, numbers, read_columns
+from supernet.data import Data, DataConfig, batches, feed, load, prepare
+from supernet.files import read_json, write_json, write_text
 from supernet.kernels import processor_name
 from supernet.layers import GhostBatchNorm
 from supernet.model import OneShot, view_of
 from supernet.paths import PathsConfig, draw
 from supernet.randomness import stream
+from supernet.retrain import RetrainConfig, retrain
 from supernet.runtime import Runtime, RuntimeConfig, start
 from supernet.space import Architecture, Space
 from supernet.steps import load_one_shot
@@ -331,6 +332,75 @@ def run(
     }
     write_json(result, found)
     return found
+
+
+def trained_alone(
+    space: Space,
+    architectures: Sequence[Architecture],
+    settings: TrainConfig,
+    data: Data,
+    config: DataConfig,
+    table: Path,
+    folder: Path,
+    threads: int,
+    repeats: int,
+) -> None:
+    """Trains architectures from scratch, and after each writes a table of their accuracies on the validation images.
+
+    Args:
+        space, architectures: what is trained.
+        settings: of each training; `steps` is given.
+        data, config: images at the resolution of the space.
+        table: CSV file with the columns `architecture`, `accuracy` and `again` (of the second training, or nothing).
+        folder: where a stopped command continues.
+        threads: trainings side by side.
+        repeats: trainings of each, 1 or 2.
+    """
+    torch.set_num_threads(1)
+    runtime = start(RuntimeConfig(device="cpu", threads=threads))
+    steps = settings.total_steps(len(data.train))
+
+    def show(done: int, total: int, **figures: float) -> None:
+        if done % 1000 == 0:
+            print(f"{done} of {total} steps", flush=True)
+
+    def tell() -> None:
+        rows = ["architecture,accuracy,again"]
+        for architecture in architectures:
+            places = [folder / architecture.id / str(repeat) / "result.json" for repeat in range(2)]
+            found = [str(read_json(place)["validation"]) if place.exists() else "" for place in places]
+            if found[0]:
+                rows.append(",".join([str(architecture), *found]))
+        write_text(table, "\n".join(rows) + "\n")
+
+    retrain(
+        space, architectures,
+        lambda seed: feed(
+            data.train, data, config, batch_size=settings.batch_size, seed=seed, device=runtime.device
+        ),
+        steps, lambda: batches(data.validation, data, device=runtime.device, size=500),
+        RetrainConfig(train=settings, repeats=repeats),
+        runtime=runtime, seed=0, folder=folder, progress=show, finished=tell,
+    )  # fmt: skip
+    tell()
+
+
+def how_alone(parser: argparse.ArgumentParser) -> None:
+    """Options of commands that train from scratch."""
+    parser.add_argument("--threads", type=int, default=1, help="trainings of `truth` side by side")
+    parser.add_argument("--repeats", type=int, choices=(1, 2), default=1, help="trainings of each")
+
+
+def truth_of(path: Path) -> tuple[list[str], Numbers, Numbers]:
+    """Architectures, accuracies of trainings from scratch, [n], and both of those that were trained twice, [m, 2]."""
+    columns = read_columns(path)
+    twice = [pair for pair in zip(columns["accuracy"], columns["again"], strict=True) if pair[1]]
+    return columns["architecture"], np.array(numbers(columns["accuracy"])), np.array(twice, float).reshape(-1, 2)
+
+
+def repeated(twice: Numbers) -> dict[str, float]:
+    """How many networks were trained twice, and the standard deviation of one training, from [m, 2]."""
+    return {"networks": len(twice), "deviation": float(np.sqrt(np.mean((twice[:, 0] - twice[:, 1]) ** 2) / 2))}
 
 
 def study_of(run: Path) -> Study:
