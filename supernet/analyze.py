@@ -115,7 +115,7 @@ def analyze_step(
             "score": score_ + c.bonus, "divergence": far, "untrained": untrained, "accuracies": found,
         }
         for c, score_, far, untrained, found in zip(
-            drawn, scores_of(study, architectures), _divergences(study, architectures),
+            drawn, scores_of(study, architectures), divergences_of(study, architectures),
             scores_of(_of(study, build(space, seed=derive(config.seed, "weights"))), architectures), accuracies,
             strict=True,
         )
@@ -213,7 +213,7 @@ def scores_of(study: Study, architectures: Sequence[Architecture], **search: Any
     return [value for value, _ in _judge(study, architectures, **search)]
 
 
-def _divergences(study: Study, architectures: Sequence[Architecture]) -> list[float | None]:
+def divergences_of(study: Study, architectures: Sequence[Architecture]) -> list[float | None]:
     """In nats; None for each where outputs are no classes."""
     if not study.data.classes:
         return [None] * len(architectures)
@@ -296,7 +296,7 @@ def _divergence(
     for file in sorted((folder / "train" / "snapshots").glob("*.safetensors"), key=lambda path: int(path.stem)):
         model = build(study.model.space, seed=0)
         read_weights(file, model)
-        course.append({"step": int(file.stem), "divergence": _divergences(_of(study, model), followed)})
+        course.append({"step": int(file.stem), "divergence": divergences_of(_of(study, model), followed)})
     return {
         "with_score": agreement(far, scores),
         "with_accuracy": agreement(far, mean),

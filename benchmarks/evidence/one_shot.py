@@ -178,6 +178,9 @@ def paths_by(recipe: Recipe, space: Space) -> DrawLive:
 class AveragedNorm(nn.Module):
     """Batch norm with mean and variance that are given."""
 
+    mean: Tensor
+    variance: Tensor
+
     def __init__(self, of: GhostBatchNorm, mean: Tensor, variance: Tensor) -> None:
         super().__init__()
         self.weight, self.bias, self.eps = of.weight, of.bias, of.eps

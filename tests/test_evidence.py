@@ -1,0 +1,149 @@
+"""What the experiments of `benchmarks/evidence` vary, against slow and obvious ways to do the same."""
+
+import importlib
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from supernet import build, fit
+from supernet.layers import GhostBatchNorm
+from supernet.runtime import RuntimeConfig, start
+from supernet.spaces import bender, nasbench201
+from supernet.train import TrainConfig
+from tests.makers import write_batches
+
+SCRIPTS = Path(__file__).parents[1] / "benchmarks" / "evidence"
+
+
+@pytest.fixture
+def one_shot(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    before = set(sys.modules)
+    yield importlib.import_module("one_shot")
+    for name in set(sys.modules) - before:
+        if getattr(sys.modules[name], "__file__", None) and str(SCRIPTS) in str(sys.modules[name].__file__):
+            del sys.modules[name]
+
+
+def test_all_weights_are_decayed_as_by_an_optimiser_that_knows_nothing_of_paths(one_shot: ModuleType) -> None:
+    space = nasbench201(channels=2, cells_per_stage=1, affine=False, input_shape=(3, 8, 8))
+    x, y = torch.randn(8, 3, 8, 8, generator=torch.Generator().manual_seed(0)), torch.arange(8) % 10
+    steps, rate, decay = 4, 0.1, 0.05
+    cells = space.sample_distinct(steps, generator=torch.Generator().manual_seed(1))
+
+    def draw_live(step: int) -> torch.Tensor:
+        return space.live([cells[step]])
+
+    settings = TrainConfig(
+        steps=steps, batch_size=8, ghost_size=8, lr=rate, weight_decay=decay, schedule="constant",
+        optimizer_settings={"momentum": 0.0},
+    )  # fmt: skip
+    runtime = start(RuntimeConfig(device="cpu", threads=1, precision="32-true"))
+    ours, theirs, live_only = (build(space, seed=0) for _ in range(3))
+    drawn = one_shot.decaying_all(ours, draw_live, steps, settings)
+    fit(ours, lambda step: (x, y), steps, settings, runtime=runtime, draw_live=drawn)
+    fit(live_only, lambda step: (x, y), steps, settings, runtime=runtime, draw_live=draw_live)
+
+    weights = [p for p in theirs.parameters() if p.ndim > 1]
+    optimizer = torch.optim.SGD(
+        [{"params": weights, "weight_decay": decay}, {"params": [p for p in theirs.parameters() if p.ndim == 1]}],
+        lr=rate,
+    )
+    for step in range(steps):
+        optimizer.zero_grad(set_to_none=False)
+        sum((0 * p).sum() for p in weights).backward()  # so that every weight has a gradient, and is decayed
+        F.cross_entropy(theirs(x, draw_live(step)), y).backward()
+        optimizer.step()
+
+    for name, expected in theirs.named_parameters():
+        torch.testing.assert_close(ours.get_parameter(name), expected, rtol=1e-4, atol=1e-5, msg=name)
+    pairs = zip(ours.parameters(), live_only.parameters(), strict=True)
+    assert any(not torch.allclose(a, b, rtol=1e-3) for a, b in pairs)
+
+
+def test_averages_over_one_batch_are_its_own_statistics(
+    one_shot: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:  # fmt: skip
+    monkeypatch.setattr(one_shot, "AVERAGED", 5)
+    space = bender(filters=2, cells=1, choice_blocks=2, input_shape=(3, 16, 16))
+    model = build(space, seed=0)
+    generator = torch.Generator().manual_seed(0)
+    x, other = torch.randn(64, 3, 16, 16, generator=generator), 3 + torch.randn(64, 3, 16, 16, generator=generator)
+    live = space.live([space.everything_on()])
+    averages = one_shot.averaged(model, lambda number: (x, torch.zeros(64)), lambda number: live)
+    with torch.no_grad():
+        expected, of_other = model(x, live), model(other, live)
+        torch.testing.assert_close(averages(x, live), expected, rtol=0.01, atol=0.01)
+        # Other images do not change what the first ones are given, as they do with the statistics of a batch.
+        mixed = torch.cat([x[:32], other[:32]])
+        torch.testing.assert_close(averages(mixed, live)[:32], averages(x, live)[:32], rtol=1e-3, atol=1e-4)
+        assert not torch.allclose(model(mixed, live)[:32], expected[:32], rtol=0.1, atol=0.1)
+        assert not torch.allclose(averages(other, live), of_other, rtol=0.1, atol=0.1)
+    assert any(isinstance(module, GhostBatchNorm) for module in model.modules())  # the model itself is as it was
+
+
+@pytest.mark.parametrize("paths", ["uniform", "fair", "dropout", "classes"])
+def test_paths_of_a_step_are_drawn_as_the_recipe_says(one_shot: ModuleType, paths: str) -> None:
+    space = nasbench201(channels=2, cells_per_stage=1, affine=False, input_shape=(3, 8, 8))
+    recipe = one_shot.Recipe(settings={}, images=5000, batch_size=50, ghost_size=10, paths=paths, everything_on=0.5)
+    draw_live = one_shot.paths_by(recipe, space)
+    everything = space.live([space.everything_on()])
+    assert torch.equal(draw_live(0), everything.expand(5, -1))
+    assert torch.equal(draw_live(7), draw_live(7))
+    late = draw_live(90)
+    assert late.shape == (5, everything.shape[1])
+    per_edge = late.view(5, 6, -1).sum(2)
+    if paths == "dropout":
+        assert not torch.equal(late, everything.expand(5, -1))
+    else:
+        assert (per_edge == 1).all()  # one operation on every edge
+    if paths == "fair":
+        assert (late.sum(0) == 1).all()
+    if paths == "classes":
+        pool = {tuple(row) for row in one_shot.different(space).tolist()}
+        assert {tuple(row) for row in late.tolist()} <= pool
+        assert len(pool) < space.size
+
+
+def test_a_recipe_is_trained_once_and_scored_as_before(
+    one_shot: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_batches(tmp_path / "in")
+    space = nasbench201(channels=2, cells_per_stage=1, affine=False, input_shape=(3, 8, 8))
+    cells = space.sample_distinct(4, generator=torch.Generator().manual_seed(0))
+    recipe = one_shot.Recipe(
+        settings={}, pixels=8, images=160, batch_size=16, ghost_size=8, scored_images=16, scored_ghost=8
+    )
+    first = one_shot.run(space, recipe, cells, tmp_path / "work", tmp_path / "in", validation=20)
+    assert len(first["loss"]) == len(first["accuracy"]) == 4
+    again = one_shot.run(space, recipe, cells[2:], tmp_path / "work", tmp_path / "in", validation=20)
+    assert again["loss"] == first["loss"][2:]
+    assert "10 of 10 steps" in capsys.readouterr().out
+    with pytest.raises(SystemExit, match="expected the same recipe"):
+        one_shot.run(
+            space, one_shot.with_(recipe, lr=0.5), cells, tmp_path / "work", tmp_path / "in", validation=20
+        )  # fmt: skip
+
+
+def test_trainings_from_scratch_make_a_table(one_shot: ModuleType, tmp_path: Path) -> None:
+    write_batches(tmp_path / "in")
+    space = nasbench201(channels=2, cells_per_stage=1, affine=False, input_shape=(3, 8, 8))
+    cells = space.sample_distinct(3, generator=torch.Generator().manual_seed(0))
+    data, config = one_shot.data_of(one_shot.Recipe(settings={}, pixels=8), tmp_path / "in", 20)
+    settings = TrainConfig(steps=3, batch_size=16, ghost_size=8, lr=0.05)
+    table, folder = tmp_path / "truth.csv", tmp_path / "work"
+    one_shot.trained_alone(space, cells, settings, data, config, table, folder, 1, 1)
+    texts, accuracies, twice = one_shot.truth_of(table)
+    assert texts == [str(cell) for cell in cells]
+    assert twice.shape == (0, 2)
+    one_shot.trained_alone(space, cells[:2], settings, data, config, table, folder, 1, 2)
+    texts, again, twice = one_shot.truth_of(table)
+    assert texts == [str(cell) for cell in cells[:2]]
+    assert again.tolist() == accuracies[:2].tolist() == twice[:, 0].tolist()
+    difference = twice[:, 0] - twice[:, 1]
+    assert one_shot.repeated(twice)["deviation"] == pytest.approx(((difference**2).sum() / 4) ** 0.5)
