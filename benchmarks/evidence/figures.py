@@ -13,6 +13,7 @@ from typing import Any
 
 from matplotlib import rc_context
 from matplotlib.figure import Figure
+from one_shot import row_with_bonus
 
 from supernet.draw import PALE, SECOND, STRONG
 from supernet.files import read_json, write_atomically
@@ -26,8 +27,6 @@ FACTORS = {
     "factor, 1 path, longer": "1 path, equal time",
     "factor, 1 path": "1 path, equal steps",
     "factor, 8 paths": "8 paths",
-    "factor, 8 paths, seed 1": "8 paths, seed 1",
-    "factor, 16 paths": "16 paths",
     "factor, fair": "fair paths",
     "factor, path dropout": "path dropout, rising",
     "factor, path dropout, constant": "path dropout, constant",
@@ -37,7 +36,10 @@ FACTORS = {
     "factor, decay 5e-5": "decay 5e-5",
     "factor, affine": "scales and offsets",
     "factor, no average": "last weights, no mean",
+    "factor, 12 pixels": "12 pixels",
     "factor, 32 pixels": "32 pixels",
+    "factor, 32 pixels, longer": "32 pixels, longer",
+    "factor, tuned": "each candidate tuned",
 }
 MACRO = {
     "uniform": "the recipe, shorter",
@@ -60,9 +62,7 @@ def plot(found: dict[str, Any], names: dict[str, str], size: str, path: Path) ->
         figure = Figure(figsize=(6.4, 0.8 + 0.3 * len(names)), layout="constrained")
         axes = figure.subplots()
         axes.axvline(found[size]["tau"], color=PALE, label="size alone")
-        for (way, colour), key, up in zip(
-            WAYS.items(), ("loss", "loss with size_bonus 0.1"), (0.12, -0.12), strict=True
-        ):
+        for (way, colour), key, up in zip(WAYS.items(), ("loss", row_with_bonus("loss")), (0.12, -0.12), strict=True):
             rows = [found[name][key]["alone"] if key == "loss" else found[name][key] for name in names]
             taus = [row["tau"] for row in rows]
             around = [

@@ -29,6 +29,7 @@ from one_shot import (
     judged,
     place_of,
     repeated,
+    row_with_bonus,
     run,
     trained_alone,
     truth_of,
@@ -110,7 +111,7 @@ def main() -> None:
         result[name] = judged(name, found, place, doublings, doublings, true)
         if chosen.recipe == "all":
             scores = {"loss": -np.array(found["loss"])}
-            scores[f"loss with size_bonus {BONUS['loss']}"] = scores["loss"] + BONUS["loss"] * doublings
+            scores[row_with_bonus("loss")] = scores["loss"] + BONUS["loss"] * doublings
             first = first or scores
             less = {way: trust(scores[way], true, {"first": first[way]})["beyond"]["first"] for way in scores}
             result[name]["less the first"] = less

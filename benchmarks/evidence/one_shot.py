@@ -463,6 +463,11 @@ def agreement(scores: Numbers, size: Numbers, true: Numbers) -> dict[str, Any]:
     }
 
 
+def row_with_bonus(kind: str) -> str:
+    """The name in results of a score with `search.size_bonus`."""
+    return f"{kind} with size_bonus {BONUS[kind]}"
+
+
 def judged(
     name: str, found: dict[str, Any], place: Path, size: Numbers, doublings: Numbers, true: Numbers
 ) -> dict[str, Any]:
@@ -486,7 +491,7 @@ def judged(
     for kind, scores in {"accuracy": np.array(found["accuracy"]), "loss": -np.array(found["loss"])}.items():
         result[kind] = agreement(scores, size, true)
         with_bonus = agreement(scores + BONUS[kind] * doublings, size, true)["alone"]
-        result[f"{kind} with size_bonus {BONUS[kind]}"] = with_bonus
+        result[row_with_bonus(kind)] = with_bonus
         words = [f"{row}: {f['tau']:.3f} ({f['tau of the best quarter']:.3f})" for row, f in result[kind].items()]
         print(f"{name}, {kind}: {'; '.join(words)}; with size_bonus {with_bonus['tau']:.3f}")
     return result

@@ -1,9 +1,10 @@
 """What each of the paper's tricks gives on its own: rank correlation with and without it.
 
-    python benchmarks/evidence/tricks.py TRICK RUN [--out RESULT.json]
+    python benchmarks/evidence/tricks.py TRICK RUN [--truth TRUTH] [--out RESULT.json]
 
-RUN is a run folder that `supernet analyze` has been through; its one-shot model is the one with all tricks, and the
-stand-alone accuracies of its study are the truth. TRICK is what is left out of another one-shot model, trained as long:
+RUN is a run folder whose one-shot model is trained: the one with all tricks. The truth is a CSV file with the columns
+`architecture` and `accuracy`, or the stand-alone accuracies that `supernet analyze` found for RUN. TRICK is what is
+left out of another one-shot model, trained as long:
 
 - `dropout`: everything is on in every step (paper, section 3.2: path dropout);
 - `ghosts`: a batch is one ghost batch, so that a step trains one draw of paths (section 3.2: ghost batches);
@@ -23,9 +24,10 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
-from one_shot import averaged, decaying_all, interval, joined, made, study_of
+from one_shot import averaged, decaying_all, interval, joined, made, study_of, truth_of
 
 from supernet import build, fit
+from supernet.analysis import trust
 from supernet.analyze import scores_of
 from supernet.config import Config
 from supernet.data import Data, feed
@@ -80,23 +82,30 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("trick", choices=TRICKS)
     parser.add_argument("run", type=Path, metavar="RUN")
+    parser.add_argument("--truth", type=Path, help="accuracies in place of those of the run's own study")
     parser.add_argument("--out", type=Path, help="file that the result is joined to")
     chosen = parser.parse_args()
     study = study_of(chosen.run)
     model = study.model
-    points = read_json(chosen.run / "analysis.json")["points"]
-    architectures = [model.space.parse(point["architecture"]) for point in points]
-    true = np.array([float(np.mean(point["accuracies"])) for point in points])
+    if chosen.truth:
+        texts, true, _ = truth_of(chosen.truth)
+    else:
+        points = read_json(chosen.run / "analysis.json")["points"]
+        texts = [point["architecture"] for point in points]
+        true = np.array([float(np.mean(point["accuracies"])) for point in points])
+    architectures = [model.space.parse(text) for text in texts]
     found = joined(chosen.out)
     folder = chosen.run / "tricks" / chosen.trick
     other = without(chosen.trick, model, study.config, study.data, folder, study.runtime)
+    everything: list[float] = []
     for name, of in (("with all tricks", model), (f"without {chosen.trick}", other)):
         study.runtime.place(of)
         scores = scores_of(replace(study, model=of), architectures, images=None)
+        everything = everything or scores
         found[name] = {
             **interval(np.array(scores), true),
-            "scores": [min(scores), max(scores)],
-            "architectures": len(scores),
+            "less all tricks": trust(scores, true, {"all": everything})["beyond"]["all"],
+            "scores": scores,
             "made": made(),
         }
         print(name, found[name])
