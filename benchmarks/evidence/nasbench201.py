@@ -73,7 +73,8 @@ RECIPES |= {
     "factor, tuned": with_(FACTOR, tune_steps=40),
     "factor, 32 pixels": with_(FACTOR, pixels=32, images=1250 * 256),
     "factor, 32 pixels, longer": with_(FACTOR, pixels=32),
-    "factor, 12 pixels": with_(FACTOR, pixels=12, images=8900 * 256),
+    "factor, 12 pixels": with_(FACTOR, pixels=12),
+    "factor, 12 pixels, longer": with_(FACTOR, pixels=12, images=8900 * 256),
 }
 """The same at one cell a stage and 8 channels, where a few minutes say something."""
 
