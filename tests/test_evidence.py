@@ -138,11 +138,11 @@ def test_trainings_from_scratch_make_a_table(one_shot: ModuleType, tmp_path: Pat
     settings = TrainConfig(steps=3, batch_size=16, ghost_size=8, lr=0.05)
     table, folder = tmp_path / "truth.csv", tmp_path / "work"
     one_shot.trained_alone(space, cells, settings, data, config, table, folder, 1, 1)
-    texts, accuracies, twice = one_shot.truth_of(table)
+    texts, accuracies, twice = one_shot.accuracies_of(table)
     assert texts == [str(cell) for cell in cells]
     assert twice.shape == (0, 2)
     one_shot.trained_alone(space, cells[:2], settings, data, config, table, folder, 1, 2)
-    texts, again, twice = one_shot.truth_of(table)
+    texts, again, twice = one_shot.accuracies_of(table)
     assert texts == [str(cell) for cell in cells[:2]]
     assert again.tolist() == accuracies[:2].tolist() == twice[:, 0].tolist()
     difference = twice[:, 0] - twice[:, 1]

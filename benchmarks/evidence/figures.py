@@ -23,6 +23,7 @@ WAYS = {"alone": STRONG, "as a search ranks": SECOND}
 
 FACTORS = {
     "factor": "the recipe, smaller",
+    "factor, another processor": "another processor",
     "factor, seed 1": "seed 1",
     "factor, 1 path, longer": "1 path, equal time",
     "factor, 1 path": "1 path, equal steps",

@@ -21,6 +21,7 @@ from one_shot import (
     BONUS,
     Numbers,
     Recipe,
+    accuracies_of,
     agreement,
     arguments,
     data_of,
@@ -32,7 +33,6 @@ from one_shot import (
     row_with_bonus,
     run,
     trained_alone,
-    truth_of,
     with_,
 )
 
@@ -90,7 +90,7 @@ def main() -> None:
         return truth(
             chosen.images, chosen.truth, chosen.work, chosen.threads, chosen.networks, chosen.repeats
         )  # fmt: skip
-    texts, true, twice = truth_of(chosen.truth)
+    texts, true, twice = accuracies_of(chosen.truth)
     result = joined(chosen.out)
     result["networks"] = len(true)
     result["accuracies"] = [float(true.min()), float(true.max())]

@@ -394,7 +394,7 @@ def how_alone(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--repeats", type=int, choices=(1, 2), default=1, help="trainings of each")
 
 
-def truth_of(path: Path) -> tuple[list[str], Numbers, Numbers]:
+def accuracies_of(path: Path) -> tuple[list[str], Numbers, Numbers]:
     """Architectures, accuracies of trainings from scratch, [n], and both of those that were trained twice, [m, 2]."""
     columns = read_columns(path)
     twice = [pair for pair in zip(columns["accuracy"], columns["again"], strict=True) if pair[1]]

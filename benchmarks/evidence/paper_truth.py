@@ -21,6 +21,7 @@ import numpy as np
 from one_shot import (
     Numbers,
     Recipe,
+    accuracies_of,
     arguments,
     data_of,
     how_alone,
@@ -28,7 +29,6 @@ from one_shot import (
     repeated,
     study_of,
     trained_alone,
-    truth_of,
 )
 
 from supernet import draw
@@ -85,7 +85,7 @@ def main() -> None:
             space, architectures, ALONE, data, config, chosen.truth, chosen.work / f"truth-{IMAGES}",
             chosen.threads, chosen.repeats,
         )  # fmt: skip
-    texts, true, twice = truth_of(chosen.truth)
+    texts, true, twice = accuracies_of(chosen.truth)
     of = {point["architecture"]: point for point in study["points"]}
     points = [of[text] for text in texts]
     places = [study["points"].index(point) for point in points]

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
-from one_shot import averaged, decaying_all, interval, joined, made, study_of, truth_of
+from one_shot import accuracies_of, averaged, decaying_all, interval, joined, made, study_of
 
 from supernet import build, fit
 from supernet.analysis import trust
@@ -88,7 +88,7 @@ def main() -> None:
     study = study_of(chosen.run)
     model = study.model
     if chosen.truth:
-        texts, true, _ = truth_of(chosen.truth)
+        texts, true, _ = accuracies_of(chosen.truth)
     else:
         points = read_json(chosen.run / "analysis.json")["points"]
         texts = [point["architecture"] for point in points]
