@@ -40,7 +40,6 @@ FACTORS = {
     "factor, 12 pixels": "12 pixels",
     "factor, 12 pixels, longer": "12 pixels, twice as long",
     "factor, 32 pixels": "32 pixels",
-    "factor, 32 pixels, longer": "32 pixels, longer",
     "factor, tuned": "each candidate tuned",
 }
 MACRO = {

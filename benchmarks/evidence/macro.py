@@ -77,7 +77,7 @@ def truth(images: Path, table: Path, work: Path, threads: int, networks: int, re
     )  # fmt: skip
     data, config = data_of(BASE, images, VALIDATION)
     trained_alone(
-        space, drawn(space)[:networks], settings, data, config, table, work / f"truth-{IMAGES}", threads, repeats
+        space, drawn(space), networks, settings, data, config, table, work / f"truth-{IMAGES}", threads, repeats
     )  # fmt: skip
 
 

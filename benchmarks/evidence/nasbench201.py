@@ -72,7 +72,6 @@ RECIPES |= {
     "factor, averages": with_(FACTOR, statistics="averages"),
     "factor, tuned": with_(FACTOR, tune_steps=40),
     "factor, 32 pixels": with_(FACTOR, pixels=32, images=1250 * 256),
-    "factor, 32 pixels, longer": with_(FACTOR, pixels=32),
     "factor, 12 pixels": with_(FACTOR, pixels=12),
     "factor, 12 pixels, longer": with_(FACTOR, pixels=12, images=8900 * 256),
 }

@@ -340,6 +340,7 @@ def run(
 def trained_alone(
     space: Space,
     architectures: Sequence[Architecture],
+    networks: int,
     settings: TrainConfig,
     data: Data,
     config: DataConfig,
@@ -351,7 +352,8 @@ def trained_alone(
     """Trains architectures from scratch, and after each writes a table of their accuracies on the validation images.
 
     Args:
-        space, architectures: what is trained.
+        space, architectures: what the table may list.
+        networks: how many of these are trained, from the first; the table keeps what was trained before.
         settings: of each training; `steps` is given.
         data, config: images at the resolution of the space.
         table: CSV file with the columns `architecture`, `accuracy` and `again` (of the second training, or nothing).
@@ -377,7 +379,7 @@ def trained_alone(
         write_text(table, "\n".join(rows) + "\n")
 
     retrain(
-        space, architectures,
+        space, architectures[:networks],
         lambda seed: feed(
             data.train, data, config, batch_size=settings.batch_size, seed=seed, device=runtime.device
         ),

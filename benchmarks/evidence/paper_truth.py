@@ -43,10 +43,11 @@ ALONE = TrainConfig(steps=IMAGES // 64, batch_size=64, ghost_size=64, lr=0.05, c
 HOW = Recipe(settings={"filters": 8, "cells": 3})
 
 
-def against(points: list[dict[str, Any]], sweep: list[dict[str, Any]], true: Numbers) -> dict[str, Any]:
+def against(
+    points: list[dict[str, Any]], sizes: dict[str, list[float]], sweep: list[dict[str, Any]], true: Numbers
+) -> dict[str, Any]:
     """What a study found, against accuracies of longer trainings, [n]."""
     scores, short = ([float(np.mean(point[name])) for point in points] for name in ("score", "accuracies"))
-    sizes = {name: [point[name] for point in points] for name in ("params", "macs")}
     return {
         "trust": trust(scores, true, sizes, untrained=[p["untrained"] for p in points]),
         "short trainings": agreement(short, true),
@@ -82,12 +83,13 @@ def main() -> None:
         data, config = data_of(HOW, chosen.images, VALIDATION)
         architectures = [space.parse(point["architecture"]) for point in study["points"]]
         return trained_alone(
-            space, architectures, ALONE, data, config, chosen.truth, chosen.work / f"truth-{IMAGES}",
-            chosen.threads, chosen.repeats,
+            space, architectures, len(architectures), ALONE, data, config, chosen.truth,
+            chosen.work / f"truth-{IMAGES}", chosen.threads, chosen.repeats,
         )  # fmt: skip
     texts, true, twice = accuracies_of(chosen.truth)
     of = {point["architecture"]: point for point in study["points"]}
     points = [of[text] for text in texts]
+    sizes = {name: [point[name] for point in points] for name in ("params", "macs")}
     places = [study["points"].index(point) for point in points]
     sweep = [{**row, "scores": [row["scores"][place] for place in places]} for row in study["sweep"]]
     result = {
@@ -96,12 +98,11 @@ def main() -> None:
         "images": IMAGES,
         "accuracies": [float(true.min()), float(true.max())],
         "deviation": float(true.std(ddof=1)),
-        **against(points, sweep, true),
+        **against(points, sizes, sweep, true),
     }
     if len(twice):
         result["trained twice"] = repeated(twice)
     if chosen.run:
-        sizes = {name: [point[name] for point in points] for name in ("params", "macs")}
         result["another run"] = another(chosen.run, texts, true, sizes)
     print(result["trust"]["verdict"])
     if chosen.out:
