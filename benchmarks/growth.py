@@ -19,9 +19,9 @@ from measure import arguments, ratios, report
 from torch import nn
 
 from supernet import Choose, build, cost_table, score
+from supernet.base.randomness import stream
 from supernet.model import OneShot, from_network
 from supernet.paths import PathsConfig, draw
-from supernet.randomness import stream
 from supernet.runtime import RuntimeConfig, start
 from supernet.search import SearchConfig, search
 from supernet.space import Space

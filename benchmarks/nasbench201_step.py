@@ -35,7 +35,7 @@ from roofline import counted_on, limit
 from torch import Tensor
 
 from supernet import build, cost_table
-from supernet.randomness import stream
+from supernet.base.randomness import stream
 from supernet.runtime import Runtime, RuntimeConfig, cores, start
 from supernet.space import Architecture, Space
 from supernet.spaces import nasbench201

@@ -28,10 +28,10 @@ from roofline import limit
 from torch import Tensor, nn
 
 from supernet import build
+from supernet.base.randomness import stream
 from supernet.layers import Choose, live_paths
 from supernet.model import OneShot, replace_modules
 from supernet.paths import PathsConfig, draw
-from supernet.randomness import stream
 from supernet.runtime import Runtime, RuntimeConfig, cores, start
 from supernet.spaces import bender
 from supernet.train import TrainConfig, fit

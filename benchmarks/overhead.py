@@ -16,9 +16,9 @@ from measure import arguments, ratios, report
 from roofline import counted_on, limit
 
 from supernet import build
+from supernet.base.randomness import stream
 from supernet.model import OneShot, picks_of
 from supernet.paths import PathsConfig, draw
-from supernet.randomness import stream
 from supernet.runtime import Runtime, RuntimeConfig, cores, start
 from supernet.spaces import bender
 from supernet.train import TrainConfig, fit

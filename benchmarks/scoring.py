@@ -23,13 +23,14 @@ from roofline import counted_on, limit
 from scipy import stats
 
 from supernet import cost_table, score
+from supernet.base.randomness import stream
+from supernet.base.trees import take_rows
+from supernet.candidates import Candidate, read_some, standing
 from supernet.data import prepare
-from supernet.randomness import stream
 from supernet.runtime import Runtime, RuntimeConfig, cores, start
 from supernet.scoring import in_whole_ghost_batches
-from supernet.search import Candidate, read_some, score_into, search, standing
+from supernet.search import score_into, search
 from supernet.steps import load_one_shot
-from supernet.trees import take_rows
 
 MARGIN = 4.0
 

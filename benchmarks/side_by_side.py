@@ -16,9 +16,9 @@ import torch
 from measure import arguments, ratios, report
 
 from supernet import build, score
+from supernet.base.randomness import stream
 from supernet.model import OneShot
 from supernet.paths import PathsConfig, draw
-from supernet.randomness import stream
 from supernet.runtime import RuntimeConfig, cores, start
 from supernet.spaces import bender
 from supernet.train import TrainConfig, fit

@@ -32,7 +32,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
 from supernet import build, cost_table, data, from_arrays
-from supernet.randomness import stream
+from supernet.base.randomness import stream
 from supernet.runtime import Runtime, RuntimeConfig, cores, start
 from supernet.space import Space
 from supernet.spaces import bender, nasbench201

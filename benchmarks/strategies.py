@@ -24,13 +24,13 @@ import torch
 from supernet import data as datasets
 from supernet import draw as drawing
 from supernet import spaces, strategies
+from supernet.base.files import write_atomically, write_json
+from supernet.base.randomness import stream
 from supernet.config import SpaceConfig, make_space
 from supernet.cost import cost_table
-from supernet.files import write_atomically, write_json
 from supernet.limits import Region
 from supernet.model import build
 from supernet.paths import PathsConfig, draw
-from supernet.randomness import stream
 from supernet.replay import marks, replay
 from supernet.runtime import RuntimeConfig, start
 from supernet.scoring import score

@@ -9,6 +9,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from supernet.base.version import __version__ as __version__
+
 if TYPE_CHECKING:
     from supernet import spaces
     from supernet.cost import cost_table
@@ -21,8 +23,6 @@ if TYPE_CHECKING:
     from supernet.steps import load
     from supernet.train import fit
     from supernet.values import value
-
-__version__ = "0.1.0"
 
 _HOME = {
     "Architecture": "space",

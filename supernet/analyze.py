@@ -19,14 +19,15 @@ import torch
 from torch import nn
 
 from supernet.analysis import agreement, population_weights, rank_correlation, score_noise, trust
+from supernet.base.files import read_json, read_records, read_weights, write_atomically, write_json, write_weights
+from supernet.base.progress import Watch
+from supernet.base.randomness import derive, stream
 from supernet.candidates import Candidate, on_most, read_candidates, read_right
 from supernet.config import Config, resized, retrained_space
 from supernet.cost import cost_table
 from supernet.data import Data, batches, feed
-from supernet.files import read_json, read_records, read_weights, write_atomically, write_json, write_weights
 from supernet.limits import LISTED, region
 from supernet.model import OneShot, build
-from supernet.randomness import derive, stream
 from supernet.replay import marks, replay
 from supernet.retrain import RetrainConfig, retrain
 from supernet.runs import RunError, is_done, record_environment, require
@@ -35,7 +36,6 @@ from supernet.scoring import score
 from supernet.search import from_json
 from supernet.space import Architecture, Space
 from supernet.steps import (
-    Watch,
     group_table,
     judged_on,
     load_one_shot,

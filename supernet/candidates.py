@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from supernet.files import write_atomically
+from supernet.base.files import write_atomically
 from supernet.race import unpacked
 from supernet.space import Architecture, Space
 

@@ -11,8 +11,8 @@ from typing import Any
 import yaml
 
 from supernet import draw
+from supernet.base.files import read_json, write_text
 from supernet.exported import FILES
-from supernet.files import read_json, write_text
 from supernet.parts import network_parts
 from supernet.retrain import mean_and_deviation
 from supernet.space import Space

@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any, get_type_hints
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
 
-    from supernet.steps import Watch
+from supernet.base.progress import Watch
 
 STEP_NAMES = ("train", "search", "retrain")
 LIMITED = ("params", "macs", "latency", "memory")
@@ -137,7 +137,7 @@ def _exit_code(words: list[str], interrupts: Sequence[int]) -> int:
             return _interrupted()
         from torch import OutOfMemoryError
 
-        from supernet.train import Interrupted
+        from supernet.base.progress import Interrupted
 
         if isinstance(error, Interrupted):
             print(f"supernet: {error}; its state is saved, the same command continues", file=sys.stderr)
@@ -196,7 +196,7 @@ def _command(words: list[str]) -> None:
     if words[0] in ("-h", "--help"):
         print(MAIN_HELP, end="")
     elif words[0] == "--version":
-        from supernet import __version__
+        from supernet.base.version import __version__
 
         print(__version__)
     else:
@@ -507,8 +507,8 @@ def _score(words: list[str]) -> None:
 
 
 def _space(words: list[str]) -> None:
+    from supernet.base.own import is_function
     from supernet.config import SpaceConfig, check_name, make_space, space_hints
-    from supernet.files import is_function
     from supernet.spaces import SPACES
 
     if not words or words[0] in ("-h", "--help"):
@@ -661,8 +661,8 @@ def _prepare(
         The folder, whether JSON is asked for, and the values of the command's own options; None where only the settings
         were to be printed.
     """
+    from supernet.base.own import absolute, is_function
     from supernet.config import Config, check_config, from_dict, read_settings, setting_hints, to_yaml
-    from supernet.files import absolute, is_function
     from supernet.runs import create_run, open_run
 
     usage = "run [RECIPE] --out DIR" if command == "run" else f"{command} DIR [RECIPE]"
@@ -756,7 +756,7 @@ def _prepare(
 
 def _long(words: list[str]) -> list[str]:
     """Options with their long names; ``--data`` takes the name of a source, a folder, a parquet file or a function."""
-    from supernet.files import is_function
+    from supernet.base.own import is_function
     from supernet.sources import NAMES
 
     long: list[str] = []
@@ -810,7 +810,7 @@ def _recipe_path(name: str) -> Path:
 @contextmanager
 def _watch(step: str) -> Iterator[Watch]:
     """Shows progress on stderr, and turns the first Ctrl-C or SIGTERM into a request to stop."""
-    from supernet.steps import Watch
+    from supernet.base.progress import Watch
 
     asked: list[int] = []
 
@@ -898,8 +898,8 @@ def _duration(seconds: float) -> str:
 
 
 def _print_result(folder: Path, as_json: bool) -> None:
+    from supernet.base.files import read_json
     from supernet.describe import RESULT_KEYS, print_result
-    from supernet.files import read_json
     from supernet.runs import open_run, require
 
     if _is_helper():

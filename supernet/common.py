@@ -15,9 +15,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from supernet.base.trees import map_tensors, tensors
 from supernet.layers import Choose, Elastic
 from supernet.model import OneShot, choices_of, picks_of
-from supernet.trees import map_tensors, tensors
 from supernet.values import Picks
 
 Within = tuple[tuple[str, int], ...]

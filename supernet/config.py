@@ -17,20 +17,20 @@ import yaml
 from torch import Tensor
 
 from supernet import strategies
-from supernet.data import DataConfig
-from supernet.files import file_of, is_function, load_function, users_code
+from supernet.base.own import file_of, is_function, load_function, users_code
+from supernet.base.trees import zeros
 from supernet.model import from_network
 from supernet.paths import PathsConfig
 from supernet.retrain import RetrainConfig
 from supernet.runtime import RuntimeConfig
 from supernet.search import SearchConfig
+from supernet.sources import DataConfig
 from supernet.sources import check as check_data
 from supernet.space import Space
 from supernet.spaces import SPACES
 from supernet.study import AnalysisConfig
 from supernet.task import TaskConfig, loss_of, metric_of
 from supernet.train import TrainConfig
-from supernet.trees import zeros
 
 MANY = 12
 """More names than this are not listed in a message."""
@@ -99,7 +99,7 @@ def make_space(
     Args:
         config: name and settings.
         num_classes: number of classes; 0 where the targets are no classes.
-        inputs: types and shapes of an example, as `supernet.trees.describe` tells them.
+        inputs: types and shapes of an example, as `supernet.base.trees.describe` tells them.
         changes: settings that replace those of `config`.
         check: whether to try the shapes of a user's network.
 

@@ -21,11 +21,11 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
+from supernet.base.randomness import stream
+from supernet.base.trees import map_tensors
 from supernet.layers import LivePaths, live_paths, set_live_paths
 from supernet.model import Within, call, example_of, parameters_within, replace_modules, without_data
-from supernet.randomness import stream
 from supernet.space import Architecture, Choice, Space
-from supernet.trees import map_tensors
 from supernet.values import decided, decided_values
 
 

@@ -24,9 +24,9 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from supernet import trees
-from supernet.files import read_json, write_json
-from supernet.randomness import stream
+from supernet.base import trees
+from supernet.base.files import read_json, write_json
+from supernet.base.randomness import stream
 from supernet.sources import DataConfig, DataError, Source, check, join, read, write_cache, write_header
 
 __all__ = [
@@ -89,7 +89,7 @@ class Data:
 
     @property
     def inputs(self) -> Any:
-        """Types and shapes of an example as a network gets it, as `supernet.trees.describe` tells them."""
+        """Types and shapes of an example as a network gets it, as `supernet.base.trees.describe` tells them."""
         described = trees.describe(self.train.examples)
         return described.replace("uint8", "float32") if self.mean else described
 

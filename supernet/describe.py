@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from supernet.base.randomness import stream
 from supernet.cost import cost_table
 from supernet.exported import FILES
-from supernet.randomness import stream
 from supernet.space import Space
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)

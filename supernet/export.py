@@ -29,20 +29,21 @@ from torch import Tensor, nn
 
 from supernet import card, parity
 from supernet import data as datasets
+from supernet.base.files import write_atomically, write_json, write_text
+from supernet.base.progress import Interrupted, Watch
+from supernet.base.randomness import derive, stream
+from supernet.base.trees import join_rows, map_tensors, rows, take_rows, tensors
+from supernet.base.version import __version__
 from supernet.config import Config, retrained_space
 from supernet.cost import measure, one_thread
 from supernet.data import Data
 from supernet.exported import FILES, FORMS, ExportError
-from supernet.files import write_atomically, write_json, write_text
 from supernet.model import OneShot, build, call, example_of, extract, option_names
-from supernet.randomness import derive, stream
 from supernet.retrain import read_network
 from supernet.runs import RunError, is_done
 from supernet.space import Architecture, Space
-from supernet.steps import Watch, finalist, load_one_shot, load_run, read_networks
+from supernet.steps import finalist, load_one_shot, load_run, read_networks
 from supernet.task import metric_of, number_of
-from supernet.train import Interrupted
-from supernet.trees import join_rows, map_tensors, rows, take_rows, tensors
 from supernet.writing import import_of, write
 from supernet.writing.folding import fold
 from supernet.writing.tracing import UnwritableError
@@ -306,7 +307,6 @@ def write_forms(
 
 
 def _facts(chosen: Chosen, run_config: Config, data: Data, config: ExportConfig) -> dict[str, Any]:
-    from supernet import __version__
 
     cost = measure(chosen.network, example_of(chosen.space, 1))
     return {

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from torch import nn
 
-from supernet.files import read_json, read_weights
+from supernet.base.files import read_json, read_weights
 
 FILES = {"python": "network.py", "safetensors": "network.safetensors", "torch": "network.pt2", "onnx": "network.onnx"}
 """The files of an export, by the name of the form."""

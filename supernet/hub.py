@@ -6,8 +6,8 @@ import importlib.util
 from pathlib import Path
 from typing import Any
 
+from supernet.base.files import read_json
 from supernet.exported import ExportError
-from supernet.files import read_json
 
 
 def push(folder: Path, repository: str, *, private: bool = False, api: Any = None) -> str:

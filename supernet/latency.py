@@ -21,14 +21,14 @@ import numpy as np
 import torch
 from torch import nn
 
+from supernet.base.files import read_json, write_json
+from supernet.base.randomness import stream
+from supernet.base.trees import map_tensors, tensors_in
 from supernet.cost import CostTable, Figures, Setting, cost_table, everything_on, with_sum, zero_network
-from supernet.files import read_json, write_json
 from supernet.kernels import processor_name
 from supernet.layers import Choose, Depth, live_paths, set_live_paths
 from supernet.model import Within, build, call, example_of
-from supernet.randomness import stream
 from supernet.space import Space
-from supernet.trees import map_tensors, tensors_in
 
 log = logging.getLogger(__name__)
 

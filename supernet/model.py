@@ -21,9 +21,9 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from supernet.base.trees import describe, join_rows, map_tensors, rows, take_rows, zeros
 from supernet.layers import Choose, Depth, Elastic, GhostBatchNorm, Join, LivePaths, ShapeError, set_live_paths
 from supernet.space import Architecture, Choice, Space
-from supernet.trees import describe, join_rows, map_tensors, rows, take_rows, zeros
 from supernet.values import decided, decided_values, resolved
 
 Within = tuple[tuple[str, tuple[str, ...]], ...]

@@ -8,9 +8,9 @@ import torch
 from torch import nn
 
 from supernet import draw
+from supernet.base.trees import tensors_in
 from supernet.model import build, call, example_of, without_data
 from supernet.space import Architecture, Space
-from supernet.trees import tensors_in
 
 
 def network_parts(space: Space, architecture: Architecture) -> list[draw.Part]:

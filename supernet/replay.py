@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from supernet import strategies
+from supernet.base.progress import Interrupted, Progress
 from supernet.limits import Region
-from supernet.train import Interrupted, Progress
 
 MARKS = (10, 20, 50, 100, 150, 200, 300, 400, 500, 700, 1000, 1500, 2000)
 """Numbers of candidates at which the regret is told."""

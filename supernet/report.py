@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from supernet import draw
+from supernet.base.files import read_json, read_records, write_text
 from supernet.candidates import Candidate, in_order_asked, on_most, pareto, read_candidates
 from supernet.config import Config, retrained_space
 from supernet.describe import (
@@ -23,7 +24,6 @@ from supernet.describe import (
     trust_rows,
     winner_text,
 )
-from supernet.files import read_json, read_records, write_text
 from supernet.latency import summary
 from supernet.parts import network_parts
 from supernet.runs import open_run, require

@@ -15,14 +15,15 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from supernet.files import read_weights, write_json, write_weights
+from supernet.base.files import read_weights, write_json, write_weights
+from supernet.base.progress import Progress
+from supernet.base.randomness import derive
+from supernet.base.trees import in_full_precision, join_rows
 from supernet.model import build, call
-from supernet.randomness import derive
 from supernet.runtime import Runtime
 from supernet.space import Architecture, Space
 from supernet.task import Loss, Metric, accuracy, number_of
-from supernet.train import Batch, Progress, TrainConfig, fit, is_noted
-from supernet.trees import in_full_precision, join_rows
+from supernet.train import Batch, TrainConfig, fit, is_noted
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -40,8 +40,9 @@ from typing import Any
 
 import torch
 
+from supernet.base.files import read_json, without_password, write_json, write_text
+from supernet.base.version import __version__
 from supernet.config import Config, differences, read_settings, read_yaml, setting_hints, to_yaml
-from supernet.files import read_json, without_password, write_json, write_text
 from supernet.runtime import cores
 from supernet.tune import Tuning
 
@@ -139,7 +140,6 @@ def is_done(folder: Path, step: str) -> bool:
 
 def record_environment(folder: Path, step: str, tuning: Tuning) -> None:
     """Adds versions, machine, command and what the self-test chose to `environment.json`, by step; the last is kept."""
-    from supernet import __version__
 
     path = folder / "environment.json"
     steps = read_json(path) if path.exists() else {}

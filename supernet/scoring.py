@@ -16,13 +16,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from supernet import paths
+from supernet.base.trees import in_full_precision, join_rows, rows, take_rows
 from supernet.common import in_line, outputs
 from supernet.model import OneShot
 from supernet.quick import quick
 from supernet.runtime import Runtime
 from supernet.space import Architecture, Space
 from supernet.task import Loss, Metric, accuracy, number_of
-from supernet.trees import in_full_precision, join_rows, rows, take_rows
 
 TOGETHER = 2048
 """Examples that are scored between two looks at the clock at first, over the architectures scored together."""

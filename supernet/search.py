@@ -22,6 +22,9 @@ import torch
 from torch.nn import functional as F
 
 from supernet import strategies
+from supernet.base.progress import Interrupted, Progress
+from supernet.base.randomness import stream
+from supernet.base.trees import take_rows
 from supernet.candidates import (
     OBJECTIVES,
     Candidate,
@@ -43,13 +46,10 @@ from supernet.latency import LatencyConfig
 from supernet.limits import LimitsConfig, Region, region
 from supernet.model import OneShot
 from supernet.race import packed, stages, survivors, unpacked
-from supernet.randomness import stream
 from supernet.runtime import Runtime
 from supernet.scoring import in_whole_ghost_batches, outputs_of
 from supernet.space import Architecture, Space
 from supernet.task import Loss, Metric, accuracy, number_of
-from supernet.train import Interrupted, Progress
-from supernet.trees import take_rows
 
 log = logging.getLogger(__name__)
 

@@ -25,8 +25,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from supernet import trees
-from supernet.files import cache_folder, file_of, is_function, load_function, users_code, write_atomically
+from supernet.base import trees
+from supernet.base.files import cache_folder, write_atomically
+from supernet.base.own import file_of, is_function, load_function, users_code
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -14,7 +14,6 @@ import logging
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,15 +24,7 @@ from torch import nn
 from supernet import data as datasets
 from supernet import paths
 from supernet.analysis import rank_correlation
-from supernet.candidates import Candidate, best, pareto, read_candidates, records, within, write_records
-from supernet.config import Config, check_space, make_space, retrained_space, to_yaml
-from supernet.cost import CostTable, cost_table
-from supernet.data import Data, Split, batches, feed, joined, open_test, prepare
-from supernet.exported import load_export
-from supernet.files import (
-    digest_of,
-    file_of,
-    is_function,
+from supernet.base.files import (
     read_json,
     read_weights,
     sha256,
@@ -43,10 +34,18 @@ from supernet.files import (
     write_text,
     write_weights,
 )
+from supernet.base.own import digest_of, file_of, is_function
+from supernet.base.progress import Interrupted, Watch
+from supernet.base.randomness import derive, stream
+from supernet.base.trees import rows, take_rows
+from supernet.candidates import Candidate, best, pareto, read_candidates, records, within, write_records
+from supernet.config import Config, check_space, make_space, retrained_space, to_yaml
+from supernet.cost import CostTable, cost_table
+from supernet.data import Data, Split, batches, feed, joined, open_test, prepare
+from supernet.exported import load_export
 from supernet.latency import changed, latency_costs
 from supernet.limits import LimitsConfig, region
 from supernet.model import OneShot, build
-from supernet.randomness import derive, stream
 from supernet.retrain import mean_and_deviation, read_network, retrain, test_accuracies
 from supernet.runs import RunError, is_done, open_run, record_environment, require, set_aside
 from supernet.runtime import Runtime, RuntimeConfig, start
@@ -54,8 +53,7 @@ from supernet.scoring import closeness, divergence, in_whole_ghost_batches, refe
 from supernet.search import SearchConfig, finalists, from_json, in_order, score_into, search, to_json
 from supernet.space import Architecture, ArchitectureError, Space
 from supernet.task import Loss, Metric, TaskConfig, loss_of, metric_of
-from supernet.train import Interrupted, Progress, fit
-from supernet.trees import rows, take_rows
+from supernet.train import fit
 from supernet.trials import Sender, Training, open_study, send, sender
 
 log = logging.getLogger(__name__)
@@ -65,21 +63,6 @@ UNLABELLED = 64
 
 SAVE_SECONDS = 5.0
 """Scores of a file of architectures are saved this often."""
-
-
-@dataclass(frozen=True, slots=True)
-class Watch:
-    """Who follows the work: `progress` is called after each bit of it, `stop` is asked whether to end.
-
-    Trainings are shown in the study of this name in this storage, with their artifacts in this folder; see
-    `supernet.trials.sender`.
-    """
-
-    progress: Progress | None = None
-    stop: Callable[[], bool] = lambda: False
-    storage: str | None = None
-    study: str | None = None
-    artifacts: Path | None = None
 
 
 def train_step(folder: Path, runtime: Runtime, watch: Watch) -> bool:

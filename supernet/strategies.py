@@ -26,9 +26,9 @@ from typing import Any, Protocol
 
 import torch
 
-from supernet.files import file_of, is_function, load_function, users_code
+from supernet.base.own import file_of, is_function, load_function, users_code
+from supernet.base.randomness import derive, stream
 from supernet.limits import Region, mutated, neighbours
-from supernet.randomness import derive, stream
 from supernet.space import Architecture
 
 TRIES = 20

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from supernet.files import is_function, load_function
+from supernet.base.own import is_function, load_function
 
 Loss = Callable[[Any, Any], Tensor]
 Metric = Callable[[Any, Any], float]

@@ -28,24 +28,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from supernet.files import write_atomically
+from supernet.base.files import write_atomically
+from supernet.base.progress import Interrupted, Progress
+from supernet.base.randomness import draws_at_random, seeded
+from supernet.base.trees import rows, take_rows
 from supernet.layers import Elastic
 from supernet.model import OneShot, call, parameters_within, picks_of
 from supernet.quick import has_only_norms_to_remember, quick, quick_in_training
-from supernet.randomness import draws_at_random, seeded
 from supernet.runtime import Runtime
-from supernet.trees import rows, take_rows
 from supernet.values import axis_slices
 
 Batch = tuple[Any, Any]
 """Examples and targets: each a tensor, or a tuple, list or dict of tensors, with the examples along the first axis."""
-
-Progress = Callable[..., None]
-"""Called as ``progress(done, total, **figures)``, for whoever shows it."""
-
-
-class Interrupted(Exception):
-    """The work was asked to stop; its state is saved, and the same call continues it."""
 
 
 class Diverged(ValueError):

@@ -19,7 +19,7 @@ from threading import Lock
 from typing import Any
 
 from supernet import draw
-from supernet.files import read_json, without_password
+from supernet.base.files import read_json, without_password
 from supernet.parts import network_parts
 from supernet.space import Architecture, Space
 from supernet.strategies import load_optuna

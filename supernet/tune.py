@@ -23,7 +23,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from supernet import kernels
-from supernet.files import cache_folder, read_json, sha256, write_json
+from supernet.base.files import cache_folder, read_json, sha256, write_json
 
 Precision = Literal["32-true", "bf16-mixed"]
 

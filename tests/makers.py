@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from supernet.data import DataConfig, Split
+from supernet.data import Split
+from supernet.sources import DataConfig
 
 
 def pixels(*shape: int, seed: int = 0) -> np.ndarray:

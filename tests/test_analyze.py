@@ -12,9 +12,9 @@ import pytest
 import torch
 
 from supernet.analysis import paper_points, trust
+from supernet.base.files import read_json
 from supernet.cli import main
 from supernet.cost import cost_table
-from supernet.files import read_json
 from supernet.steps import space_of_run
 from supernet.study import differences
 

@@ -16,18 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from supernet import data
-from supernet.data import (
-    DataConfig,
-    DataError,
-    augment,
-    feed,
-    from_arrays,
-    load,
-    normalise,
-    open_test,
-    prepare,
-)
-from supernet.files import DiskFull
+from supernet.base.files import DiskFull
+from supernet.data import augment, feed, from_arrays, load, normalise, open_test, prepare
+from supernet.sources import DataConfig, DataError
 from tests.makers import config, labels, pixels, tagged, tags, write_arrays, write_classes
 
 quick = settings(max_examples=30, deadline=None)

@@ -10,31 +10,23 @@ from pathlib import Path
 import supernet
 
 PACKAGE = Path(supernet.__file__).parent
-# From the bottom up; a module imports what stands before it.
-LAYERS = [
-    ["randomness", "files", "space", "trees", "race"],
-    ["kernels", "values", "task", "exported", "parity"],
-    ["tune", "layers"],
-    ["runtime", "model"],
-    ["quick", "common"],
-    ["paths", "cost", "spaces", "sources", "hub"],
-    ["candidates", "latency", "limits", "writing"],
-    ["strategies"],
-    ["data", "train", "scoring"],
-    ["search", "replay", "analysis", "describe", "study", "draw", "parts", "trials"],
-    ["retrain"],
-    ["config"],
-    ["runs"],
-    ["steps"],
-    ["analyze", "report", "card"],
-    ["export"],
-    ["cli"],
-]
-FOLDERS = {"spaces", "writing"}
+# A folder imports only what stands to its left; folders that share a place do not import each other.
+ORDER = (
+    ("base",),
+    ("space", "data"),
+    ("spaces", "speed"),
+    ("train",),
+    ("search",),
+    ("draw",),
+    ("trust",),
+    ("retrain",),
+    ("export",),
+    ("program",),
+)
 
 
 def imports(path: Path) -> set[str]:
-    """Modules of the package that a file imports, lazily or not."""
+    """Folders of the package from which a file imports, lazily or not."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text())):
         names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
@@ -45,13 +37,12 @@ def imports(path: Path) -> set[str]:
 
 
 def test_imports_go_one_way() -> None:
-    level = {module: i for i, group in enumerate(LAYERS) for module in group}
-    modules = {path.stem for path in PACKAGE.glob("*.py")} - {"__init__"} | FOLDERS
-    assert modules == set(level)
-    for path in [*PACKAGE.glob("*.py"), *PACKAGE.glob("writing/*.py")]:
-        module = path.parent.name if path.parent.name in FOLDERS else path.stem
-        for used in imports(path) & set(level) if module in level else ():
-            assert level[used] <= level[module], f"{path} imports {used}"
+    place = {folder: i for i, folders in enumerate(ORDER) for folder in folders}
+    for path in PACKAGE.rglob("*.py"):
+        folder = path.relative_to(PACKAGE).parts[0]
+        if folder in place:
+            for used in (imports(path) & set(place)) - {folder}:
+                assert place[used] < place[folder], f"{path} imports {used}"
 
 
 def test_only_one_module_knows_fabric_and_one_the_argument_parser() -> None:

@@ -12,13 +12,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from supernet import trees
+from supernet.base import trees
+from supernet.base.files import read_json
 from supernet.cli import main
 from supernet.config import SpaceConfig, make_space
 from supernet.cost import cost_table, measure
-from supernet.data import DataConfig, load
-from supernet.files import read_json
+from supernet.data import load
 from supernet.model import OneShot, build, call, example_of, extract
+from supernet.sources import DataConfig
 from supernet.space import Space
 from supernet.steps import load as load_network
 from tests.reference import uniformity

@@ -22,13 +22,13 @@ from torch import nn
 
 from supernet import export as exporting
 from supernet import load, parity
+from supernet.base.own import load_function
 from supernet.cli import main
 from supernet.config import Config
 from supernet.cost import measure
 from supernet.data import Data, from_arrays, prepare
-from supernet.export import Chosen, ExportConfig, ExportError, inherit, write_forms
-from supernet.exported import FILES
-from supernet.files import load_function
+from supernet.export import Chosen, ExportConfig, inherit, write_forms
+from supernet.exported import FILES, ExportError
 from supernet.hub import push
 from supernet.model import build, example_of, extract, from_network
 from supernet.retrain import evaluate

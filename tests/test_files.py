@@ -7,7 +7,15 @@ import pytest
 import torch
 from torch import nn
 
-from supernet.files import DiskFull, read_json, read_records, read_weights, write_atomically, write_json, write_weights
+from supernet.base.files import (
+    DiskFull,
+    read_json,
+    read_records,
+    read_weights,
+    write_atomically,
+    write_json,
+    write_weights,
+)
 
 
 def test_writes_whole_files_into_new_folders(tmp_path: Path) -> None:

@@ -16,17 +16,7 @@ from torch import nn
 from supernet import limits
 from supernet.cost import cost_table
 from supernet.layers import Choose
-from supernet.limits import (
-    LimitsConfig,
-    LimitsError,
-    Region,
-    amount,
-    extreme,
-    mutated,
-    neighbours,
-    region,
-    shown,
-)
+from supernet.limits import LimitsConfig, LimitsError, Region, amount, extreme, mutated, neighbours, region, shown
 from supernet.model import from_network
 from supernet.space import Architecture, Space
 from supernet.values import value

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from supernet.base.randomness import stream
 from supernet.paths import PATHS, PathsConfig, draw, drop_probabilities
-from supernet.randomness import stream
 from supernet.space import Choice, Space
 from supernet.spaces import bender
 from tests.spaces_for_tests import nested, tiny_bender

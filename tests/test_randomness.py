@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from supernet.randomness import derive, stream
+from supernet.base.randomness import derive, stream
 
 names = st.lists(st.one_of(st.text(max_size=5), st.integers(-10, 10)), max_size=3)
 

@@ -16,9 +16,9 @@ import numpy as np
 import pytest
 
 from supernet import draw, spaces
+from supernet.base.files import read_json, write_json
 from supernet.cli import main
 from supernet.describe import result_rows
-from supernet.files import read_json, write_json
 from supernet.parts import network_parts
 from supernet.report import write_report
 

@@ -9,9 +9,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from supernet.base.progress import Interrupted
 from supernet.retrain import RetrainConfig, evaluate, mean_and_deviation, read_network, retrain, test_accuracies
 from supernet.runtime import Runtime, RuntimeConfig, start
-from supernet.train import Diverged, Interrupted, TrainConfig
+from supernet.train import Diverged, TrainConfig
 from tests.spaces_for_tests import tiny_bender
 from tests.test_train import feed_for
 

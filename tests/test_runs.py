@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
+from supernet.base.files import read_json
 from supernet.config import Config, ConfigError, read_yaml
-from supernet.files import read_json
 from supernet.runs import DONE, RunError, create_run, is_done, open_run, record_environment, require
 from supernet.tune import Tuning
 

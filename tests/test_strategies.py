@@ -13,9 +13,9 @@ import pytest
 import torch
 
 from supernet import strategies
+from supernet.base.randomness import derive
 from supernet.cost import cost_table
 from supernet.limits import LimitsConfig, Region, region
-from supernet.randomness import derive
 from supernet.space import Architecture
 from supernet.strategies import STRATEGIES, check, find, make
 from tests.spaces_for_tests import elastic, nested, tiny_bender, tiny_macro, tiny_nasbench201
@@ -145,7 +145,7 @@ def test_enumeration_is_the_space_in_its_order() -> None:
 
 def test_random_draws_are_those_of_the_space() -> None:
     """What a run found before there were strategies, it finds still."""
-    from supernet.randomness import stream
+    from supernet.base.randomness import stream
 
     (asked, _), *_ = play("random", REGIONS["bender"], 40, 40, seed=5)
     assert asked == SPACES["bender"].sample_distinct(40, generator=stream(5, "search"))

@@ -10,13 +10,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from supernet.base.progress import Interrupted
+from supernet.base.randomness import seeded, stream
 from supernet.layers import Choose
 from supernet.model import OneShot, build, from_network, parameters_within
 from supernet.paths import PathsConfig, draw
-from supernet.randomness import seeded, stream
 from supernet.runtime import Runtime, RuntimeConfig, start
 from supernet.spaces import bender
-from supernet.train import Diverged, Interrupted, TrainConfig, fit
+from supernet.train import Diverged, TrainConfig, fit
 from tests import reference
 from tests.spaces_for_tests import nested, one_shot, tiny_bender
 

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from supernet import trees
+from supernet.base import trees
 
 Pair = namedtuple("Pair", "first second")
 

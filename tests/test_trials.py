@@ -23,12 +23,12 @@ import optuna
 import pytest
 
 from supernet import trials
+from supernet.base.files import read_json, without_password, write_json
+from supernet.base.progress import Interrupted, Watch
 from supernet.candidates import read_candidates
 from supernet.cli import main
-from supernet.files import read_json, without_password, write_json
 from supernet.runtime import start
-from supernet.steps import Watch, retrain_candidates, send_study, space_of_run
-from supernet.train import Interrupted
+from supernet.steps import retrain_candidates, send_study, space_of_run
 from supernet.trials import StorageError, Training, curve, open_study, parameters, sender
 from tests.spaces_for_tests import nested, tiny_bender, tiny_macro
 

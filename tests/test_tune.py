@@ -4,7 +4,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from supernet import files, kernels, tune
+from supernet import kernels, tune
+from supernet.base import files
 from supernet.runtime import RuntimeConfig, start
 from supernet.tune import KINDS, Tuning, kind_of
 

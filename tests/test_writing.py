@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from supernet.base.trees import map_tensors, tensors
 from supernet.model import build, call, example_of, option_names
 from supernet.space import Space
 from supernet.spaces import bender, darts, macro, mobilenet, nasbench201, resnet
-from supernet.trees import map_tensors, tensors
 from supernet.writing import Written, import_of, write
 from supernet.writing.tracing import UnwritableError
 from tests.spaces_for_tests import elastic, nested

@@ -15,8 +15,8 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 from one_shot import row_with_bonus
 
+from supernet.base.files import read_json, write_atomically
 from supernet.draw import PALE, SECOND, STRONG
-from supernet.files import read_json, write_atomically
 
 WAYS = {"alone": STRONG, "as a search ranks": SECOND}
 """Colours of the two: the loss by itself, and with `size_bonus` 0.1."""

@@ -38,8 +38,8 @@ from one_shot import (
 
 from supernet import cost_table
 from supernet.analysis import trust
-from supernet.files import write_json
-from supernet.randomness import stream
+from supernet.base.files import write_json
+from supernet.base.randomness import stream
 from supernet.space import Architecture, Space
 from supernet.spaces import macro
 from supernet.train import TrainConfig

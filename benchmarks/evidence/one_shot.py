@@ -29,15 +29,16 @@ from torch.nn import functional as F
 from supernet import build, extract, fit, score
 from supernet.analysis import rank_correlation
 from supernet.analyze import Study, numbers, read_columns
-from supernet.data import Data, DataConfig, batches, feed, load, prepare
-from supernet.files import read_json, write_json, write_text
+from supernet.base.files import read_json, write_json, write_text
+from supernet.base.randomness import stream
+from supernet.data import Data, batches, feed, load, prepare
 from supernet.kernels import processor_name
 from supernet.layers import GhostBatchNorm
 from supernet.model import OneShot, view_of
 from supernet.paths import PathsConfig, draw
-from supernet.randomness import stream
 from supernet.retrain import RetrainConfig, retrain
 from supernet.runtime import Runtime, RuntimeConfig, start
+from supernet.sources import DataConfig
 from supernet.space import Architecture, Space
 from supernet.steps import load_one_shot
 from supernet.train import TrainConfig, live_groups, shares

@@ -12,7 +12,7 @@ import re
 from pathlib import Path
 
 from supernet import draw
-from supernet.files import read_json, write_json, write_text
+from supernet.base.files import read_json, write_json, write_text
 
 
 def main() -> None:

@@ -34,7 +34,7 @@ from one_shot import (
 from supernet import draw
 from supernet.analysis import agreement, trust
 from supernet.analyze import divergences_of, scores_of
-from supernet.files import read_json, write_json, write_text
+from supernet.base.files import read_json, write_json, write_text
 from supernet.spaces import bender
 from supernet.train import TrainConfig
 

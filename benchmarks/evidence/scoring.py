@@ -22,8 +22,8 @@ from one_shot import agreement, interval, joined, made, study_of
 
 from supernet import cost_table
 from supernet.analyze import scores_of
+from supernet.base.files import write_json, write_text
 from supernet.draw import by_itself, published
-from supernet.files import write_json, write_text
 
 WAYS: dict[str, dict[str, Any]] = {
     "as in the run": {},

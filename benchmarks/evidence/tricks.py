@@ -29,14 +29,15 @@ from one_shot import accuracies_of, averaged, decaying_all, interval, joined, ma
 from supernet import build, fit
 from supernet.analysis import trust
 from supernet.analyze import scores_of
+from supernet.base.files import read_json, write_json
+from supernet.base.progress import Watch
+from supernet.base.randomness import derive
 from supernet.config import Config
 from supernet.data import Data, feed
-from supernet.files import read_json, write_json
 from supernet.model import OneShot
 from supernet.paths import PathsConfig
-from supernet.randomness import derive
 from supernet.runtime import Runtime
-from supernet.steps import Watch, loss_of_fit, paths_of, train_one_shot
+from supernet.steps import loss_of_fit, paths_of, train_one_shot
 
 TRICKS = ("dropout", "ghosts", "statistics", "decay")
 

@@ -19,9 +19,9 @@ from torch import Tensor, nn
 from torch.nn.modules.rnn import RNNBase
 from torch.overrides import TorchFunctionMode
 
+from supernet.base.trees import rows, take_rows, tensors, tensors_in
 from supernet.layers import Join
 from supernet.model import call
-from supernet.trees import rows, take_rows, tensors, tensors_in
 
 CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 
