@@ -20,11 +20,11 @@ from torch import nn
 
 from supernet import Choose, build, cost_table, score
 from supernet.base.randomness import stream
-from supernet.model import OneShot, from_network
 from supernet.paths import PathsConfig, draw
 from supernet.runtime import RuntimeConfig, start
 from supernet.search import SearchConfig, search
-from supernet.space import Space
+from supernet.space.choices import Space
+from supernet.space.model import OneShot, from_network
 from supernet.spaces import bender
 from supernet.train import TrainConfig, fit
 

@@ -29,10 +29,11 @@ from torch import Tensor, nn
 
 from supernet import build
 from supernet.base.randomness import stream
-from supernet.layers import Choose, live_paths
-from supernet.model import OneShot, replace_modules
 from supernet.paths import PathsConfig, draw
 from supernet.runtime import Runtime, RuntimeConfig, cores, start
+from supernet.space.layers import Choose, live_paths
+from supernet.space.model import OneShot
+from supernet.space.network import replace_modules
 from supernet.spaces import bender
 from supernet.train import TrainConfig, fit
 from supernet.tune import Tuning

@@ -34,7 +34,7 @@ from torch.utils.data import DataLoader, Dataset
 from supernet import build, cost_table, data, from_arrays
 from supernet.base.randomness import stream
 from supernet.runtime import Runtime, RuntimeConfig, cores, start
-from supernet.space import Space
+from supernet.space.choices import Space
 from supernet.spaces import bender, nasbench201
 from supernet.train import TrainConfig, fit
 

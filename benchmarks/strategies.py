@@ -27,14 +27,14 @@ from supernet import spaces, strategies
 from supernet.base.files import write_atomically, write_json
 from supernet.base.randomness import stream
 from supernet.config import SpaceConfig, make_space
-from supernet.cost import cost_table
 from supernet.limits import Region
-from supernet.model import build
 from supernet.paths import PathsConfig, draw
 from supernet.replay import marks, replay
 from supernet.runtime import RuntimeConfig, start
 from supernet.scoring import score
-from supernet.space import Space
+from supernet.space.choices import Space
+from supernet.space.cost import cost_table
+from supernet.space.model import build
 from supernet.train import TrainConfig, fit
 
 SIZES: dict[str, dict[str, Any]] = {

@@ -13,36 +13,36 @@ from supernet.base.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from supernet import spaces
-    from supernet.cost import cost_table
     from supernet.data import from_arrays
-    from supernet.layers import Choose, Depth, adapter
-    from supernet.model import build, extract, from_network
     from supernet.scoring import score
     from supernet.search import finalists
-    from supernet.space import Architecture, ArchitectureError, Choice, Space
+    from supernet.space.choices import Architecture, ArchitectureError, Choice, Space
+    from supernet.space.cost import cost_table
+    from supernet.space.layers import Choose, Depth, adapter
+    from supernet.space.model import build, extract, from_network
+    from supernet.space.values import value
     from supernet.steps import load
     from supernet.train import fit
-    from supernet.values import value
 
 _HOME = {
-    "Architecture": "space",
-    "ArchitectureError": "space",
-    "Choice": "space",
-    "Choose": "layers",
-    "Depth": "layers",
-    "Space": "space",
-    "adapter": "layers",
-    "build": "model",
-    "cost_table": "cost",
-    "extract": "model",
+    "Architecture": "space.choices",
+    "ArchitectureError": "space.choices",
+    "Choice": "space.choices",
+    "Choose": "space.layers",
+    "Depth": "space.layers",
+    "Space": "space.choices",
+    "adapter": "space.layers",
+    "build": "space.model",
+    "cost_table": "space.cost",
+    "extract": "space.model",
     "finalists": "search",
     "fit": "train",
     "from_arrays": "data",
-    "from_network": "model",
+    "from_network": "space.model",
     "load": "steps",
     "score": "scoring",
     "spaces": "",
-    "value": "values",
+    "value": "space.values",
 }
 
 __all__ = [

@@ -24,17 +24,17 @@ from supernet.base.progress import Watch
 from supernet.base.randomness import derive, stream
 from supernet.candidates import Candidate, on_most, read_candidates, read_right
 from supernet.config import Config, resized, retrained_space
-from supernet.cost import cost_table
 from supernet.data import Data, batches, feed
 from supernet.limits import LISTED, region
-from supernet.model import OneShot, build
 from supernet.replay import marks, replay
 from supernet.retrain import RetrainConfig, retrain
 from supernet.runs import RunError, is_done, record_environment, require
 from supernet.runtime import Runtime
 from supernet.scoring import score
 from supernet.search import from_json
-from supernet.space import Architecture, Space
+from supernet.space.choices import Architecture, Space
+from supernet.space.cost import cost_table
+from supernet.space.model import OneShot, build
 from supernet.steps import (
     group_table,
     judged_on,

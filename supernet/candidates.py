@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from supernet.base.files import write_atomically
 from supernet.race import unpacked
-from supernet.space import Architecture, Space
+from supernet.space.choices import Architecture, Space
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -35,7 +35,7 @@ class Candidate:
             the share of examples that it classifies right, 0 to 1.
         loss: mean loss on them, by default cross-entropy in nats.
         images: number of validation examples.
-        params, weights, macs: see `supernet.cost.Cost`.
+        params, weights, macs: see `supernet.space.cost.Cost`.
         latency: seconds of a forward pass, where it was measured; see `supernet.latency`.
         memory: bytes of a forward pass, where latency was measured.
         deviation: standard error of the accuracy, for the choice of the examples; None where the metric is no share.

@@ -15,7 +15,7 @@ from supernet.base.files import read_json, write_text
 from supernet.exported import FILES
 from supernet.parts import network_parts
 from supernet.retrain import mean_and_deviation
-from supernet.space import Space
+from supernet.space.choices import Space
 from supernet.writing import Written, import_of
 from supernet.writing.expressions import WIDTH
 

@@ -16,9 +16,10 @@ from typing import Any
 from torch import Tensor, nn
 
 from supernet.base.trees import map_tensors, tensors
-from supernet.layers import Choose, Elastic
-from supernet.model import OneShot, choices_of, picks_of
-from supernet.values import Picks
+from supernet.space.layers import Choose, Elastic
+from supernet.space.model import OneShot, picks_of
+from supernet.space.network import choices_of
+from supernet.space.values import Picks
 
 Within = tuple[tuple[str, int], ...]
 

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from supernet.base.randomness import stream
-from supernet.cost import cost_table
 from supernet.exported import FILES
-from supernet.space import Space
+from supernet.space.choices import Space
+from supernet.space.cost import cost_table
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 RESULT_KEYS = ("groups", "networks", "rank_correlation", "test_split")

@@ -35,13 +35,14 @@ from supernet.base.randomness import derive, stream
 from supernet.base.trees import join_rows, map_tensors, rows, take_rows, tensors
 from supernet.base.version import __version__
 from supernet.config import Config, retrained_space
-from supernet.cost import measure, one_thread
 from supernet.data import Data
 from supernet.exported import FILES, FORMS, ExportError
-from supernet.model import OneShot, build, call, example_of, extract, option_names
 from supernet.retrain import read_network
 from supernet.runs import RunError, is_done
-from supernet.space import Architecture, Space
+from supernet.space.choices import Architecture, Space
+from supernet.space.cost import measure, one_thread
+from supernet.space.model import OneShot, build, example_of, extract, option_names
+from supernet.space.network import call
 from supernet.steps import finalist, load_one_shot, load_run, read_networks
 from supernet.task import metric_of, number_of
 from supernet.writing import import_of, write

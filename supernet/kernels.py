@@ -27,6 +27,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from supernet.base.files import cache_folder, sha256, write_atomically
+from supernet.space.sums import plus
 
 FLAGS = ("-O3", "-march=native", "-ffp-contract=fast", "-fno-math-errno", "-shared", "-fPIC")
 SOURCE = Path(__file__).with_name("kernels.c")
@@ -204,27 +205,6 @@ def norm_relu(
         x = _convolved(F.relu(x) if conv.relu else x, conv)
     y = F.batch_norm(x, None, None, weight, bias, training=True, eps=eps)
     return plus(onto, F.relu(y) if relu else y)
-
-
-class Misfit(ValueError):
-    """An output, `got`, has another shape than what it is to be added to."""
-
-    def __init__(self, onto: Tensor, got: Tensor) -> None:
-        super().__init__(f"expected an output of shape {list(onto.shape)} to add to another, got {list(got.shape)}")
-        self.got = got
-
-
-def plus(onto: Tensor | None, y: Tensor) -> Tensor:
-    """`y`, added to `onto` where that is given.
-
-    Raises:
-        Misfit: their shapes differ; addition would stretch an axis of length 1 in silence.
-    """
-    if onto is None:
-        return y
-    if onto.shape != y.shape:
-        raise Misfit(onto, y)
-    return onto + y
 
 
 def norm_relu_statistics(

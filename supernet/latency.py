@@ -24,11 +24,12 @@ from torch import nn
 from supernet.base.files import read_json, write_json
 from supernet.base.randomness import stream
 from supernet.base.trees import map_tensors, tensors_in
-from supernet.cost import CostTable, Figures, Setting, cost_table, everything_on, with_sum, zero_network
 from supernet.kernels import processor_name
-from supernet.layers import Choose, Depth, live_paths, set_live_paths
-from supernet.model import Within, build, call, example_of
-from supernet.space import Space
+from supernet.space.choices import Space
+from supernet.space.cost import CostTable, Figures, Setting, cost_table, everything_on, with_sum, zero_network
+from supernet.space.layers import Choose, Depth, live_paths, set_live_paths
+from supernet.space.model import build, example_of
+from supernet.space.network import Within, call
 
 log = logging.getLogger(__name__)
 
@@ -208,7 +209,7 @@ def _measure_modules(
 ) -> dict[tuple[str, Within], Figures]:
     """Nanoseconds, calls, bytes held, bytes of inputs and outputs of every module with this setting of shapes.
 
-    By the module's name and by what has to be live for it to take part, as in `supernet.cost`.
+    By the module's name and by what has to be live for it to take part, as in `supernet.space.cost`.
     """
     network = zero_network(space, setting, device)
     found: dict[tuple[str, Within], list[int]] = {}

@@ -19,8 +19,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from supernet.cost import CostTable, pick_numbers
-from supernet.space import Architecture, Space
+from supernet.space.changes import filled, neighbours
+from supernet.space.choices import Architecture, Space
+from supernet.space.cost import CostTable, pick_numbers
 
 log = logging.getLogger(__name__)
 
@@ -33,8 +34,6 @@ LISTED = 20_000
 DRAWS_FOR_ONE = 200
 """So many uniform draws for each architecture wanted may fail before draws are repaired instead."""
 
-NEIGHBOURS = 64
-"""Of a choice with more picks than this, so many are tried as neighbours, drawn at random."""
 
 Measure = Callable[[Sequence[Architecture]], NDArray[Any]]
 """What each of some architectures costs, or by how much it is beyond limits: [N]."""
@@ -206,39 +205,6 @@ def _eliminate(costs: CostTable, column: int, sign: int) -> Architecture | None:
 
 
 # ---- changes of one architecture ----
-
-
-def filled(space: Space, architecture: Architecture, *, generator: torch.Generator) -> dict[str, tuple[str, ...]]:
-    """A pick for every choice: the architecture's own, and random ones where it does not reach."""
-    picks = dict(architecture.picks)
-    for name, subsets in space.subsets.items():
-        if name not in picks:
-            picks[name] = subsets[int(torch.randint(len(subsets), (1,), generator=generator))]
-    return picks
-
-
-def mutated(space: Space, architecture: Architecture, *, generator: torch.Generator) -> Architecture:
-    """The architecture with another pick at one of its choices, both drawn uniformly (as Real et al., 2019)."""
-    free = [name for name, _ in architecture.picks if len(space.subsets[name]) > 1]
-    if not free:
-        return architecture
-    name = free[int(torch.randint(len(free), (1,), generator=generator))]
-    others = [subset for subset in space.subsets[name] if subset != dict(architecture.picks)[name]]
-    picks = filled(space, architecture, generator=generator)
-    return space.reached({**picks, name: others[int(torch.randint(len(others), (1,), generator=generator))]})
-
-
-def neighbours(space: Space, architecture: Architecture, *, generator: torch.Generator) -> list[Architecture]:
-    """The architectures with another pick at one choice; of choices with very many picks a random part."""
-    picks = filled(space, architecture, generator=generator)
-    found: list[Architecture] = []
-    for name, own in architecture.picks:
-        subsets = space.subsets[name]
-        if len(subsets) > NEIGHBOURS:
-            numbers = torch.randperm(len(subsets), generator=generator)[:NEIGHBOURS].tolist()
-            subsets = tuple(subsets[i] for i in numbers)
-        found += [space.reached({**picks, name: subset}) for subset in subsets if subset != own]
-    return found
 
 
 def _descend(space: Space, start: Architecture, measure: Measure, *, generator: torch.Generator) -> Architecture:

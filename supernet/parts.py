@@ -9,8 +9,9 @@ from torch import nn
 
 from supernet import draw
 from supernet.base.trees import tensors_in
-from supernet.model import build, call, example_of, without_data
-from supernet.space import Architecture, Space
+from supernet.space.choices import Architecture, Space
+from supernet.space.model import build, example_of
+from supernet.space.network import call, without_data
 
 
 def network_parts(space: Space, architecture: Architecture) -> list[draw.Part]:

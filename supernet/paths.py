@@ -18,7 +18,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from supernet.space import Space
+from supernet.space.choices import Space
 
 
 @dataclass(frozen=True, kw_only=True)

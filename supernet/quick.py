@@ -17,8 +17,10 @@ from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from supernet import kernels
-from supernet.layers import Elastic, GhostBatchNorm, has_hooks, takes_onto
-from supernet.model import view_of
+from supernet.space import sums
+from supernet.space.layers import Elastic, GhostBatchNorm
+from supernet.space.network import view_of
+from supernet.space.sums import has_hooks, takes_onto
 from supernet.tune import POINTWISE, Tuning, convolution_name, depthwise_name, kind_of
 
 
@@ -38,7 +40,7 @@ class QuickNorm(_BatchNorm):
         if not self.training:
             mean, variance = self.running_mean, self.running_var
             y = F.batch_norm(x, mean, variance, self.weight, self.bias, mean is None, 0.0, self.eps)
-            return kernels.plus(onto, F.relu(y) if self.relu else y)
+            return sums.plus(onto, F.relu(y) if self.relu else y)
         found = None
         if self.compiled:
             found = kernels.norm_relu_statistics(
@@ -49,7 +51,7 @@ class QuickNorm(_BatchNorm):
                 None if kept is None else torch.zeros_like(kept) for kept in (self.running_mean, self.running_var)
             )
             y = F.batch_norm(x, mean, variance, self.weight, self.bias, True, 1.0, self.eps)  # 1: those of this batch
-            y = kernels.plus(onto, F.relu(y) if self.relu else y)
+            y = sums.plus(onto, F.relu(y) if self.relu else y)
         else:
             y, (mean, variance) = found
             number = y.numel() // y.shape[1]
@@ -75,7 +77,7 @@ class QuickGhostNorm(GhostBatchNorm):
         if alone:
             return kernels.norm_relu(x, self.weight, self.bias, self.eps, relu=self.relu, conv=before, onto=onto)
         y = super().forward(x)
-        return kernels.plus(onto, F.relu(y) if self.relu else y)
+        return sums.plus(onto, F.relu(y) if self.relu else y)
 
 
 class QuickConv2d(nn.Conv2d):
@@ -178,7 +180,7 @@ class QuickSequential(nn.Sequential):
                     under, onto = onto, None
                 x = module(x, under, conv) if conv is not None else module(x) if under is None else module(x, under)
                 conv = None
-        return kernels.plus(onto, x)
+        return sums.plus(onto, x)
 
 
 class QuickAvgPool2d(nn.AvgPool2d):
@@ -193,7 +195,7 @@ class QuickAvgPool2d(nn.AvgPool2d):
         plain = not counts_padding and self.divisor_override is None and whole
         if plain and min(kernel, stride) > 0 and kernels.pool_fits(x, kernel, stride, padding):
             return kernels.pool(x, kernel, stride, padding, largest=False, onto=onto)
-        return kernels.plus(onto, super().forward(x))
+        return sums.plus(onto, super().forward(x))
 
 
 class QuickMaxPool2d(nn.MaxPool2d):
@@ -206,7 +208,7 @@ class QuickMaxPool2d(nn.MaxPool2d):
         plain = not self.ceil_mode and not self.return_indices and _square(self.dilation) == 1
         if plain and min(kernel, stride) > 0 and kernels.pool_fits(x, kernel, stride, padding):
             return kernels.pool(x, kernel, stride, padding, largest=True, onto=onto)
-        return kernels.plus(onto, super().forward(x))
+        return sums.plus(onto, super().forward(x))
 
 
 POOLS: dict[type[nn.Module], type[nn.Module]] = {nn.AvgPool2d: QuickAvgPool2d, nn.MaxPool2d: QuickMaxPool2d}

@@ -18,10 +18,10 @@ from torch.nn import functional as F
 from supernet import paths
 from supernet.base.trees import in_full_precision, join_rows, rows, take_rows
 from supernet.common import in_line, outputs
-from supernet.model import OneShot
 from supernet.quick import quick
 from supernet.runtime import Runtime
-from supernet.space import Architecture, Space
+from supernet.space.choices import Architecture, Space
+from supernet.space.model import OneShot
 from supernet.task import Loss, Metric, accuracy, number_of
 
 TOGETHER = 2048

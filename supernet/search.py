@@ -41,14 +41,14 @@ from supernet.candidates import (
     standing,
     write_round,
 )
-from supernet.cost import CostTable
 from supernet.latency import LatencyConfig
 from supernet.limits import LimitsConfig, Region, region
-from supernet.model import OneShot
 from supernet.race import packed, stages, survivors, unpacked
 from supernet.runtime import Runtime
 from supernet.scoring import in_whole_ghost_batches, outputs_of
-from supernet.space import Architecture, Space
+from supernet.space.choices import Architecture, Space
+from supernet.space.cost import CostTable
+from supernet.space.model import OneShot
 from supernet.task import Loss, Metric, accuracy, number_of
 
 log = logging.getLogger(__name__)

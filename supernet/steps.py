@@ -40,18 +40,18 @@ from supernet.base.randomness import derive, stream
 from supernet.base.trees import rows, take_rows
 from supernet.candidates import Candidate, best, pareto, read_candidates, records, within, write_records
 from supernet.config import Config, check_space, make_space, retrained_space, to_yaml
-from supernet.cost import CostTable, cost_table
 from supernet.data import Data, Split, batches, feed, joined, open_test, prepare
 from supernet.exported import load_export
 from supernet.latency import changed, latency_costs
 from supernet.limits import LimitsConfig, region
-from supernet.model import OneShot, build
 from supernet.retrain import mean_and_deviation, read_network, retrain, test_accuracies
 from supernet.runs import RunError, is_done, open_run, record_environment, require, set_aside
 from supernet.runtime import Runtime, RuntimeConfig, start
 from supernet.scoring import closeness, divergence, in_whole_ghost_batches, reference_outputs, references, score
 from supernet.search import SearchConfig, finalists, from_json, in_order, score_into, search, to_json
-from supernet.space import Architecture, ArchitectureError, Space
+from supernet.space.choices import Architecture, ArchitectureError, Space
+from supernet.space.cost import CostTable, cost_table
+from supernet.space.model import OneShot, build
 from supernet.task import Loss, Metric, TaskConfig, loss_of, metric_of
 from supernet.train import fit
 from supernet.trials import Sender, Training, open_study, send, sender

@@ -28,8 +28,9 @@ import torch
 
 from supernet.base.own import file_of, is_function, load_function, users_code
 from supernet.base.randomness import derive, stream
-from supernet.limits import Region, mutated, neighbours
-from supernet.space import Architecture
+from supernet.limits import Region
+from supernet.space.changes import mutated, neighbours
+from supernet.space.choices import Architecture
 
 TRIES = 20
 """Mutations that may bring nothing new before an architecture is drawn at random instead."""

@@ -20,7 +20,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from supernet.analysis import buckets
-from supernet.space import Architecture, Choice, Space
+from supernet.space.choices import Architecture, Choice, Space
 from supernet.train import TrainConfig
 
 Scores = Callable[[Sequence[Architecture]], list[float]]

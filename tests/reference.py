@@ -13,9 +13,9 @@ import torch
 from scipy import stats
 from torch import Tensor, nn
 
-from supernet.layers import Choose, Depth, GhostBatchNorm, LivePaths, set_live_paths
-from supernet.model import OneShot
-from supernet.space import Architecture, Space
+from supernet.space.choices import Architecture, Space
+from supernet.space.layers import Choose, Depth, GhostBatchNorm, LivePaths, set_live_paths
+from supernet.space.model import OneShot
 
 
 def all_architectures(space: Space) -> list[Architecture]:

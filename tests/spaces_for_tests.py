@@ -5,11 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from supernet.layers import Choose, Depth
-from supernet.model import OneShot, build, choices_of, extract, from_network
-from supernet.space import Architecture, Space
+from supernet.space.choices import Architecture, Space
+from supernet.space.layers import Choose, Depth
+from supernet.space.model import OneShot, build, extract, from_network
+from supernet.space.network import choices_of
+from supernet.space.values import value
 from supernet.spaces import bender, macro, nasbench201
-from supernet.values import value
 
 
 def tiny_bender(**changes: object) -> Space:

@@ -14,7 +14,7 @@ import torch
 from supernet.analysis import paper_points, trust
 from supernet.base.files import read_json
 from supernet.cli import main
-from supernet.cost import cost_table
+from supernet.space.cost import cost_table
 from supernet.steps import space_of_run
 from supernet.study import differences
 

@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from supernet.cost import Cost, cost_table, measure
-from supernet.model import build, from_network
-from supernet.space import Space
-from supernet.values import value
+from supernet.space.choices import Space
+from supernet.space.cost import Cost, cost_table, measure
+from supernet.space.model import build, from_network
+from supernet.space.values import value
 from tests.spaces_for_tests import elastic, nested, tiny_bender, tiny_macro, tiny_nasbench201
 
 SPACES = [

@@ -13,10 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from supernet.cost import cost_table, measure
-from supernet.layers import Choose
-from supernet.model import build, without_data
-from supernet.space import Architecture, ArchitectureError, Space
+from supernet.space.choices import Architecture, ArchitectureError, Space
+from supernet.space.cost import cost_table, measure
+from supernet.space.layers import Choose
+from supernet.space.model import build
+from supernet.space.network import without_data
 from supernet.spaces.darts import (
     KINDS,
     NODES,

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from supernet.base.files import read_json
-from supernet.cost import cost_table
 from supernet.describe import RESULT_KEYS, _unit, describe_space, print_result, print_space
+from supernet.space.cost import cost_table
 from supernet.spaces import SPACES
 
 SPACE = SPACES["bender"](filters=2, cells=1, choice_blocks=1, input_shape=(1, 8, 8))

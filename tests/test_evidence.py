@@ -11,8 +11,8 @@ import torch
 from torch.nn import functional as F
 
 from supernet import build, fit
-from supernet.layers import GhostBatchNorm
 from supernet.runtime import RuntimeConfig, start
+from supernet.space.layers import GhostBatchNorm
 from supernet.spaces import bender, nasbench201
 from supernet.train import TrainConfig
 from tests.makers import write_batches

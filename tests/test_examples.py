@@ -16,11 +16,12 @@ from supernet.base import trees
 from supernet.base.files import read_json
 from supernet.cli import main
 from supernet.config import SpaceConfig, make_space
-from supernet.cost import cost_table, measure
 from supernet.data import load
-from supernet.model import OneShot, build, call, example_of, extract
 from supernet.sources import DataConfig
-from supernet.space import Space
+from supernet.space.choices import Space
+from supernet.space.cost import cost_table, measure
+from supernet.space.model import OneShot, build, example_of, extract
+from supernet.space.network import call
 from supernet.steps import load as load_network
 from tests.reference import uniformity
 

@@ -25,15 +25,15 @@ from supernet import load, parity
 from supernet.base.own import load_function
 from supernet.cli import main
 from supernet.config import Config
-from supernet.cost import measure
 from supernet.data import Data, from_arrays, prepare
 from supernet.export import Chosen, ExportConfig, inherit, write_forms
 from supernet.exported import FILES, ExportError
 from supernet.hub import push
-from supernet.model import build, example_of, extract, from_network
 from supernet.retrain import evaluate
 from supernet.runtime import RuntimeConfig, start
-from supernet.space import Architecture, Space
+from supernet.space.choices import Architecture, Space
+from supernet.space.cost import measure
+from supernet.space.model import build, example_of, extract, from_network
 from supernet.spaces import bender, mobilenet, resnet
 from supernet.steps import load_one_shot, load_run
 from supernet.writing.folding import fold

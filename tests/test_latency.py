@@ -13,11 +13,11 @@ from torch import nn
 from supernet import latency
 from supernet.base.files import read_json, write_json
 from supernet.base.trees import tensors_in
-from supernet.cost import cost_table
 from supernet.latency import LatencyConfig, changed, latency_costs, signature, summary, timed, told
-from supernet.layers import Choose, Depth
 from supernet.limits import LimitsConfig, LimitsError, extreme, region
-from supernet.model import build
+from supernet.space.cost import cost_table
+from supernet.space.layers import Choose, Depth
+from supernet.space.model import build
 from tests.spaces_for_tests import elastic, nested, tiny_bender, tiny_macro, tiny_nasbench201
 
 SPACES = {

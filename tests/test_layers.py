@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from supernet.layers import Choose, GhostBatchNorm, LivePaths, added, set_live_paths
-from supernet.model import build, from_network
+from supernet.space.layers import Choose, GhostBatchNorm, LivePaths, set_live_paths
+from supernet.space.model import build, from_network
+from supernet.space.sums import added
 
 
 def live(*ghosts: set[int], name: str = "a") -> LivePaths:

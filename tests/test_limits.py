@@ -14,12 +14,14 @@ from hypothesis import strategies as st
 from torch import nn
 
 from supernet import limits
-from supernet.cost import cost_table
-from supernet.layers import Choose
-from supernet.limits import LimitsConfig, LimitsError, Region, amount, extreme, mutated, neighbours, region, shown
-from supernet.model import from_network
-from supernet.space import Architecture, Space
-from supernet.values import value
+from supernet.limits import LimitsConfig, LimitsError, Region, amount, extreme, region, shown
+from supernet.space import changes
+from supernet.space.changes import mutated, neighbours
+from supernet.space.choices import Architecture, Space
+from supernet.space.cost import cost_table
+from supernet.space.layers import Choose
+from supernet.space.model import from_network
+from supernet.space.values import value
 from tests.spaces_for_tests import elastic, nested, tiny_bender, tiny_macro, tiny_nasbench201
 
 SPACES = {
@@ -263,7 +265,7 @@ def test_a_choice_with_very_many_picks_has_some_neighbours() -> None:
     space = from_network(network, torch.zeros(1, 3))
     architecture = space.at(0)
     found = neighbours(space, architecture, generator=stream())
-    assert limits.NEIGHBOURS <= len(found) <= limits.NEIGHBOURS + 1
+    assert changes.NEIGHBOURS <= len(found) <= changes.NEIGHBOURS + 1
     assert len(set(found)) == len(found)
     assert isinstance(found[0], Architecture)
     assert math.isfinite(space.size)

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from supernet.cost import cost_table, measure
-from supernet.layers import Choose
-from supernet.model import build
-from supernet.space import Architecture, ArchitectureError
+from supernet.space.choices import Architecture, ArchitectureError
+from supernet.space.cost import cost_table, measure
+from supernet.space.layers import Choose
+from supernet.space.model import build
 from supernet.spaces import macro
 from supernet.spaces.macro import from_digits, to_digits
 from tests.spaces_for_tests import tiny_bender

@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from supernet.layers import Choose, GhostBatchNorm
-from supernet.model import OneShot, build, choices_of, extract, parameters_within
-from supernet.space import Architecture, ArchitectureError, Space
+from supernet.space.choices import Architecture, ArchitectureError, Space
+from supernet.space.layers import Choose, GhostBatchNorm
+from supernet.space.model import OneShot, build, extract
+from supernet.space.network import choices_of, parameters_within
 from tests import reference
 from tests.spaces_for_tests import (
     NestedNetwork,

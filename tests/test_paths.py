@@ -12,7 +12,7 @@ from scipy import stats
 
 from supernet.base.randomness import stream
 from supernet.paths import PATHS, PathsConfig, draw, drop_probabilities
-from supernet.space import Choice, Space
+from supernet.space.choices import Choice, Space
 from supernet.spaces import bender
 from tests.spaces_for_tests import nested, tiny_bender
 

@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from supernet import Choose, build, kernels, value
-from supernet.layers import added
-from supernet.model import OneShot, from_network
 from supernet.quick import QuickConv2d, QuickGhostNorm, QuickNorm, has_only_norms_to_remember, quick, quick_in_training
-from supernet.space import Space
+from supernet.space.choices import Space
+from supernet.space.model import OneShot, from_network
+from supernet.space.sums import added
 from supernet.spaces import nasbench201
 from supernet.tune import POINTWISE, Tuning, convolution_name
 

@@ -16,9 +16,9 @@ from supernet.base.files import read_json, write_json
 from supernet.base.progress import Interrupted
 from supernet.candidates import in_order_asked, on_most, read_candidates
 from supernet.cli import main
-from supernet.cost import cost_table
 from supernet.limits import LimitsConfig, region
 from supernet.replay import best_so_far, marks, regrets, replay
+from supernet.space.cost import cost_table
 from supernet.steps import space_of_run
 from tests.spaces_for_tests import nested, tiny_nasbench201
 

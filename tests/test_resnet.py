@@ -7,9 +7,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from supernet.cost import CostTable, cost_table, measure
-from supernet.model import build
-from supernet.space import Architecture, Space
+from supernet.space.choices import Architecture, Space
+from supernet.space.cost import CostTable, cost_table, measure
+from supernet.space.model import build
 from supernet.spaces.resnet import resnet
 from tests.reference import all_architectures, uniformity
 from tests.spaces_for_tests import assert_same_network, one_shot

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from supernet.space import Architecture, ArchitectureError, Choice, Space
+from supernet.space.choices import Architecture, ArchitectureError, Choice, Space
 from tests.reference import all_architectures, uniformity
 from tests.spaces_for_tests import elastic, nested, tiny_bender, tiny_macro, tiny_nasbench201
 

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from supernet.cost import cost_table, measure
-from supernet.layers import Choose
-from supernet.model import build
+from supernet.space.cost import cost_table, measure
+from supernet.space.layers import Choose
+from supernet.space.model import build
 from supernet.spaces import SPACES, bender
 
 

@@ -14,9 +14,9 @@ import torch
 
 from supernet import strategies
 from supernet.base.randomness import derive
-from supernet.cost import cost_table
 from supernet.limits import LimitsConfig, Region, region
-from supernet.space import Architecture
+from supernet.space.choices import Architecture
+from supernet.space.cost import cost_table
 from supernet.strategies import STRATEGIES, check, find, make
 from tests.spaces_for_tests import elastic, nested, tiny_bender, tiny_macro, tiny_nasbench201
 
@@ -172,7 +172,7 @@ def test_a_child_differs_from_its_parent_in_one_choice() -> None:
 
 
 def test_local_search_goes_through_the_neighbours_of_the_best() -> None:
-    from supernet.limits import neighbours
+    from supernet.space.changes import neighbours
 
     strategy = make("local", {"start": 5}, REGIONS["macro"], seed=0)
     first = strategy.ask(10)

@@ -15,7 +15,7 @@ from scipy import stats
 from torch import nn
 
 from supernet.analysis import paper_points
-from supernet.space import Architecture, Choice, Space
+from supernet.space.choices import Architecture, Choice, Space
 from supernet.study import AnalysisConfig, Facts, bucket_width, diagnose, differences, option_worth, strata, without
 from tests.spaces_for_tests import nested, tiny_bender
 

@@ -12,10 +12,11 @@ from torch import Tensor, nn
 
 from supernet.base.progress import Interrupted
 from supernet.base.randomness import seeded, stream
-from supernet.layers import Choose
-from supernet.model import OneShot, build, from_network, parameters_within
 from supernet.paths import PathsConfig, draw
 from supernet.runtime import Runtime, RuntimeConfig, start
+from supernet.space.layers import Choose
+from supernet.space.model import OneShot, build, from_network
+from supernet.space.network import parameters_within
 from supernet.spaces import bender
 from supernet.train import Diverged, TrainConfig, fit
 from tests import reference

@@ -9,13 +9,13 @@ import pytest
 import torch
 from torch import nn
 
-from supernet.layers import Choose, Depth, ShapeError, adapter
-from supernet.model import build, from_network
 from supernet.paths import PathsConfig, draw
 from supernet.runtime import RuntimeConfig, start
-from supernet.space import Space
+from supernet.space.choices import Space
+from supernet.space.layers import Choose, Depth, ShapeError, adapter
+from supernet.space.model import build, from_network
+from supernet.space.values import decided, resolved, value
 from supernet.train import TrainConfig, fit
-from supernet.values import decided, resolved, value
 from tests.spaces_for_tests import elastic
 
 SMALL = {"w": frozenset([0])}

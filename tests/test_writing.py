@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from supernet.base.trees import map_tensors, tensors
-from supernet.model import build, call, example_of, option_names
-from supernet.space import Space
+from supernet.space.choices import Space
+from supernet.space.model import build, example_of, option_names
+from supernet.space.network import call
 from supernet.spaces import bender, darts, macro, mobilenet, nasbench201, resnet
 from supernet.writing import Written, import_of, write
 from supernet.writing.tracing import UnwritableError

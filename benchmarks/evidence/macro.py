@@ -40,7 +40,7 @@ from supernet import cost_table
 from supernet.analysis import trust
 from supernet.base.files import write_json
 from supernet.base.randomness import stream
-from supernet.space import Architecture, Space
+from supernet.space.choices import Architecture, Space
 from supernet.spaces import macro
 from supernet.train import TrainConfig
 

@@ -34,9 +34,9 @@ from supernet.base.progress import Watch
 from supernet.base.randomness import derive
 from supernet.config import Config
 from supernet.data import Data, feed
-from supernet.model import OneShot
 from supernet.paths import PathsConfig
 from supernet.runtime import Runtime
+from supernet.space.model import OneShot
 from supernet.steps import loss_of_fit, paths_of, train_one_shot
 
 TRICKS = ("dropout", "ghosts", "statistics", "decay")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from supernet.space import Space
+from supernet.space.choices import Space
 from supernet.spaces.bender import bender
 from supernet.spaces.darts import darts
 from supernet.spaces.macro import macro

@@ -16,8 +16,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from supernet.layers import Choose
-from supernet.space import Space
+from supernet.space.choices import Space
+from supernet.space.layers import Choose
 from supernet.spaces.blocks import check_sizes, space_of
 
 LAYOUTS: dict[str, tuple[int, tuple[int, int]]] = {"cifar": (3, (1, 1)), "imagenet": (4, (2, 2))}

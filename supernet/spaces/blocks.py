@@ -8,8 +8,8 @@ from typing import Any
 
 from torch import nn
 
-from supernet.model import choices_of, without_data
-from supernet.space import Architecture, ArchitectureError, Space
+from supernet.space.choices import Architecture, ArchitectureError, Space
+from supernet.space.network import choices_of, without_data
 
 
 def check_sizes(sizes: Mapping[str, int], input_shape: Sequence[int]) -> None:

@@ -19,8 +19,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from supernet.layers import Choose
-from supernet.space import Architecture, ArchitectureError, Space
+from supernet.space.choices import Architecture, ArchitectureError, Space
+from supernet.space.layers import Choose
 from supernet.spaces.blocks import check_sizes, conv_norm, single_picks, space_of
 
 OPERATIONS = (

@@ -13,8 +13,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from supernet.layers import Choose
-from supernet.space import Architecture, Space
+from supernet.space.choices import Architecture, Space
+from supernet.space.layers import Choose
 from supernet.spaces.blocks import check_sizes, conv_norm, single_picks, space_of
 
 STAGES = (2, 3, 3)

@@ -18,10 +18,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from supernet.layers import Choose, Depth
-from supernet.space import Space
+from supernet.space.choices import Space
+from supernet.space.layers import Choose, Depth
+from supernet.space.values import value
 from supernet.spaces.blocks import check_sizes, conv_norm, space_of, whole_numbers
-from supernet.values import value
 
 STEM, FIRST, LAST, FEATURES = 32, 16, 320, 1280
 """Channels of what no choice changes: stem, first block, last block, and before the classifier."""

@@ -16,8 +16,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from supernet.layers import Choose, added, live_paths
-from supernet.space import Architecture, Space
+from supernet.space.choices import Architecture, Space
+from supernet.space.layers import Choose, live_paths
+from supernet.space.sums import added
 from supernet.spaces.blocks import check_sizes, conv_norm, single_picks, space_of
 
 NODES = 4

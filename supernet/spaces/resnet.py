@@ -16,10 +16,10 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from supernet.layers import Depth
-from supernet.space import Space
+from supernet.space.choices import Space
+from supernet.space.layers import Depth
+from supernet.space.values import value
 from supernet.spaces.blocks import check_sizes, conv_norm, space_of, whole_numbers
-from supernet.values import value
 
 STAGES = 3
 """Resolutions; from one to the next the widths to choose from double."""

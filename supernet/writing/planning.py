@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import resolve_name
 
-from supernet.layers import Join
+from supernet.space.layers import Join
 from supernet.writing.expressions import (
     WIDTH,
     Chain,

@@ -20,8 +20,8 @@ from torch.nn.modules.rnn import RNNBase
 from torch.overrides import TorchFunctionMode
 
 from supernet.base.trees import rows, take_rows, tensors, tensors_in
-from supernet.layers import Join
-from supernet.model import call
+from supernet.space.layers import Join
+from supernet.space.network import call
 
 CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 

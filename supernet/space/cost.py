@@ -23,10 +23,11 @@ from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
 from supernet.base.randomness import stream
 from supernet.base.trees import map_tensors
-from supernet.layers import LivePaths, live_paths, set_live_paths
-from supernet.model import Within, call, example_of, parameters_within, replace_modules, without_data
-from supernet.space import Architecture, Choice, Space
-from supernet.values import decided, decided_values
+from supernet.space.choices import Architecture, Choice, Space
+from supernet.space.layers import LivePaths, live_paths, set_live_paths
+from supernet.space.model import example_of
+from supernet.space.network import Within, call, parameters_within, replace_modules, without_data
+from supernet.space.values import decided, decided_values
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,9 +23,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from supernet.kernels import Misfit, plus
-from supernet.space import Choice
-from supernet.values import Picks, resolved, side_by_side
+from supernet.space.choices import Choice
+from supernet.space.sums import Misfit, added, plus, takes_onto
+from supernet.space.values import Picks, resolved, side_by_side
 
 
 @dataclass(frozen=True, slots=True)
@@ -369,28 +369,6 @@ class Join(nn.Module):
         for term, source in zip(self.terms[1:], inputs[1:], strict=True):
             total = added(term, source, total)
         return total / len(self.terms) if self.join == "mean" else total
-
-
-def takes_onto(module: nn.Module) -> bool:
-    """Whether a module takes a second argument, that its output is added to: one pass over memory in place of two.
-
-    A class has to say so itself: what it is derived from may have another `forward`.
-    """
-    return vars(type(module)).get("takes_onto", False) and not has_hooks(module)
-
-
-def added(module: nn.Module, x: Tensor, onto: Tensor | None) -> Tensor:
-    """What a module makes of `x`, added to `onto` where that is given."""
-    if onto is not None and takes_onto(module):
-        y: Tensor = module(x, onto)
-        return y
-    return plus(onto, module(x))
-
-
-def has_hooks(module: nn.Module) -> bool:
-    """Whether anything looks at what goes into a module, or comes out of it."""
-    hooks = module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks
-    return any(hooks)
 
 
 class GhostBatchNorm(nn.Module):

@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from supernet.space import Choice
+from supernet.space.choices import Choice
 
 Picks = Mapping[str, frozenset[int]]
 """The live options of each choice by their index."""

@@ -1,0 +1,148 @@
+"""The modules of a network with choices: walking through them, replacing them, viewing them."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from supernet.space.choices import Choice
+from supernet.space.layers import Choose, Depth, Elastic
+from supernet.space.values import decided_values
+
+Within = tuple[tuple[str, tuple[str, ...]], ...]
+"""What encloses a place in the network, outermost first: a choice, and its options of which one has to be live."""
+
+
+def call(network: nn.Module, inputs: Any) -> Any:
+    """What a network makes of a tensor, or of a tuple or dict of tensors as its arguments."""
+    if isinstance(inputs, dict):
+        return network(**inputs)
+    return network(*inputs) if isinstance(inputs, (tuple, list)) else network(inputs)
+
+
+@contextmanager
+def without_data() -> Iterator[None]:
+    """Inside the ``with`` block modules are made on the `meta` device: shapes, but neither memory nor initial values.
+
+    Initial values are skipped altogether, since torch computes them slowly even where there is no data.
+    """
+    with torch.device("meta"), _NoInitialValues():
+        yield
+
+
+class _NoInitialValues(TorchFunctionMode):
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        skipped = func in (Tensor.normal_, Tensor.uniform_, Tensor.fill_, Tensor.zero_)
+        return args[0] if skipped else func(*args, **(kwargs or {}))
+
+
+def choices_of(network: nn.Module) -> tuple[Choice, ...]:
+    """The choices in a network, in the order of its modules, nested ones marked with what they are nested in.
+
+    A decision shared by several places counts once; it is nested only where all its places are nested alike.
+
+    Raises:
+        ValueError: two places share a name but not their options.
+    """
+    found: dict[str, Choice] = {}
+    places: dict[str, Within] = {}
+
+    def add(choice: Choice, within: Within) -> None:
+        before = found.setdefault(choice.name, choice)
+        if before != choice:
+            options = f"{before.options}, {choice.options}"
+            raise ValueError(f"choice {choice.name!r} occurs with different options: {options}")
+        places[choice.name] = _common(places.get(choice.name, within), within)
+
+    for module, within in _walk(network):
+        if isinstance(module, (Choose, Depth)):
+            add(module.choice, within)
+        for thing in decided_values(module):
+            for choice in thing.choices():
+                add(choice, within)
+    return _parents_first(
+        {name: replace(choice, within=places[name][-1] if places[name] else None) for name, choice in found.items()}
+    )
+
+
+def _common(a: Within, b: Within) -> Within:
+    """What two places of one choice are both nested in, with their options together."""
+    others = dict(b)
+    return tuple((name, tuple(dict.fromkeys((*options, *others[name])))) for name, options in a if name in others)
+
+
+def _parents_first(found: dict[str, Choice]) -> tuple[Choice, ...]:
+    ordered: dict[str, Choice] = {}
+
+    def put(choice: Choice) -> None:
+        if choice.name not in ordered:
+            if choice.within is not None:
+                put(found[choice.within[0]])
+            ordered[choice.name] = choice
+
+    for choice in found.values():
+        put(choice)
+    return tuple(ordered.values())
+
+
+def parameters_within(network: nn.Module) -> dict[Within, list[tuple[str, nn.Parameter]]]:
+    """The parameters of a network with choices, grouped by the options that have to be live for them to take part.
+
+    A parameter that is used in several places is listed under what they have in common.
+    """
+    places: dict[int, tuple[str, nn.Parameter, Within]] = {}
+    names = {id(module): name for name, module in network.named_modules()}
+    for module, within in _walk(network):
+        prefix = names[id(module)]
+        for name, parameter in module.named_parameters(recurse=False):
+            if id(parameter) in places:
+                before = places[id(parameter)]
+                common = tuple(pair for pair in before[2] if pair in within)
+                places[id(parameter)] = (*before[:2], common)
+            else:
+                places[id(parameter)] = (f"{prefix}.{name}" if prefix else name, parameter, within)
+    groups: dict[Within, list[tuple[str, nn.Parameter]]] = {}
+    for name, parameter, within in places.values():
+        groups.setdefault(within, []).append((name, parameter))
+    return groups
+
+
+def _walk(module: nn.Module, within: Within = ()) -> Iterator[tuple[nn.Module, Within]]:
+    yield module, within
+    if isinstance(module, Choose):
+        for name, option in zip(module.choice.options, module.options, strict=True):
+            yield from _walk(option, (*within, (module.choice.name, (name,))))
+    elif isinstance(module, Depth):
+        for index, block in enumerate(module.blocks):
+            needs = module.needs(index)
+            always = len(needs) == len(module.depths)
+            yield from _walk(block, within if always else (*within, (module.choice.name, needs)))
+    elif isinstance(module, Elastic):
+        yield from _walk(module.of, within)
+    else:
+        for child in module.children():
+            yield from _walk(child, within)
+
+
+def replace_modules(module: nn.Module, new: Callable[[nn.Module], nn.Module]) -> nn.Module:
+    """Replaces modules by ``new(module)`` in place, a module before its children."""
+    module = new(module)
+    for name, child in list(module.named_children()):
+        replacement = replace_modules(child, new)
+        if replacement is not child:
+            setattr(module, name, replacement)
+    return module
+
+
+def view_of(module: nn.Module, new: Callable[[nn.Module], nn.Module]) -> nn.Module:
+    """Like `replace_modules`, but leaves `module` as it is: shallow copies, which share parameters and buffers."""
+    shallow = copy.copy(new(module))
+    shallow._modules = {name: child and view_of(child, new) for name, child in shallow._modules.items()}
+    return shallow

@@ -1,0 +1,48 @@
+"""Adding an output to what is there already."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+
+class Misfit(ValueError):
+    """An output, `got`, has another shape than what it is to be added to."""
+
+    def __init__(self, onto: Tensor, got: Tensor) -> None:
+        super().__init__(f"expected an output of shape {list(onto.shape)} to add to another, got {list(got.shape)}")
+        self.got = got
+
+
+def plus(onto: Tensor | None, y: Tensor) -> Tensor:
+    """`y`, added to `onto` where that is given.
+
+    Raises:
+        Misfit: their shapes differ; addition would stretch an axis of length 1 in silence.
+    """
+    if onto is None:
+        return y
+    if onto.shape != y.shape:
+        raise Misfit(onto, y)
+    return onto + y
+
+
+def takes_onto(module: nn.Module) -> bool:
+    """Whether a module takes a second argument, that its output is added to: one pass over memory in place of two.
+
+    A class has to say so itself: what it is derived from may have another `forward`.
+    """
+    return vars(type(module)).get("takes_onto", False) and not has_hooks(module)
+
+
+def added(module: nn.Module, x: Tensor, onto: Tensor | None) -> Tensor:
+    """What a module makes of `x`, added to `onto` where that is given."""
+    if onto is not None and takes_onto(module):
+        y: Tensor = module(x, onto)
+        return y
+    return plus(onto, module(x))
+
+
+def has_hooks(module: nn.Module) -> bool:
+    """Whether anything looks at what goes into a module, or comes out of it."""
+    hooks = module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks
+    return any(hooks)
