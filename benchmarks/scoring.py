@@ -26,7 +26,7 @@ from supernet import cost_table, score
 from supernet.base.randomness import stream
 from supernet.base.trees import take_rows
 from supernet.candidates import Candidate, read_some, standing
-from supernet.data import prepare
+from supernet.data.splits import prepare
 from supernet.runtime import Runtime, RuntimeConfig, cores, start
 from supernet.scoring import in_whole_ghost_batches
 from supernet.search import score_into, search

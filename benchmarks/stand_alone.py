@@ -31,8 +31,9 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
-from supernet import build, cost_table, data, from_arrays
+from supernet import build, cost_table, from_arrays
 from supernet.base.randomness import stream
+from supernet.data import splits as data
 from supernet.runtime import Runtime, RuntimeConfig, cores, start
 from supernet.space.choices import Space
 from supernet.spaces import bender, nasbench201

@@ -21,12 +21,12 @@ from typing import Any
 
 import torch
 
-from supernet import data as datasets
 from supernet import draw as drawing
 from supernet import spaces, strategies
 from supernet.base.files import write_atomically, write_json
 from supernet.base.randomness import stream
 from supernet.config import SpaceConfig, make_space
+from supernet.data import splits as datasets
 from supernet.limits import Region
 from supernet.paths import PathsConfig, draw
 from supernet.replay import marks, replay

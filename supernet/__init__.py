@@ -13,7 +13,7 @@ from supernet.base.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from supernet import spaces
-    from supernet.data import from_arrays
+    from supernet.data.splits import from_arrays
     from supernet.scoring import score
     from supernet.search import finalists
     from supernet.space.choices import Architecture, ArchitectureError, Choice, Space
@@ -37,7 +37,7 @@ _HOME = {
     "extract": "space.model",
     "finalists": "search",
     "fit": "train",
-    "from_arrays": "data",
+    "from_arrays": "data.splits",
     "from_network": "space.model",
     "load": "steps",
     "score": "scoring",

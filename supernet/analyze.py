@@ -24,7 +24,8 @@ from supernet.base.progress import Watch
 from supernet.base.randomness import derive, stream
 from supernet.candidates import Candidate, on_most, read_candidates, read_right
 from supernet.config import Config, resized, retrained_space
-from supernet.data import Data, batches, feed
+from supernet.data.splits import Data, batches, feed
+from supernet.data.task import metric_of
 from supernet.limits import LISTED, region
 from supernet.replay import marks, replay
 from supernet.retrain import RetrainConfig, retrain
@@ -47,7 +48,6 @@ from supernet.steps import (
 )
 from supernet.strategies import GENERATION, STRATEGIES
 from supernet.study import Facts, bucket_width, diagnose, differences, option_worth, strata
-from supernet.task import metric_of
 
 SHOWN = 2000
 """Candidates whose scores and sizes are kept for the report, drawn at random."""

@@ -757,7 +757,7 @@ def _prepare(
 def _long(words: list[str]) -> list[str]:
     """Options with their long names; ``--data`` takes the name of a source, a folder, a parquet file or a function."""
     from supernet.base.own import is_function
-    from supernet.sources import NAMES
+    from supernet.data.sources import NAMES
 
     long: list[str] = []
     short = dict(SHORT)

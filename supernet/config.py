@@ -19,17 +19,17 @@ from torch import Tensor
 from supernet import strategies
 from supernet.base.own import file_of, is_function, load_function, users_code
 from supernet.base.trees import zeros
+from supernet.data.sources import DataConfig
+from supernet.data.sources import check as check_data
+from supernet.data.task import TaskConfig, loss_of, metric_of
 from supernet.paths import PathsConfig
 from supernet.retrain import RetrainConfig
 from supernet.runtime import RuntimeConfig
 from supernet.search import SearchConfig
-from supernet.sources import DataConfig
-from supernet.sources import check as check_data
 from supernet.space.choices import Space
 from supernet.space.model import from_network
 from supernet.spaces import SPACES
 from supernet.study import AnalysisConfig
-from supernet.task import TaskConfig, loss_of, metric_of
 from supernet.train import TrainConfig
 
 MANY = 12

@@ -28,14 +28,15 @@ from safetensors.torch import load_file, save, save_file
 from torch import Tensor, nn
 
 from supernet import card, parity
-from supernet import data as datasets
 from supernet.base.files import write_atomically, write_json, write_text
 from supernet.base.progress import Interrupted, Watch
 from supernet.base.randomness import derive, stream
 from supernet.base.trees import join_rows, map_tensors, rows, take_rows, tensors
 from supernet.base.version import __version__
 from supernet.config import Config, retrained_space
-from supernet.data import Data
+from supernet.data import splits as datasets
+from supernet.data.splits import Data
+from supernet.data.task import metric_of, number_of
 from supernet.exported import FILES, FORMS, ExportError
 from supernet.retrain import read_network
 from supernet.runs import RunError, is_done
@@ -44,7 +45,6 @@ from supernet.space.cost import measure, one_thread
 from supernet.space.model import OneShot, build, example_of, extract, option_names
 from supernet.space.network import call
 from supernet.steps import finalist, load_one_shot, load_run, read_networks
-from supernet.task import metric_of, number_of
 from supernet.writing import import_of, write
 from supernet.writing.folding import fold
 from supernet.writing.tracing import UnwritableError

@@ -41,6 +41,7 @@ from supernet.candidates import (
     standing,
     write_round,
 )
+from supernet.data.task import Loss, Metric, accuracy, number_of
 from supernet.latency import LatencyConfig
 from supernet.limits import LimitsConfig, Region, region
 from supernet.race import packed, stages, survivors, unpacked
@@ -49,7 +50,6 @@ from supernet.scoring import in_whole_ghost_batches, outputs_of
 from supernet.space.choices import Architecture, Space
 from supernet.space.cost import CostTable
 from supernet.space.model import OneShot
-from supernet.task import Loss, Metric, accuracy, number_of
 
 log = logging.getLogger(__name__)
 

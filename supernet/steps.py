@@ -21,7 +21,6 @@ import numpy as np
 import torch
 from torch import nn
 
-from supernet import data as datasets
 from supernet import paths
 from supernet.analysis import rank_correlation
 from supernet.base.files import (
@@ -40,7 +39,9 @@ from supernet.base.randomness import derive, stream
 from supernet.base.trees import rows, take_rows
 from supernet.candidates import Candidate, best, pareto, read_candidates, records, within, write_records
 from supernet.config import Config, check_space, make_space, retrained_space, to_yaml
-from supernet.data import Data, Split, batches, feed, joined, open_test, prepare
+from supernet.data import splits as datasets
+from supernet.data.splits import Data, Split, batches, feed, joined, open_test, prepare
+from supernet.data.task import Loss, Metric, TaskConfig, loss_of, metric_of
 from supernet.exported import load_export
 from supernet.latency import changed, latency_costs
 from supernet.limits import LimitsConfig, region
@@ -52,7 +53,6 @@ from supernet.search import SearchConfig, finalists, from_json, in_order, score_
 from supernet.space.choices import Architecture, ArchitectureError, Space
 from supernet.space.cost import CostTable, cost_table
 from supernet.space.model import OneShot, build
-from supernet.task import Loss, Metric, TaskConfig, loss_of, metric_of
 from supernet.train import fit
 from supernet.trials import Sender, Training, open_study, send, sender
 

@@ -1,4 +1,4 @@
-"""Small made data for the tests of `supernet.sources` and `supernet.data`."""
+"""Small made data for the tests of `supernet.data.sources` and `supernet.data.splits`."""
 
 import gzip
 import io
@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from supernet.data import Split
-from supernet.sources import DataConfig
+from supernet.data.sources import DataConfig
+from supernet.data.splits import Split
 
 
 def pixels(*shape: int, seed: int = 0) -> np.ndarray:

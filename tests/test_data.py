@@ -1,4 +1,4 @@
-"""Splits, normalisation, augmentation and batches of `supernet.data`, on small made data only."""
+"""Splits, normalisation, augmentation and batches of `supernet.data.splits`, on small made data only."""
 
 import errno
 import json
@@ -15,10 +15,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from supernet import data
 from supernet.base.files import DiskFull
-from supernet.data import augment, feed, from_arrays, load, normalise, open_test, prepare
-from supernet.sources import DataConfig, DataError
+from supernet.data import splits as data
+from supernet.data.images import DataError
+from supernet.data.sources import DataConfig
+from supernet.data.splits import augment, feed, from_arrays, load, normalise, open_test, prepare
 from tests.makers import config, labels, pixels, tagged, tags, write_arrays, write_classes
 
 quick = settings(max_examples=30, deadline=None)

@@ -16,8 +16,8 @@ from supernet.base import trees
 from supernet.base.files import read_json
 from supernet.cli import main
 from supernet.config import SpaceConfig, make_space
-from supernet.data import load
-from supernet.sources import DataConfig
+from supernet.data.sources import DataConfig
+from supernet.data.splits import load
 from supernet.space.choices import Space
 from supernet.space.cost import cost_table, measure
 from supernet.space.model import OneShot, build, example_of, extract

@@ -25,7 +25,7 @@ from supernet import load, parity
 from supernet.base.own import load_function
 from supernet.cli import main
 from supernet.config import Config
-from supernet.data import Data, from_arrays, prepare
+from supernet.data.splits import Data, from_arrays, prepare
 from supernet.export import Chosen, ExportConfig, inherit, write_forms
 from supernet.exported import FILES, ExportError
 from supernet.hub import push

@@ -1,4 +1,4 @@
-"""Readers, decoding, cache and errors of `supernet.sources`, on small made data only."""
+"""Readers, decoding, cache and errors of `supernet.data.sources`, on small made data only."""
 
 import errno
 import gzip
@@ -15,9 +15,12 @@ import pytest
 import torch
 from PIL import Image
 
-from supernet import data, sources
-from supernet.data import load, open_test
-from supernet.sources import DataConfig, DataError, read
+from supernet.data import images as pixels_of
+from supernet.data import sources
+from supernet.data import splits as data
+from supernet.data.images import DataError
+from supernet.data.sources import DataConfig, read
+from supernet.data.splits import load, open_test
 from tests.makers import (
     config,
     labels,
@@ -59,7 +62,7 @@ def test_cifar10_parquet_decodes_once(root: Path, monkeypatch: pytest.MonkeyPatc
         )
     first = load(config(root, "cifar10", 20), seed=0)
     assert first.input_shape == (3, 4, 4) and first.classes[0] == "airplane"
-    monkeypatch.setattr(sources, "_open_image", lambda *_: pytest.fail("decoded again"))
+    monkeypatch.setattr(pixels_of, "_open_image", lambda *_: pytest.fail("decoded again"))
     again = load(config(root, "cifar10", 20), seed=0)
     assert torch.equal(first.train.examples, again.train.examples) and first.hashes == again.hashes
     test = open_test(config(root, "cifar10", 20), seed=0, record=root / "test.json", networks=["a"])

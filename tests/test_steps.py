@@ -6,10 +6,11 @@ from typing import Any
 import pytest
 import torch
 
-from supernet import data, load, steps
+from supernet import load, steps
 from supernet.base.files import read_json, write_weights
 from supernet.cli import main
 from supernet.config import SpaceConfig, make_space
+from supernet.data import splits as data
 from supernet.runs import RunError
 from supernet.steps import summarise
 from tests.conftest import TINY

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, r2_score
 from torch.nn import functional as F
 
-from supernet.task import LOSSES, METRICS, TaskConfig, accuracy, bce, loss_of, metric_of, mse, number_of, r2
+from supernet.data.task import LOSSES, METRICS, TaskConfig, accuracy, bce, loss_of, metric_of, mse, number_of, r2
 
 
 @given(st.integers(0, 1000), st.integers(2, 5))

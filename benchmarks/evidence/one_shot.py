@@ -31,12 +31,12 @@ from supernet.analysis import rank_correlation
 from supernet.analyze import Study, numbers, read_columns
 from supernet.base.files import read_json, write_json, write_text
 from supernet.base.randomness import stream
-from supernet.data import Data, batches, feed, load, prepare
+from supernet.data.sources import DataConfig
+from supernet.data.splits import Data, batches, feed, load, prepare
 from supernet.kernels import processor_name
 from supernet.paths import PathsConfig, draw
 from supernet.retrain import RetrainConfig, retrain
 from supernet.runtime import Runtime, RuntimeConfig, start
-from supernet.sources import DataConfig
 from supernet.space.choices import Architecture, Space
 from supernet.space.layers import GhostBatchNorm
 from supernet.space.model import OneShot

@@ -33,7 +33,7 @@ from supernet.base.files import read_json, write_json
 from supernet.base.progress import Watch
 from supernet.base.randomness import derive
 from supernet.config import Config
-from supernet.data import Data, feed
+from supernet.data.splits import Data, feed
 from supernet.paths import PathsConfig
 from supernet.runtime import Runtime
 from supernet.space.model import OneShot

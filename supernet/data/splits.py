@@ -27,7 +27,8 @@ from torch import Tensor
 from supernet.base import trees
 from supernet.base.files import read_json, write_json
 from supernet.base.randomness import stream
-from supernet.sources import DataConfig, DataError, Source, check, join, read, write_cache, write_header
+from supernet.data.images import DataError, write_cache, write_header
+from supernet.data.sources import DataConfig, Source, check, join, read
 
 __all__ = [
     "Data",

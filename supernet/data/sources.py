@@ -7,30 +7,23 @@ kept in a cache folder, and mapped from there.
 from __future__ import annotations
 
 import difflib
-import errno
 import gzip
-import hashlib
 import inspect
-import io
-import json
 import pickle
 import re
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from supernet.base import trees
-from supernet.base.files import cache_folder, write_atomically
+from supernet.base.files import cache_folder
 from supernet.base.own import file_of, is_function, load_function, users_code
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
+from supernet.data.images import DataError, check_images, decode, line, reading
 
 NAMES = ("fashion-mnist", "cifar10", "digits", "folder", "parquet", "arrays")
 """Known values of `DataConfig.name`."""
@@ -51,10 +44,6 @@ _FASHION_FILES = (
 )
 _SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp"})
 _CHUNK = 1024  # rows of a parquet file read at once
-
-
-class DataError(ValueError):
-    """Broken or unsuitable input: one line with what was expected, what came and what to do."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,29 +166,6 @@ def _check_labels(labels: NDArray[Any], classes: Sequence[str] | None) -> tuple[
     return torch.from_numpy(labels.astype(np.int64)), tuple(classes or map(str, range(count)))
 
 
-def _check_images(array: NDArray[Any], image_size: int | None) -> NDArray[np.uint8]:
-    given = list(array.shape)
-    if array.dtype != np.uint8:
-        raise DataError(f"images must be uint8 (0..255), got {array.dtype}: convert them")
-    if array.ndim == 3:
-        array = array[:, None]
-    elif array.ndim == 4 and array.shape[1] not in (1, 3) and array.shape[3] in (1, 3):
-        array = array.transpose(0, 3, 1, 2)
-    if array.ndim != 4 or array.shape[1] not in (1, 3) or not all(array.shape[2:]):
-        raise DataError(
-            f"images must be [N, H, W], [N, C, H, W] or [N, H, W, C] with 1 or 3 channels, got {given}: reshape them"
-        )
-    if image_size is None or array.shape[2:] == (image_size, image_size) or not len(array):
-        return array
-    from PIL import Image
-
-    squares = [
-        _planes(_square(Image.fromarray(one[0] if len(one) == 1 else one.transpose(1, 2, 0)), image_size))
-        for one in np.ascontiguousarray(array)
-    ]
-    return np.stack(squares)
-
-
 def join(
     parts: Sequence[tuple[Any, Any]],
     classes: Sequence[str] | None,
@@ -291,7 +257,7 @@ def _join_images(
     Raises:
         DataError: Shapes, types, labels or counts do not fit.
     """
-    images = [_check_images(pair[0], image_size) for pair in parts]
+    images = [check_images(pair[0], image_size) for pair in parts]
     labels = [pair[1] for pair in parts]
     for x, y in zip(images, labels, strict=True):
         if not len(x):
@@ -315,7 +281,7 @@ def _read_arrays(config: DataConfig, path: Path) -> Source:
         return array(f"{prefix}images.npy"), array(f"{prefix}labels.npy")
 
     def array(name: str) -> NDArray[Any]:
-        with _reading(path / name, "a NumPy array file"):
+        with reading(path / name, "a NumPy array file"):
             return np.asarray(np.load(path / name, allow_pickle=False))
 
     own_test = any((path / f"test_{name}.npy").exists() for name in ("images", "labels"))
@@ -355,7 +321,7 @@ def _download(name: str, digest: str, folder: Path) -> Path:
 
 
 def _read_idx(path: Path) -> NDArray[np.uint8]:
-    with _reading(path, "an idx file"):
+    with reading(path, "an idx file"):
         with gzip.open(path) as file:
             content = file.read()
         if content[:3] != b"\0\0\x08":
@@ -398,7 +364,7 @@ class _BatchUnpickler(pickle.Unpickler):
 
 
 def _read_batch(path: Path) -> tuple[NDArray[np.uint8], NDArray[Any]]:
-    with _reading(path, "a CIFAR-10 batch"):
+    with reading(path, "a CIFAR-10 batch"):
         with path.open("rb") as file:
             batch = _BatchUnpickler(file, encoding="bytes").load()
         pixels: NDArray[np.uint8] = batch[b"data"]
@@ -422,11 +388,11 @@ def _read_folder(config: DataConfig, path: Path) -> Source:
 
     def blobs() -> Iterator[tuple[str, bytes]]:
         for file in files:
-            with _reading(file, "an image"):
+            with reading(file, "an image"):
                 content = file.read_bytes()
             yield str(file), content
 
-    images, cache = _decode(blobs, len(files), files, config)
+    images, cache = decode(blobs, len(files), files, config.image_size, _cache(config))
     numbers = {name: number for number, name in enumerate(classes)}
     labels = torch.tensor([numbers[file.parent.name] for file in files])
     return Source(images, labels, tuple(classes), len(parts[1]) if len(parts) > 1 else 0, cache)
@@ -466,7 +432,7 @@ def _from_parquet(config: DataConfig, train: list[Path], test: list[Path], class
     values: list[Any] = []
     rows: list[int] = []
     for file in files:
-        with _reading(file, "a parquet file"), pq.ParquetFile(file) as table:
+        with reading(file, "a parquet file"), pq.ParquetFile(file) as table:
             names = _columns(table.schema_arrow, file)
             found = table.read(columns=[names[1]]).column(0).to_pylist()
         if None in found:
@@ -478,7 +444,7 @@ def _from_parquet(config: DataConfig, train: list[Path], test: list[Path], class
     def blobs() -> Iterator[tuple[str, bytes]]:
         for file, (column, _) in zip(files, columns, strict=True):
             row = 0
-            with _reading(file, "a parquet file"), pq.ParquetFile(file) as table:
+            with reading(file, "a parquet file"), pq.ParquetFile(file) as table:
                 for batch in table.iter_batches(_CHUNK, columns=[column]):
                     for cell in batch.column(0).to_pylist():
                         blob = cell["bytes"] if isinstance(cell, dict) else cell
@@ -491,7 +457,7 @@ def _from_parquet(config: DataConfig, train: list[Path], test: list[Path], class
         numbers = {name: number for number, name in enumerate(classes)}
         values = [numbers[value] for value in values]
     labels, classes = _check_labels(np.array(values, dtype=None if values else np.int64), classes)
-    images, cache = _decode(blobs, len(labels), files, config)
+    images, cache = decode(blobs, len(labels), files, config.image_size, _cache(config))
     return Source(images, labels, classes, sum(rows[len(train) :]), cache)
 
 
@@ -511,119 +477,7 @@ def _columns(schema: Any, file: Path) -> tuple[str, str]:
     return image, label
 
 
-def _decode(
-    blobs: Callable[[], Iterator[tuple[str, bytes]]], count: int, files: Sequence[Path], config: DataConfig
-) -> tuple[NDArray[np.uint8], Path]:
-    """Decode all images once into the cache folder; return the mapped array and its file."""
-    stats = [(str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
-    key = hashlib.sha256(json.dumps([config.image_size, stats]).encode()).hexdigest()[:16]
-    path = _cache(config) / f"decoded-{key}.npy"
-    # A cache that cannot be read is made again.
-    with suppress(OSError, ValueError):
-        return np.load(path, mmap_mode="c"), path
-
-    def write(file: IO[bytes]) -> None:
-        # Only one coloured image makes all of them RGB, so grey is tried until one is met.
-        if not _write_decoded(file, blobs(), count, "L", config.image_size):
-            file.seek(0)
-            file.truncate()
-            _write_decoded(file, blobs(), count, "RGB", config.image_size)
-
-    write_cache(path, write)
-    return np.load(path, mmap_mode="c"), path
-
-
-def _write_decoded(
-    file: IO[bytes], blobs: Iterator[tuple[str, bytes]], count: int, mode: str, image_size: int | None
-) -> bool:
-    """Write the images as one .npy; False when `mode` is grey but an image has colour."""
-    shape: tuple[int, ...] | None = None
-    for name, blob in blobs:
-        image = _open_image(name, blob, image_size)
-        if mode == "L" and image.mode != "L":
-            return False
-        pixels = _planes(image.convert(mode))
-        if shape is None:
-            shape = pixels.shape
-            write_header(file, (count, *shape))
-        elif pixels.shape != shape:
-            raise DataError(
-                f"images of different sizes: {shape[2]}x{shape[1]} and {image.width}x{image.height} "
-                f"({name}); set data.image_size, for example data.image_size=32"
-            )
-        file.write(pixels.tobytes())
-    return True
-
-
-def _open_image(name: str, blob: bytes, image_size: int | None) -> Image:
-    """Decode to mode L (grey) or RGB."""
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        picture = Image.open(io.BytesIO(blob))
-    except UnidentifiedImageError:  # its own text holds an address in memory
-        raise DataError(f"{name} is no image: replace or remove it") from None
-    with _reading(name, "an image"), picture as opened:
-        if opened.mode.startswith(("I", "F")):
-            raise ValueError("it has more than 8 bits per channel")
-        # Pillow warns when the transparency of a palette is dropped in one step.
-        image = opened.convert("RGBA") if opened.mode == "P" else opened
-        return _square(image.convert("L" if image.mode in ("L", "1") else "RGB"), image_size)
-
-
-def _square(image: Image, size: int | None) -> Image:
-    if size is None or image.size == (size, size):
-        return image
-    from PIL.Image import Resampling
-
-    scale = size / min(image.size)
-    width, height = (max(size, round(side * scale)) for side in image.size)
-    left, top = (width - size) // 2, (height - size) // 2
-    resized = image.resize((width, height), Resampling.BILINEAR)
-    return resized.crop((left, top, left + size, top + size))
-
-
-def _planes(image: Image) -> NDArray[np.uint8]:
-    pixels = np.asarray(image)
-    return pixels.reshape(image.height, image.width, -1).transpose(2, 0, 1)
-
-
-def write_header(file: IO[bytes], shape: tuple[int, ...]) -> None:
-    """Begin a .npy file of bytes; the bytes themselves follow."""
-    # Plain writes report a full disk as an error; writing through a memory map would kill the process.
-    np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
-
-
 def _cache(config: DataConfig) -> Path:
     if config.cache is not None:
         return Path(config.cache).expanduser()
     return cache_folder()
-
-
-def write_cache(path: Path, write: Callable[[IO[bytes]], None]) -> None:
-    """Write a file of the cache whole or not at all; raise `DataError` where that fails."""
-    try:
-        write_atomically(path, write)
-    except OSError as error:
-        # DiskFull has one of these numbers, and so has a failure to make the folder on a full disk.
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        problem = "no space left in" if full else f"cannot write ({line(error)}) in"
-        raise DataError(f"{problem} {path.parent}: set data.cache to another folder") from error
-
-
-@contextmanager
-def _reading(what: Path | str, kind: str) -> Iterator[None]:
-    """Turn whatever a decoder raises on a broken file into one line that names the file."""
-    try:
-        yield
-    except DataError:
-        raise
-    except FileNotFoundError as error:
-        raise DataError(f"no such file: {what}; correct data.path or add the file") from error
-    except Exception as error:  # decoders raise many types, some of their own
-        raise DataError(f"cannot read {what} as {kind} ({line(error)}): replace or remove it") from error
-
-
-def line(error: Exception) -> str:
-    """The message of an error as one line."""
-    return " ".join(str(error).split()) or type(error).__name__
