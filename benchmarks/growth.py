@@ -21,11 +21,11 @@ from torch import nn
 from supernet import Choose, build, cost_table, score
 from supernet.base.randomness import stream
 from supernet.paths import PathsConfig, draw
-from supernet.runtime import RuntimeConfig, start
 from supernet.search import SearchConfig, search
 from supernet.space.choices import Space
 from supernet.space.model import OneShot, from_network
 from supernet.spaces import bender
+from supernet.speed.runtime import RuntimeConfig, start
 from supernet.train import TrainConfig, fit
 
 GHOST = 32

@@ -1,4 +1,4 @@
-"""What supernet/kernels.py does against torch's own operations, one thread.
+"""What supernet/speed/kernels.py does against torch's own operations, one thread.
 
     python benchmarks/kernels.py [--out RESULT.json]
 
@@ -17,7 +17,7 @@ from measure import arguments, report
 from torch import Tensor
 from torch.nn import functional as F
 
-from supernet import kernels
+from supernet.speed import kernels
 
 CASES = [(16, 32), (32, 16), (64, 8)]
 """Channels, and pixels of a side."""

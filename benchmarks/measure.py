@@ -21,7 +21,7 @@ from typing import Any
 
 import torch
 
-from supernet.runtime import cores
+from supernet.speed.runtime import cores
 
 NAP, LONG = 0.002, 0.03
 """Seconds that the watching thread sleeps, and from which on its sleep was the machine's standstill."""

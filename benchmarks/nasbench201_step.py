@@ -36,11 +36,11 @@ from torch import Tensor
 
 from supernet import build, cost_table
 from supernet.base.randomness import stream
-from supernet.runtime import Runtime, RuntimeConfig, cores, start
 from supernet.space.choices import Architecture, Space
 from supernet.spaces import nasbench201
 from supernet.spaces.blocks import single_picks
 from supernet.spaces.nasbench201 import NAMES
+from supernet.speed.runtime import Runtime, RuntimeConfig, cores, start
 from supernet.train import TrainConfig, fit
 
 GHOST, LR = 32, 0.01

@@ -21,7 +21,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
-from supernet.runtime import Runtime, RuntimeConfig, cores, start
+from supernet.speed.runtime import Runtime, RuntimeConfig, cores, start
 
 FREE = (
     "view", "relu", "threshold", "clamp", "copy", "clone", "detach", "empty", "permute", "transpose", "expand", "slice",

@@ -27,9 +27,9 @@ from supernet.base.randomness import stream
 from supernet.base.trees import take_rows
 from supernet.candidates import Candidate, read_some, standing
 from supernet.data.splits import prepare
-from supernet.runtime import Runtime, RuntimeConfig, cores, start
 from supernet.scoring import in_whole_ghost_batches
 from supernet.search import score_into, search
+from supernet.speed.runtime import Runtime, RuntimeConfig, cores, start
 from supernet.steps import load_one_shot
 
 MARGIN = 4.0

@@ -18,9 +18,9 @@ from measure import arguments, ratios, report
 from supernet import build, score
 from supernet.base.randomness import stream
 from supernet.paths import PathsConfig, draw
-from supernet.runtime import RuntimeConfig, cores, start
 from supernet.space.model import OneShot
 from supernet.spaces import bender
+from supernet.speed.runtime import RuntimeConfig, cores, start
 from supernet.train import TrainConfig, fit
 
 GHOSTS, SIZE = 8, 32

@@ -34,9 +34,9 @@ from torch.utils.data import DataLoader, Dataset
 from supernet import build, cost_table, from_arrays
 from supernet.base.randomness import stream
 from supernet.data import splits as data
-from supernet.runtime import Runtime, RuntimeConfig, cores, start
 from supernet.space.choices import Space
 from supernet.spaces import bender, nasbench201
+from supernet.speed.runtime import Runtime, RuntimeConfig, cores, start
 from supernet.train import TrainConfig, fit
 
 BATCH, GHOST, CROP, LR = 64, 32, 4, 0.01

@@ -30,11 +30,11 @@ from supernet.data import splits as datasets
 from supernet.limits import Region
 from supernet.paths import PathsConfig, draw
 from supernet.replay import marks, replay
-from supernet.runtime import RuntimeConfig, start
 from supernet.scoring import score
 from supernet.space.choices import Space
 from supernet.space.cost import cost_table
 from supernet.space.model import build
+from supernet.speed.runtime import RuntimeConfig, start
 from supernet.train import TrainConfig, fit
 
 SIZES: dict[str, dict[str, Any]] = {

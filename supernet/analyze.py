@@ -30,12 +30,12 @@ from supernet.limits import LISTED, region
 from supernet.replay import marks, replay
 from supernet.retrain import RetrainConfig, retrain
 from supernet.runs import RunError, is_done, record_environment, require
-from supernet.runtime import Runtime
 from supernet.scoring import score
 from supernet.search import from_json
 from supernet.space.choices import Architecture, Space
 from supernet.space.cost import cost_table
 from supernet.space.model import OneShot, build
+from supernet.speed.runtime import Runtime
 from supernet.steps import (
     group_table,
     judged_on,

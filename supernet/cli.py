@@ -254,7 +254,7 @@ def _retrain_candidates(folder: Path, own: Mapping[str, str | None], as_json: bo
     numbers = list(dict.fromkeys(map(int, text.split(","))))
     from supernet.describe import print_trained
     from supernet.runs import open_run
-    from supernet.runtime import start
+    from supernet.speed.runtime import start
     from supernet.steps import retrain_candidates
 
     with _watch("retrain") as watch:
@@ -341,7 +341,7 @@ def _analyze(words: list[str]) -> None:
         raise ValueError(f"--replay: expected a number of seeds, as in 20; got {seeds!r}")
     from supernet.analyze import analyze_replay, analyze_step, analyze_truth
     from supernet.runs import open_run
-    from supernet.runtime import start
+    from supernet.speed.runtime import start
 
     if seeds is not None:
         from supernet.describe import print_replay

@@ -24,11 +24,11 @@ from supernet.data.sources import check as check_data
 from supernet.data.task import TaskConfig, loss_of, metric_of
 from supernet.paths import PathsConfig
 from supernet.retrain import RetrainConfig
-from supernet.runtime import RuntimeConfig
 from supernet.search import SearchConfig
 from supernet.space.choices import Space
 from supernet.space.model import from_network
 from supernet.spaces import SPACES
+from supernet.speed.runtime import RuntimeConfig
 from supernet.study import AnalysisConfig
 from supernet.train import TrainConfig
 

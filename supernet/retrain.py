@@ -20,10 +20,10 @@ from supernet.base.progress import Progress
 from supernet.base.randomness import derive
 from supernet.base.trees import in_full_precision, join_rows
 from supernet.data.task import Loss, Metric, accuracy, number_of
-from supernet.runtime import Runtime
 from supernet.space.choices import Architecture, Space
 from supernet.space.model import build
 from supernet.space.network import call
+from supernet.speed.runtime import Runtime
 from supernet.train import Batch, TrainConfig, fit, is_noted
 
 

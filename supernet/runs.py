@@ -43,8 +43,8 @@ import torch
 from supernet.base.files import read_json, without_password, write_json, write_text
 from supernet.base.version import __version__
 from supernet.config import Config, differences, read_settings, read_yaml, setting_hints, to_yaml
-from supernet.runtime import cores
-from supernet.tune import Tuning
+from supernet.speed.runtime import cores
+from supernet.speed.tune import Tuning
 
 DONE = {"train": "train/model.safetensors", "search": "finalists.json", "retrain": "results.json"}
 """The steps on a run folder, in order, with the file that each writes last."""

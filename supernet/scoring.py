@@ -19,10 +19,10 @@ from supernet import paths
 from supernet.base.trees import in_full_precision, join_rows, rows, take_rows
 from supernet.common import in_line, outputs
 from supernet.data.task import Loss, Metric, accuracy, number_of
-from supernet.quick import quick
-from supernet.runtime import Runtime
 from supernet.space.choices import Architecture, Space
 from supernet.space.model import OneShot
+from supernet.speed.quick import quick
+from supernet.speed.runtime import Runtime
 
 TOGETHER = 2048
 """Examples that are scored between two looks at the clock at first, over the architectures scored together."""

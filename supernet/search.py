@@ -45,11 +45,11 @@ from supernet.data.task import Loss, Metric, accuracy, number_of
 from supernet.latency import LatencyConfig
 from supernet.limits import LimitsConfig, Region, region
 from supernet.race import packed, stages, survivors, unpacked
-from supernet.runtime import Runtime
 from supernet.scoring import in_whole_ghost_batches, outputs_of
 from supernet.space.choices import Architecture, Space
 from supernet.space.cost import CostTable
 from supernet.space.model import OneShot
+from supernet.speed.runtime import Runtime
 
 log = logging.getLogger(__name__)
 

@@ -47,12 +47,12 @@ from supernet.latency import changed, latency_costs
 from supernet.limits import LimitsConfig, region
 from supernet.retrain import mean_and_deviation, read_network, retrain, test_accuracies
 from supernet.runs import RunError, is_done, open_run, record_environment, require, set_aside
-from supernet.runtime import Runtime, RuntimeConfig, start
 from supernet.scoring import closeness, divergence, in_whole_ghost_batches, reference_outputs, references, score
 from supernet.search import SearchConfig, finalists, from_json, in_order, score_into, search, to_json
 from supernet.space.choices import Architecture, ArchitectureError, Space
 from supernet.space.cost import CostTable, cost_table
 from supernet.space.model import OneShot, build
+from supernet.speed.runtime import Runtime, RuntimeConfig, start
 from supernet.train import fit
 from supernet.trials import Sender, Training, open_study, send, sender
 

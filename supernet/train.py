@@ -32,12 +32,12 @@ from supernet.base.files import write_atomically
 from supernet.base.progress import Interrupted, Progress
 from supernet.base.randomness import draws_at_random, seeded
 from supernet.base.trees import rows, take_rows
-from supernet.quick import has_only_norms_to_remember, quick, quick_in_training
-from supernet.runtime import Runtime
 from supernet.space.layers import Elastic
 from supernet.space.model import OneShot, picks_of
 from supernet.space.network import call, parameters_within
 from supernet.space.values import axis_slices
+from supernet.speed.quick import has_only_norms_to_remember, quick, quick_in_training
+from supernet.speed.runtime import Runtime
 
 Batch = tuple[Any, Any]
 """Examples and targets: each a tensor, or a tuple, list or dict of tensors, with the examples along the first axis."""

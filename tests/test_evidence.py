@@ -11,9 +11,9 @@ import torch
 from torch.nn import functional as F
 
 from supernet import build, fit
-from supernet.runtime import RuntimeConfig, start
 from supernet.space.layers import GhostBatchNorm
 from supernet.spaces import bender, nasbench201
+from supernet.speed.runtime import RuntimeConfig, start
 from supernet.train import TrainConfig
 from tests.makers import write_batches
 

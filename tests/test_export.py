@@ -30,11 +30,11 @@ from supernet.export import Chosen, ExportConfig, inherit, write_forms
 from supernet.exported import FILES, ExportError
 from supernet.hub import push
 from supernet.retrain import evaluate
-from supernet.runtime import RuntimeConfig, start
 from supernet.space.choices import Architecture, Space
 from supernet.space.cost import measure
 from supernet.space.model import build, example_of, extract, from_network
 from supernet.spaces import bender, mobilenet, resnet
+from supernet.speed.runtime import RuntimeConfig, start
 from supernet.steps import load_one_shot, load_run
 from supernet.writing.folding import fold
 from tests.test_writing import SMALL, lively

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional as F
 
-from supernet import kernels
+from supernet.speed import kernels
 
 if kernels.compiled() is None:
     pytest.skip("no C compiler: nothing but torch's own operations to test", allow_module_level=True)

@@ -6,13 +6,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from supernet import Choose, build, kernels, value
-from supernet.quick import QuickConv2d, QuickGhostNorm, QuickNorm, has_only_norms_to_remember, quick, quick_in_training
+from supernet import Choose, build, value
 from supernet.space.choices import Space
 from supernet.space.model import OneShot, from_network
 from supernet.space.sums import added
 from supernet.spaces import nasbench201
-from supernet.tune import POINTWISE, Tuning, convolution_name
+from supernet.speed import kernels
+from supernet.speed.quick import (
+    QuickConv2d,
+    QuickGhostNorm,
+    QuickNorm,
+    has_only_norms_to_remember,
+    quick,
+    quick_in_training,
+)
+from supernet.speed.tune import POINTWISE, Tuning, convolution_name
 
 ALL = Tuning(kernels=("norm", "pool", "depthwise 5x5"))
 X = torch.randn(8, 3, 8, 8, generator=torch.Generator().manual_seed(0)).to(memory_format=torch.channels_last)

@@ -6,7 +6,7 @@ import pytest
 from supernet.base.files import read_json
 from supernet.config import Config, ConfigError, read_yaml
 from supernet.runs import DONE, RunError, create_run, is_done, open_run, record_environment, require
-from supernet.tune import Tuning
+from supernet.speed.tune import Tuning
 
 
 def test_create_and_open(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from supernet.runtime import RuntimeConfig, start
+from supernet.speed.runtime import RuntimeConfig, start
 
 TWO_RANKS = """
 import sys, torch

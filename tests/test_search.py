@@ -21,12 +21,12 @@ from supernet.base.progress import Interrupted
 from supernet.base.randomness import stream
 from supernet.candidates import Candidate, Round, read_candidates, read_rounds, standing
 from supernet.limits import LimitsConfig, LimitsError
-from supernet.runtime import Runtime, RuntimeConfig, start
 from supernet.scoring import score
 from supernet.search import SearchConfig, finalists, from_json, score_into, search, to_json
 from supernet.space.choices import ArchitectureError
 from supernet.space.cost import cost_table
 from supernet.space.model import OneShot, build
+from supernet.speed.runtime import Runtime, RuntimeConfig, start
 from tests import reference
 from tests.spaces_for_tests import nested, tiny_bender, tiny_nasbench201
 

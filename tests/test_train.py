@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from supernet.base.progress import Interrupted
 from supernet.base.randomness import seeded, stream
 from supernet.paths import PathsConfig, draw
-from supernet.runtime import Runtime, RuntimeConfig, start
 from supernet.space.layers import Choose
 from supernet.space.model import OneShot, build, from_network
 from supernet.space.network import parameters_within
 from supernet.spaces import bender
+from supernet.speed.runtime import Runtime, RuntimeConfig, start
 from supernet.train import Diverged, TrainConfig, fit
 from tests import reference
 from tests.spaces_for_tests import nested, one_shot, tiny_bender

@@ -27,7 +27,7 @@ from supernet.base.files import read_json, without_password, write_json
 from supernet.base.progress import Interrupted, Watch
 from supernet.candidates import read_candidates
 from supernet.cli import main
-from supernet.runtime import start
+from supernet.speed.runtime import start
 from supernet.steps import retrain_candidates, send_study, space_of_run
 from supernet.trials import StorageError, Training, curve, open_study, parameters, sender
 from tests.spaces_for_tests import nested, tiny_bender, tiny_macro

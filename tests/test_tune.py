@@ -4,10 +4,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from supernet import kernels, tune
 from supernet.base import files
-from supernet.runtime import RuntimeConfig, start
-from supernet.tune import KINDS, Tuning, kind_of
+from supernet.speed import kernels, tune
+from supernet.speed.runtime import RuntimeConfig, start
+from supernet.speed.tune import KINDS, Tuning, kind_of
 
 CPU = torch.device("cpu")
 
@@ -77,11 +77,11 @@ def test_agreement_tells_wrong_numbers() -> None:
 
 def test_what_is_asked_for_overrides(monkeypatch: pytest.MonkeyPatch) -> None:
     found = Tuning(precision="bf16-mixed", kernels=("norm",), in_full_precision=("narrow",))
-    monkeypatch.setattr("supernet.runtime.self_test", lambda device: found)
+    monkeypatch.setattr("supernet.speed.runtime.self_test", lambda device: found)
     assert start(RuntimeConfig(device="cpu")).tuning == found
     runtime = start(RuntimeConfig(device="cpu", precision="32-true"))
     assert asdict(runtime.tuning) == {**asdict(found), "precision": "32-true"}
     with runtime.autocast():
         assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.float32
-    monkeypatch.setattr("supernet.runtime.self_test", lambda device: pytest.fail("not needed"))
+    monkeypatch.setattr("supernet.speed.runtime.self_test", lambda device: pytest.fail("not needed"))
     assert start(RuntimeConfig(device="cpu", precision="32-true", kernels="torch")).tuning == Tuning()

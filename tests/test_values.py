@@ -10,11 +10,11 @@ import torch
 from torch import nn
 
 from supernet.paths import PathsConfig, draw
-from supernet.runtime import RuntimeConfig, start
 from supernet.space.choices import Space
 from supernet.space.layers import Choose, Depth, ShapeError, adapter
 from supernet.space.model import build, from_network
 from supernet.space.values import decided, resolved, value
+from supernet.speed.runtime import RuntimeConfig, start
 from supernet.train import TrainConfig, fit
 from tests.spaces_for_tests import elastic
 

@@ -33,14 +33,14 @@ from supernet.base.files import read_json, write_json, write_text
 from supernet.base.randomness import stream
 from supernet.data.sources import DataConfig
 from supernet.data.splits import Data, batches, feed, load, prepare
-from supernet.kernels import processor_name
 from supernet.paths import PathsConfig, draw
 from supernet.retrain import RetrainConfig, retrain
-from supernet.runtime import Runtime, RuntimeConfig, start
 from supernet.space.choices import Architecture, Space
 from supernet.space.layers import GhostBatchNorm
 from supernet.space.model import OneShot
 from supernet.space.network import view_of
+from supernet.speed.kernels import processor_name
+from supernet.speed.runtime import Runtime, RuntimeConfig, start
 from supernet.steps import load_one_shot
 from supernet.train import TrainConfig, live_groups, shares
 

@@ -1,6 +1,6 @@
 """The self-test: what is right and faster on this machine, measured once and kept.
 
-Half precision, the layout in memory and the kernels of `supernet.kernels` each win on some machines and lose, or give
+Half precision, the layout in memory and the kernels of `supernet.speed.kernels` each win on some machines and lose, or give
 wrong numbers, on others; the processor's name does not tell. So each is tried on small tensors against torch's own
 operation in single precision. The outcome is kept in the cache folder under the machine and the versions, so that runs
 on one machine agree.
@@ -22,8 +22,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from supernet import kernels
 from supernet.base.files import cache_folder, read_json, sha256, write_json
+from supernet.speed import kernels
 
 Precision = Literal["32-true", "bf16-mixed"]
 
@@ -35,7 +35,7 @@ ROUNDS = 7
 
 
 POINTWISE = "pointwise"
-"""What `Tuning.kernels` calls `supernet.kernels.pointwise`."""
+"""What `Tuning.kernels` calls `supernet.speed.kernels.pointwise`."""
 
 SIZES = ((16, 32), (32, 16), (64, 8))
 """Channels, and pixels along both axes, of what convolutions are tried on."""
@@ -48,7 +48,7 @@ class Tuning:
     Attributes:
         precision: half where a convolution in it is right and faster.
         layout: in which a ReLU, a convolution and batch norm are faster; torch's name of it.
-        kernels: which of `supernet.kernels` are faster than torch's: "norm", "pool", `POINTWISE`, and those of
+        kernels: which of `supernet.speed.kernels` are faster than torch's: "norm", "pool", `POINTWISE`, and those of
             `depthwise_name` and `convolution_name`.
         in_full_precision: kinds of convolution (see `kind_of`) that half precision makes wrong or slower.
         measured: how many times faster each was; what is wrong has 0.

@@ -1,7 +1,7 @@
 """The same model with faster modules: `quick(model)` shares its parameters and leaves it as it is.
 
 Batch norm followed by ReLU becomes one pass over the tensor, and takes over the convolution before it and that one's
-ReLU; a depthwise convolution gets the gradients of `supernet.kernels`, and what half precision makes wrong or slow on
+ReLU; a depthwise convolution gets the gradients of `supernet.speed.kernels`, and what half precision makes wrong or slow on
 the machine at hand is run in single precision.
 """
 
@@ -16,12 +16,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from supernet import kernels
 from supernet.space import sums
 from supernet.space.layers import Elastic, GhostBatchNorm
 from supernet.space.network import view_of
 from supernet.space.sums import has_hooks, takes_onto
-from supernet.tune import POINTWISE, Tuning, convolution_name, depthwise_name, kind_of
+from supernet.speed import kernels
+from supernet.speed.tune import POINTWISE, Tuning, convolution_name, depthwise_name, kind_of
 
 
 class QuickNorm(_BatchNorm):

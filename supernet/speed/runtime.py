@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor, nn
 
-from supernet.tune import Tuning, self_test
+from supernet.speed.tune import Tuning, self_test
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric

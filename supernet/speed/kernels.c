@@ -1,4 +1,4 @@
-/* What supernet/kernels.py compiles for the processor at hand: ReLU, batch norm with ReLU, pooling, the weight gradient of a
+/* What supernet/speed/kernels.py compiles for the processor at hand: ReLU, batch norm with ReLU, pooling, the weight gradient of a
  * depthwise convolution, and convolutions with ReLU before and batch norm after them, on tensors in channels-last layout, in float32 or bfloat16. Sums are kept in float32, in double precision
  * over long stretches. One thread each: work is divided above.
  *

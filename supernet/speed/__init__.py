@@ -1,0 +1,1 @@
+"""The device, the processes, and what is faster on this machine; results are the same without."""
