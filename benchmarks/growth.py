@@ -20,13 +20,13 @@ from torch import nn
 
 from supernet import Choose, build, cost_table, score
 from supernet.base.randomness import stream
-from supernet.paths import PathsConfig, draw
 from supernet.search import SearchConfig, search
 from supernet.space.choices import Space
 from supernet.space.model import OneShot, from_network
 from supernet.spaces import bender
 from supernet.speed.runtime import RuntimeConfig, start
-from supernet.train import TrainConfig, fit
+from supernet.train.fit import TrainConfig, fit
+from supernet.train.paths import PathsConfig, draw
 
 GHOST = 32
 STEPS = 40

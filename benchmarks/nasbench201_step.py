@@ -41,7 +41,7 @@ from supernet.spaces import nasbench201
 from supernet.spaces.blocks import single_picks
 from supernet.spaces.nasbench201 import NAMES
 from supernet.speed.runtime import Runtime, RuntimeConfig, cores, start
-from supernet.train import TrainConfig, fit
+from supernet.train.fit import TrainConfig, fit
 
 GHOST, LR = 32, 0.01
 

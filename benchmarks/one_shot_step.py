@@ -29,14 +29,14 @@ from torch import Tensor, nn
 
 from supernet import build
 from supernet.base.randomness import stream
-from supernet.paths import PathsConfig, draw
 from supernet.space.layers import Choose, live_paths
 from supernet.space.model import OneShot
 from supernet.space.network import replace_modules
 from supernet.spaces import bender
 from supernet.speed.runtime import Runtime, RuntimeConfig, cores, start
 from supernet.speed.tune import Tuning
-from supernet.train import TrainConfig, fit
+from supernet.train.fit import TrainConfig, fit
+from supernet.train.paths import PathsConfig, draw
 
 GHOST = 32
 STEPS = 4  # of each timing, so that what a call of `fit` does once does not count as much as a step

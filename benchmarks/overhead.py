@@ -17,11 +17,11 @@ from roofline import counted_on, limit
 
 from supernet import build
 from supernet.base.randomness import stream
-from supernet.paths import PathsConfig, draw
 from supernet.space.model import OneShot, picks_of
 from supernet.spaces import bender
 from supernet.speed.runtime import Runtime, RuntimeConfig, cores, start
-from supernet.train import TrainConfig, fit
+from supernet.train.fit import TrainConfig, fit
+from supernet.train.paths import PathsConfig, draw
 
 GHOST = 32
 

@@ -17,11 +17,11 @@ from measure import arguments, ratios, report
 
 from supernet import build, score
 from supernet.base.randomness import stream
-from supernet.paths import PathsConfig, draw
 from supernet.space.model import OneShot
 from supernet.spaces import bender
 from supernet.speed.runtime import RuntimeConfig, cores, start
-from supernet.train import TrainConfig, fit
+from supernet.train.fit import TrainConfig, fit
+from supernet.train.paths import PathsConfig, draw
 
 GHOSTS, SIZE = 8, 32
 

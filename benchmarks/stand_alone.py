@@ -37,7 +37,7 @@ from supernet.data import splits as data
 from supernet.space.choices import Space
 from supernet.spaces import bender, nasbench201
 from supernet.speed.runtime import Runtime, RuntimeConfig, cores, start
-from supernet.train import TrainConfig, fit
+from supernet.train.fit import TrainConfig, fit
 
 BATCH, GHOST, CROP, LR = 64, 32, 4, 0.01
 

@@ -28,14 +28,14 @@ from supernet.base.randomness import stream
 from supernet.config import SpaceConfig, make_space
 from supernet.data import splits as datasets
 from supernet.limits import Region
-from supernet.paths import PathsConfig, draw
 from supernet.replay import marks, replay
 from supernet.scoring import score
 from supernet.space.choices import Space
 from supernet.space.cost import cost_table
 from supernet.space.model import build
 from supernet.speed.runtime import RuntimeConfig, start
-from supernet.train import TrainConfig, fit
+from supernet.train.fit import TrainConfig, fit
+from supernet.train.paths import PathsConfig, draw
 
 SIZES: dict[str, dict[str, Any]] = {
     "macro": {"channels": 4},

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from supernet.space.model import build, extract, from_network
     from supernet.space.values import value
     from supernet.steps import load
-    from supernet.train import fit
+    from supernet.train.fit import fit
 
 _HOME = {
     "Architecture": "space.choices",
@@ -36,7 +36,7 @@ _HOME = {
     "cost_table": "space.cost",
     "extract": "space.model",
     "finalists": "search",
-    "fit": "train",
+    "fit": "train.fit",
     "from_arrays": "data.splits",
     "from_network": "space.model",
     "load": "steps",

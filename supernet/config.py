@@ -22,7 +22,6 @@ from supernet.base.trees import zeros
 from supernet.data.sources import DataConfig
 from supernet.data.sources import check as check_data
 from supernet.data.task import TaskConfig, loss_of, metric_of
-from supernet.paths import PathsConfig
 from supernet.retrain import RetrainConfig
 from supernet.search import SearchConfig
 from supernet.space.choices import Space
@@ -30,7 +29,8 @@ from supernet.space.model import from_network
 from supernet.spaces import SPACES
 from supernet.speed.runtime import RuntimeConfig
 from supernet.study import AnalysisConfig
-from supernet.train import TrainConfig
+from supernet.train.fit import TrainConfig
+from supernet.train.paths import PathsConfig
 
 MANY = 12
 """More names than this are not listed in a message."""

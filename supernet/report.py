@@ -28,7 +28,7 @@ from supernet.latency import summary
 from supernet.parts import network_parts
 from supernet.runs import open_run, require
 from supernet.space.choices import Space
-from supernet.train import TrainConfig
+from supernet.train.fit import TrainConfig
 
 NO_STUDY = "How far this ranking can be trusted is not known yet: `supernet analyze` finds out."
 

@@ -24,7 +24,7 @@ from supernet.space.choices import Architecture, Space
 from supernet.space.model import build
 from supernet.space.network import call
 from supernet.speed.runtime import Runtime
-from supernet.train import Batch, TrainConfig, fit, is_noted
+from supernet.train.fit import Batch, TrainConfig, fit, is_noted
 
 
 @dataclass(frozen=True, kw_only=True)

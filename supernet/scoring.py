@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from supernet import paths
 from supernet.base.trees import in_full_precision, join_rows, rows, take_rows
 from supernet.common import in_line, outputs
 from supernet.data.task import Loss, Metric, accuracy, number_of
@@ -23,6 +22,7 @@ from supernet.space.choices import Architecture, Space
 from supernet.space.model import OneShot
 from supernet.speed.quick import quick
 from supernet.speed.runtime import Runtime
+from supernet.train import paths
 
 TOGETHER = 2048
 """Examples that are scored between two looks at the clock at first, over the architectures scored together."""

@@ -21,7 +21,6 @@ import numpy as np
 import torch
 from torch import nn
 
-from supernet import paths
 from supernet.analysis import rank_correlation
 from supernet.base.files import (
     read_json,
@@ -53,7 +52,8 @@ from supernet.space.choices import Architecture, ArchitectureError, Space
 from supernet.space.cost import CostTable, cost_table
 from supernet.space.model import OneShot, build
 from supernet.speed.runtime import Runtime, RuntimeConfig, start
-from supernet.train import fit
+from supernet.train import paths
+from supernet.train.fit import fit
 from supernet.trials import Sender, Training, open_study, send, sender
 
 log = logging.getLogger(__name__)

@@ -21,7 +21,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from supernet.analysis import buckets
 from supernet.space.choices import Architecture, Choice, Space
-from supernet.train import TrainConfig
+from supernet.train.fit import TrainConfig
 
 Scores = Callable[[Sequence[Architecture]], list[float]]
 """Scores architectures with the one-shot model."""

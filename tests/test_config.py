@@ -23,7 +23,7 @@ from supernet.config import (
     setting_hints,
     to_yaml,
 )
-from supernet.train import TrainConfig
+from supernet.train.fit import TrainConfig
 
 RECIPES = _recipe_files()
 

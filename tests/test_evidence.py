@@ -14,7 +14,7 @@ from supernet import build, fit
 from supernet.space.layers import GhostBatchNorm
 from supernet.spaces import bender, nasbench201
 from supernet.speed.runtime import RuntimeConfig, start
-from supernet.train import TrainConfig
+from supernet.train.fit import TrainConfig
 from tests.makers import write_batches
 
 SCRIPTS = Path(__file__).parents[1] / "benchmarks" / "evidence"

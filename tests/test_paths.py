@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from supernet.base.randomness import stream
-from supernet.paths import PATHS, PathsConfig, draw, drop_probabilities
 from supernet.space.choices import Choice, Space
 from supernet.spaces import bender
+from supernet.train.paths import PATHS, PathsConfig, draw, drop_probabilities
 from tests.spaces_for_tests import nested, tiny_bender
 
 TRIALS = 20_000

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from supernet.base.progress import Interrupted
 from supernet.retrain import RetrainConfig, evaluate, mean_and_deviation, read_network, retrain, test_accuracies
 from supernet.speed.runtime import Runtime, RuntimeConfig, start
-from supernet.train import Diverged, TrainConfig
+from supernet.train.fit import Diverged, TrainConfig
 from tests.spaces_for_tests import tiny_bender
 from tests.test_train import feed_for
 

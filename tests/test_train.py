@@ -12,13 +12,13 @@ from torch import Tensor, nn
 
 from supernet.base.progress import Interrupted
 from supernet.base.randomness import seeded, stream
-from supernet.paths import PathsConfig, draw
 from supernet.space.layers import Choose
 from supernet.space.model import OneShot, build, from_network
 from supernet.space.network import parameters_within
 from supernet.spaces import bender
 from supernet.speed.runtime import Runtime, RuntimeConfig, start
-from supernet.train import Diverged, TrainConfig, fit
+from supernet.train.fit import Diverged, TrainConfig, fit
+from supernet.train.paths import PathsConfig, draw
 from tests import reference
 from tests.spaces_for_tests import nested, one_shot, tiny_bender
 

@@ -9,13 +9,13 @@ import pytest
 import torch
 from torch import nn
 
-from supernet.paths import PathsConfig, draw
 from supernet.space.choices import Space
 from supernet.space.layers import Choose, Depth, ShapeError, adapter
 from supernet.space.model import build, from_network
 from supernet.space.values import decided, resolved, value
 from supernet.speed.runtime import RuntimeConfig, start
-from supernet.train import TrainConfig, fit
+from supernet.train.fit import TrainConfig, fit
+from supernet.train.paths import PathsConfig, draw
 from tests.spaces_for_tests import elastic
 
 SMALL = {"w": frozenset([0])}

@@ -42,7 +42,7 @@ from supernet.base.files import write_json
 from supernet.base.randomness import stream
 from supernet.space.choices import Architecture, Space
 from supernet.spaces import macro
-from supernet.train import TrainConfig
+from supernet.train.fit import TrainConfig
 
 ARCHITECTURES, IMAGES = 64, 150_000
 VALIDATION = 10_000

@@ -33,7 +33,6 @@ from supernet.base.files import read_json, write_json, write_text
 from supernet.base.randomness import stream
 from supernet.data.sources import DataConfig
 from supernet.data.splits import Data, batches, feed, load, prepare
-from supernet.paths import PathsConfig, draw
 from supernet.retrain import RetrainConfig, retrain
 from supernet.space.choices import Architecture, Space
 from supernet.space.layers import GhostBatchNorm
@@ -42,7 +41,8 @@ from supernet.space.network import view_of
 from supernet.speed.kernels import processor_name
 from supernet.speed.runtime import Runtime, RuntimeConfig, start
 from supernet.steps import load_one_shot
-from supernet.train import TrainConfig, live_groups, shares
+from supernet.train.fit import TrainConfig, live_groups, shares
+from supernet.train.paths import PathsConfig, draw
 
 Numbers = NDArray[np.float64]
 DrawLive = Callable[[int], Tensor]

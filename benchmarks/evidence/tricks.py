@@ -34,10 +34,10 @@ from supernet.base.progress import Watch
 from supernet.base.randomness import derive
 from supernet.config import Config
 from supernet.data.splits import Data, feed
-from supernet.paths import PathsConfig
 from supernet.space.model import OneShot
 from supernet.speed.runtime import Runtime
 from supernet.steps import loss_of_fit, paths_of, train_one_shot
+from supernet.train.paths import PathsConfig
 
 TRICKS = ("dropout", "ghosts", "statistics", "decay")
 
