@@ -20,7 +20,7 @@ from torch import nn
 
 from supernet import Choose, build, cost_table, score
 from supernet.base.randomness import stream
-from supernet.search import SearchConfig, search
+from supernet.search.rounds import SearchConfig, search
 from supernet.space.choices import Space
 from supernet.space.model import OneShot, from_network
 from supernet.spaces import bender

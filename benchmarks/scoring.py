@@ -25,10 +25,11 @@ from scipy import stats
 from supernet import cost_table, score
 from supernet.base.randomness import stream
 from supernet.base.trees import take_rows
-from supernet.candidates import Candidate, read_some, standing
 from supernet.data.splits import prepare
-from supernet.scoring import in_whole_ghost_batches
-from supernet.search import score_into, search
+from supernet.search.orders import Candidate, standing
+from supernet.search.rounds import score_into, search
+from supernet.search.scoring import in_whole_ghost_batches
+from supernet.search.table import read_some
 from supernet.speed.runtime import Runtime, RuntimeConfig, cores, start
 from supernet.steps import load_one_shot
 

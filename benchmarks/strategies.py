@@ -22,14 +22,15 @@ from typing import Any
 import torch
 
 from supernet import draw as drawing
-from supernet import spaces, strategies
+from supernet import spaces
 from supernet.base.files import write_atomically, write_json
 from supernet.base.randomness import stream
 from supernet.config import SpaceConfig, make_space
 from supernet.data import splits as datasets
-from supernet.limits import Region
 from supernet.replay import marks, replay
-from supernet.scoring import score
+from supernet.search import strategies
+from supernet.search.limits import Region
+from supernet.search.scoring import score
 from supernet.space.choices import Space
 from supernet.space.cost import cost_table
 from supernet.space.model import build

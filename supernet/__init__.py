@@ -14,8 +14,8 @@ from supernet.base.version import __version__ as __version__
 if TYPE_CHECKING:
     from supernet import spaces
     from supernet.data.splits import from_arrays
-    from supernet.scoring import score
-    from supernet.search import finalists
+    from supernet.search.finalists import finalists
+    from supernet.search.scoring import score
     from supernet.space.choices import Architecture, ArchitectureError, Choice, Space
     from supernet.space.cost import cost_table
     from supernet.space.layers import Choose, Depth, adapter
@@ -35,12 +35,12 @@ _HOME = {
     "build": "space.model",
     "cost_table": "space.cost",
     "extract": "space.model",
-    "finalists": "search",
+    "finalists": "search.finalists",
     "fit": "train.fit",
     "from_arrays": "data.splits",
     "from_network": "space.model",
     "load": "steps",
-    "score": "scoring",
+    "score": "search.scoring",
     "spaces": "",
     "value": "space.values",
 }

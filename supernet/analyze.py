@@ -22,16 +22,18 @@ from supernet.analysis import agreement, population_weights, rank_correlation, s
 from supernet.base.files import read_json, read_records, read_weights, write_atomically, write_json, write_weights
 from supernet.base.progress import Watch
 from supernet.base.randomness import derive, stream
-from supernet.candidates import Candidate, on_most, read_candidates, read_right
 from supernet.config import Config, resized, retrained_space
 from supernet.data.splits import Data, batches, feed
 from supernet.data.task import metric_of
-from supernet.limits import LISTED, region
 from supernet.replay import marks, replay
 from supernet.retrain import RetrainConfig, retrain
 from supernet.runs import RunError, is_done, record_environment, require
-from supernet.scoring import score
-from supernet.search import from_json
+from supernet.search.finalists import from_json
+from supernet.search.limits import LISTED, region
+from supernet.search.orders import Candidate, on_most
+from supernet.search.scoring import score
+from supernet.search.strategies import GENERATION, STRATEGIES
+from supernet.search.table import read_candidates, read_right
 from supernet.space.choices import Architecture, Space
 from supernet.space.cost import cost_table
 from supernet.space.model import OneShot, build
@@ -46,7 +48,6 @@ from supernet.steps import (
     space_of_run,
     train_one_shot,
 )
-from supernet.strategies import GENERATION, STRATEGIES
 from supernet.study import Facts, bucket_width, diagnose, differences, option_worth, strata
 
 SHOWN = 2000

@@ -477,7 +477,7 @@ def _top(words: list[str]) -> None:
         if given[name] < 1:
             raise ValueError(f"{name}: expected at least 1, got {given[name]}")
     from supernet.describe import print_candidates
-    from supernet.limits import LimitsConfig
+    from supernet.search.limits import LimitsConfig
     from supernet.steps import top_candidates
 
     limits = LimitsConfig(**{f"{end}_{cost}": given[f"{end}_{cost}"] for cost in LIMITED for end in ("max", "min")})

@@ -16,14 +16,14 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 import yaml
 from torch import Tensor
 
-from supernet import strategies
 from supernet.base.own import file_of, is_function, load_function, users_code
 from supernet.base.trees import zeros
 from supernet.data.sources import DataConfig
 from supernet.data.sources import check as check_data
 from supernet.data.task import TaskConfig, loss_of, metric_of
 from supernet.retrain import RetrainConfig
-from supernet.search import SearchConfig
+from supernet.search import strategies
+from supernet.search.rounds import SearchConfig
 from supernet.space.choices import Space
 from supernet.space.model import from_network
 from supernet.spaces import SPACES

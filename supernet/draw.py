@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from supernet import candidates
 from supernet.analysis import paper_points
+from supernet.search import orders
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -256,7 +256,7 @@ def size_against_accuracy(groups: Mapping[str, Sequence[tuple[float, float]]], m
             x, y = [size for size, _ in pairs], [scale * value for _, value in pairs]
             a.plot(x, y, "o", markersize=5, color=COLOURS.get(name, PALE), label=name, alpha=0.85)
         everyone = [pair for pairs in groups.values() for pair in pairs]
-        best = [everyone[i] for i in candidates.front([(-size, value) for size, value in everyone])]
+        best = [everyone[i] for i in orders.front([(-size, value) for size, value in everyone])]
         a.plot(
             [size for size, _ in best], [scale * value for _, value in best], "-", color=INK, linewidth=1,
             label="Pareto front",

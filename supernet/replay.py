@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from supernet import strategies
 from supernet.base.progress import Interrupted, Progress
-from supernet.limits import Region
+from supernet.search import strategies
+from supernet.search.limits import Region
 
 MARKS = (10, 20, 50, 100, 150, 200, 300, 400, 500, 700, 1000, 1500, 2000)
 """Numbers of candidates at which the regret is told."""
@@ -47,7 +47,7 @@ def best_so_far(
 
     Raises:
         Interrupted: `stop` said so.
-        ValueError: see `supernet.strategies.make`.
+        ValueError: see `supernet.search.strategies.make`.
     """
     strategy = strategies.make(name, dict(settings), region, seed=seed)
     seen: dict[str, float] = {}
@@ -102,7 +102,7 @@ def replay(
 
     Raises:
         Interrupted: `stop` said so.
-        ValueError: see `supernet.strategies.make`.
+        ValueError: see `supernet.search.strategies.make`.
     """
     at = marks(budget)
     jobs = [(name, seed) for name in names for seed in range(seeds)]

@@ -9,7 +9,6 @@ from typing import Any
 
 from supernet import draw
 from supernet.base.files import read_json, read_records, write_text
-from supernet.candidates import Candidate, in_order_asked, on_most, pareto, read_candidates
 from supernet.config import Config, retrained_space
 from supernet.describe import (
     RESULT_KEYS,
@@ -24,9 +23,11 @@ from supernet.describe import (
     trust_rows,
     winner_text,
 )
-from supernet.latency import summary
 from supernet.parts import network_parts
 from supernet.runs import open_run, require
+from supernet.search.latency import summary
+from supernet.search.orders import Candidate, on_most, pareto
+from supernet.search.table import in_order_asked, read_candidates
 from supernet.space.choices import Space
 from supernet.train.fit import TrainConfig
 

@@ -36,18 +36,28 @@ from supernet.base.own import digest_of, file_of, is_function
 from supernet.base.progress import Interrupted, Watch
 from supernet.base.randomness import derive, stream
 from supernet.base.trees import rows, take_rows
-from supernet.candidates import Candidate, best, pareto, read_candidates, records, within, write_records
 from supernet.config import Config, check_space, make_space, retrained_space, to_yaml
 from supernet.data import splits as datasets
 from supernet.data.splits import Data, Split, batches, feed, joined, open_test, prepare
 from supernet.data.task import Loss, Metric, TaskConfig, loss_of, metric_of
 from supernet.exported import load_export
-from supernet.latency import changed, latency_costs
-from supernet.limits import LimitsConfig, region
 from supernet.retrain import mean_and_deviation, read_network, retrain, test_accuracies
 from supernet.runs import RunError, is_done, open_run, record_environment, require, set_aside
-from supernet.scoring import closeness, divergence, in_whole_ghost_batches, reference_outputs, references, score
-from supernet.search import SearchConfig, finalists, from_json, in_order, score_into, search, to_json
+from supernet.search.finalists import finalists, from_json, in_order, to_json
+from supernet.search.latency import changed, latency_costs
+from supernet.search.limits import LimitsConfig, region
+from supernet.search.orders import Candidate, best, pareto, within
+from supernet.search.rounds import SearchConfig, score_into, search
+from supernet.search.scoring import (
+    UNLABELLED,
+    closeness,
+    divergence,
+    in_whole_ghost_batches,
+    reference_outputs,
+    references,
+    score,
+)
+from supernet.search.table import read_candidates, records, write_records
 from supernet.space.choices import Architecture, ArchitectureError, Space
 from supernet.space.cost import CostTable, cost_table
 from supernet.space.model import OneShot, build
@@ -58,8 +68,6 @@ from supernet.trials import Sender, Training, open_study, send, sender
 
 log = logging.getLogger(__name__)
 
-UNLABELLED = 64
-"""Training examples for the divergence from the reference outputs (paper, section 5)."""
 
 SAVE_SECONDS = 5.0
 """Scores of a file of architectures are saved this often."""

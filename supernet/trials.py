@@ -21,8 +21,8 @@ from typing import Any
 from supernet import draw
 from supernet.base.files import read_json, without_password
 from supernet.parts import network_parts
+from supernet.search.strategies import load_optuna
 from supernet.space.choices import Architecture, Space
-from supernet.strategies import load_optuna
 
 log = logging.getLogger(__name__)
 

@@ -209,7 +209,7 @@ def test_a_search_by_divergence_needs_no_labels(finished_run: Path, tmp_path: Pa
     assert main(["train", str(folder), "digits-smoke", *words, "--score", "kl"]) == 0
     shutil.copy(finished_run / "train" / "model.safetensors", folder / "train" / "model.safetensors")
     assert main(["search", str(folder)]) == 0
-    from supernet.candidates import read_candidates
+    from supernet.search.table import read_candidates
     from supernet.steps import load_one_shot
 
     model, *_ = load_one_shot(folder)
@@ -226,7 +226,8 @@ def test_a_search_by_loss_ranks_by_the_negative_loss(
 ) -> None:
     import shutil
 
-    from supernet.candidates import read_candidates, standing
+    from supernet.search.orders import standing
+    from supernet.search.table import read_candidates
     from tests.conftest import TINY
 
     folder = tmp_path / "loss"

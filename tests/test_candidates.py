@@ -13,23 +13,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from supernet.candidates import (
+from supernet.search.orders import (
     Candidate,
-    Round,
     bands,
     best,
-    data_frame,
     front,
     hypervolume,
     objectives_of,
-    open_table,
     pareto,
-    read_rounds,
-    records,
-    right_of,
     spread,
     volume_of,
     within,
+)
+from supernet.search.table import (
+    Round,
+    data_frame,
+    open_table,
+    read_rounds,
+    records,
+    right_of,
     write_records,
     write_round,
 )

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from supernet import Choose, Depth, build, value
-from supernet.common import in_line, outputs
+from supernet.search.reuse import in_line, outputs
 from supernet.space.choices import Architecture, Space
 from supernet.space.model import OneShot, from_network
 from tests.spaces_for_tests import nested, tiny_bender

@@ -10,11 +10,11 @@ import pytest
 import torch
 from torch import nn
 
-from supernet import latency
 from supernet.base.files import read_json, write_json
 from supernet.base.trees import tensors_in
-from supernet.latency import LatencyConfig, changed, latency_costs, signature, summary, timed, told
-from supernet.limits import LimitsConfig, LimitsError, extreme, region
+from supernet.search import latency
+from supernet.search.latency import LatencyConfig, changed, latency_costs, signature, summary, timed, told
+from supernet.search.limits import LimitsConfig, LimitsError, extreme, region
 from supernet.space.cost import cost_table
 from supernet.space.layers import Choose, Depth
 from supernet.space.model import build

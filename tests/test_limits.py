@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from supernet import limits
-from supernet.limits import LimitsConfig, LimitsError, Region, amount, extreme, region, shown
+from supernet.search import limits
+from supernet.search.limits import LimitsConfig, LimitsError, Region, amount, extreme, region, shown
 from supernet.space import changes
 from supernet.space.changes import mutated, neighbours
 from supernet.space.choices import Architecture, Space

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from supernet.race import packed, stages, survivors, unpacked
+from supernet.search.race import packed, stages, survivors, unpacked
 
 
 @given(st.integers(1, 400), st.integers(2, 128))

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from supernet.scoring import closeness, divergence, reference_outputs, references, score
+from supernet.search.scoring import closeness, divergence, reference_outputs, references, score
 from supernet.space.layers import Choose
 from supernet.space.model import OneShot, build, from_network
 from supernet.speed.runtime import Runtime, RuntimeConfig, start

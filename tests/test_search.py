@@ -16,13 +16,15 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-import supernet.search
+import supernet.search.rounds
 from supernet.base.progress import Interrupted
 from supernet.base.randomness import stream
-from supernet.candidates import Candidate, Round, read_candidates, read_rounds, standing
-from supernet.limits import LimitsConfig, LimitsError
-from supernet.scoring import score
-from supernet.search import SearchConfig, finalists, from_json, score_into, search, to_json
+from supernet.search.finalists import finalists, from_json, to_json
+from supernet.search.limits import LimitsConfig, LimitsError
+from supernet.search.orders import Candidate, standing
+from supernet.search.rounds import SearchConfig, score_into, search
+from supernet.search.scoring import score
+from supernet.search.table import Round, read_candidates, read_rounds
 from supernet.space.choices import ArchitectureError
 from supernet.space.cost import cost_table
 from supernet.space.model import OneShot, build
@@ -196,7 +198,7 @@ class Remembered:
     """Outputs of architectures on examples, each computed once: what is tested here is the search around them."""
 
     def __init__(self) -> None:
-        self.real = supernet.search.outputs_of
+        self.real = supernet.search.rounds.outputs_of
         self.known: dict[tuple[str, int, float], Any] = {}
         self.asked: list[tuple[str, float]] = []
 
@@ -224,7 +226,7 @@ def test_a_search_killed_at_any_moment_continues_as_if_it_had_not_been(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Between any two candidates, in a race or not; before and after a round is written; and all of it in turn."""
-    monkeypatch.setattr(supernet.search, "outputs_of", outputs)
+    monkeypatch.setattr(supernet.search.rounds, "outputs_of", outputs)
     whole = ask(model, runtime, tmp_path / "whole.sqlite", strategy)
     assert len(whole) == 24
     assert len({c.round for c in whole}) > 1
@@ -236,7 +238,7 @@ def test_a_search_killed_at_any_moment_continues_as_if_it_had_not_been(
         assert ask(model, runtime, tmp_path / f"{stop_after}.sqlite", strategy) == whole
         assert rows_of(tmp_path / f"{stop_after}.sqlite") == expected
     # Again and again: after each five candidates, and around each round that is written.
-    table, write = tmp_path / "often.sqlite", supernet.search.write_round
+    table, write = tmp_path / "often.sqlite", supernet.search.rounds.write_round
     for turn in range(60):
 
         def killed(path: Path, number: int, done: Round, turn: int = turn) -> None:
@@ -244,13 +246,13 @@ def test_a_search_killed_at_any_moment_continues_as_if_it_had_not_been(
                 write(path, number, done)
             raise Interrupted
 
-        monkeypatch.setattr(supernet.search, "write_round", killed)
+        monkeypatch.setattr(supernet.search.rounds, "write_round", killed)
         try:
             ask(model, runtime, table, strategy, 5)
             break
         except Interrupted:
             continue
-    monkeypatch.setattr(supernet.search, "write_round", write)
+    monkeypatch.setattr(supernet.search.rounds, "write_round", write)
     assert ask(model, runtime, table, strategy) == whole
     assert rows_of(table) == expected
 
@@ -264,7 +266,7 @@ def test_generations_race_and_nothing_is_scored_twice(
     outputs: Remembered,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(supernet.search, "outputs_of", outputs)
+    monkeypatch.setattr(supernet.search.rounds, "outputs_of", outputs)
     outputs.asked.clear()
     larger: dict[str, Any] = {"batch": 24, "candidates": 48}
     found = ask(model, runtime, tmp_path / "c.sqlite", strategy, **larger)
@@ -285,7 +287,7 @@ def test_generations_race_and_nothing_is_scored_twice(
 def test_limits_hold_before_any_forward_pass(
     model: OneShot, runtime: Runtime, tmp_path: Path, outputs: Remembered, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(supernet.search, "outputs_of", outputs)
+    monkeypatch.setattr(supernet.search.rounds, "outputs_of", outputs)
     outputs.asked.clear()
     values = COSTS.column("params", SPACE.sample_distinct(300, generator=torch.Generator().manual_seed(0)))
     limit = float(np.quantile(values, 0.1))
@@ -339,7 +341,7 @@ def test_a_users_strategy_is_repaired_resumed_and_held_to_its_contract(
     model: OneShot, runtime: Runtime, tmp_path: Path, outputs: Remembered, monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr(supernet.search, "outputs_of", outputs)
+    monkeypatch.setattr(supernet.search.rounds, "outputs_of", outputs)
     file = tmp_path / "mine.py"
     file.write_text(OWN)
     own = f"{file}:Stubborn"
@@ -371,7 +373,7 @@ def test_a_users_strategy_is_repaired_resumed_and_held_to_its_contract(
 def test_several_objectives_give_a_front_of_finalists(
     model: OneShot, runtime: Runtime, tmp_path: Path, outputs: Remembered, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(supernet.search, "outputs_of", outputs)
+    monkeypatch.setattr(supernet.search.rounds, "outputs_of", outputs)
     for strategy in ("random", "nsga2"):
         found = ask(model, runtime, tmp_path / f"{strategy}.sqlite", strategy, objectives="accuracy,params")
         config = SearchConfig(objectives="accuracy,params", top=3, top_of=6, small=1, random=1, all_on=False)
@@ -438,7 +440,7 @@ def test_the_best_are_settled_in_single_precision(
     model: OneShot, runtime: Runtime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, objectives: str
 ) -> None:
     """And a search that was killed while it did so ends alike."""
-    monkeypatch.setattr(supernet.search, "SETTLED", 1)
+    monkeypatch.setattr(supernet.search.rounds, "SETTLED", 1)
     half = start(RuntimeConfig(device="cpu", precision="bf16-mixed", threads=2))
     how: dict[str, Any] = {"batch": 24, "exhaustive": True, "objectives": objectives}
     found = ask(model, half, tmp_path / "c.sqlite", "random", **how)

@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 import torch
 
-from supernet import strategies
 from supernet.base.randomness import derive
-from supernet.limits import LimitsConfig, Region, region
+from supernet.search import strategies
+from supernet.search.limits import LimitsConfig, Region, region
+from supernet.search.strategies import STRATEGIES, check, find, make
 from supernet.space.choices import Architecture
 from supernet.space.cost import cost_table
-from supernet.strategies import STRATEGIES, check, find, make
 from tests.spaces_for_tests import elastic, nested, tiny_bender, tiny_macro, tiny_nasbench201
 
 SPACES = {

@@ -25,8 +25,8 @@ import pytest
 from supernet import trials
 from supernet.base.files import read_json, without_password, write_json
 from supernet.base.progress import Interrupted, Watch
-from supernet.candidates import read_candidates
 from supernet.cli import main
+from supernet.search.table import read_candidates
 from supernet.speed.runtime import start
 from supernet.steps import retrain_candidates, send_study, space_of_run
 from supernet.trials import StorageError, Training, curve, open_study, parameters, sender

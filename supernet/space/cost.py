@@ -147,7 +147,7 @@ class CostTable:
     def factors(
         self, column: int, numbers: Mapping[str, Mapping[tuple[str, ...], int]]
     ) -> Iterator[tuple[tuple[str, ...], NDArray[np.float64]]]:
-        """The terms of one column as functions of what choices pick; see `supernet.limits.extreme`.
+        """The terms of one column as functions of what choices pick; see `supernet.search.limits.extreme`.
 
         Args:
             column: its number.

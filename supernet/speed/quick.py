@@ -1,8 +1,8 @@
 """The same model with faster modules: `quick(model)` shares its parameters and leaves it as it is.
 
 Batch norm followed by ReLU becomes one pass over the tensor, and takes over the convolution before it and that one's
-ReLU; a depthwise convolution gets the gradients of `supernet.speed.kernels`, and what half precision makes wrong or slow on
-the machine at hand is run in single precision.
+ReLU; a depthwise convolution gets the gradients of `supernet.speed.kernels`, and what half precision makes wrong or
+slow on the machine at hand is run in single precision.
 """
 
 from __future__ import annotations

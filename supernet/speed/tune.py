@@ -1,7 +1,7 @@
 """The self-test: what is right and faster on this machine, measured once and kept.
 
-Half precision, the layout in memory and the kernels of `supernet.speed.kernels` each win on some machines and lose, or give
-wrong numbers, on others; the processor's name does not tell. So each is tried on small tensors against torch's own
+Half precision, the layout in memory and the kernels of `supernet.speed.kernels` each win on some machines and lose, or
+give wrong numbers, on others; the processor's name does not tell. So each is tried on small tensors against torch's own
 operation in single precision. The outcome is kept in the cache folder under the machine and the versions, so that runs
 on one machine agree.
 """

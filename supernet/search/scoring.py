@@ -16,8 +16,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from supernet.base.trees import in_full_precision, join_rows, rows, take_rows
-from supernet.common import in_line, outputs
 from supernet.data.task import Loss, Metric, accuracy, number_of
+from supernet.search.reuse import in_line, outputs
 from supernet.space.choices import Architecture, Space
 from supernet.space.model import OneShot
 from supernet.speed.quick import quick
@@ -96,7 +96,7 @@ def outputs_of(
 ) -> Iterator[tuple[Any, float]]:
     """Outputs for all examples, and the mean loss, of each architecture; see `score`.
 
-    Architectures that follow each other are taken together, which changes no result; see `supernet.common`.
+    Architectures that follow each other are taken together, which changes no result; see `supernet.search.reuse`.
     """
     ghosts = rows(examples) // ghost_size
     if ghosts == 0:
@@ -203,3 +203,7 @@ def closeness(outputs: Tensor, reference: Tensor) -> float:
 
 def _nothing(outputs: Any, targets: Any) -> Tensor:
     return torch.zeros(())
+
+
+UNLABELLED = 64
+"""Training examples for the divergence from the reference outputs (paper, section 5)."""

@@ -28,7 +28,7 @@ import torch
 
 from supernet.base.own import file_of, is_function, load_function, users_code
 from supernet.base.randomness import derive, stream
-from supernet.limits import Region
+from supernet.search.limits import Region
 from supernet.space.changes import mutated, neighbours
 from supernet.space.choices import Architecture
 

@@ -1,0 +1,1 @@
+"""Step 3: candidates are scored with the shared weights, and finalists chosen."""
