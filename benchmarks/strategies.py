@@ -21,12 +21,12 @@ from typing import Any
 
 import torch
 
-from supernet import draw as drawing
 from supernet import spaces
 from supernet.base.files import write_atomically, write_json
 from supernet.base.randomness import stream
 from supernet.config import SpaceConfig, make_space
 from supernet.data import splits as datasets
+from supernet.draw import plots as drawing
 from supernet.replay import marks, replay
 from supernet.search import strategies
 from supernet.search.limits import Region
@@ -146,7 +146,7 @@ def main() -> None:
         if given.figure is not None:
             found = json.loads(given.out.read_text())
             svg = drawing.strategies(found["marks"], found["regret"], given.column)
-            write_atomically(given.figure, lambda file: file.write(drawing.by_itself(svg).encode()))
+            write_atomically(given.figure, lambda file: file.write(svg.by_itself(svg).encode()))
 
 
 if __name__ == "__main__":

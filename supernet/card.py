@@ -10,10 +10,10 @@ from typing import Any
 
 import yaml
 
-from supernet import draw
 from supernet.base.files import read_json, write_text
+from supernet.draw import networks, svg
+from supernet.draw.parts import network_parts
 from supernet.exported import FILES
-from supernet.parts import network_parts
 from supernet.retrain import mean_and_deviation
 from supernet.space.choices import Space
 from supernet.writing import Written, import_of
@@ -85,11 +85,11 @@ def write_card(place: Path, run: Path, space: Space, facts: dict[str, Any]) -> N
     architecture = space.parse(facts["architecture"])
     every = {choice.name: choice.options for choice in space.choices}
     drawings = {
-        "network": draw.network(network_parts(space, architecture)),
-        **draw.cells(dict(architecture.picks), every),
+        "network": networks.network(network_parts(space, architecture)),
+        **networks.cells(dict(architecture.picks), every),
     }
     for name, drawing in drawings.items():
-        write_text(place / f"{name}.svg", draw.by_itself(drawing))
+        write_text(place / f"{name}.svg", svg.by_itself(drawing))
     facts["files"] = [*facts["files"], "README.md", *(f"{name}.svg" for name in drawings)]
     if facts["mean"] and facts["classes"] and (form := _runnable(facts["forms"])):
         write_text(place / "predict.py", _predict(form, facts))

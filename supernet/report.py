@@ -7,7 +7,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from supernet import draw
+from supernet.analysis import paper_points
 from supernet.base.files import read_json, read_records, write_text
 from supernet.config import Config, retrained_space
 from supernet.describe import (
@@ -23,7 +23,9 @@ from supernet.describe import (
     trust_rows,
     winner_text,
 )
-from supernet.parts import network_parts
+from supernet.draw import networks
+from supernet.draw import plots as draw
+from supernet.draw.parts import network_parts
 from supernet.runs import open_run, require
 from supernet.search.latency import summary
 from supernet.search.orders import Candidate, on_most, pareto
@@ -150,8 +152,8 @@ def _winner(result: dict[str, Any], space: Space) -> dict[str, Any]:
     return {
         "text": f"{text[0].upper()}{text[1:]}.",
         "architecture": first["architecture"],
-        "cells": draw.cells(dict(architecture.picks), every),
-        "network": draw.network(parts),
+        "cells": networks.cells(dict(architecture.picks), every),
+        "network": networks.network(parts),
     }
 
 
@@ -169,7 +171,7 @@ def _plots(
     if points:
         comparable = config.space.name == "bender" and (metric, score) == ("accuracy", "metric")
         yield {
-            "svg": draw.predicts(points, metric, score, with_paper=comparable),
+            "svg": draw.predicts(points, metric, score, paper=paper_points()["figure5"] if comparable else ()),
             "caption": "Does the score predict? Networks drawn evenly over the score",
             "source": "analysis.json: points",
         }  # fmt: skip

@@ -18,9 +18,9 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from supernet import draw
 from supernet.base.files import read_json, without_password
-from supernet.parts import network_parts
+from supernet.draw import networks, svg
+from supernet.draw.parts import network_parts
 from supernet.search.strategies import load_optuna
 from supernet.space.choices import Architecture, Space
 
@@ -290,8 +290,8 @@ def _complete(
     with tempfile.TemporaryDirectory(prefix="supernet-study-") as name:
         drawing = Path(name) / "network.svg"
         try:
-            svg = draw.by_itself(draw.network(network_parts(space, training.architecture)))
-            drawing.write_text(svg, encoding="utf-8")
+            drawn = svg.by_itself(networks.network(network_parts(space, training.architecture)))
+            drawing.write_text(drawn, encoding="utf-8")
         except RuntimeError as error:  # a network of a user's whose path depends on values
             log.info("no drawing of %s: it does not run without data (%s)", training.architecture.id, error)
         for path in (drawing, training.folder / "result.json", training.folder / "weights.safetensors"):

@@ -15,11 +15,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from supernet import draw, spaces
+from supernet import spaces
 from supernet.base.files import read_json, write_json
 from supernet.cli import main
 from supernet.describe import result_rows
-from supernet.parts import network_parts
+from supernet.draw import networks
+from supernet.draw.parts import Part, network_parts
 from supernet.report import write_report
 
 Refused = Callable[..., str]
@@ -245,12 +246,12 @@ def test_every_space_has_a_picture_of_its_winner(name: str) -> None:
     space = spaces.SPACES[name]()
     architecture = space.sample(generator=torch.Generator().manual_seed(0))
     picks = dict(architecture.picks)
-    found = draw.cells(picks, {choice.name: choice.options for choice in space.choices})
+    found = networks.cells(picks, {choice.name: choice.options for choice in space.choices})
     drawn = "".join(found.values())
     for choice, options in picks.items():
         for option in options:
             assert option in ("none", "0", "1", "2", "3", "4") or f">{option}" in drawn, (choice, option)
-    assert list(draw.arrows(picks)) == {
+    assert list(networks.arrows(picks)) == {
         "bender": ["cell"], "nasbench201": ["cell"], "darts": ["normal", "reduce"],
     }.get(name, [])  # fmt: skip
 
@@ -260,7 +261,7 @@ def test_arrows_of_a_cell_of_numbered_nodes() -> None:
         "reduce.node1.inputs": ("0", "1"), "reduce.node1.op0": ("conv",), "reduce.node1.op1": ("none",),
         "reduce.node2.inputs": ("1", "2"), "reduce.node2.op1": ("pool",), "reduce.node2.op2": ("skip",),
     }  # fmt: skip
-    lines, edges = draw.arrows(picks)["reduce"]
+    lines, edges = networks.arrows(picks)["reduce"]
     assert lines == {
         "before": ["before"], "last": ["last"], "node1": ["node1", "conv of before"],
         "node2": ["node2", "pool of last", "skip of node1"],
@@ -274,11 +275,11 @@ def test_the_parts_of_a_network() -> None:
     space = spaces.bender(filters=2, cells=2, num_classes=5, input_shape=(3, 16, 16))
     parts = network_parts(space, space.sample(generator=torch.Generator().manual_seed(0)))
     assert [part.name for part in parts] == ["stem1", "stem2", "cells.0", "cells.1", "head"]
-    assert parts[0] == draw.Part("stem1", "Conv2d", 54, (2, 16, 16), ())
+    assert parts[0] == Part("stem1", "Conv2d", 54, (2, 16, 16), ())
     assert parts[-1].shape == (5,)
     # Each cell reads the outputs of the two parts before it.
     assert [part.sources for part in parts[1:]] == [(0,), (0, 1), (1, 2), (3,)]
-    svg = draw.network(parts)
+    svg = networks.network(parts)
     assert all(f">{part.name}<" in svg and f">{part.params:,}<" in svg for part in parts)
 
 
@@ -290,8 +291,8 @@ def test_a_users_network_is_drawn_too() -> None:
     space = elastic()
     parts = network_parts(space, space.sample(generator=torch.Generator().manual_seed(0)))
     assert {part.name for part in parts} >= {"stem", "mix", "depthwise", "head"}
-    assert "<svg" in draw.network(parts)
-    assert "<svg" in draw.network(parts[:1])
+    assert "<svg" in networks.network(parts)
+    assert "<svg" in networks.network(parts[:1])
 
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")

@@ -16,7 +16,8 @@ from matplotlib.figure import Figure
 from one_shot import row_with_bonus
 
 from supernet.base.files import read_json, write_atomically
-from supernet.draw import PALE, SECOND, STRONG
+from supernet.draw.plots import PALE, SECOND
+from supernet.draw.svg import STRONG
 
 WAYS = {"alone": STRONG, "as a search ranks": SECOND}
 """Colours of the two: the loss by itself, and with `size_bonus` 0.1."""

@@ -23,7 +23,8 @@ from one_shot import agreement, interval, joined, made, study_of
 from supernet import cost_table
 from supernet.analyze import scores_of
 from supernet.base.files import write_json, write_text
-from supernet.draw import by_itself, published
+from supernet.draw.plots import published
+from supernet.draw.svg import by_itself
 
 WAYS: dict[str, dict[str, Any]] = {
     "as in the run": {},

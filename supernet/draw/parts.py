@@ -2,19 +2,38 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
 
-from supernet import draw
 from supernet.base.trees import tensors_in
 from supernet.space.choices import Architecture, Space
 from supernet.space.model import build, example_of
 from supernet.space.network import call, without_data
 
 
-def network_parts(space: Space, architecture: Architecture) -> list[draw.Part]:
+@dataclass(frozen=True)
+class Part:
+    """A part of a network.
+
+    Attributes:
+        name: of the module.
+        kind: its class.
+        params: its parameters.
+        shape: of the output for one example; empty where it is no tensor.
+        sources: numbers of the parts whose outputs it reads.
+    """
+
+    name: str
+    kind: str
+    params: int
+    shape: tuple[int, ...]
+    sources: tuple[int, ...]
+
+
+def network_parts(space: Space, architecture: Architecture) -> list[Part]:
     """The parts of a stand-alone network in the order in which they run.
 
     Parts are the modules in the network, and those in its lists and in its sequences of blocks.
@@ -22,7 +41,7 @@ def network_parts(space: Space, architecture: Architecture) -> list[draw.Part]:
     with without_data():
         network = build(space, architecture).eval()
         example = example_of(space, 2)
-    parts: list[draw.Part] = []
+    parts: list[Part] = []
     made: list[tuple[torch.Tensor, int]] = []
 
     def note(name: str, module: nn.Module) -> None:
@@ -32,7 +51,7 @@ def network_parts(space: Space, architecture: Architecture) -> list[draw.Part]:
             sources = sorted({part for parts in latest for part in parts})
             shape = tuple(output.shape[1:]) if isinstance(output, torch.Tensor) else ()
             number = sum(p.numel() for p in module.parameters())
-            parts.append(draw.Part(name, type(module).__name__.lstrip("_"), number, shape, tuple(sources)))
+            parts.append(Part(name, type(module).__name__.lstrip("_"), number, shape, tuple(sources)))
             made.extend((tensor, len(parts) - 1) for tensor in tensors_in(output))
 
         module.register_forward_hook(after)

@@ -1,0 +1,214 @@
+"""Drawings of cells and of networks."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from supernet.draw.parts import Part
+from supernet.draw.svg import INK, STRONG, WIDTH, svg
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+Graph = tuple[dict[str, list[str]], list[tuple[str, str]]]
+"""Lines of text of each node of a cell, and arrows as (from, to)."""
+
+
+def arrows(picks: Mapping[str, Sequence[str]]) -> dict[str, Graph]:
+    """The cells as graphs, where the names of the choices tell of any.
+
+    Understood are ``NODE.inputs`` with ``NODE.ops``, ``edgeA-B``, and ``CELL.nodeN.inputs`` with ``CELL.nodeN.opI``,
+    whose inputs I are numbers: the outputs of the two cells before, then the cell's own nodes.
+
+    Returns:
+        Graphs by the names of the cells; nothing for other choices.
+    """
+    if all(re.fullmatch(r"edge\d+-\d+", name) for name in picks):
+        edges = {tuple(name.removeprefix("edge").split("-")): picked for name, picked in picks.items()}
+        nodes = dict.fromkeys(node for edge in edges for node in edge)
+        return {"cell": _operations(nodes, [(a, b, picked) for (a, b), picked in edges.items()])}
+    if all(re.fullmatch(r"\w+\.node\d+\.(inputs|op\d+)", name) for name in picks):
+        return {cell: _numbered(cell, picks) for cell in dict.fromkeys(name.partition(".")[0] for name in picks)}
+    blocks = [name.removesuffix(".inputs") for name in picks if name.endswith(".inputs")]
+    if not blocks or set(picks) != {f"{block}.{what}" for block in blocks for what in ("inputs", "ops")}:
+        return {}
+    given = [source for block in blocks for source in picks[f"{block}.inputs"] if source not in blocks]
+    lines = {**{name: [name] for name in given}, **{block: [block, *picks[f"{block}.ops"]] for block in blocks}}
+    return {"cell": (lines, [(source, block) for block in blocks for source in picks[f"{block}.inputs"]])}
+
+
+def _numbered(cell: str, picks: Mapping[str, Sequence[str]]) -> Graph:
+    own = {tuple(name.split(".")[1:]): picked for name, picked in picks.items() if name.startswith(f"{cell}.")}
+    nodes = ["before", "last", *dict.fromkeys(node for node, _ in own)]
+    some = {(node, what.removeprefix("op")): picked for (node, what), picked in own.items() if what != "inputs"}
+    return _operations(nodes, [(nodes[int(source)], node, picked) for (node, source), picked in some.items()])
+
+
+def _operations(nodes: Iterable[str], edges: Sequence[tuple[str, str, Sequence[str]]]) -> Graph:
+    """A cell with operations on its arrows; they are told at the node that an arrow points to."""
+    some = [(source, target, "+".join(picked)) for source, target, picked in edges if "none" not in picked]
+    lines = {node: [node] for node in nodes}
+    for source, target, text in some:
+        lines[target].append(f"{text} of {source}")
+    return lines, [(source, target) for source, target, _ in some]
+
+
+def cells(picks: Mapping[str, Sequence[str]], every: Mapping[str, Sequence[str]]) -> dict[str, str]:
+    """The winner: its cells as graphs, or else its choices in order, with what it picks among the options.
+
+    Args:
+        picks: options picked, by choice.
+        every: all options, by choice.
+
+    Returns:
+        Figures by their names.
+    """
+    graphs = arrows(picks)
+    return {name: _graph(name, *graph) for name, graph in graphs.items()} or {"choices": _choices(picks, every)}
+
+
+ROW, BOXES = 0.4, 1.3
+"""Inches from part to part of a network, and where their middle is."""
+
+
+ROW, BOXES = 0.4, 1.3
+"""Inches from part to part of a network, and where their middle is."""
+
+
+def network(parts: Sequence[Part]) -> str:
+    """The parts of a network from top to bottom; the fewer pixels (positions) an output has, the narrower its box."""
+    pixels = [math.prod(part.shape[1:]) for part in parts]
+    most = math.log(max(2, *pixels))
+    # What reads no part's output as it is reads that of the one before in some form.
+    edges = [(i, j) for j, part in enumerate(parts) for i in (part.sources or ((j - 1,) if j else ()))]
+
+    widths = [0.9 + 0.7 * math.log(max(1, size)) / most for size in pixels]
+
+    def draw(a: Axes) -> None:
+        for i, (part, width) in enumerate(zip(parts, widths, strict=True)):
+            _box(a, (BOXES, -ROW * i), width, [part.name])
+            shape = " x ".join(map(str, part.shape)) or "-"
+            a.text(2.25, -ROW * i, f"{part.kind}, {shape}", va="center", fontsize=8)
+            a.text(WIDTH, -ROW * i, f"{part.params:,}", va="center", ha="right", fontsize=8)
+        a.text(2.25, ROW, "output of one example", va="center", fontsize=8)
+        a.text(WIDTH, ROW, "parameters", va="center", ha="right", fontsize=8)
+        for i, j in edges:
+            if j - i == 1:
+                _arrow(a, (BOXES, -ROW * i - 0.12), (BOXES, -ROW * j + 0.12))
+            else:
+                start, end = (BOXES - widths[part] / 2 for part in (i, j))
+                away = min(start, end, 0.15 + 0.1 * (j - i))
+                _arrow(a, (start, -ROW * i - 0.04), (end, -ROW * j + 0.04), away)
+
+    return _inches("network", draw, -ROW * len(parts) + 0.1, ROW + 0.15)
+
+
+def _inches(name: str, draw: Callable[[Axes], None], bottom: float, top: float) -> str:
+    """A drawing whose units are inches, from 0 to `WIDTH`."""
+
+    def within(a: Axes) -> None:
+        a.set_in_layout(False)
+        a.set_position((0, 0, 1, 1))
+        a.axis("off")
+        a.set(xlim=(0, WIDTH), ylim=(bottom, top))
+        draw(a)
+
+    return svg(name, within, top - bottom)
+
+
+def _box(a: Axes, centre: tuple[float, float], width: float, lines: Sequence[str]) -> None:
+    from matplotlib.patches import FancyBboxPatch
+
+    height, (x, y) = 2 * _half(lines), centre
+    a.add_patch(
+        FancyBboxPatch(
+            (x - width / 2, y - height / 2), width, height, boxstyle="round,pad=0,rounding_size=0.06", linewidth=1,
+            facecolor="#dfe8f5", edgecolor=STRONG,
+        )
+    )  # fmt: skip
+    for i, line in enumerate(lines):
+        a.text(
+            x, y + 0.16 * ((len(lines) - 1) / 2 - i), line, ha="center", va="center", color="#101418",
+            fontsize=min(9, 9 * width / (0.08 * max(1, len(line)))),
+            weight="bold" if len(lines) > 1 and i == 0 else "normal",
+        )  # fmt: skip
+
+
+def _half(lines: Sequence[str]) -> float:
+    """Half the height of a box with so many lines."""
+    return 0.04 + 0.08 * len(lines)
+
+
+def _arrow(a: Axes, start: tuple[float, float], end: tuple[float, float], away: float = 0.0) -> None:
+    """An arrow downwards: straight, or around something, at its middle so far to the left (below 0: to the right)."""
+    from matplotlib.patches import FancyArrowPatch
+
+    a.add_patch(
+        FancyArrowPatch(
+            start, end, arrowstyle="-|>", mutation_scale=8, linewidth=0.9, color=INK, shrinkA=0, shrinkB=0,
+            connectionstyle=f"arc3,rad={2 * away / (start[1] - end[1]):.4f}",
+        )
+    )  # fmt: skip
+
+
+def _graph(name: str, nodes: Mapping[str, Sequence[str]], edges: Sequence[tuple[str, str]]) -> str:
+    """A graph with one node below the other; arrows that pass nodes go around them, to either side in turn."""
+    middle, wide = WIDTH / 2, 1.9
+    order, height = list(nodes), dict[str, float]()
+    y = 0.0
+    for node, lines in nodes.items():
+        height[node] = y - _half(lines)
+        y -= 2 * _half(lines) + 0.3
+    spans = [order.index(target) - order.index(source) for source, target in edges]
+
+    def draw(a: Axes) -> None:
+        for node, lines in nodes.items():
+            _box(a, (middle, height[node]), wide, lines)
+        passing = 0
+        for (source, target), span in zip(edges, spans, strict=True):
+            start, end = _half(nodes[source]), _half(nodes[target])
+            if span == 1:
+                _arrow(a, (middle, height[source] - start), (middle, height[target] + end))
+                continue
+            passing += 1
+            side = (-1) ** passing
+            edge = middle - side * wide / 2
+            away = 0.25 + 0.95 * (span - 1) / max(1, max(spans) - 1)
+            _arrow(a, (edge, height[source] - start / 3), (edge, height[target] + end / 3), side * away)
+
+    return _inches(f"graph-{name}", draw, y + 0.25, 0.05)
+
+
+def _choices(picks: Mapping[str, Sequence[str]], every: Mapping[str, Sequence[str]]) -> str:
+    begin, y = 1.75, 0.0
+    placed: list[tuple[float, float, str, str]] = []
+    for name, options in every.items():
+        x = begin
+        for option in options:
+            if x > begin and x + _wide(option) > WIDTH:
+                x, y = begin, y - 0.26
+            placed.append((x + _wide(option) / 2, y, option, name))
+            x += _wide(option) + 0.08
+        y -= 0.3
+
+    def draw(a: Axes) -> None:
+        named: set[str] = set()
+        for x, row, option, name in placed:
+            if name not in named:
+                a.text(0, row, name, va="center", fontsize=min(9, 9 * begin / (0.08 * len(name))))
+                named.add(name)
+            if option in picks.get(name, ()):
+                _box(a, (x, row), _wide(option), [option])
+            else:
+                a.text(x, row, option, ha="center", va="center", fontsize=8, alpha=0.7)
+
+    return _inches("choices", draw, y + 0.1, 0.2)
+
+
+def _wide(option: str) -> float:
+    """Inches of an option's name in a box."""
+    return min(WIDTH - 1.75, 0.16 + 0.075 * len(option))
