@@ -27,7 +27,6 @@ from supernet.base.randomness import stream
 from supernet.config import SpaceConfig, make_space
 from supernet.data import splits as datasets
 from supernet.draw import plots as drawing
-from supernet.replay import marks, replay
 from supernet.search import strategies
 from supernet.search.limits import Region
 from supernet.search.scoring import score
@@ -37,6 +36,7 @@ from supernet.space.model import build
 from supernet.speed.runtime import RuntimeConfig, start
 from supernet.train.fit import TrainConfig, fit
 from supernet.train.paths import PathsConfig, draw
+from supernet.trust.replay import marks, replay
 
 SIZES: dict[str, dict[str, Any]] = {
     "macro": {"channels": 4},

@@ -1,6 +1,6 @@
 """`supernet analyze` on a run folder: trains the networks of the study, and writes `analysis.json`.
 
-The parts are in `supernet.study` and `supernet.analysis`; this file reads and writes.
+The parts are in `supernet.trust.probes` and `supernet.trust.correlation`; this file reads and writes.
 """
 
 from __future__ import annotations
@@ -18,14 +18,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from supernet.analysis import agreement, population_weights, rank_correlation, score_noise, trust
 from supernet.base.files import read_json, read_records, read_weights, write_atomically, write_json, write_weights
 from supernet.base.progress import Watch
 from supernet.base.randomness import derive, stream
 from supernet.config import Config, resized, retrained_space
 from supernet.data.splits import Data, batches, feed
 from supernet.data.task import metric_of
-from supernet.replay import marks, replay
 from supernet.retrain import RetrainConfig, retrain
 from supernet.runs import RunError, is_done, record_environment, require
 from supernet.search.finalists import from_json
@@ -48,7 +46,9 @@ from supernet.steps import (
     space_of_run,
     train_one_shot,
 )
-from supernet.study import Facts, bucket_width, diagnose, differences, option_worth, strata
+from supernet.trust.correlation import agreement, population_weights, rank_correlation, score_noise, trust
+from supernet.trust.probes import Facts, bucket_width, diagnose, differences, option_worth, strata
+from supernet.trust.replay import marks, replay
 
 SHOWN = 2000
 """Candidates whose scores and sizes are kept for the report, drawn at random."""
@@ -448,7 +448,7 @@ def analyze_replay(folder: Path, seeds: int, watch: Watch) -> dict[str, Any]:
 
     Returns:
         `replay` of `analysis.json`: candidates, the best score, the standard error of one (the median, where there is
-        one), budget, batch, `marks`, and for each strategy the `regret` at each of them; see `supernet.replay`.
+        one), budget, batch, `marks`, and for each strategy the `regret` at each of them; see `supernet.trust.replay`.
 
     Raises:
         RunError: the table does not have all of the space.

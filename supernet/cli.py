@@ -370,7 +370,7 @@ def _report(words: list[str]) -> None:
     parser.add_argument("dir", help="run folder")
     parser.add_argument("--json", action="store_true", help="print as JSON where the page is")
     given = _parse(parser, words)
-    from supernet.report import write_report
+    from supernet.trust.page import write_report
 
     page = write_report(Path(given["dir"]))
     print(json.dumps({"report": str(page)}) if given["json"] else page)
@@ -899,8 +899,9 @@ def _duration(seconds: float) -> str:
 
 def _print_result(folder: Path, as_json: bool) -> None:
     from supernet.base.files import read_json
-    from supernet.describe import RESULT_KEYS, print_result
+    from supernet.describe import print_result
     from supernet.runs import open_run, require
+    from supernet.trust.tables import RESULT_KEYS
 
     if _is_helper():
         return

@@ -28,9 +28,9 @@ from supernet.space.choices import Space
 from supernet.space.model import from_network
 from supernet.spaces import SPACES
 from supernet.speed.runtime import RuntimeConfig
-from supernet.study import AnalysisConfig
 from supernet.train.fit import TrainConfig
 from supernet.train.paths import PathsConfig
+from supernet.trust.probes import AnalysisConfig
 
 MANY = 12
 """More names than this are not listed in a message."""

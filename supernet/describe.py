@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import textwrap
 from collections.abc import Sequence
 from typing import Any
@@ -13,10 +12,21 @@ from supernet.base.randomness import stream
 from supernet.exported import FILES
 from supernet.space.choices import Space
 from supernet.space.cost import cost_table
+from supernet.trust.tables import (
+    band_rows,
+    comparison_lines,
+    metric_form,
+    replay_rows,
+    replay_text,
+    result_rows,
+    sizes_of,
+    top_rows,
+    trust_rows,
+    unit_of,
+    winner_text,
+)
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
-RESULT_KEYS = ("groups", "networks", "rank_correlation", "test_split")
-"""What the result of a run holds."""
 
 
 def describe_space(space: Space, *, samples: int, seed: int) -> dict[str, Any]:
@@ -67,7 +77,7 @@ def print_space(facts: dict[str, Any]) -> None:
     rows["mean"] = [sampled[name]["mean"] for name in names]
     for q in sampled["params"]["quantiles"]:
         rows[f"{float(q):.0%} have less than"] = [sampled[name]["quantiles"][q] for name in names]
-    forms = [_unit([figures[i] for figures in rows.values()]) for i in range(len(names))]
+    forms = [unit_of([figures[i] for figures in rows.values()]) for i in range(len(names))]
     titles = ("weights", "params", "MACs")
     costs: list[tuple[str, ...]] = [
         ("", *(f"{title} ({unit})" for title, (unit, _, _) in zip(titles, forms, strict=True)))
@@ -83,34 +93,6 @@ def print_space(facts: dict[str, Any]) -> None:
     print(f"an architecture as text:\n{facts['example']}")
 
 
-TITLES = {"params": "params", "macs": "MACs", "score": "score", "validation": "valid.", "test": "test"}
-"""Columns of a table of groups."""
-
-
-def result_rows(result: dict[str, Any], columns: Sequence[str] = tuple(TITLES)) -> list[tuple[str, ...]]:
-    """The groups as in the paper's Table 1: a head, and a row for each."""
-    groups = result["groups"]
-    form = _metric_form(result)
-    titles = {name: TITLES[name] for name in columns}
-    forms = dict.fromkeys(("score", "validation", "test"), form)
-    if result.get("score", "metric") != "metric":
-        forms["score"] = ("nats", 1, 3)
-    for name in ("params", "macs"):
-        forms[name] = _unit([row[name]["mean"] for row in groups.values()])
-
-    def cell(row: dict[str, Any], name: str) -> str:
-        if name not in row:
-            return "-"
-        _, scale, digits = forms[name]
-        mean = f"{row[name]['mean'] / scale:.{digits}f}"
-        return mean if row["networks"] == 1 else f"{mean} ± {row[name]['deviation'] / scale:.{digits}f}"
-
-    table = [("group", "n", *(f"{title} ({forms[name][0]})" for name, title in titles.items()))]
-    return table + [
-        (group, str(row["networks"]), *(cell(row, name) for name in titles)) for group, row in groups.items()
-    ]
-
-
 def print_trained(rows: Sequence[dict[str, Any]]) -> None:
     """Prints candidates that were trained from scratch, with their validation metric."""
     table: list[tuple[str, ...]] = [("number", "score", "validation", "params", "id")]
@@ -124,8 +106,8 @@ def print_trained(rows: Sequence[dict[str, Any]]) -> None:
 def print_candidates(found: dict[str, Any]) -> None:
     """Prints what `supernet.steps.top_candidates` found."""
     everyone = [row for band in found["bands"] for row in band]
-    name, scale, digits = _metric_form(found) if found["score"] == "metric" else ("nats", 1, 3)
-    forms = {cost: _unit([row[cost] for row in everyone]) for cost in ("params", "macs")}
+    name, scale, digits = metric_form(found) if found["score"] == "metric" else ("nats", 1, 3)
+    forms = {cost: unit_of([row[cost] for row in everyone]) for cost in ("params", "macs")}
     for band in found["bands"]:
         rows: list[tuple[str, ...]] = [
             (
@@ -159,30 +141,10 @@ def print_candidates(found: dict[str, Any]) -> None:
         _print_text(f"the best of {found['of']:,} candidates; score ± its standard error; on: examples it was taken on")
 
 
-def winner_text(result: dict[str, Any]) -> str | None:
-    """Who won, by what, and how well; None where there is nobody, as with All On alone."""
-    winner = result["networks"][0] if result["networks"] else {}
-    if "rank" not in winner:
-        return None
-    metric, scale, digits = _metric_form(result)
-    name_of_metric = result.get("metric", "accuracy").rpartition(":")[2]
-    by = f"validation {name_of_metric}" if winner["validation"] else "one-shot score"
-    means = {name: sum(winner[name]) / len(winner[name]) for name in ("validation", "test") if winner[name]}
-    sign = "%" if metric == "%" else ""
-    accuracies = ", ".join(f"{name} {value / scale:.{digits}f}{sign}" for name, value in means.items())
-    unit, size, places = _unit([winner["params"]])
-    return f"winner by {by}: {winner['id']} ({winner['params'] / size:.{places}f} {unit} parameters, {accuracies})"
-
-
-def _metric_form(result: dict[str, Any]) -> tuple[str, float, int]:
-    metric = result.get("metric", "accuracy")
-    return ("%", 0.01, 2) if metric == "accuracy" else (metric.rpartition(":")[2], 1, 4)
-
-
 def print_export(facts: dict[str, Any]) -> None:
     """Prints which files were exported and how they compare with the network."""
     metric = facts["metric"]
-    unit, scale, digits = _metric_form(facts)
+    unit, scale, digits = metric_form(facts)
     title = metric if unit == metric else f"{metric} ({unit})"
     table: list[tuple[str, ...]] = [("file", "largest difference", title, "one example (ms)")]
     for form, row in facts["parity"]["forms"].items():
@@ -229,150 +191,17 @@ def print_result(result: dict[str, Any]) -> None:
     _print_text(f"the test split was opened once, at {result['test_split']['opened']}")
 
 
-def trust_rows(found: dict[str, Any], more: dict[str, Any] | None = None) -> list[tuple[str, ...]]:
-    """The figures behind a verdict: a head, and a row for each; arguments as for `print_trust`."""
-    more = more or {}
-
-    def figures(name: str, estimate: dict[str, Any] | None) -> tuple[str, ...]:
-        if estimate is None or estimate["value"] is None:
-            return name, "-", "-"
-        low, high = estimate["interval"] or (math.nan, math.nan)
-        return name, f"{estimate['value']:.2f}", f"{low:.2f} to {high:.2f}"
-
-    rows: list[tuple[str, ...]] = [("rank correlation", "value", "95 % interval")]
-    for kind, title in (("as_drawn", "as drawn"), ("population", "all candidates")):
-        names = {"spearman": "Spearman", "kendall": "Kendall tau-b", "top_weighted": "top-weighted tau"}
-        rows += [figures(f"{names[name]}, {title}", estimate) for name, estimate in (found[kind] or {}).items()]
-    rows += [figures("ceiling: tau between repeats", found["ceiling"])]
-    of = ", all candidates" if found["population"] else ""
-    rows += [figures(f"floor: tau of {name}{of}", estimate) for name, estimate in found["floor"].items()]
-    rows += [figures(f"tau beyond {name}{of}", estimate) for name, estimate in found["beyond"].items()]
-    rows += [(f"partial tau given {name}{of}", _two(value), "-") for name, value in found["partial"].items()]
-    # All candidates say it better than the few networks that stand for them.
-    known = (more.get("candidates") or {}).get("size_bias", {})
-    everyone = {n: {"value": row["kendall"], "interval": row["kendall_interval"]} for n, row in known.items()}
-    rows += [
-        figures(f"tau of {name} and score", estimate) for name, estimate in (everyone or found["size_bias"]).items()
-    ]
-    if more.get("divergence"):
-        rows += [figures("Spearman, divergence and score", more["divergence"]["with_score"]["spearman"])]
-        rows += [figures("Spearman, divergence and accuracy", more["divergence"]["with_accuracy"]["spearman"])]
-    return rows + [
-        figures(f"Kendall tau-b at dropout rate {row['rate']:g}", row["agreement"]["kendall"])
-        for row in more.get("sweep", ())
-    ]
-
-
-def replay_rows(found: dict[str, Any]) -> list[tuple[str, ...]]:
-    """What each strategy has missed of the best score so far; `found` is the `replay` of `analysis.json`."""
-    scale = 100 if (found["metric"], found["score"]) == ("accuracy", "metric") else 1
-    columns = [
-        i for i, mark in enumerate(found["marks"]) if mark in (10, 20, 50, 100, 200) or i + 1 == len(found["marks"])
-    ]
-    rows = [("strategy", *(f"{found['marks'][i]:,}" for i in columns[-5:]))]
-    for name, row in found["regret"].items():
-        cells = (f"{scale * row['median'][i]:.2f} ({scale * row['high'][i]:.2f})" for i in columns[-5:])
-        rows.append((name, *cells))
-    return rows
-
-
-def replay_text(found: dict[str, Any]) -> str:
-    """What the rows of a replay are."""
-    accuracies = (found["metric"], found["score"]) == ("accuracy", "metric")
-    error = found["deviation"]
-    noise = "" if error is None else f" A single score has a standard error of {100 * error:.2g} points."
-    return (
-        f"Every strategy on the scores of all {found['candidates']:,} candidates, {found['seeds']} seeds, rounds of "
-        f"{found['batch']}: by how {'many points' if accuracies else 'much'} the best that it found after so many "
-        f"candidates is below the best of all, in the median and (in brackets) at the ninetieth percentile.{noise} "
-        "What the scores are worth is another question."
-    )
-
-
 def print_replay(found: dict[str, Any]) -> None:
     """Prints a replay."""
     _print_table(replay_rows(found))
     _print_text(replay_text(found))
 
 
-def top_rows(found: dict[str, Any]) -> list[tuple[str, ...]]:
-    """Regret and recall of `supernet.analysis.trust`: a head, and a row for each number of networks."""
-    names = list(dict.fromkeys([*found["regret"], *found["recall"]]))
-    head = ("the best by score", "what the best of all has more", "share of as many best found")
-    return [head] + [
-        (
-            name,
-            f"{found['regret'][name]:.4g}" if name in found["regret"] else "-",
-            f"{found['recall'][name]:.0%}" if name in found["recall"] else "-",
-        )
-        for name in names
-    ]
-
-
-def band_rows(found: dict[str, Any]) -> list[tuple[str, ...]]:
-    """Agreement within bands, of `supernet.analysis.trust`: a head, and a row for each band."""
-
-    def plain(value: float) -> str:
-        return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
-
-    return [("within bands of", "from", "to", "n", "tau-b")] + [
-        (name, plain(band["from"]), plain(band["to"]), str(band["n"]), _two(band["kendall"]))
-        for name, bands in found["bands"].items()
-        for band in bands
-    ]
-
-
-def option_rows(options: Sequence[dict[str, Any]]) -> list[tuple[str, ...]]:
-    """What each option of each choice is worth, of `supernet.study.option_worth`: a head, and a row for each."""
-
-    def fall(value: float | None) -> str:
-        return "-" if value is None else f"{value:+.4f}"
-
-    return [("choice", "option", "fall from everything-on", "mean fall from candidates", "candidates")] + [
-        (row["choice"], row["option"], fall(row["everything_on"]), fall(row["candidates"]), str(row["number"]))
-        for row in options
-    ]
-
-
-def _two(value: float | None) -> str:
-    return "-" if value is None else f"{value:.2f}"
-
-
-def sizes_of(more: dict[str, Any]) -> list[tuple[str, list[tuple[str, ...]], list[str]]]:
-    """Finalists at each size: its name, a table of their groups, and what `comparison_lines` says.
-
-    Args:
-        more: as for `print_trust`.
-    """
-    return [
-        (
-            f"{row['setting']} = {row['value']}",
-            result_rows({**row, "metric": more["metric"]}, ("params", "macs", "validation")),
-            comparison_lines(row["differences"], "validation"),
-        )
-        for row in more.get("at", ())
-    ]
-
-
-def comparison_lines(differences: Sequence[dict[str, Any]], split: str = "test") -> list[str]:
-    """Whether groups of networks differ on a split, one line for each pair; see `supernet.study.differences`."""
-    lines = []
-    for row in differences:
-        if row["p"] is not None:
-            first, second = (f"{g} ({n})" for g, n in zip(row["groups"], row["networks"], strict=True))
-            low, high = row["interval"]
-            lines.append(
-                f"{split}, {first} less {second} networks: {row['difference']:+.4f} ({low:+.4f} to {high:+.4f}), "
-                f"Welch's p {row['p']:.2g}"
-            )
-    return lines
-
-
 def print_trust(found: dict[str, Any], more: dict[str, Any] | None = None) -> None:
     """Prints the verdict, and the figures behind it.
 
     Args:
-        found: of `supernet.analysis.trust`.
+        found: of `supernet.trust.correlation.trust`.
         more: the whole of `analysis.json`, where there is one.
     """
     more = more or {}
@@ -394,13 +223,6 @@ def print_trust(found: dict[str, Any], more: dict[str, Any] | None = None) -> No
     for row in more.get("diagnosis", ()):
         if row["found"]:
             _print_text(f"diagnosis: {row['name']} ({row['rule']}): {row['advice']}")
-
-
-def _unit(values: list[float]) -> tuple[str, float, int]:
-    """Name, size and decimals of the unit in which the largest of the values has three digits or more."""
-    largest = max(values, default=0)
-    name, scale = next(((n, s) for n, s in (("G", 1e9), ("M", 1e6), ("k", 1e3)) if largest >= s), ("k", 1e3))
-    return name, scale, 2 if largest < 10 * scale else 1
 
 
 def _print_table(rows: Sequence[tuple[str, ...]], left: int = 1) -> None:

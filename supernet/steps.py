@@ -21,7 +21,6 @@ import numpy as np
 import torch
 from torch import nn
 
-from supernet.analysis import rank_correlation
 from supernet.base.files import (
     read_json,
     read_weights,
@@ -65,6 +64,7 @@ from supernet.speed.runtime import Runtime, RuntimeConfig, start
 from supernet.train import paths
 from supernet.train.fit import fit
 from supernet.trials import Sender, Training, open_study, send, sender
+from supernet.trust.correlation import rank_correlation
 
 log = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from supernet.analysis import (
+from supernet.trust.correlation import (
     kendall,
     paper_points,
     population_weights,

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 import torch
 
-from supernet.analysis import paper_points, trust
 from supernet.base.files import read_json
 from supernet.cli import main
 from supernet.space.cost import cost_table
 from supernet.steps import space_of_run
-from supernet.study import differences
+from supernet.trust.correlation import paper_points, trust
+from supernet.trust.probes import differences
 
 Refused = Callable[..., str]
 SHORT = ("--analysis.train.epochs=0.2", "--analysis.per_bucket=5", "--analysis.repeats=2", "--analysis.removals=2")

@@ -5,9 +5,11 @@ from typing import Any
 import pytest
 
 from supernet.base.files import read_json
-from supernet.describe import RESULT_KEYS, _unit, describe_space, print_result, print_space
+from supernet.describe import describe_space, print_result, print_space
 from supernet.space.cost import cost_table
 from supernet.spaces import SPACES
+from supernet.spaces.bender import _unit
+from supernet.trust.tables import RESULT_KEYS
 
 SPACE = SPACES["bender"](filters=2, cells=1, choice_blocks=1, input_shape=(1, 8, 8))
 

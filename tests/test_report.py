@@ -18,10 +18,10 @@ import pytest
 from supernet import spaces
 from supernet.base.files import read_json, write_json
 from supernet.cli import main
-from supernet.describe import result_rows
 from supernet.draw import networks
 from supernet.draw.parts import Part, network_parts
-from supernet.report import write_report
+from supernet.trust.page import write_report
+from supernet.trust.tables import result_rows
 
 Refused = Callable[..., str]
 
@@ -60,7 +60,7 @@ FIGURES = 15
 @pytest.fixture(scope="module")
 def studied(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run with its page and every part of an analysis, made by hand so that each figure is drawn."""
-    from supernet.analysis import agreement, trust
+    from supernet.trust.correlation import agreement, trust
 
     folder = Path(shutil.copytree(finished_run, tmp_path_factory.mktemp("runs") / "studied"))
     scores, accuracies = [p["score"] for p in POINTS], [p["accuracies"] for p in POINTS]

@@ -14,9 +14,18 @@ from hypothesis import strategies as st
 from scipy import stats
 from torch import nn
 
-from supernet.analysis import paper_points
 from supernet.space.choices import Architecture, Choice, Space
-from supernet.study import AnalysisConfig, Facts, bucket_width, diagnose, differences, option_worth, strata, without
+from supernet.trust.correlation import paper_points
+from supernet.trust.probes import (
+    AnalysisConfig,
+    Facts,
+    bucket_width,
+    diagnose,
+    differences,
+    option_worth,
+    strata,
+    without,
+)
 from tests.spaces_for_tests import nested, tiny_bender
 
 GENERATOR = torch.Generator()

@@ -16,8 +16,7 @@ from matplotlib.figure import Figure
 from one_shot import row_with_bonus
 
 from supernet.base.files import read_json, write_atomically
-from supernet.draw.plots import PALE, SECOND
-from supernet.draw.svg import STRONG
+from supernet.draw.svg import PALE, SECOND, STRONG
 
 WAYS = {"alone": STRONG, "as a search ranks": SECOND}
 """Colours of the two: the loss by itself, and with `size_bonus` 0.1."""

@@ -37,12 +37,12 @@ from one_shot import (
 )
 
 from supernet import cost_table
-from supernet.analysis import trust
 from supernet.base.files import write_json
 from supernet.base.randomness import stream
 from supernet.space.choices import Architecture, Space
 from supernet.spaces import macro
 from supernet.train.fit import TrainConfig
+from supernet.trust.correlation import trust
 
 ARCHITECTURES, IMAGES = 64, 150_000
 VALIDATION = 10_000

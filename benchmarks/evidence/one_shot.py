@@ -27,7 +27,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from supernet import build, extract, fit, score
-from supernet.analysis import rank_correlation
 from supernet.analyze import Study, numbers, read_columns
 from supernet.base.files import read_json, write_json, write_text
 from supernet.base.randomness import stream
@@ -43,6 +42,7 @@ from supernet.speed.runtime import Runtime, RuntimeConfig, start
 from supernet.steps import load_one_shot
 from supernet.train.fit import TrainConfig, live_groups, shares
 from supernet.train.paths import PathsConfig, draw
+from supernet.trust.correlation import rank_correlation
 
 Numbers = NDArray[np.float64]
 DrawLive = Callable[[int], Tensor]

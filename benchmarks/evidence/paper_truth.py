@@ -31,12 +31,12 @@ from one_shot import (
     trained_alone,
 )
 
-from supernet.analysis import agreement, trust
 from supernet.analyze import divergences_of, scores_of
 from supernet.base.files import read_json, write_json, write_text
 from supernet.draw import plots as draw
 from supernet.spaces import bender
 from supernet.train.fit import TrainConfig
+from supernet.trust.correlation import agreement, trust
 
 IMAGES, VALIDATION = 120_000, 10_000
 ALONE = TrainConfig(steps=IMAGES // 64, batch_size=64, ghost_size=64, lr=0.05, clip_norm=5.0)

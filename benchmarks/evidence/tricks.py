@@ -27,7 +27,6 @@ import numpy as np
 from one_shot import accuracies_of, averaged, decaying_all, interval, joined, made, study_of
 
 from supernet import build, fit
-from supernet.analysis import trust
 from supernet.analyze import scores_of
 from supernet.base.files import read_json, write_json
 from supernet.base.progress import Watch
@@ -38,6 +37,7 @@ from supernet.space.model import OneShot
 from supernet.speed.runtime import Runtime
 from supernet.steps import loss_of_fit, paths_of, train_one_shot
 from supernet.train.paths import PathsConfig
+from supernet.trust.correlation import trust
 
 TRICKS = ("dropout", "ghosts", "statistics", "decay")
 

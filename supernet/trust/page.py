@@ -7,10 +7,19 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from supernet.analysis import paper_points
 from supernet.base.files import read_json, read_records, write_text
 from supernet.config import Config, retrained_space
-from supernet.describe import (
+from supernet.draw import networks
+from supernet.draw import plots as draw
+from supernet.draw.parts import network_parts
+from supernet.runs import open_run, require
+from supernet.search.latency import summary
+from supernet.search.orders import Candidate, on_most, pareto
+from supernet.search.table import in_order_asked, read_candidates
+from supernet.space.choices import Space
+from supernet.train.fit import TrainConfig
+from supernet.trust.correlation import paper_points
+from supernet.trust.tables import (
     RESULT_KEYS,
     band_rows,
     comparison_lines,
@@ -23,15 +32,6 @@ from supernet.describe import (
     trust_rows,
     winner_text,
 )
-from supernet.draw import networks
-from supernet.draw import plots as draw
-from supernet.draw.parts import network_parts
-from supernet.runs import open_run, require
-from supernet.search.latency import summary
-from supernet.search.orders import Candidate, on_most, pareto
-from supernet.search.table import in_order_asked, read_candidates
-from supernet.space.choices import Space
-from supernet.train.fit import TrainConfig
 
 NO_STUDY = "How far this ranking can be trusted is not known yet: `supernet analyze` finds out."
 
@@ -96,7 +96,7 @@ def _page(folder: Path) -> str:
 
 
 def _figures(place: str, trust: dict[str, Any] | None, more: dict[str, Any]) -> list[tuple[str, list[tuple[str, ...]]]]:
-    """Tables of what `supernet.analysis.trust` found, each with where in `analysis.json` its numbers are."""
+    """Tables of what `supernet.trust.correlation.trust` found, each with where in `analysis.json` its numbers are."""
     if trust is None:
         return []
     beside = ", ".join(name for name in ("divergence", "sweep", "candidates") if more.get(name))

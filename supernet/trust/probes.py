@@ -19,9 +19,9 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from supernet.analysis import buckets
 from supernet.space.choices import Architecture, Choice, Space
 from supernet.train.fit import TrainConfig
+from supernet.trust.correlation import buckets
 
 Scores = Callable[[Sequence[Architecture]], list[float]]
 """Scores architectures with the one-shot model."""
@@ -72,7 +72,7 @@ def strata(scores: ArrayLike, bucket: float, per_bucket: int, *, generator: torc
 
     Args:
         scores: of all candidates, [n].
-        bucket: width of the buckets; see `supernet.analysis.buckets`.
+        bucket: width of the buckets; see `supernet.trust.correlation.buckets`.
         per_bucket: how many from each; all where there are no more.
         generator: of the draws.
 
