@@ -24,7 +24,8 @@ from supernet.base.randomness import derive, stream
 from supernet.config import Config, resized, retrained_space
 from supernet.data.splits import Data, batches, feed
 from supernet.data.task import metric_of
-from supernet.retrain import RetrainConfig, retrain
+from supernet.retrain.results import group_table, longest_first
+from supernet.retrain.trainings import RetrainConfig, retrain
 from supernet.runs import RunError, is_done, record_environment, require
 from supernet.search.finalists import from_json
 from supernet.search.limits import LISTED, region
@@ -36,16 +37,7 @@ from supernet.space.choices import Architecture, Space
 from supernet.space.cost import cost_table
 from supernet.space.model import OneShot, build
 from supernet.speed.runtime import Runtime
-from supernet.steps import (
-    group_table,
-    judged_on,
-    load_one_shot,
-    longest_first,
-    loss_of_fit,
-    score_file,
-    space_of_run,
-    train_one_shot,
-)
+from supernet.steps import judged_on, load_one_shot, loss_of_fit, score_file, space_of_run, train_one_shot
 from supernet.trust.correlation import agreement, population_weights, rank_correlation, score_noise, trust
 from supernet.trust.probes import Facts, bucket_width, diagnose, differences, option_worth, strata
 from supernet.trust.replay import marks, replay

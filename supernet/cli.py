@@ -382,8 +382,8 @@ def _export(words: list[str]) -> None:
         "Writes a network of a run as files that need nothing of supernet, each loaded again in a process of its own "
         "and compared with the network on the validation split; where one differs nothing is written.",
     )
-    from supernet.export import ExportConfig, export
-    from supernet.exported import FORMS
+    from supernet.export.forms import ExportConfig, export
+    from supernet.export.reading import FORMS
 
     parser.add_argument("dir", help="run folder")
     parser.add_argument("--out", help="where to; DIR/export unless given. An earlier export is replaced")
@@ -416,7 +416,7 @@ def _push(words: list[str]) -> None:
     parser.add_argument("--private", action="store_true", help="make a new repository private")
     parser.add_argument("--json", action="store_true", help="print as JSON where it is")
     given = _parse(parser, words)
-    from supernet.hub import push
+    from supernet.export.hub import push
 
     address = push(Path(given["dir"]), given["repository"], private=given["private"])
     print(json.dumps({"address": address}) if given["json"] else address)

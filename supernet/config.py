@@ -21,7 +21,7 @@ from supernet.base.trees import zeros
 from supernet.data.sources import DataConfig
 from supernet.data.sources import check as check_data
 from supernet.data.task import TaskConfig, loss_of, metric_of
-from supernet.retrain import RetrainConfig
+from supernet.retrain.trainings import RetrainConfig
 from supernet.search import strategies
 from supernet.search.rounds import SearchConfig
 from supernet.space.choices import Space

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from supernet.base.randomness import stream
-from supernet.exported import FILES
+from supernet.export.reading import FILES
 from supernet.space.choices import Space
 from supernet.space.cost import cost_table
 from supernet.trust.tables import (

@@ -39,8 +39,10 @@ from supernet.config import Config, check_space, make_space, retrained_space, to
 from supernet.data import splits as datasets
 from supernet.data.splits import Data, Split, batches, feed, joined, open_test, prepare
 from supernet.data.task import Loss, Metric, TaskConfig, loss_of, metric_of
-from supernet.exported import load_export
-from supernet.retrain import mean_and_deviation, read_network, retrain, test_accuracies
+from supernet.export.reading import load_export
+from supernet.retrain.results import longest_first, network_row, summarise
+from supernet.retrain.study import Sender, Training, open_study, send, sender
+from supernet.retrain.trainings import read_network, retrain, test_accuracies
 from supernet.runs import RunError, is_done, open_run, record_environment, require, set_aside
 from supernet.search.finalists import finalists, from_json, in_order, to_json
 from supernet.search.latency import changed, latency_costs
@@ -63,8 +65,6 @@ from supernet.space.model import OneShot, build
 from supernet.speed.runtime import Runtime, RuntimeConfig, start
 from supernet.train import paths
 from supernet.train.fit import fit
-from supernet.trials import Sender, Training, open_study, send, sender
-from supernet.trust.correlation import rank_correlation
 
 log = logging.getLogger(__name__)
 
@@ -246,12 +246,6 @@ def retrain_step(folder: Path, runtime: Runtime, watch: Watch) -> bool:
     return True
 
 
-def longest_first(groups: dict[str, list[Architecture]], costs: CostTable) -> list[Architecture]:
-    """Each finalist once, the longest trainings first, so that no core waits for a long last one."""
-    everyone = dict.fromkeys(a for members in groups.values() for a in members)
-    return sorted(everyone, key=lambda a: -costs.cost(a).macs)
-
-
 def train_alone(
     architectures: Sequence[Architecture],
     folder: Path,
@@ -366,7 +360,7 @@ def send_study(folder: Path, storage: str | None, name: str | None, artifacts: P
 
     Raises:
         RunError: nothing was searched yet.
-        StorageError: see `supernet.trials.open_study`.
+        StorageError: see `supernet.retrain.study.open_study`.
     """
     config, _ = space_of_run(folder)
     require(folder, "search")
@@ -404,68 +398,6 @@ def judged_on(model: OneShot, config: Config, data: Data, runtime: Runtime) -> t
     drawn = references(model.space, asked.references, generator=stream(config.seed, "references"))
     outputs = reference_outputs(model, examples, drawn, runtime=runtime, ghost_size=asked.ghost_size)
     return examples, outputs, divergence, closeness
-
-
-def network_row(costs: CostTable, candidate: Candidate, place: Path, repeats: int) -> dict[str, Any]:
-    """What is known of a retrained finalist before the test."""
-    architecture = candidate.architecture
-    results = [read_json(place / architecture.id / str(r) / "result.json") for r in range(repeats)]
-    return {
-        "id": architecture.id,
-        "architecture": str(architecture),
-        **dataclasses.asdict(costs.cost(architecture)),
-        "score": candidate.score,
-        "score_loss": candidate.loss,
-        "validation": [r["validation"] for r in results if r["validation"] is not None],
-    }
-
-
-def summarise(
-    groups: dict[str, list[Architecture]], networks: list[dict[str, Any]], opened: dict[str, Any]
-) -> dict[str, Any]:
-    """The run's result: every network, the groups as in the paper's Table 1, and how the two rankings agree.
-
-    Networks are ranked by their mean validation accuracy, or by their score where there is none; never by the test.
-    All On stands outside of the ranking. Deviations are over the networks of a group, of means over repeats.
-    """
-    outside = {a.id for a in groups.get("All On", ())}
-
-    def worth(row: dict[str, Any]) -> tuple[float, float]:
-        validation = _figure(row, "validation")
-        return row["score"] if validation is None else validation, row["score"]
-
-    ranked = sorted((r for r in networks if r["id"] not in outside), key=worth, reverse=True)
-    for rank, row in enumerate(ranked, start=1):
-        row["rank"] = rank
-    validated = [r for r in ranked if r["validation"]]
-    agreement = rank_correlation([r["score"] for r in validated], [worth(r)[0] for r in validated])
-    rest = [r for r in networks if r["id"] in outside]
-    return {
-        "groups": group_table(groups, networks),
-        "networks": ranked + rest,
-        "rank_correlation": agreement,
-        "test_split": opened,
-    }
-
-
-def group_table(groups: dict[str, list[Architecture]], networks: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """The groups as in the paper's Table 1: for each its members, and mean and deviation of what is known of them."""
-    by_id = {row["id"]: row for row in networks}
-    table: dict[str, dict[str, Any]] = {}
-    for group, members in groups.items():
-        table[group] = {"networks": len(members), "members": [a.id for a in members]}
-        for name in ("params", "weights", "macs", "score", "validation", "test"):
-            values = [v for a in members if (v := _figure(by_id[a.id], name)) is not None]
-            if values:
-                mean, deviation = mean_and_deviation(values)
-                table[group][name] = {"mean": mean, "deviation": deviation}
-    return table
-
-
-def _figure(row: dict[str, Any], name: str) -> float | None:
-    """A figure of a network, the mean where there are several repeats; None where it is not known."""
-    value: float | list[float] | None = row.get(name)
-    return value if not isinstance(value, list) else (mean_and_deviation(value)[0] if value else None)
 
 
 def load_one_shot(folder: Path) -> tuple[OneShot, Config, Data]:

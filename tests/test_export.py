@@ -20,23 +20,24 @@ import yaml
 from PIL import Image
 from torch import nn
 
-from supernet import export as exporting
-from supernet import load, parity
+from supernet import load
 from supernet.base.own import load_function
 from supernet.cli import main
 from supernet.config import Config
 from supernet.data.splits import Data, from_arrays, prepare
-from supernet.export import Chosen, ExportConfig, inherit, write_forms
-from supernet.exported import FILES, ExportError
-from supernet.hub import push
-from supernet.retrain import evaluate
+from supernet.export import forms as exporting
+from supernet.export import parity
+from supernet.export.forms import Chosen, ExportConfig, inherit, write_forms
+from supernet.export.hub import push
+from supernet.export.reading import FILES, ExportError
+from supernet.export.writing.folding import fold
+from supernet.retrain.trainings import evaluate
 from supernet.space.choices import Architecture, Space
 from supernet.space.cost import measure
 from supernet.space.model import build, example_of, extract, from_network
 from supernet.spaces import bender, mobilenet, resnet
 from supernet.speed.runtime import RuntimeConfig, start
 from supernet.steps import load_one_shot, load_run
-from supernet.writing.folding import fold
 from tests.test_writing import SMALL, lively
 from tests.test_writing import SPACES as LARGER
 

@@ -6,7 +6,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from supernet.writing.expressions import (
+from supernet.export.writing.expressions import (
     WIDTH,
     Group,
     Item,

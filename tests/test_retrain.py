@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from supernet.base.progress import Interrupted
-from supernet.retrain import RetrainConfig, evaluate, mean_and_deviation, read_network, retrain, test_accuracies
+from supernet.retrain.results import mean_and_deviation
+from supernet.retrain.trainings import RetrainConfig, evaluate, read_network, retrain, test_accuracies
 from supernet.speed.runtime import Runtime, RuntimeConfig, start
 from supernet.train.fit import Diverged, TrainConfig
 from tests.spaces_for_tests import tiny_bender

@@ -11,8 +11,8 @@ from supernet.base.files import read_json, write_weights
 from supernet.cli import main
 from supernet.config import SpaceConfig, make_space
 from supernet.data import splits as data
+from supernet.retrain.results import summarise
 from supernet.runs import RunError
-from supernet.steps import summarise
 from tests.conftest import TINY
 
 SPACE = make_space(SpaceConfig(settings={"filters": 1, "cells": 1, "choice_blocks": 1}), 10, "float32 1 8 8")

@@ -22,14 +22,14 @@ from typing import Any
 import optuna
 import pytest
 
-from supernet import trials
 from supernet.base.files import read_json, without_password, write_json
 from supernet.base.progress import Interrupted, Watch
 from supernet.cli import main
+from supernet.retrain import study as trials
+from supernet.retrain.study import StorageError, Training, curve, open_study, parameters, sender
 from supernet.search.table import read_candidates
 from supernet.speed.runtime import start
 from supernet.steps import retrain_candidates, send_study, space_of_run
-from supernet.trials import StorageError, Training, curve, open_study, parameters, sender
 from tests.spaces_for_tests import nested, tiny_bender, tiny_macro
 
 Refused = Callable[..., str]

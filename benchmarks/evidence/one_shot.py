@@ -32,7 +32,7 @@ from supernet.base.files import read_json, write_json, write_text
 from supernet.base.randomness import stream
 from supernet.data.sources import DataConfig
 from supernet.data.splits import Data, batches, feed, load, prepare
-from supernet.retrain import RetrainConfig, retrain
+from supernet.retrain.trainings import RetrainConfig, retrain
 from supernet.space.choices import Architecture, Space
 from supernet.space.layers import GhostBatchNorm
 from supernet.space.model import OneShot

@@ -19,7 +19,7 @@ class Watch:
     """Who follows the work: `progress` is called after each bit of it, `stop` is asked whether to end.
 
     Trainings are shown in the study of this name in this storage, with their artifacts in this folder; see
-    `supernet.trials.sender`.
+    `supernet.retrain.study.sender`.
     """
 
     progress: Progress | None = None

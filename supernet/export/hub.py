@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from supernet.base.files import read_json
-from supernet.exported import ExportError
+from supernet.export.reading import ExportError
 
 
 def push(folder: Path, repository: str, *, private: bool = False, api: Any = None) -> str:

@@ -16,8 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import resolve_name
 
-from supernet.space.layers import Join
-from supernet.writing.expressions import (
+from supernet.export.writing.expressions import (
     WIDTH,
     Chain,
     Expr,
@@ -32,7 +31,7 @@ from supernet.writing.expressions import (
     operand,
     operation,
 )
-from supernet.writing.tracing import (
+from supernet.export.writing.tracing import (
     Batch,
     Frame,
     Step,
@@ -43,6 +42,7 @@ from supernet.writing.tracing import (
     kind_of,
     values_in,
 )
+from supernet.space.layers import Join
 
 OPERATORS = {
     "add": "+", "sub": "-", "mul": "*", "truediv": "/", "div": "/", "floordiv": "//", "mod": "%", "matmul": "@",

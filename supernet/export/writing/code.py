@@ -1,7 +1,7 @@
 """A stand-alone network as Python code that needs torch only: classes as a person would have written them.
 
-What `supernet.writing.tracing` recorded of each module becomes a class; `nn.Sequential` and modules of torch are made
-as they were. Classes that differ in sizes only are one class with arguments. What does nothing is left out:
+What `supernet.export.writing.tracing` recorded of each module becomes a class; `nn.Sequential` and modules of torch
+are made as they were. Classes that differ in sizes only are one class with arguments. What does nothing is left out:
 identities, terms that are zero, and modules whose outputs nobody uses. Wherever the name of a choice is known it is the
 name in the code, so that the text of the architecture can be found in it again.
 """
@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from supernet.writing.expressions import (
+from supernet.export.writing.expressions import (
     WIDTH,
     Expr,
     Group,
@@ -34,7 +34,7 @@ from supernet.writing.expressions import (
     merged,
     of_call,
 )
-from supernet.writing.planning import (
+from supernet.export.writing.planning import (
     ForEach,
     Node,
     Planner,
@@ -45,7 +45,7 @@ from supernet.writing.planning import (
     in_a_word,
     is_imported,
 )
-from supernet.writing.tracing import UnwritableError, arguments_of, is_of_torch, leaves_of, needed, trace
+from supernet.export.writing.tracing import UnwritableError, arguments_of, is_of_torch, leaves_of, needed, trace
 
 ARGUMENTS = 5
 """With more arguments an ``nn.Sequential`` is no class of its own."""

@@ -6,7 +6,6 @@ References:
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -191,11 +190,3 @@ def test_accuracies(
     everyone = list(dict.fromkeys(architectures))
     with runtime.workers() as run:
         return {a.id: accuracies for a, accuracies in zip(everyone, run(measure, everyone), strict=True)}
-
-
-def mean_and_deviation(values: Sequence[float]) -> tuple[float, float]:
-    """Mean and sample standard deviation (0 for one value)."""
-    mean = sum(values) / len(values)
-    if len(values) == 1:
-        return mean, 0.0
-    return mean, math.sqrt(sum((v - mean) ** 2 for v in values) / (len(values) - 1))

@@ -13,11 +13,11 @@ import yaml
 from supernet.base.files import read_json, write_text
 from supernet.draw import networks, svg
 from supernet.draw.parts import network_parts
-from supernet.exported import FILES
-from supernet.retrain import mean_and_deviation
+from supernet.export.reading import FILES
+from supernet.export.writing.code import Written, import_of
+from supernet.export.writing.expressions import WIDTH
+from supernet.retrain.results import mean_and_deviation
 from supernet.space.choices import Space
-from supernet.writing import Written, import_of
-from supernet.writing.expressions import WIDTH
 
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 """Names of what batch norm keeps besides its parameters."""

@@ -1,7 +1,7 @@
 """A found network as files that need nothing of `supernet`: Python, safetensors, torch.export, ONNX.
 
 Every file is loaded in a process of its own and compared with the network on the validation split before it appears,
-see `supernet.parity`. How code is written is in `supernet.writing`.
+see `supernet.export.parity`. How code is written is in `supernet.export.writing.code`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,6 @@ import torch
 from safetensors.torch import load_file, save, save_file
 from torch import Tensor, nn
 
-from supernet import card, parity
 from supernet.base.files import write_atomically, write_json, write_text
 from supernet.base.progress import Interrupted, Watch
 from supernet.base.randomness import derive, stream
@@ -37,17 +36,18 @@ from supernet.config import Config, retrained_space
 from supernet.data import splits as datasets
 from supernet.data.splits import Data
 from supernet.data.task import metric_of, number_of
-from supernet.exported import FILES, FORMS, ExportError
-from supernet.retrain import read_network
+from supernet.export import card, parity
+from supernet.export.reading import FILES, FORMS, ExportError
+from supernet.export.writing.code import import_of, write
+from supernet.export.writing.folding import fold
+from supernet.export.writing.tracing import UnwritableError
+from supernet.retrain.trainings import read_network
 from supernet.runs import RunError, is_done
 from supernet.space.choices import Architecture, Space
 from supernet.space.cost import measure, one_thread
 from supernet.space.model import OneShot, build, example_of, extract, option_names
 from supernet.space.network import call
 from supernet.steps import finalist, load_one_shot, load_run, read_networks
-from supernet.writing import import_of, write
-from supernet.writing.folding import fold
-from supernet.writing.tracing import UnwritableError
 
 SIZES = (1, 2, 7)
 """Batches of so many examples are compared one by one."""

@@ -14,7 +14,7 @@ from typing import Any
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
-from supernet.writing.tracing import Step, Value, leaves_of, trace, values_in
+from supernet.export.writing.tracing import Step, Value, leaves_of, trace, values_in
 
 
 def fold(network: nn.Module, inputs: Any) -> tuple[nn.Module, int]:
@@ -28,7 +28,7 @@ def fold(network: nn.Module, inputs: Any) -> tuple[nn.Module, int]:
         The copy, and how many batch norms it has less.
 
     Raises:
-        UnwritableError: what follows what cannot be told, as for `supernet.writing.write`.
+        UnwritableError: what follows what cannot be told, as for `supernet.export.writing.code.write`.
     """
     network = copy.deepcopy(network).eval()
     frames = trace(network, inputs, leaves_of(network))

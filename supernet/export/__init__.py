@@ -1,0 +1,1 @@
+"""A network by itself: as Python code, weights, torch.export, ONNX; checked before it appears."""

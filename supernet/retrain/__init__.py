@@ -1,0 +1,1 @@
+"""Step 4: finalists are trained from scratch, and tested once."""
