@@ -26,12 +26,12 @@ from supernet import cost_table, score
 from supernet.base.randomness import stream
 from supernet.base.trees import take_rows
 from supernet.data.splits import prepare
+from supernet.program.load import load_one_shot
 from supernet.search.orders import Candidate, standing
 from supernet.search.rounds import score_into, search
 from supernet.search.scoring import in_whole_ghost_batches
 from supernet.search.table import read_some
 from supernet.speed.runtime import Runtime, RuntimeConfig, cores, start
-from supernet.steps import load_one_shot
 
 MARGIN = 4.0
 

@@ -24,9 +24,9 @@ import torch
 from supernet import spaces
 from supernet.base.files import write_atomically, write_json
 from supernet.base.randomness import stream
-from supernet.config import SpaceConfig, make_space
 from supernet.data import splits as datasets
 from supernet.draw import plots as drawing
+from supernet.program.config import SpaceConfig, make_space
 from supernet.search import strategies
 from supernet.search.limits import Region
 from supernet.search.scoring import score

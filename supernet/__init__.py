@@ -14,6 +14,7 @@ from supernet.base.version import __version__ as __version__
 if TYPE_CHECKING:
     from supernet import spaces
     from supernet.data.splits import from_arrays
+    from supernet.program.load import load
     from supernet.search.finalists import finalists
     from supernet.search.scoring import score
     from supernet.space.choices import Architecture, ArchitectureError, Choice, Space
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from supernet.space.layers import Choose, Depth, adapter
     from supernet.space.model import build, extract, from_network
     from supernet.space.values import value
-    from supernet.steps import load
     from supernet.train.fit import fit
 
 _HOME = {
@@ -39,7 +39,7 @@ _HOME = {
     "fit": "train.fit",
     "from_arrays": "data.splits",
     "from_network": "space.model",
-    "load": "steps",
+    "load": "program.load",
     "score": "search.scoring",
     "spaces": "",
     "value": "space.values",

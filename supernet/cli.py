@@ -200,7 +200,7 @@ def _command(words: list[str]) -> None:
 
         print(__version__)
     else:
-        from supernet.config import check_name
+        from supernet.program.config import check_name
 
         check_name(words[0], commands, "command")
         logging.basicConfig(format="%(message)s", level=logging.INFO, stream=sys.stderr)
@@ -252,10 +252,10 @@ def _retrain_candidates(folder: Path, own: Mapping[str, str | None], as_json: bo
     if not re.fullmatch(r"\d+(,\d+)*", text.strip()):
         raise ValueError(f"--candidates: expected numbers as `supernet top` prints them, as in 3,17; got {text!r}")
     numbers = list(dict.fromkeys(map(int, text.split(","))))
-    from supernet.describe import print_trained
-    from supernet.runs import open_run
+    from supernet.program.folder import open_run
+    from supernet.program.printing import print_trained
+    from supernet.program.retrain import retrain_candidates
     from supernet.speed.runtime import start
-    from supernet.steps import retrain_candidates
 
     with _watch("retrain") as watch:
         runtime = start(open_run(folder).runtime)
@@ -276,7 +276,7 @@ def _study(words: list[str]) -> None:
         parser.add_argument(option, help=text)
     parser.add_argument("--json", action="store_true", help="print as JSON what was sent")
     given = _parse(parser, words)
-    from supernet.steps import send_study
+    from supernet.program.study import send_study
 
     found = send_study(
         Path(given["dir"]), given["storage"], given["study"], given["artifacts"] and Path(given["artifacts"])
@@ -286,11 +286,11 @@ def _study(words: list[str]) -> None:
 
 
 def _do(step: str, folder: Path, own: Mapping[str, str | None]) -> bool:
-    from supernet.runs import is_done
+    from supernet.program.folder import is_done
 
     did = False
     if not is_done(folder, step):  # asked first: nothing is loaded for a step that is done
-        from supernet.steps import run_step
+        from supernet.program.steps import run_step
 
         with _watch(step) as watch:
             did = run_step(step, folder, _with_storage(watch, own))
@@ -314,14 +314,14 @@ def _is_helper() -> bool:
 
 
 def _analyze(words: list[str]) -> None:
-    from supernet.describe import print_trust
+    from supernet.program.printing import print_trust
 
     if words and words[0].endswith(".csv"):
         parser = _parser("analyze FILE.csv [--json]", DESCRIPTIONS["analyze"])
         parser.add_argument("file", help="CSV file with columns score, accuracy (accuracy_2, ...), and any sizes")
         parser.add_argument("--json", action="store_true", help="print the result as JSON on stdout")
         given = _parse(parser, words)
-        from supernet.analyze import analyze_file
+        from supernet.program.truth import analyze_file
 
         found = analyze_file(Path(given["file"]))
         print(json.dumps(found)) if given["json"] else print_trust(found["trust"])
@@ -339,12 +339,14 @@ def _analyze(words: list[str]) -> None:
     seeds = own["--replay"]
     if seeds is not None and not (seeds.isdecimal() and int(seeds)):
         raise ValueError(f"--replay: expected a number of seeds, as in 20; got {seeds!r}")
-    from supernet.analyze import analyze_replay, analyze_step, analyze_truth
-    from supernet.runs import open_run
+    from supernet.program.analyze import analyze_step
+    from supernet.program.folder import open_run
+    from supernet.program.replay import analyze_replay
+    from supernet.program.truth import analyze_truth
     from supernet.speed.runtime import start
 
     if seeds is not None:
-        from supernet.describe import print_replay
+        from supernet.program.printing import print_replay
 
         with _watch("replay") as watch:
             found = analyze_replay(folder, int(seeds), watch)
@@ -370,7 +372,7 @@ def _report(words: list[str]) -> None:
     parser.add_argument("dir", help="run folder")
     parser.add_argument("--json", action="store_true", help="print as JSON where the page is")
     given = _parse(parser, words)
-    from supernet.trust.page import write_report
+    from supernet.program.report import write_report
 
     page = write_report(Path(given["dir"]))
     print(json.dumps({"report": str(page)}) if given["json"] else page)
@@ -382,8 +384,9 @@ def _export(words: list[str]) -> None:
         "Writes a network of a run as files that need nothing of supernet, each loaded again in a process of its own "
         "and compared with the network on the validation split; where one differs nothing is written.",
     )
-    from supernet.export.forms import ExportConfig, export
+    from supernet.export.forms import ExportConfig
     from supernet.export.reading import FORMS
+    from supernet.program.export import export
 
     parser.add_argument("dir", help="run folder")
     parser.add_argument("--out", help="where to; DIR/export unless given. An earlier export is replaced")
@@ -401,7 +404,7 @@ def _export(words: list[str]) -> None:
     if given["json"]:
         print(json.dumps({"folder": str(out), **facts}))
     else:
-        from supernet.describe import print_export
+        from supernet.program.printing import print_export
 
         print_export(facts)
 
@@ -476,9 +479,9 @@ def _top(words: list[str]) -> None:
     for name in ("k", "bands"):
         if given[name] < 1:
             raise ValueError(f"{name}: expected at least 1, got {given[name]}")
-    from supernet.describe import print_candidates
+    from supernet.program.printing import print_candidates
+    from supernet.program.score import top_candidates
     from supernet.search.limits import LimitsConfig
-    from supernet.steps import top_candidates
 
     limits = LimitsConfig(**{f"{end}_{cost}": given[f"{end}_{cost}"] for cost in LIMITED for end in ("max", "min")})
     objectives = given["objectives"]
@@ -497,7 +500,7 @@ def _score(words: list[str]) -> None:
     parser.add_argument("--out", required=True, help="CSV file; rows that it holds already are not scored again")
     parser.add_argument("--json", action="store_true", help="print as JSON how many were scored")
     given = _parse(parser, words)
-    from supernet.steps import score_file
+    from supernet.program.score import score_file
 
     with _watch("score") as watch:
         scored = score_file(Path(given["dir"]), Path(given["architectures"]), Path(given["out"]), watch)
@@ -508,7 +511,7 @@ def _score(words: list[str]) -> None:
 
 def _space(words: list[str]) -> None:
     from supernet.base.own import is_function
-    from supernet.config import SpaceConfig, check_name, make_space, space_hints
+    from supernet.program.config import SpaceConfig, check_name, make_space, space_hints
     from supernet.spaces import SPACES
 
     if not words or words[0] in ("-h", "--help"):
@@ -547,7 +550,7 @@ def _space(words: list[str]) -> None:
         )
     else:
         space = SPACES[name](**given)
-    from supernet.describe import describe_space, print_space
+    from supernet.program.printing import describe_space, print_space
 
     facts = describe_space(space, samples=samples, seed=seed)
     if as_json:
@@ -576,7 +579,7 @@ def _recipes(words: list[str]) -> None:
     if given["name"] is None:
         _listing(_recipe_lines(), given["json"])
     elif given["json"]:
-        from supernet.config import read_settings
+        from supernet.program.config import read_settings
 
         print(json.dumps(read_settings(_recipe_path(given["name"]))))
     else:
@@ -619,7 +622,7 @@ def _parse(parser: ArgumentParser, words: list[str], hints: dict[str, Any] | Non
     import yaml
     from jsonargparse import ArgumentError
 
-    from supernet.config import ConfigError, check_name, check_value
+    from supernet.program.config import ConfigError, check_name, check_value
 
     known = [option for action in parser._actions for option in action.option_strings]
     values: dict[str, str] = {}
@@ -662,8 +665,8 @@ def _prepare(
         were to be printed.
     """
     from supernet.base.own import absolute, is_function
-    from supernet.config import Config, check_config, from_dict, read_settings, setting_hints, to_yaml
-    from supernet.runs import create_run, open_run
+    from supernet.program.config import Config, check_config, from_dict, read_settings, setting_hints, to_yaml
+    from supernet.program.folder import create_run, open_run
 
     usage = "run [RECIPE] --out DIR" if command == "run" else f"{command} DIR [RECIPE]"
     parser = _parser(
@@ -747,7 +750,7 @@ def _prepare(
         raise ValueError(f"expected a run folder: supernet {usage}")
     known = all((folder / name).exists() for name in ("config.yaml", "data.json"))
     if known and open_run(folder).search.limits != config.search.limits:
-        from supernet.steps import check_limits
+        from supernet.program.load import check_limits
 
         check_limits(folder, config)  # before a search that was done is set aside for one that cannot be
     create_run(folder, config)
@@ -787,13 +790,13 @@ def _formatter() -> Any:
 
 
 def _recipe_files() -> dict[str, Path]:
-    folder = Path(str(files("supernet") / "recipes"))
+    folder = Path(str(files("supernet.program") / "recipes"))
     return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
 
 
 def _recipe_path(name: str) -> Path:
     """A recipe by its name, or any YAML file by its path."""
-    from supernet.config import check_name
+    from supernet.program.config import check_name
 
     if name.endswith((".yaml", ".yml")):
         if not Path(name).is_file():
@@ -899,8 +902,8 @@ def _duration(seconds: float) -> str:
 
 def _print_result(folder: Path, as_json: bool) -> None:
     from supernet.base.files import read_json
-    from supernet.describe import print_result
-    from supernet.runs import open_run, require
+    from supernet.program.folder import open_run, require
+    from supernet.program.printing import print_result
     from supernet.trust.tables import RESULT_KEYS
 
     if _is_helper():

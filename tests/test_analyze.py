@@ -13,8 +13,8 @@ import torch
 
 from supernet.base.files import read_json
 from supernet.cli import main
+from supernet.program.load import space_of_run
 from supernet.space.cost import cost_table
-from supernet.steps import space_of_run
 from supernet.trust.correlation import paper_points, trust
 from supernet.trust.probes import differences
 
@@ -209,8 +209,8 @@ def test_a_search_by_divergence_needs_no_labels(finished_run: Path, tmp_path: Pa
     assert main(["train", str(folder), "digits-smoke", *words, "--score", "kl"]) == 0
     shutil.copy(finished_run / "train" / "model.safetensors", folder / "train" / "model.safetensors")
     assert main(["search", str(folder)]) == 0
+    from supernet.program.load import load_one_shot
     from supernet.search.table import read_candidates
-    from supernet.steps import load_one_shot
 
     model, *_ = load_one_shot(folder)
     found = read_candidates(folder / "candidates.sqlite", model.space)

@@ -38,7 +38,7 @@ def test_help_explains(words: list[str], capsys: pytest.CaptureFixture[str]) -> 
 
 @pytest.mark.parametrize("command", ["run", "train", "search", "retrain"])
 def test_help_lists_recipes_and_every_setting(command: str, capsys: pytest.CaptureFixture[str]) -> None:
-    from supernet.config import setting_hints
+    from supernet.program.config import setting_hints
 
     main([command, "--help"])
     out = capsys.readouterr().out
@@ -255,7 +255,7 @@ def test_a_finished_run_loads_no_data_and_says_so(
     def never(*args: object, **kwargs: object) -> None:
         raise AssertionError
 
-    for name in ("supernet.data.splits.load", "supernet.steps.start", "supernet.steps.run_step"):
+    for name in ("supernet.data.splits.load", "supernet.program.steps.start", "supernet.program.steps.run_step"):
         monkeypatch.setattr(name, never)
     before = {path: path.stat().st_mtime_ns for path in run_folder.rglob("*")}
     assert main(["run", "--out", str(run_folder)]) == 0

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from supernet.cli import _recipe_files
-from supernet.config import (
+from supernet.program.config import (
     Config,
     ConfigError,
     SpaceConfig,

@@ -5,11 +5,10 @@ from typing import Any
 import pytest
 
 from supernet.base.files import read_json
-from supernet.describe import describe_space, print_result, print_space
+from supernet.program.printing import describe_space, print_result, print_space
 from supernet.space.cost import cost_table
 from supernet.spaces import SPACES
-from supernet.spaces.bender import _unit
-from supernet.trust.tables import RESULT_KEYS
+from supernet.trust.tables import RESULT_KEYS, unit_of
 
 SPACE = SPACES["bender"](filters=2, cells=1, choice_blocks=1, input_shape=(1, 8, 8))
 
@@ -43,7 +42,7 @@ def test_space_is_readable(capsys: pytest.CaptureFixture[str]) -> None:
     [([5.0], ("k", 1e3, 2)), ([5e3, 25e3], ("k", 1e3, 1)), ([3e6], ("M", 1e6, 2)), ([2e10], ("G", 1e9, 1))],
 )
 def test_units(values: list[float], expected: tuple[str, float, int]) -> None:
-    assert _unit(values) == expected
+    assert unit_of(values) == expected
 
 
 def test_result_is_readable_at_any_size(finished_run: Path, capsys: pytest.CaptureFixture[str]) -> None:

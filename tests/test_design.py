@@ -83,5 +83,5 @@ def test_no_global_random_state_in_the_package() -> None:
 
 def test_the_test_split_is_opened_in_one_place() -> None:
     users = [path.name for path in PACKAGE.rglob("*.py") if "open_test(" in path.read_text()]
-    assert sorted(users) == ["data.py", "steps.py"]
-    assert (PACKAGE / "steps.py").read_text().count("open_test(") == 1
+    assert sorted(users) == ["retrain.py", "splits.py"]
+    assert (PACKAGE / "program" / "retrain.py").read_text().count("open_test(") == 1

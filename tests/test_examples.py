@@ -15,14 +15,14 @@ from hypothesis import strategies as st
 from supernet.base import trees
 from supernet.base.files import read_json
 from supernet.cli import main
-from supernet.config import SpaceConfig, make_space
 from supernet.data.sources import DataConfig
 from supernet.data.splits import load
+from supernet.program.config import SpaceConfig, make_space
+from supernet.program.load import load as load_network
 from supernet.space.choices import Space
 from supernet.space.cost import cost_table, measure
 from supernet.space.model import OneShot, build, example_of, extract
 from supernet.space.network import call
-from supernet.steps import load as load_network
 from tests.reference import uniformity
 
 FOLDER = Path(__file__).parent.parent / "examples"

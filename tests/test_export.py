@@ -23,7 +23,6 @@ from torch import nn
 from supernet import load
 from supernet.base.own import load_function
 from supernet.cli import main
-from supernet.config import Config
 from supernet.data.splits import Data, from_arrays, prepare
 from supernet.export import forms as exporting
 from supernet.export import parity
@@ -31,13 +30,16 @@ from supernet.export.forms import Chosen, ExportConfig, inherit, write_forms
 from supernet.export.hub import push
 from supernet.export.reading import FILES, ExportError
 from supernet.export.writing.folding import fold
+from supernet.program import export
+from supernet.program.config import Config
+from supernet.program.export import origin_of
+from supernet.program.load import load_one_shot, load_run
 from supernet.retrain.trainings import evaluate
 from supernet.space.choices import Architecture, Space
 from supernet.space.cost import measure
 from supernet.space.model import build, example_of, extract, from_network
 from supernet.spaces import bender, mobilenet, resnet
 from supernet.speed.runtime import RuntimeConfig, start
-from supernet.steps import load_one_shot, load_run
 from tests.test_writing import SMALL, lively
 from tests.test_writing import SPACES as LARGER
 
@@ -131,7 +133,7 @@ def test_every_operation_of_every_space_in_every_form(name: str, tmp_path: Path)
         place = tmp_path / str(number)
         place.mkdir()
         chosen = Chosen(network, architecture, space, {}, "new")
-        facts = write_forms(place, chosen, Config(), data, ExportConfig())
+        facts = write_forms(place, chosen, origin_of(Config()), data, ExportConfig())
         assert facts["parity"]["forms"].keys() == {"python", "torch", "onnx"}
         assert all(row["difference"] < 1e-4 and row["examples"] == 9 for row in facts["parity"]["forms"].values())
         assert sorted(path.name for path in place.iterdir()) == sorted(FILES.values())
@@ -263,17 +265,17 @@ def test_between_two_moves_nothing_is_lost(tmp_path: Path, monkeypatch: pytest.M
 
     with monkeypatch.context() as patch:
         patch.setattr(Path, "rename", fails)
-        with pytest.raises(OSError, match="no"), exporting._unfinished(out):
+        with pytest.raises(OSError, match="no"), export._unfinished(out):
             pass
     assert len(moves) == 3
     before = tmp_path / f".{out.name}.{uuid.uuid4().hex}.before"
     assert [path.name for path in tmp_path.rglob("*")] == [out.name, "old"]
     out.rename(before)
-    with pytest.raises(KeyError), exporting._unfinished(out):
+    with pytest.raises(KeyError), export._unfinished(out):
         raise KeyError
     assert [path.name for path in tmp_path.rglob("*")] == [out.name, "old"]
     shutil.copytree(out, before)  # killed before this was deleted
-    with exporting._unfinished(out) as place:
+    with export._unfinished(out) as place:
         (place / "new").touch()
     assert [path.name for path in tmp_path.rglob("*")] == [out.name, "new"]
 
@@ -334,7 +336,7 @@ def test_a_fixed_batch(tmp_path: Path) -> None:
     architecture = architectures(space)[0]
     chosen = Chosen(lively(build(space, architecture, seed=0)), architecture, space, {}, "new")
     config = ExportConfig(to=("torch", "onnx"), batch=3, opset=20)
-    facts = write_forms(tmp_path, chosen, Config(), data, config)
+    facts = write_forms(tmp_path, chosen, origin_of(Config()), data, config)
     assert facts["parity"]["sizes"] == [3]
     import onnx
 
@@ -437,7 +439,7 @@ def test_a_module_of_the_users_is_imported_from_where_it_lives(tmp_path: Path) -
     place = tmp_path / "out"
     place.mkdir()
     chosen = Chosen(network, architecture, space, {}, "new")
-    facts = write_forms(place, chosen, Config(), images(), ExportConfig(to=("python", "safetensors")))
+    facts = write_forms(place, chosen, origin_of(Config()), images(), ExportConfig(to=("python", "safetensors")))
     assert facts["imports"] == [str(tmp_path)]
     text = (place / "network.py").read_text()
     assert "from own_modules import Clipped" in text and "Clipped(3, limit=1e-09)" in text

@@ -14,12 +14,12 @@ import torch
 from supernet.base.files import read_json, write_json
 from supernet.base.progress import Interrupted
 from supernet.cli import main
+from supernet.program.load import space_of_run
 from supernet.search import strategies
 from supernet.search.limits import LimitsConfig, region
 from supernet.search.orders import on_most
 from supernet.search.table import in_order_asked, read_candidates
 from supernet.space.cost import cost_table
-from supernet.steps import space_of_run
 from supernet.trust.replay import best_so_far, marks, regrets, replay
 from tests.spaces_for_tests import nested, tiny_nasbench201
 

@@ -20,7 +20,7 @@ from supernet.base.files import read_json, write_json
 from supernet.cli import main
 from supernet.draw import networks
 from supernet.draw.parts import Part, network_parts
-from supernet.trust.page import write_report
+from supernet.program.report import write_report
 from supernet.trust.tables import result_rows
 
 Refused = Callable[..., str]

@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 
 from supernet.base.files import read_json
-from supernet.config import Config, ConfigError, read_yaml
-from supernet.runs import DONE, RunError, create_run, is_done, open_run, record_environment, require
+from supernet.program.config import Config, ConfigError, read_yaml
+from supernet.program.folder import DONE, RunError, create_run, is_done, open_run, record_environment, require
 from supernet.speed.tune import Tuning
 
 

@@ -6,13 +6,15 @@ from typing import Any
 import pytest
 import torch
 
-from supernet import load, steps
+from supernet import load
 from supernet.base.files import read_json, write_weights
 from supernet.cli import main
-from supernet.config import SpaceConfig, make_space
 from supernet.data import splits as data
+from supernet.program import retrain as retraining
+from supernet.program.config import SpaceConfig, make_space
+from supernet.program.folder import RunError
+from supernet.program.load import load_one_shot
 from supernet.retrain.results import summarise
-from supernet.runs import RunError
 from tests.conftest import TINY
 
 SPACE = make_space(SpaceConfig(settings={"filters": 1, "cells": 1, "choice_blocks": 1}), 10, "float32 1 8 8")
@@ -133,7 +135,7 @@ def test_the_test_split_is_not_reached_before_the_last_step(tmp_path: Path, monk
         return loaded
 
     load_data = data.load
-    monkeypatch.setattr(steps, "open_test", opening)
+    monkeypatch.setattr(retraining, "open_test", opening)
     monkeypatch.setattr(data, "load", loading)
     for step in ("train", "search"):
         assert main([step, str(folder), *(("digits-smoke", *TINY) if step == "train" else ())]) == 0
@@ -153,7 +155,7 @@ def test_scores_of_another_one_shot_model_are_not_taken_for_this_one(
     assert main([str(word) for word in words]) == 0
     assert out.read_bytes() == before
     weights = run_folder / "train" / "model.safetensors"
-    model = steps.load_one_shot(run_folder)[0]
+    model = load_one_shot(run_folder)[0]
     with torch.no_grad():
         next(model.parameters()).add_(1.0)
     write_weights(weights, model)

@@ -25,11 +25,13 @@ import pytest
 from supernet.base.files import read_json, without_password, write_json
 from supernet.base.progress import Interrupted, Watch
 from supernet.cli import main
+from supernet.program.load import space_of_run
+from supernet.program.retrain import retrain_candidates
+from supernet.program.study import send_study
 from supernet.retrain import study as trials
 from supernet.retrain.study import StorageError, Training, curve, open_study, parameters, sender
 from supernet.search.table import read_candidates
 from supernet.speed.runtime import start
-from supernet.steps import retrain_candidates, send_study, space_of_run
 from tests.spaces_for_tests import nested, tiny_bender, tiny_macro
 
 Refused = Callable[..., str]

@@ -17,9 +17,9 @@ import numpy as np
 from one_shot import Numbers, Recipe, agreement, arguments, joined, judged, place_of, run, with_
 
 from supernet import cost_table
-from supernet.analyze import numbers, read_columns
 from supernet.base.files import write_json, write_text
 from supernet.draw.plots import published
+from supernet.program.truth import numbers, read_columns
 from supernet.space.choices import Architecture, Space
 from supernet.spaces import nasbench201
 from supernet.spaces.nasbench201 import simplified

@@ -27,11 +27,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from supernet import build, extract, fit, score
-from supernet.analyze import Study, numbers, read_columns
 from supernet.base.files import read_json, write_json, write_text
 from supernet.base.randomness import stream
 from supernet.data.sources import DataConfig
 from supernet.data.splits import Data, batches, feed, load, prepare
+from supernet.program.analyze import Study
+from supernet.program.load import load_one_shot
+from supernet.program.truth import numbers, read_columns
 from supernet.retrain.trainings import RetrainConfig, retrain
 from supernet.space.choices import Architecture, Space
 from supernet.space.layers import GhostBatchNorm
@@ -39,7 +41,6 @@ from supernet.space.model import OneShot
 from supernet.space.network import view_of
 from supernet.speed.kernels import processor_name
 from supernet.speed.runtime import Runtime, RuntimeConfig, start
-from supernet.steps import load_one_shot
 from supernet.train.fit import TrainConfig, live_groups, shares
 from supernet.train.paths import PathsConfig, draw
 from supernet.trust.correlation import rank_correlation

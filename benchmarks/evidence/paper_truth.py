@@ -31,9 +31,9 @@ from one_shot import (
     trained_alone,
 )
 
-from supernet.analyze import divergences_of, scores_of
 from supernet.base.files import read_json, write_json, write_text
 from supernet.draw import plots as draw
+from supernet.program.analyze import divergences_of, scores_of
 from supernet.spaces import bender
 from supernet.train.fit import TrainConfig
 from supernet.trust.correlation import agreement, trust

@@ -21,10 +21,10 @@ from nasbench201 import COLUMN, truth_of
 from one_shot import agreement, interval, joined, made, study_of
 
 from supernet import cost_table
-from supernet.analyze import scores_of
 from supernet.base.files import write_json, write_text
 from supernet.draw.plots import published
 from supernet.draw.svg import by_itself
+from supernet.program.analyze import scores_of
 
 WAYS: dict[str, dict[str, Any]] = {
     "as in the run": {},

@@ -27,15 +27,16 @@ import numpy as np
 from one_shot import accuracies_of, averaged, decaying_all, interval, joined, made, study_of
 
 from supernet import build, fit
-from supernet.analyze import scores_of
 from supernet.base.files import read_json, write_json
 from supernet.base.progress import Watch
 from supernet.base.randomness import derive
-from supernet.config import Config
 from supernet.data.splits import Data, feed
+from supernet.program.analyze import scores_of
+from supernet.program.config import Config
+from supernet.program.load import loss_of_fit
+from supernet.program.train import paths_of, train_one_shot
 from supernet.space.model import OneShot
 from supernet.speed.runtime import Runtime
-from supernet.steps import loss_of_fit, paths_of, train_one_shot
 from supernet.train.paths import PathsConfig
 from supernet.trust.correlation import trust
 

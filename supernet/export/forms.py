@@ -7,15 +7,12 @@ see `supernet.export.parity`. How code is written is in `supernet.export.writing
 from __future__ import annotations
 
 import contextlib
-import glob
 import importlib.util
 import json
 import logging
-import shutil
 import subprocess
 import sys
 import tempfile
-import uuid
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -28,26 +25,21 @@ from safetensors.torch import load_file, save, save_file
 from torch import Tensor, nn
 
 from supernet.base.files import write_atomically, write_json, write_text
-from supernet.base.progress import Interrupted, Watch
-from supernet.base.randomness import derive, stream
+from supernet.base.randomness import stream
 from supernet.base.trees import join_rows, map_tensors, rows, take_rows, tensors
 from supernet.base.version import __version__
-from supernet.config import Config, retrained_space
 from supernet.data import splits as datasets
 from supernet.data.splits import Data
-from supernet.data.task import metric_of, number_of
+from supernet.data.task import TaskConfig, metric_of, number_of
 from supernet.export import card, parity
 from supernet.export.reading import FILES, FORMS, ExportError
 from supernet.export.writing.code import import_of, write
 from supernet.export.writing.folding import fold
 from supernet.export.writing.tracing import UnwritableError
-from supernet.retrain.trainings import read_network
-from supernet.runs import RunError, is_done
 from supernet.space.choices import Architecture, Space
 from supernet.space.cost import measure, one_thread
-from supernet.space.model import OneShot, build, example_of, extract, option_names
+from supernet.space.model import OneShot, example_of, extract, option_names
 from supernet.space.network import call
-from supernet.steps import finalist, load_one_shot, load_run, read_networks
 
 SIZES = (1, 2, 7)
 """Batches of so many examples are compared one by one."""
@@ -107,6 +99,23 @@ class ExportConfig:
             raise ValueError("preprocess: is for the ONNX graph; expected onnx among what is exported")
 
 
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """The run that a network is from, as far as its files tell of it.
+
+    Attributes:
+        task: what was learnt.
+        data: where the examples are from.
+        seed: of the run.
+        splits: what the network was trained on.
+    """
+
+    task: TaskConfig
+    data: str
+    seed: int
+    splits: str
+
+
 @dataclass(frozen=True)
 class Chosen:
     """The network that is exported.
@@ -126,112 +135,7 @@ class Chosen:
     weights: str
 
 
-def export(folder: Path, out: Path, config: ExportConfig, watch: Watch) -> dict[str, Any]:
-    """Writes a network of a run to a folder.
-
-    Nothing is left behind unless every file agrees with the network.
-
-    Args:
-        folder: of the run.
-        out: where to; a folder of an earlier export is replaced.
-        config: what and how.
-        watch: who follows the work.
-
-    Returns:
-        What `export.json` holds.
-
-    Raises:
-        RunError: the run is not ready for this.
-        ExportError: the network cannot be written so, a package is missing, or a file does not agree with the network.
-    """
-    if out.exists() and not (out / "export.json").is_file() and (not out.is_dir() or any(out.iterdir())):
-        raise ExportError(f"{out} is there and holds no export: choose a new folder, or delete this one")
-    for form in config.to:
-        _check_packages(form)
-    run_config, data, space = load_run(folder)
-    if config.preprocess and not data.mean:
-        raise ExportError("preprocess: is for images, and the examples of this run are none")
-    number_of_steps = 3 + len(config.to)  # read, write each, compare, describe
-
-    def done(number: int) -> None:
-        if watch.progress is not None:
-            watch.progress(number, number_of_steps)
-        if watch.stop():
-            raise Interrupted("stopped; nothing was exported")
-
-    chosen = choose(folder, run_config, data, space, config)
-    done(1)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with _unfinished(out) as place:
-        facts = write_forms(place, chosen, run_config, data, config, done)
-        done(number_of_steps - 1)
-        card.write_card(place, folder, chosen.space, facts)
-        write_json(place / "export.json", facts)
-        done(number_of_steps)
-    return facts
-
-
-@contextlib.contextmanager
-def _unfinished(out: Path) -> Iterator[Path]:
-    """A folder beside `out` that takes its place when the block ends well, and is gone when it does not.
-
-    No folder can be put in another's place at once. Whoever is killed between the two moves leaves the earlier one
-    beside `out`, from where the next call takes it back.
-    """
-    for before in out.parent.glob(f".{glob.escape(out.name)}.{'[0-9a-f]' * 32}.before"):
-        if out.exists():
-            shutil.rmtree(before)
-        else:
-            before.rename(out)
-    place = out.with_name(f".{out.name}.{uuid.uuid4().hex}.tmp")
-    place.mkdir()
-    before = place.with_suffix(".before")
-    try:
-        yield place
-        if out.exists():
-            out.rename(before)
-        place.rename(out)
-        shutil.rmtree(before, ignore_errors=True)
-    finally:
-        if before.exists() and not out.exists():
-            before.rename(out)
-        shutil.rmtree(place, ignore_errors=True)
-
-
 # ---- which network ----
-
-
-def choose(folder: Path, config: Config, data: Data, space: Space, asked: ExportConfig) -> Chosen:
-    """The network that is asked for, with its weights.
-
-    Raises:
-        RunError: there is no such rank, or no such weights; the message says what there is.
-        ArchitectureError: the text is no architecture of the space.
-    """
-    if asked.architecture is None:
-        row = finalist(folder, asked.rank)
-        architecture = space.parse(row["architecture"])
-    else:
-        architecture = space.parse(asked.architecture)
-        known = read_networks(folder) if is_done(folder, "retrain") else []
-        row = next((row for row in known if row["id"] == architecture.id), {})
-    if asked.weights == "inherited":
-        model, _, _ = load_one_shot(folder)
-        network = inherit(model, architecture, data, seed=config.seed)
-        number = min(STATISTICS, len(data.train))
-        words = f"inherited from the one-shot model; running statistics of batch norm estimated on {number:,} examples"
-        return Chosen(network, architecture, model.space, row, words)
-    larger = retrained_space(config, data.classes, data.inputs)
-    if asked.weights == "new":
-        network = build(larger, architecture, seed=derive(config.seed, "export", architecture.id))
-        return Chosen(network.eval(), architecture, larger, row, "new, not trained")
-    if not (folder / "retrain" / architecture.id / "0" / "weights.safetensors").exists():
-        raise RunError(
-            f"{architecture.id} was not retrained in {folder}: take --weights inherited (from the one-shot model) or "
-            "--weights new"
-        )
-    network = read_network(larger, architecture, folder / "retrain")
-    return Chosen(network, architecture, larger, row, "trained from scratch (supernet retrain)")
 
 
 @torch.no_grad()
@@ -263,7 +167,7 @@ def inherit(model: OneShot, architecture: Architecture, data: Data, *, seed: int
 
 
 def write_forms(
-    place: Path, chosen: Chosen, run_config: Config, data: Data, config: ExportConfig, done: Any = lambda number: None
+    place: Path, chosen: Chosen, origin: Origin, data: Data, config: ExportConfig, done: Any = lambda number: None
 ) -> dict[str, Any]:
     """Writes and compares all files of a network.
 
@@ -277,7 +181,7 @@ def write_forms(
     batches = list(datasets.batches(data.validation, data, device=torch.device("cpu")))
     examples = map_tensors(join_rows([each for each, _ in batches]), lambda t: t.contiguous())
     targets = join_rows([target for _, target in batches])
-    facts = _facts(chosen, run_config, data, config)
+    facts = _facts(chosen, origin, data, config)
     folded: dict[str, Any] | None = None
     if config.fold:
         network, number = fold(network, take_rows(examples, slice(3)))
@@ -298,8 +202,8 @@ def write_forms(
         done(number)
     with torch.inference_mode():
         outputs = join_rows([call(chosen.network, each) for each, _ in batches])
-    facts["validation"] = number_of(metric_of(run_config.task), outputs, targets)
-    facts |= _checked(place, outputs, targets, examples, data, run_config, config, facts)
+    facts["validation"] = number_of(metric_of(origin.task), outputs, targets)
+    facts |= _checked(place, outputs, targets, examples, data, origin, config, facts)
     if "python" not in config.to:
         (place / FILES["python"]).unlink(missing_ok=True)
     if "safetensors" not in config.to:
@@ -307,8 +211,7 @@ def write_forms(
     return facts
 
 
-def _facts(chosen: Chosen, run_config: Config, data: Data, config: ExportConfig) -> dict[str, Any]:
-
+def _facts(chosen: Chosen, origin: Origin, data: Data, config: ExportConfig) -> dict[str, Any]:
     cost = measure(chosen.network, example_of(chosen.space, 1))
     return {
         "format": FORMAT,
@@ -324,14 +227,14 @@ def _facts(chosen: Chosen, run_config: Config, data: Data, config: ExportConfig)
         "classes": list(data.classes),
         "mean": list(data.mean),
         "std": list(data.std),
-        "metric": run_config.task.metric.rpartition(":")[2],
+        "metric": origin.task.metric.rpartition(":")[2],
         "preprocess": config.preprocess,
         "opset": config.opset if "onnx" in config.to else None,
         "batch": config.batch,
         "licence": config.licence,
-        "seed": run_config.seed,
-        "images": run_config.retrain.images,
-        "data": str(run_config.data.path or run_config.data.name),
+        "seed": origin.seed,
+        "images": origin.splits,
+        "data": origin.data,
         "versions": {"supernet": __version__, "torch": torch.__version__, "python": sys.version.split()[0]},
         "written": datetime.now(UTC).isoformat(timespec="seconds"),
     }
@@ -409,7 +312,12 @@ def _quiet() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def _check_packages(form: str) -> None:
+def check_packages(form: str) -> None:
+    """Refuses a form whose packages are not installed.
+
+    Raises:
+        ExportError: names the extra that brings them.
+    """
     for package in ("onnx", "onnxscript", "onnxruntime") if form == "onnx" else ():
         if importlib.util.find_spec(package) is None:
             raise ExportError(f"--to onnx needs {package}: pip install 'supernet[export]', or leave onnx out")
@@ -424,7 +332,7 @@ def _checked(
     targets: Any,
     examples: Any,
     data: Data,
-    run_config: Config,
+    origin: Origin,
     config: ExportConfig,
     facts: dict[str, Any],
 ) -> dict[str, Any]:
@@ -461,7 +369,7 @@ def _checked(
             )
         found = load_file(temporary / "outputs.safetensors")
         latency = json.loads((temporary / "latency.json").read_text(encoding="utf-8"))
-    metric = metric_of(run_config.task)
+    metric = metric_of(origin.task)
     report: dict[str, Any] = {}
     for form in forms:
         differences = []

@@ -35,8 +35,9 @@ Z95 = 1.96
 
 def paper_points() -> dict[str, Any]:
     """The points of the paper's figures 4 to 7, read from its drawings; `source` says what they are."""
-    found: dict[str, Any] = json.loads(files("supernet").joinpath("paper_points.json").read_text(encoding="utf-8"))
-    return found
+    text = files("supernet.trust").joinpath("paper_points.json").read_text(encoding="utf-8")
+    points: dict[str, Any] = json.loads(text)
+    return points
 
 
 def kendall(x: ArrayLike, y: ArrayLike, weights: ArrayLike | None = None) -> Any:

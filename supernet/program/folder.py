@@ -42,7 +42,7 @@ import torch
 
 from supernet.base.files import read_json, without_password, write_json, write_text
 from supernet.base.version import __version__
-from supernet.config import Config, differences, read_settings, read_yaml, setting_hints, to_yaml
+from supernet.program.config import Config, differences, read_settings, read_yaml, setting_hints, to_yaml
 from supernet.speed.runtime import cores
 from supernet.speed.tune import Tuning
 

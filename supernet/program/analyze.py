@@ -5,9 +5,6 @@ The parts are in `supernet.trust.probes` and `supernet.trust.correlation`; this 
 
 from __future__ import annotations
 
-import csv
-import hashlib
-import importlib.util
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -18,29 +15,28 @@ import numpy as np
 import torch
 from torch import nn
 
-from supernet.base.files import read_json, read_records, read_weights, write_atomically, write_json, write_weights
+from supernet.base.files import read_json, read_records, read_weights, write_json, write_weights
 from supernet.base.progress import Watch
 from supernet.base.randomness import derive, stream
-from supernet.config import Config, resized, retrained_space
 from supernet.data.splits import Data, batches, feed
 from supernet.data.task import metric_of
+from supernet.program.config import Config, resized, retrained_space
+from supernet.program.folder import is_done, record_environment, require
+from supernet.program.load import load_one_shot, loss_of_fit
+from supernet.program.score import judged_on
+from supernet.program.train import train_one_shot
 from supernet.retrain.results import group_table, longest_first
 from supernet.retrain.trainings import RetrainConfig, retrain
-from supernet.runs import RunError, is_done, record_environment, require
 from supernet.search.finalists import from_json
-from supernet.search.limits import LISTED, region
-from supernet.search.orders import Candidate, on_most
+from supernet.search.orders import Candidate
 from supernet.search.scoring import score
-from supernet.search.strategies import GENERATION, STRATEGIES
 from supernet.search.table import read_candidates, read_right
 from supernet.space.choices import Architecture, Space
 from supernet.space.cost import cost_table
 from supernet.space.model import OneShot, build
 from supernet.speed.runtime import Runtime
-from supernet.steps import judged_on, load_one_shot, loss_of_fit, score_file, space_of_run, train_one_shot
 from supernet.trust.correlation import agreement, population_weights, rank_correlation, score_noise, trust
 from supernet.trust.probes import Facts, bucket_width, diagnose, differences, option_worth, strata
-from supernet.trust.replay import marks, replay
 
 SHOWN = 2000
 """Candidates whose scores and sizes are kept for the report, drawn at random."""
@@ -48,8 +44,6 @@ SHOWN = 2000
 COURSE = 6
 """Architectures whose divergence is followed during training (paper, Fig 7)."""
 
-BUDGET = 500
-"""Candidates of a replayed search, at the most."""
 
 WORTH_IMAGES = 512
 """Validation examples on which options are removed."""
@@ -81,7 +75,7 @@ def analyze_step(
         Interrupted: asked to stop; the same call continues.
     """
     require(folder, "search")
-    before = _known(folder)
+    before = known_so_far(folder)
     model, config, data = load_one_shot(folder)
     space, place, settings = model.space, folder / "analysis", config.analysis
     sizes_asked = [
@@ -138,16 +132,16 @@ def analyze_step(
         "groups": _groups(folder),
         "diagnosis": _diagnosis(folder, candidates, study) if are_accuracies else [],
     }  # fmt: skip
-    _write(folder, result)  # what is long to train comes after it
+    write_analysis(folder, result)  # what is long to train comes after it
     swept = [_sweep(rate, points, mean, study, place / "sweep", watch) for rate in rates]
     result["sweep"] = _joined(before.get("sweep", []), swept, lambda row: row["rate"])
     known = [row for row in result["sweep"] if row["agreement"]["kendall"]["value"] is not None]
     best = max(known, key=lambda row: row["agreement"]["kendall"]["value"], default=None)
     result["best_rate"] = None if best is None else best["rate"]
-    _write(folder, result)
+    write_analysis(folder, result)
     resized_rows = [_at(name, value, size, study, folder, watch) for name, value, size in sizes_asked]
     result["at"] = _joined(before.get("at", []), resized_rows, lambda row: (row["setting"], str(row["value"])))
-    return _write(folder, result)
+    return write_analysis(folder, result)
 
 
 def _joined(
@@ -157,14 +151,14 @@ def _joined(
     return list({key(row): row for row in (*before, *rows)}.values())
 
 
-def _write(folder: Path, result: dict[str, Any]) -> dict[str, Any]:
+def write_analysis(folder: Path, result: dict[str, Any]) -> dict[str, Any]:
     """Puts results into `analysis.json`, beside what another way of analysing has put there; returns all of it."""
-    everything = {**_known(folder), **result}
+    everything = {**known_so_far(folder), **result}
     write_json(folder / "analysis.json", everything)
     return everything
 
 
-def _known(folder: Path) -> dict[str, Any]:
+def known_so_far(folder: Path) -> dict[str, Any]:
     """What `analysis.json` holds already."""
     path = folder / "analysis.json"
     return read_json(path) if path.exists() else {}
@@ -358,159 +352,3 @@ def _diagnosis(folder: Path, candidates: Sequence[Candidate], study: Study) -> l
             losses=[row["loss"] for row in read_records(history)] if history.exists() else [],
         )
     )
-
-
-def analyze_file(path: Path) -> dict[str, Any]:
-    """Trust from a CSV file of the user's own.
-
-    Columns: `score`; one or more that begin with `accuracy`, one for each repeat; any other column of numbers is taken
-    for a size.
-
-    Raises:
-        ValueError: no such columns, or something else than numbers in them.
-    """
-    columns = read_columns(path)
-    repeats = [name for name in columns if name.startswith("accuracy")]
-    if "score" not in columns or not repeats:
-        raise ValueError(
-            f"{path}: expected columns score and accuracy (accuracy_2, ... for repeats), got {', '.join(columns)}"
-        )
-    given = {name: found for name, values in columns.items() if (found := numbers(values)) is not None}
-    for name in ("score", *repeats):
-        if name not in given:
-            raise ValueError(f"{path}: expected numbers in column {name!r}")
-    sizes = {name: values for name, values in given.items() if name not in ("score", *repeats)}
-    return {"trust": trust(given["score"], np.array([given[name] for name in repeats]).T, sizes)}
-
-
-def analyze_truth(folder: Path, path: Path, column: str, watch: Watch) -> dict[str, Any]:
-    """Trust from accuracies that somebody else published.
-
-    Scores are kept in ``analysis/truth-DIGEST.csv``, so that a stopped call continues.
-
-    Args:
-        folder: of a run whose one-shot model is trained.
-        path: CSV file with a column `architecture`, texts of the run's space or of its benchmark.
-        column: the accuracies.
-        watch: who follows the work.
-
-    Returns:
-        `truth` of `analysis.json`: the file and the column, the points, and `trust`.
-
-    Raises:
-        ValueError: no such column, or something else than numbers in it.
-        ArchitectureError: a text is no architecture of the space.
-    """
-    columns = read_columns(path)
-    for name in ("architecture", column):
-        if name not in columns:
-            raise ValueError(f"{path}: no column {name!r}; there are: {', '.join(columns)}")
-    truth = numbers(columns[column])
-    if truth is None:
-        raise ValueError(f"{path}: expected numbers in column {column!r}")
-    wanted = "".join(f"{text}\n" for text in columns["architecture"]).encode()
-    texts = folder / "analysis" / f"truth-{hashlib.sha256(wanted).hexdigest()[:10]}.txt"
-    write_atomically(texts, lambda file: file.write(wanted))
-    score_file(folder, texts, texts.with_suffix(".csv"), watch)
-    scored = read_columns(texts.with_suffix(".csv"))
-    accuracies, bonuses, params, macs = (
-        numbers(scored[name]) or [] for name in ("accuracy", "bonus", "params", "macs")
-    )
-    scores = [accuracy + bonus for accuracy, bonus in zip(accuracies, bonuses, strict=True)]
-    points = [
-        {"architecture": text, "score": value, "accuracies": [true], "params": size, "macs": work}
-        for text, value, true, size, work in zip(columns["architecture"], scores, truth, params, macs, strict=True)
-    ]
-    found = trust(scores, truth, {"params": params, "macs": macs})
-    result = {"file": path.name, "column": column, "points": points, "trust": found}
-    _write(folder, {"truth": result})
-    return result
-
-
-def analyze_replay(folder: Path, seeds: int, watch: Watch) -> dict[str, Any]:
-    """Whether a strategy is worth it: each asks again, over seeds, and is answered from the run's table.
-
-    Every architecture of the space, within the limits of the search, has to be in it with a score on all examples. No
-    network is run. What was played already, with the same scores and settings, is not played again.
-
-    Args:
-        folder: of a run whose search is done.
-        seeds: how many.
-        watch: who follows the work.
-
-    Returns:
-        `replay` of `analysis.json`: candidates, the best score, the standard error of one (the median, where there is
-        one), budget, batch, `marks`, and for each strategy the `regret` at each of them; see `supernet.trust.replay`.
-
-    Raises:
-        RunError: the table does not have all of the space.
-        Interrupted: asked to stop; the same call continues.
-    """
-    require(folder, "search")
-    config, space = space_of_run(folder)
-    asked = config.search
-    if measured := {"latency", "memory"} & set(asked.limits.bounds()):
-        raise RunError(f"replay: needs a search without limits of latency and memory; this one limits {min(measured)}")
-    if space.size > LISTED:
-        raise RunError(f"replay: is for spaces of at most {LISTED:,} architectures; {space.name!r} has {space.size:,}")
-    allowed = region(cost_table(space), asked.limits, merge=asked.merge)
-    whole = on_most(read_candidates(folder / "candidates.sqlite", space))
-    known = {allowed.key(c.architecture): c for c in whole}
-    keys = dict.fromkeys(map(allowed.key, allowed.listed or ()))
-    if missing := sum(key not in known for key in keys):
-        raise RunError(
-            f"replay: {missing:,} of {len(keys):,} architectures have no score on all examples: `supernet search "
-            f"{folder} --strategy enumeration --exhaustive --search.candidates null` scores all of them, as long as "
-            "the test split is closed"
-        )
-    scores = {key: known[key].score for key in keys}
-    names: dict[str, dict[str, Any]] = {name: {} for name in STRATEGIES if name != "enumeration"}
-    if asked.strategy != "enumeration":
-        names[asked.strategy] = asked.strategy_settings
-    if importlib.util.find_spec("optuna") is None:
-        names = {name: settings for name, settings in names.items() if name not in ("nsga2", "tpe")}
-    errors = [c.deviation for c in known.values() if c.deviation is not None]
-    budget = min(BUDGET, len(scores))
-    batch = asked.batch or max(1, min(GENERATION, budget // 10))
-    facts = {
-        "candidates": len(scores),
-        "best": max(scores.values()),
-        "deviation": float(np.median(errors)) if errors else None,
-        "budget": budget,
-        "batch": batch,
-        "settings": names,
-        "scores": hashlib.sha256(repr(sorted(scores.items())).encode()).hexdigest()[:16],
-    }
-    before = _known(folder).get("replay", {})
-    runs = before["runs"] if {name: before.get(name) for name in facts} == facts else {}
-    found: dict[str, Any] = {**facts, "metric": config.task.metric, "score": asked.score, "runs": runs, "regret": {}}
-    found["regret"] = replay(
-        allowed, scores, names, seeds=seeds, budget=budget, batch=batch, runs=runs,
-        save=lambda: _write(folder, {"replay": found}), progress=watch.progress, stop=watch.stop,
-    )  # fmt: skip
-    found |= {"marks": marks(budget), "seeds": seeds}
-    _write(folder, {"replay": found})
-    return found
-
-
-def read_columns(path: Path) -> dict[str, list[str]]:
-    """The columns of a CSV file with a header.
-
-    Raises:
-        ValueError: it has no rows, or rows of different lengths.
-    """
-    with path.open(newline="", encoding="utf-8", errors="replace") as file:
-        header, *rows = list(csv.reader(file)) or [[]]
-    rows = [row for row in rows if row]
-    if not rows or any(len(row) != len(header) for row in rows):
-        raise ValueError(f"{path}: expected a CSV file with a header, and rows as long as it")
-    return {name.strip(): [row[i].strip() for row in rows] for i, name in enumerate(header)}
-
-
-def numbers(texts: Sequence[str]) -> list[float] | None:
-    """The numbers in a column; None where there is anything else."""
-    try:
-        found = [float(text) for text in texts]
-    except ValueError:
-        return None
-    return found if bool(np.isfinite(found).all()) else None

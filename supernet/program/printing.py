@@ -104,7 +104,7 @@ def print_trained(rows: Sequence[dict[str, Any]]) -> None:
 
 
 def print_candidates(found: dict[str, Any]) -> None:
-    """Prints what `supernet.steps.top_candidates` found."""
+    """Prints what `supernet.program.score.top_candidates` found."""
     everyone = [row for band in found["bands"] for row in band]
     name, scale, digits = metric_form(found) if found["score"] == "metric" else ("nats", 1, 3)
     forms = {cost: unit_of([row[cost] for row in everyone]) for cost in ("params", "macs")}

@@ -1,0 +1,1 @@
+"""The commands: one file each. Only this folder knows the run folder."""

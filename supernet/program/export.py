@@ -1,0 +1,135 @@
+"""`supernet export`: a network of a run as files."""
+
+from __future__ import annotations
+
+import contextlib
+import glob
+import shutil
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from supernet.base.files import write_json
+from supernet.base.progress import Interrupted, Watch
+from supernet.base.randomness import derive
+from supernet.data.splits import Data
+from supernet.export import card
+from supernet.export.forms import STATISTICS, Chosen, ExportConfig, Origin, check_packages, inherit, write_forms
+from supernet.export.reading import ExportError
+from supernet.program.config import Config, retrained_space
+from supernet.program.folder import RunError, is_done
+from supernet.program.load import finalist, load_one_shot, load_run, read_networks
+from supernet.retrain.trainings import read_network
+from supernet.space.choices import Space
+from supernet.space.model import build
+
+
+def export(folder: Path, out: Path, config: ExportConfig, watch: Watch) -> dict[str, Any]:
+    """Writes a network of a run to a folder.
+
+    Nothing is left behind unless every file agrees with the network.
+
+    Args:
+        folder: of the run.
+        out: where to; a folder of an earlier export is replaced.
+        config: what and how.
+        watch: who follows the work.
+
+    Returns:
+        What `export.json` holds.
+
+    Raises:
+        RunError: the run is not ready for this.
+        ExportError: the network cannot be written so, a package is missing, or a file does not agree with the network.
+    """
+    if out.exists() and not (out / "export.json").is_file() and (not out.is_dir() or any(out.iterdir())):
+        raise ExportError(f"{out} is there and holds no export: choose a new folder, or delete this one")
+    for form in config.to:
+        check_packages(form)
+    run_config, data, space = load_run(folder)
+    if config.preprocess and not data.mean:
+        raise ExportError("preprocess: is for images, and the examples of this run are none")
+    number_of_steps = 3 + len(config.to)  # read, write each, compare, describe
+
+    def done(number: int) -> None:
+        if watch.progress is not None:
+            watch.progress(number, number_of_steps)
+        if watch.stop():
+            raise Interrupted("stopped; nothing was exported")
+
+    chosen = choose(folder, run_config, data, space, config)
+    done(1)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with _unfinished(out) as place:
+        facts = write_forms(place, chosen, origin_of(run_config), data, config, done)
+        done(number_of_steps - 1)
+        card.write_card(place, folder, chosen.space, facts)
+        write_json(place / "export.json", facts)
+        done(number_of_steps)
+    return facts
+
+
+def origin_of(config: Config) -> Origin:
+    """What the files of a network tell of its run."""
+    return Origin(config.task, str(config.data.path or config.data.name), config.seed, config.retrain.images)
+
+
+@contextlib.contextmanager
+def _unfinished(out: Path) -> Iterator[Path]:
+    """A folder beside `out` that takes its place when the block ends well, and is gone when it does not.
+
+    No folder can be put in another's place at once. Whoever is killed between the two moves leaves the earlier one
+    beside `out`, from where the next call takes it back.
+    """
+    for before in out.parent.glob(f".{glob.escape(out.name)}.{'[0-9a-f]' * 32}.before"):
+        if out.exists():
+            shutil.rmtree(before)
+        else:
+            before.rename(out)
+    place = out.with_name(f".{out.name}.{uuid.uuid4().hex}.tmp")
+    place.mkdir()
+    before = place.with_suffix(".before")
+    try:
+        yield place
+        if out.exists():
+            out.rename(before)
+        place.rename(out)
+        shutil.rmtree(before, ignore_errors=True)
+    finally:
+        if before.exists() and not out.exists():
+            before.rename(out)
+        shutil.rmtree(place, ignore_errors=True)
+
+
+def choose(folder: Path, config: Config, data: Data, space: Space, asked: ExportConfig) -> Chosen:
+    """The network that is asked for, with its weights.
+
+    Raises:
+        RunError: there is no such rank, or no such weights; the message says what there is.
+        ArchitectureError: the text is no architecture of the space.
+    """
+    if asked.architecture is None:
+        row = finalist(folder, asked.rank)
+        architecture = space.parse(row["architecture"])
+    else:
+        architecture = space.parse(asked.architecture)
+        known = read_networks(folder) if is_done(folder, "retrain") else []
+        row = next((row for row in known if row["id"] == architecture.id), {})
+    if asked.weights == "inherited":
+        model, _, _ = load_one_shot(folder)
+        network = inherit(model, architecture, data, seed=config.seed)
+        number = min(STATISTICS, len(data.train))
+        words = f"inherited from the one-shot model; running statistics of batch norm estimated on {number:,} examples"
+        return Chosen(network, architecture, model.space, row, words)
+    larger = retrained_space(config, data.classes, data.inputs)
+    if asked.weights == "new":
+        network = build(larger, architecture, seed=derive(config.seed, "export", architecture.id))
+        return Chosen(network.eval(), architecture, larger, row, "new, not trained")
+    if not (folder / "retrain" / architecture.id / "0" / "weights.safetensors").exists():
+        raise RunError(
+            f"{architecture.id} was not retrained in {folder}: take --weights inherited (from the one-shot model) or "
+            "--weights new"
+        )
+    network = read_network(larger, architecture, folder / "retrain")
+    return Chosen(network, architecture, larger, row, "trained from scratch (supernet retrain)")

@@ -1,0 +1,123 @@
+"""`supernet report`: a run as one page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from supernet.base.files import read_json, read_records, write_text
+from supernet.program.config import Config, retrained_space
+from supernet.program.folder import open_run, require
+from supernet.search.latency import summary
+from supernet.search.table import in_order_asked, read_candidates
+from supernet.train.fit import TrainConfig
+from supernet.trust.page import NO_STUDY, Names, figures, plots, replay_of, search_plots, template, truth_of, winner_of
+from supernet.trust.tables import (
+    RESULT_KEYS,
+    comparison_lines,
+    option_rows,
+    result_rows,
+    sizes_of,
+)
+
+
+def write_report(folder: Path) -> Path:
+    """Writes `report.html`, from files only.
+
+    Args:
+        folder: of a finished run; with `analysis.json` in it the page tells what the ranking is worth.
+
+    Returns:
+        The page.
+
+    Raises:
+        RunError: no run folder, or one that is not finished; the message says which step is missing.
+        ValueError: a file is damaged.
+    """
+    try:
+        page = _page(folder)
+    except (KeyError, IndexError, TypeError) as error:
+        raise ValueError(
+            f"{folder}: results.json or analysis.json is damaged or of another version ({type(error).__name__}: "
+            f"{error}): run `supernet analyze {folder}` again"
+        ) from None
+    path = folder / "report.html"
+    write_text(path, page)
+    return path
+
+
+def _page(folder: Path) -> str:
+    config = open_run(folder)
+    result = read_json(require(folder, "retrain"), RESULT_KEYS)
+    analysis = read_json(folder / "analysis.json") if (folder / "analysis.json").exists() else {}
+    known = read_json(folder / "data.json", ("classes", "inputs", "hashes", "images"))
+    environment = read_json(folder / "environment.json")
+    space = retrained_space(config, known["classes"], known["inputs"])
+    candidates = read_candidates(folder / "candidates.sqlite", space)
+    history = read_records(folder / "train" / "history.json")
+    trust = analysis.get("trust")
+    names = Names(
+        metric=config.task.metric.rpartition(":")[2],
+        score=config.search.score,
+        space=config.space.name,
+        strategy=config.search.strategy,
+        objectives=config.search.sought,
+    )
+    rendered: str = template().render(
+        name=folder.resolve().name,
+        space=space.name,
+        candidates=f"{len(candidates):,}",
+        verdict=NO_STUDY if trust is None else trust["verdict"],
+        diagnosis=[row for row in analysis.get("diagnosis", ()) if row["found"]],
+        groups=result_rows(result),
+        opened=f"The test set was used once, at {result['test_split']['opened']}.",
+        comparisons=comparison_lines((analysis.get("groups") or {}).get("differences", ())),
+        sizes=sizes_of(analysis),
+        winner=winner_of(result, space),
+        figures=figures("trust", trust, analysis),
+        options=option_rows(analysis.get("options", ())),
+        best_rate=analysis.get("best_rate"),
+        truth=truth_of(analysis.get("truth"), names),
+        plots=plots(result, analysis, names, [c.accuracy for c in candidates], history, _histories(folder, result)),
+        search=list(search_plots(in_order_asked(folder / "candidates.sqlite", candidates), names)),
+        replay=replay_of(analysis.get("replay", {})),
+        command="\n".join(dict.fromkeys(step["command"] for step in environment.values())),
+        facts=[*_facts(config, environment, known), *_latency_fact(folder)],
+    )
+    return rendered
+
+
+def _histories(folder: Path, result: dict[str, Any]) -> dict[str, list[list[dict[str, float]]]]:
+    """Training curves of the finalists, by group; a network of two groups is told in the first."""
+    seen: set[str] = set()
+    found: dict[str, list[list[dict[str, float]]]] = {}
+    for name, group in result["groups"].items():
+        for member in dict.fromkeys(group["members"]):
+            for path in sorted((folder / "retrain" / member).glob("*/result.json")) if member not in seen else ():
+                found.setdefault(name, []).append(read_json(path, ("history",))["history"])
+            seen.add(member)
+    return found
+
+
+def _latency_fact(folder: Path) -> list[tuple[str, str]]:
+    text = summary(folder / "latency.json")
+    return [] if text is None else [("latency", text)]
+
+
+def _facts(config: Config, environment: dict[str, Any], known: dict[str, Any]) -> list[tuple[str, str]]:
+    last = list(environment.values())[-1]
+    return [
+        ("seed", str(config.seed)),
+        ("data", str(config.data.path or config.data.name)),
+        ("examples", ", ".join(f"{name} {number:,}" for name, number in known["images"].items())),
+        *((f"hash of {name}", value) for name, value in known["hashes"].items()),
+        ("budget", f"one-shot model {_budget(config.train)}, each finalist {_budget(config.retrain.train)}"),
+        ("versions", f"supernet {last['supernet']}, torch {last['torch']}, Python {last['python']}"),
+        ("machine", f"{last['system']}, {last['cores']} cores; {last['precision']}, {last['layout']}"),
+        *((f"{step} started", row["started"]) for step, row in environment.items()),
+        ("every setting", "config.yaml: `supernet run config.yaml --out DIR` repeats the run"),
+    ]  # fmt: skip
+
+
+def _budget(train: TrainConfig) -> str:
+    return f"{train.epochs:g} epochs" if train.steps is None else f"{train.steps:,} steps of {train.batch_size}"

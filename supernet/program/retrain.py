@@ -1,0 +1,148 @@
+"""`supernet retrain`: step 4 on a run folder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from supernet.base.files import (
+    read_json,
+    write_json,
+)
+from supernet.base.progress import Watch
+from supernet.base.trees import rows
+from supernet.data.splits import Data, batches, feed, joined, open_test
+from supernet.data.task import metric_of
+from supernet.program.config import Config, retrained_space
+from supernet.program.folder import RunError, record_environment, require
+from supernet.program.load import load_one_shot, load_run, loss_of_fit
+from supernet.program.score import judged_on
+from supernet.program.study import run_id, trainings_of
+from supernet.retrain.results import longest_first, network_row, summarise
+from supernet.retrain.study import Sender, sender
+from supernet.retrain.trainings import retrain, test_accuracies
+from supernet.search.finalists import from_json
+from supernet.search.orders import Candidate
+from supernet.search.scoring import (
+    score,
+)
+from supernet.search.table import read_candidates, records
+from supernet.space.choices import Architecture, Space
+from supernet.space.cost import cost_table
+from supernet.speed.runtime import Runtime
+
+
+def retrain_step(folder: Path, runtime: Runtime, watch: Watch) -> bool:
+    """Step 4 on a run folder: finalists from scratch, then the test split. Returns whether there was anything to do."""
+    done = folder / "results.json"
+    if done.exists():
+        return False
+    model, config, data = load_one_shot(folder)
+    groups = from_json(read_json(require(folder, "search")), model.space)
+    if not groups:
+        raise RunError(f"{folder / 'finalists.json'} names no network: there is nothing to retrain")
+    scored = {c.architecture: c for c in read_candidates(folder / "candidates.sqlite", model.space)}
+    record_environment(folder, "retrain", runtime.tuning)
+    space = retrained_space(config, data.classes, data.inputs)
+    metric = metric_of(config.task)
+    costs = cost_table(space)
+    everyone = longest_first(groups, costs)
+    with sender(
+        folder, space, run_id(config, data.hashes), lambda: trainings_of(folder, config, space, costs),
+        watch.storage, watch.study, watch.artifacts,
+    ) as tell:  # fmt: skip
+        train_alone(everyone, folder, config, data, space, runtime, watch, tell)
+    place = folder / "retrain"
+    runtime.place(model)
+    missing = [architecture for architecture in everyone if architecture not in scored]
+    if missing:  # All On, which is drawn by no search
+        examples, targets, loss, judge = judged_on(model, config, data, runtime)
+        figures = score(
+            model, missing, examples, targets, runtime=runtime, loss=loss, metric=judge,
+            ghost_size=config.search.ghost_size,
+        )  # fmt: skip
+        for architecture, (found, mean_loss) in zip(missing, figures, strict=True):
+            scored[architecture] = Candidate(architecture, found, mean_loss, rows(examples), 0, 0, 0)
+    networks = [network_row(costs, scored[a], place, config.retrain.repeats) for a in everyone]
+    # From here on nothing is chosen any more. This line opens the test split.
+    test = open_test(
+        config.data, seed=config.seed, record=place / "test_opened.json", networks=[a.id for a in everyone]
+    )
+    tested = test_accuracies(
+        space,
+        everyone,
+        lambda: batches(test, data, device=runtime.device),
+        config.retrain.repeats,
+        runtime=runtime,
+        folder=place,
+        metric=metric,
+    )
+    for row in networks:
+        row["test"] = tested[row["id"]]
+    result = summarise(groups, networks, read_json(place / "test_opened.json"))
+    write_json(done, {"metric": config.task.metric, "score": config.search.score, **result})
+    return True
+
+
+def train_alone(
+    architectures: Sequence[Architecture],
+    folder: Path,
+    config: Config,
+    data: Data,
+    space: Space,
+    runtime: Runtime,
+    watch: Watch,
+    tell: Sender,
+) -> None:
+    """Trains networks from scratch as `config.retrain` says; those that are trained already are not trained again."""
+    tell.update()
+    settings = config.retrain.train
+    images = data.train if config.retrain.images == "train" else joined([data.train, data.validation])
+    retrain(
+        space,
+        architectures,
+        lambda seed: feed(images, data, config.data, batch_size=settings.batch_size, seed=seed, device=runtime.device),
+        settings.total_steps(len(images)),
+        (lambda: batches(data.validation, data, device=runtime.device)) if config.retrain.images == "train" else None,
+        config.retrain,
+        runtime=runtime,
+        seed=config.seed,
+        folder=folder / "retrain",
+        loss=loss_of_fit(config.task),
+        metric=metric_of(config.task),
+        progress=watch.progress,
+        stop=watch.stop,
+        finished=tell.update,
+        learned=tell.point,
+    )
+
+
+def retrain_candidates(folder: Path, numbers: Sequence[int], runtime: Runtime, watch: Watch) -> list[dict[str, Any]]:
+    """Trains candidates from scratch, by their numbers in the table; the test split stays closed.
+
+    Returns:
+        For each its record in the table, and `validation`, of each repeat.
+
+    Raises:
+        RunError: there is no candidate with such a number.
+    """
+    config, data, space = load_run(folder)
+    table = folder / "candidates.sqlite"
+    if not table.exists():
+        raise RunError(f"{table} is not there: run `supernet search {folder}` first")
+    known = {c.number: c for c in read_candidates(table, space)}
+    if wrong := [n for n in numbers if n not in known]:
+        raise RunError(f"candidates: no number {wrong[0]}; `supernet top {folder}` prints those that there are")
+    picked = [known[n] for n in numbers]
+    record_environment(folder, "retrain candidates", runtime.tuning)
+    large = retrained_space(config, data.classes, data.inputs)
+    costs = cost_table(large)
+    wanted = [c.architecture for c in picked]
+    with sender(
+        folder, large, run_id(config, data.hashes), lambda: trainings_of(folder, config, large, costs, wanted),
+        watch.storage, watch.study, watch.artifacts,
+    ) as tell:  # fmt: skip
+        train_alone(wanted, folder, config, data, large, runtime, watch, tell)
+    rows = [network_row(costs, c, folder / "retrain", config.retrain.repeats) for c in picked]
+    return [{**record, "validation": row["validation"]} for record, row in zip(records(picked), rows, strict=True)]

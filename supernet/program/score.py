@@ -1,0 +1,188 @@
+"""`supernet score` and `supernet top`: scores of architectures that are named, and the best of the table."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import hashlib
+import io
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from supernet.base.files import (
+    sha256,
+    write_text,
+)
+from supernet.base.progress import Interrupted, Watch
+from supernet.base.randomness import stream
+from supernet.base.trees import take_rows
+from supernet.data.splits import Data, Split, prepare
+from supernet.data.task import Loss, Metric, loss_of, metric_of
+from supernet.program.config import Config
+from supernet.program.folder import RunError, require
+from supernet.program.load import load_one_shot, space_of_run
+from supernet.search.limits import LimitsConfig
+from supernet.search.orders import best, pareto, within
+from supernet.search.scoring import (
+    UNLABELLED,
+    closeness,
+    divergence,
+    reference_outputs,
+    references,
+    score,
+)
+from supernet.search.table import read_candidates, records, write_records
+from supernet.space.choices import ArchitectureError
+from supernet.space.cost import cost_table
+from supernet.space.model import OneShot
+from supernet.speed.runtime import Runtime, start
+
+
+def judged_on(model: OneShot, config: Config, data: Data, runtime: Runtime) -> tuple[Any, Any, Loss, Metric]:
+    """What `config.search.score` asks for: examples, targets, and the loss and metric of outputs and targets.
+
+    For the score 'kl' the targets are the outputs of the reference architectures.
+
+    Args:
+        model: the one-shot model, on the device.
+    """
+    asked = config.search
+    if asked.score != "kl":
+        task = config.task if asked.score == "metric" else dataclasses.replace(config.task, metric="loss")
+        examples, targets = prepare(data.validation, data, device=runtime.device, images=asked.images)
+        return examples, targets, loss_of(task), metric_of(task)
+    number = min(len(data.train), asked.images or UNLABELLED)
+    part = torch.randperm(len(data.train), generator=stream(config.seed, "unlabelled"))[:number]
+    split = Split(take_rows(data.train.examples, part), take_rows(data.train.targets, part), data.train.hash)
+    examples, _ = prepare(split, data, device=runtime.device)
+    drawn = references(model.space, asked.references, generator=stream(config.seed, "references"))
+    outputs = reference_outputs(model, examples, drawn, runtime=runtime, ghost_size=asked.ghost_size)
+    return examples, outputs, divergence, closeness
+
+
+def score_file(folder: Path, architectures: Path, out: Path, watch: Watch) -> int:
+    """Scores architectures given one a line as text, in that order, into a CSV file.
+
+    Lines that the file holds already are kept and not scored again.
+
+    Returns:
+        The number of architectures scored.
+
+    Raises:
+        ArchitectureError: a line is no architecture of the run's space; the message names the line.
+        RunError: the CSV file is of other architectures, or of another one-shot model.
+    """
+    model, config, data = load_one_shot(folder)
+    runtime = start(config.runtime)
+    if runtime.rank > 0:
+        return 0
+    runtime = runtime.alone()
+    wanted = []
+    for number, text in enumerate(architectures.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
+        if text.strip():
+            try:
+                wanted.append((text.strip(), model.space.parse(text)))
+            except ArchitectureError as error:
+                raise ArchitectureError(f"{architectures}, line {number}: {error}") from None
+    # What the scores depend on besides the architecture, so that a file of another run is not taken for this one's.
+    weights = sha256(require(folder, "train"))
+    asked = config.search
+    facts: tuple[Any, ...] = (
+        weights, data.hashes["validation"], asked.images, asked.ghost_size, asked.size_bonus
+    )  # fmt: skip
+    if asked.size_bonus:
+        facts = (*facts, "macs")  # files of before, where it went by parameters, are of another model
+    if config.search.score == "loss":
+        facts = (*facts, config.search.score)
+    if config.search.score == "kl":
+        facts = (*facts, config.search.score, config.search.references, config.seed)
+    model_id = hashlib.sha256(repr(facts).encode()).hexdigest()[:10]
+    header = ["architecture", "accuracy", "loss", "params", "weights", "macs", "bonus", "model"]
+    rows: list[list[Any]] = []
+    if out.exists():
+        with out.open(newline="", encoding="utf-8", errors="replace") as file:
+            found, *rows = list(csv.reader(file)) or [[]]
+        if found != header or [row[:1] for row in rows] != [[text] for text, _ in wanted[: len(rows)]]:
+            raise RunError(f"{out} holds the scores of other architectures: choose another file or delete it")
+        if any(row[-1] != model_id for row in rows):
+            raise RunError(f"{out} holds the scores of another one-shot model: choose another file or delete it")
+    waiting = wanted[len(rows) :]
+    runtime.place(model)
+    examples, targets, loss_function, metric = judged_on(model, config, data, runtime)
+    picked = [architecture for _, architecture in waiting]
+    scores = score(
+        model, picked, examples, targets, runtime=runtime, loss=loss_function, metric=metric,
+        ghost_size=config.search.ghost_size,
+        ghosts_per_forward=config.search.ghosts_per_forward,
+    )  # fmt: skip
+    table = cost_table(model.space)
+    costs, bonuses = table.costs(picked).tolist(), (config.search.size_bonus * table.doublings(picked)).tolist()
+
+    def save() -> None:
+        buffer = io.StringIO(newline="")
+        csv.writer(buffer).writerows([header, *rows])
+        write_text(out, buffer.getvalue())
+
+    save()  # a place that cannot be written shows before the work
+    saved = time.monotonic()
+    try:
+        for (text, _), (accuracy, loss), sums, bonus in zip(waiting, scores, costs, bonuses, strict=True):
+            rows.append([text, repr(accuracy), repr(loss), *sums, repr(bonus), model_id])
+            if watch.progress is not None:
+                watch.progress(len(rows), len(wanted), accuracy=accuracy)
+            if watch.stop():
+                raise Interrupted(f"stopped after {len(rows)} of {len(wanted)} architectures")
+            if time.monotonic() - saved > SAVE_SECONDS:
+                save()
+                saved = time.monotonic()
+    finally:
+        save()
+    return len(waiting)
+
+
+SAVE_SECONDS = 5.0
+"""Scores of a file of architectures are saved this often."""
+
+
+def top_candidates(
+    folder: Path, number: int, limits: LimitsConfig, in_bands: int, objectives: str | None, out: Path | None
+) -> dict[str, Any]:
+    """The best candidates of a search, also of one that is under way.
+
+    Args:
+        folder: of the run.
+        number: how many, of each band.
+        limits: within which they have to be.
+        in_bands: bands of size.
+        objectives: with commas; then the whole Pareto front is given, not so many of the best.
+        out: a CSV or parquet file for all candidates within the limits.
+
+    Returns:
+        `metric`, `score`, `of` (how many are within the limits), `bands` (lists of records), and for a front
+        `objectives` and `hypervolume`.
+
+    Raises:
+        RunError: there are no candidates yet.
+        ValueError: nobody is within the limits, or an objective is unknown or was not measured.
+    """
+    config, space = space_of_run(folder)
+    table = folder / "candidates.sqlite"
+    if not table.exists():
+        raise RunError(f"{table} is not there: run `supernet search {folder}` first")
+    inside = within(read_candidates(table, space), limits.bounds())
+    if not inside:
+        raise RunError(f"{table} holds no candidate yet: run `supernet search {folder}` first")
+    found: dict[str, Any] = {"metric": config.task.metric, "score": config.search.score, "of": len(inside)}
+    if objectives is None:
+        found["bands"] = [records(band) for band in best(inside, number, in_bands)]
+    else:
+        sought = dataclasses.replace(config.search, objectives=objectives, strategy="random", strategy_settings={})
+        points, volume = pareto(inside, sought.sought)
+        found |= {"bands": [records(points)], "objectives": list(sought.sought), "hypervolume": volume}
+    if out is not None:
+        write_records(out, inside)
+        found["out"] = str(out)
+    return found

@@ -1,0 +1,92 @@
+"""`supernet study`: the trainings from scratch as an Optuna study."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from supernet.base.files import (
+    read_json,
+    without_password,
+)
+from supernet.program.config import Config, retrained_space, to_yaml
+from supernet.program.folder import require
+from supernet.program.load import space_of_run
+from supernet.retrain.study import Training, open_study, send
+from supernet.search.finalists import from_json
+from supernet.search.table import read_candidates
+from supernet.space.choices import Architecture, Space
+from supernet.space.cost import CostTable, cost_table
+from supernet.speed.runtime import RuntimeConfig
+
+
+def run_id(config: Config, hashes: dict[str, str]) -> str:
+    """What tells a run from others in the same study: a digest of its configuration and its data."""
+    text = to_yaml(dataclasses.replace(config, runtime=RuntimeConfig())) + repr(sorted(hashes.items()))
+    return hashlib.sha256(text.encode()).hexdigest()[:10]
+
+
+def trainings_of(
+    folder: Path, config: Config, space: Space, costs: CostTable, others: Sequence[Architecture] = ()
+) -> list[Training]:
+    """The stand-alone trainings of a run: those of finalists, done or not, and what else was trained from scratch.
+
+    Args:
+        folder: of the run.
+        config: its configuration.
+        space: of its stand-alone networks.
+        costs: of these.
+        others: who is to be trained too.
+    """
+    place = folder / "retrain"
+    done = folder / "finalists.json"
+    groups = from_json(read_json(done), space) if done.exists() else {}
+    everyone = [*(a for members in groups.values() for a in members), *others]
+    everyone += [space.parse(read_json(path)["architecture"]) for path in sorted(place.glob("*/0/result.json"))]
+    scored = {c.architecture: c for c in read_candidates(folder / "candidates.sqlite", space)}
+    found = []
+    for architecture in dict.fromkeys(everyone):
+        known = scored.get(architecture)
+        facts: dict[str, Any] = {**dataclasses.asdict(costs.cost(architecture)), "run": folder.resolve().name}
+        facts["groups"] = ", ".join(name for name, members in groups.items() if architecture in members)
+        if known is not None:
+            facts |= {
+                "score": known.score,
+                "images": known.images,
+                "strategy": known.strategy,
+                "number": known.number,
+            }
+            facts |= {name: value for name in ("latency", "memory") if (value := getattr(known, name)) is not None}
+        for repeat in range(config.retrain.repeats):
+            found.append(Training(architecture, repeat, place / architecture.id / str(repeat), facts))
+    return found
+
+
+def send_study(folder: Path, storage: str | None, name: str | None, artifacts: Path | None = None) -> dict[str, Any]:
+    """Brings the study of a run up to date, from files only.
+
+    Returns:
+        `storage` (without its password), `study`, `artifacts`, `sent` (trials added or completed) and `trials` (all of
+        them).
+
+    Raises:
+        RunError: nothing was searched yet.
+        StorageError: see `supernet.retrain.study.open_study`.
+    """
+    config, _ = space_of_run(folder)
+    require(folder, "search")
+    known = read_json(folder / "data.json", ("classes", "inputs", "hashes"))
+    space = retrained_space(config, known["classes"], known["inputs"])
+    trainings = trainings_of(folder, config, space, cost_table(space))
+    address = without_password(storage) if storage else f"sqlite:///{folder / 'study.sqlite'}"
+    with open_study(folder, space, storage, name) as study:
+        place = artifacts or folder / "artifacts"
+        place.mkdir(parents=True, exist_ok=True)
+        sent = send(study, space, trainings, run_id(config, known["hashes"]), place, is_own=storage is None)
+        trials = len(study.get_trials(deepcopy=False))
+        return {
+            "storage": address, "study": study.study_name, "artifacts": str(place), "sent": sent, "trials": trials,
+        }  # fmt: skip
