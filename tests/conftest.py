@@ -6,7 +6,7 @@ import pytest
 import torch
 from hypothesis import settings
 
-from supernet.cli import main
+from supernet.program.commands import main
 
 settings.register_profile("no-deadline", deadline=None)  # no test fails for a slow machine
 settings.load_profile("no-deadline")

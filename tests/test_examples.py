@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from supernet.base import trees
 from supernet.base.files import read_json
-from supernet.cli import main
 from supernet.data.sources import DataConfig
 from supernet.data.splits import load
+from supernet.program.commands import main
 from supernet.program.config import SpaceConfig, make_space
 from supernet.program.load import load as load_network
 from supernet.space.choices import Space

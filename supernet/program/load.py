@@ -9,11 +9,7 @@ from typing import Any
 
 from torch import nn
 
-from supernet.base.files import (
-    read_json,
-    read_weights,
-    write_json,
-)
+from supernet.base.files import read_json, read_weights, write_json
 from supernet.base.own import digest_of, file_of, is_function
 from supernet.data import splits as datasets
 from supernet.data.splits import Data
@@ -23,9 +19,7 @@ from supernet.program.config import Config, check_space, make_space, retrained_s
 from supernet.program.folder import RunError, open_run, require
 from supernet.retrain.trainings import read_network
 from supernet.search.limits import LimitsConfig, region
-from supernet.search.scoring import (
-    UNLABELLED,
-)
+from supernet.search.scoring import UNLABELLED
 from supernet.space.choices import Space
 from supernet.space.cost import cost_table
 from supernet.space.model import OneShot, build

@@ -12,13 +12,7 @@ from supernet.search.latency import summary
 from supernet.search.table import in_order_asked, read_candidates
 from supernet.train.fit import TrainConfig
 from supernet.trust.page import NO_STUDY, Names, figures, plots, replay_of, search_plots, template, truth_of, winner_of
-from supernet.trust.tables import (
-    RESULT_KEYS,
-    comparison_lines,
-    option_rows,
-    result_rows,
-    sizes_of,
-)
+from supernet.trust.tables import RESULT_KEYS, comparison_lines, option_rows, result_rows, sizes_of
 
 
 def write_report(folder: Path) -> Path:

@@ -6,10 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from supernet.base.files import (
-    read_json,
-    write_json,
-)
+from supernet.base.files import read_json, write_json
 from supernet.base.progress import Watch
 from supernet.base.trees import rows
 from supernet.data.splits import Data, batches, feed, joined, open_test
@@ -24,9 +21,7 @@ from supernet.retrain.study import Sender, sender
 from supernet.retrain.trainings import retrain, test_accuracies
 from supernet.search.finalists import from_json
 from supernet.search.orders import Candidate
-from supernet.search.scoring import (
-    score,
-)
+from supernet.search.scoring import score
 from supernet.search.table import read_candidates, records
 from supernet.space.choices import Architecture, Space
 from supernet.space.cost import cost_table

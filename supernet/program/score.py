@@ -12,10 +12,7 @@ from typing import Any
 
 import torch
 
-from supernet.base.files import (
-    sha256,
-    write_text,
-)
+from supernet.base.files import sha256, write_text
 from supernet.base.progress import Interrupted, Watch
 from supernet.base.randomness import stream
 from supernet.base.trees import take_rows
@@ -26,14 +23,7 @@ from supernet.program.folder import RunError, require
 from supernet.program.load import load_one_shot, space_of_run
 from supernet.search.limits import LimitsConfig
 from supernet.search.orders import best, pareto, within
-from supernet.search.scoring import (
-    UNLABELLED,
-    closeness,
-    divergence,
-    reference_outputs,
-    references,
-    score,
-)
+from supernet.search.scoring import UNLABELLED, closeness, divergence, reference_outputs, references, score
 from supernet.search.table import read_candidates, records, write_records
 from supernet.space.choices import ArchitectureError
 from supernet.space.cost import cost_table

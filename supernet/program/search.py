@@ -6,10 +6,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from supernet.base.files import (
-    read_json,
-    write_json,
-)
+from supernet.base.files import read_json, write_json
 from supernet.base.progress import Watch
 from supernet.base.randomness import stream
 from supernet.program.folder import record_environment, set_aside
@@ -18,9 +15,7 @@ from supernet.program.score import judged_on
 from supernet.search.finalists import finalists, from_json, in_order, to_json
 from supernet.search.latency import changed, latency_costs
 from supernet.search.rounds import SearchConfig, score_into, search
-from supernet.search.scoring import (
-    in_whole_ghost_batches,
-)
+from supernet.search.scoring import in_whole_ghost_batches
 from supernet.search.table import read_candidates
 from supernet.space.choices import Space
 from supernet.space.cost import CostTable, cost_table

@@ -8,10 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from supernet.base.files import (
-    read_json,
-    without_password,
-)
+from supernet.base.files import read_json, without_password
 from supernet.program.config import Config, retrained_space, to_yaml
 from supernet.program.folder import require
 from supernet.program.load import space_of_run

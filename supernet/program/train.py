@@ -7,11 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from supernet.base.files import (
-    write_atomically,
-    write_json,
-    write_weights,
-)
+from supernet.base.files import write_atomically, write_json, write_weights
 from supernet.base.progress import Watch
 from supernet.base.randomness import derive, stream
 from supernet.data.splits import Data, feed

@@ -13,14 +13,7 @@ from supernet.draw.parts import network_parts
 from supernet.search.orders import Candidate, on_most, pareto
 from supernet.space.choices import Space
 from supernet.trust.correlation import paper_points
-from supernet.trust.tables import (
-    band_rows,
-    replay_rows,
-    replay_text,
-    top_rows,
-    trust_rows,
-    winner_text,
-)
+from supernet.trust.tables import band_rows, replay_rows, replay_text, top_rows, trust_rows, winner_text
 
 NO_STUDY = "How far this ranking can be trusted is not known yet: `supernet analyze` finds out."
 

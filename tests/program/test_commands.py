@@ -15,8 +15,8 @@ import pytest
 import torch
 import yaml
 
-from supernet import cli
-from supernet.cli import main
+from supernet.program import arguments, screen
+from supernet.program.commands import main
 from tests.conftest import TINY
 
 Refused = Callable[..., str]
@@ -44,7 +44,7 @@ def test_help_lists_recipes_and_every_setting(command: str, capsys: pytest.Captu
     out = capsys.readouterr().out
     for name in setting_hints():
         assert f"--{name} " in out
-    for name in cli._recipe_files():
+    for name in arguments.recipe_files():
         assert f"  {name} " in out
     assert "Learning rate at its highest." in out
 
@@ -383,7 +383,8 @@ def _result(folder: Path) -> dict[str, object]:
 STOPPED_AGAIN_AND_AGAIN = """
 import json, os, signal, sys
 import jsonargparse, lightning_fabric, rich.progress, scipy.stats, sklearn.datasets
-from supernet import cli, steps
+from supernet.base.progress import Watch
+from supernet.program import commands
 
 class Stopping:
     # Sends a signal to its own process at the third call of a step's progress function.
@@ -396,19 +397,19 @@ class Stopping:
             self.calls += 1
             if self.calls == 3:
                 os.kill(os.getpid(), NUMBER)
-        return steps.Watch(progress, watch.stop)
+        return Watch(progress, watch.stop)
     def __exit__(self, *error):
         return self.real.__exit__(*error)
 
-REAL = cli._watch
-cli._watch = lambda step: Stopping(step) if step == STEP else REAL(step)
+REAL = commands.watching
+commands.watching = lambda step: Stopping(step) if step == STEP else REAL(step)
 codes = []
 for NUMBER in (signal.SIGKILL, signal.SIGINT):
     for STEP in ("train", "search", "retrain"):
         out = sys.argv[1] + signal.Signals(NUMBER).name
         child = os.fork()  # of a process that has the imports behind it and has not computed anything yet
         if not child:
-            os._exit(cli.main(["run", "digits-smoke", "--out", out, *sys.argv[2:]]))
+            os._exit(commands.main(["run", "digits-smoke", "--out", out, *sys.argv[2:]]))
         codes.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 print(json.dumps(codes))
 """
@@ -441,7 +442,7 @@ def test_ctrl_c_before_the_work_begins() -> None:
 
 def _interrupted_after(wait: float) -> tuple[int, str]:
     started = (
-        "import signal, sys; from supernet.cli import main; "
+        "import signal, sys; from supernet.program.commands import main; "
         "signal.signal(signal.SIGINT, signal.default_int_handler); "  # a shell's background jobs ignore the signal
         "print('started', flush=True); sys.exit(main(sys.argv[1:]))"
     )
@@ -599,7 +600,7 @@ def test_the_time_left_starts_anew_with_each_count(
     """A race counts each of its stages from 1, and a run that is continued may begin in the middle of one."""
     clock = [0.0]
     monkeypatch.setattr(time, "monotonic", lambda: clock[0])
-    with cli._bar("search") as progress:
+    with screen._bar("search") as progress:
         for total, first in ((1000, 522), (600, 1)):
             for done in range(first, total + 1):
                 clock[0] += 1.0

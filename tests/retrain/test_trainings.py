@@ -15,7 +15,7 @@ from supernet.retrain.trainings import RetrainConfig, evaluate, read_network, re
 from supernet.speed.runtime import Runtime, RuntimeConfig, start
 from supernet.train.fit import Diverged, TrainConfig
 from tests.spaces_for_tests import tiny_bender
-from tests.test_train import feed_for
+from tests.train.test_fit import feed_for
 
 test_accuracies.__test__ = False  # type: ignore[attr-defined] -- a function of the package, not a test
 SPACE = tiny_bender()

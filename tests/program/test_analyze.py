@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from supernet.base.files import read_json
-from supernet.cli import main
+from supernet.program.commands import main
 from supernet.program.load import space_of_run
 from supernet.space.cost import cost_table
 from supernet.trust.correlation import paper_points, trust

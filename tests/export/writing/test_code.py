@@ -121,7 +121,7 @@ def test_types_are_sound(tmp_path: Path) -> None:
         (tmp_path / f"{name}_network.py").write_text(IMPORTS + written.code)
     words = [sys.executable, "-m", "mypy", "--strict", str(tmp_path)]
     # In the project's folder, where what mypy knows of torch is kept from `make check`.
-    ran = subprocess.run(words, capture_output=True, text=True, check=False, cwd=Path(__file__).parent.parent)
+    ran = subprocess.run(words, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[3])
     assert ran.returncode == 0, ran.stdout
 
 
@@ -279,7 +279,7 @@ def test_what_is_no_straight_code_is_imported_from_where_it_lives() -> None:
         and "Clipped(4, limit=0.5)" in written.code
         and "class Clipped" not in written.code
     )
-    assert import_of(Clipped) == ("from test_writing import Clipped", Path(__file__).resolve().parent)
+    assert import_of(Clipped) == ("from test_code import Clipped", Path(__file__).resolve().parent)
     scope: dict[str, Any] = {"nn": nn, "Tensor": Tensor, "Clipped": Clipped}
     exec(written.code, scope)
     again = scope[written.name]()

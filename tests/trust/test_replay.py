@@ -13,7 +13,7 @@ import torch
 
 from supernet.base.files import read_json, write_json
 from supernet.base.progress import Interrupted
-from supernet.cli import main
+from supernet.program.commands import main
 from supernet.program.load import space_of_run
 from supernet.search import strategies
 from supernet.search.limits import LimitsConfig, region

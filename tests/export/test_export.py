@@ -22,7 +22,6 @@ from torch import nn
 
 from supernet import load
 from supernet.base.own import load_function
-from supernet.cli import main
 from supernet.data.splits import Data, from_arrays, prepare
 from supernet.export import forms as exporting
 from supernet.export import parity
@@ -31,6 +30,7 @@ from supernet.export.hub import push
 from supernet.export.reading import FILES, ExportError
 from supernet.export.writing.folding import fold
 from supernet.program import export
+from supernet.program.commands import main
 from supernet.program.config import Config
 from supernet.program.export import origin_of
 from supernet.program.load import load_one_shot, load_run
@@ -40,8 +40,8 @@ from supernet.space.cost import measure
 from supernet.space.model import build, example_of, extract, from_network
 from supernet.spaces import bender, mobilenet, resnet
 from supernet.speed.runtime import RuntimeConfig, start
-from tests.test_writing import SMALL, lively
-from tests.test_writing import SPACES as LARGER
+from tests.export.writing.test_code import SMALL, lively
+from tests.export.writing.test_code import SPACES as LARGER
 
 Refused = Callable[..., str]
 

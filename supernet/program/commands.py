@@ -5,47 +5,41 @@ Exit codes: 0 done, 2 bad input or a failure that the message explains, 130 inte
 
 from __future__ import annotations
 
-import argparse
 import json
 import logging
-import math
 import os
 import re
 import signal
 import sqlite3
 import sys
-import textwrap
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields, replace
 from functools import partial
-from importlib.resources import files
-from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_type_hints
-
-if TYPE_CHECKING:
-    from jsonargparse import ArgumentParser
+from typing import Any, get_type_hints
 
 from supernet.base.progress import Watch
+from supernet.program.arguments import (
+    ANALYZE_OPTIONS,
+    CANDIDATES_OPTION,
+    DESCRIPTIONS,
+    LIMITED,
+    STORAGE_OPTIONS,
+    listed,
+    make_parser,
+    parse,
+    prepare,
+    rates_of,
+    recipe_lines,
+    recipe_path,
+    space_lines,
+    values_of,
+)
+from supernet.program.screen import watching
 
 STEP_NAMES = ("train", "search", "retrain")
-LIMITED = ("params", "macs", "latency", "memory")
-"""Costs that can be limited: --max-params and so on."""
-SHORT = {
-    "--device": "--runtime.device",
-    "--precision": "--runtime.precision",
-    "--model": "--space.name",
-    "--exhaustive": "--search.exhaustive=true",
-    "--score": "--search.score",
-    "--strategy": "--search.strategy",
-    "--objectives": "--search.objectives",
-    **{f"--{end}-{cost}": f"--search.limits.{end}_{cost}" for cost in LIMITED for end in ("max", "min")},
-}
-OWN = "own-network"
-"""The recipe of a run with `--model` where none is named."""
 MAIN_HELP = """usage: supernet COMMAND ...
 
 One-shot neural architecture search that says how far its ranking can be trusted.
@@ -81,37 +75,6 @@ what there is:
 Results go to stdout (as JSON with --json), messages to stderr.
 `supernet COMMAND --help` lists what a command takes. --version prints the version.
 """
-DESCRIPTIONS = {
-    "run": "Trains the one-shot model, scores candidates, retrains the best from scratch and tests them once.",
-    "train": "Trains the one-shot model.",
-    "search": "Scores candidates with the weights of the one-shot model and chooses finalists.",
-    "retrain": "Trains the finalists from scratch, then tests them once.",
-    "analyze": "Says what the ranking of a run is worth: trains networks drawn evenly over the score, and compares. "
-    "With --truth it takes published accuracies, with FILE.csv in place of DIR numbers of your own "
-    "(columns score, accuracy, accuracy_2 ..., and any sizes).",
-}
-ANALYZE_OPTIONS = {
-    "--sweep": "dropout rates, as in 1e-6,0.01,0.3: trains a one-shot model for each, and compares how well they rank",
-    "--at": "values of a setting of the space that leaves its choices alone, as in filters=16,32: trains the finalists "
-    "from scratch at each by the run's retrain, and compares their groups on the validation split",
-    "--truth": "CSV file with a column architecture and published accuracies: correlate with these, train nothing",
-    "--column": "the column of these accuracies",
-    "--replay": "number of seeds, as in 20: lets every strategy search the run's table again, to compare them; for a "
-    "space whose architectures are all scored. Trains nothing",
-}
-
-
-STORAGE_OPTIONS = {
-    "--storage": "database for the Optuna study of stand-alone trainings, which a team may share, as in "
-    "postgresql+psycopg://user@host/name; by default study.sqlite in the run folder. Not kept in the configuration",
-    "--study": "name of the study; by default that of the run folder",
-    "--artifacts": "folder for results, weights and drawings of the study's trials, which a team may share: the "
-    "--artifact-dir of optuna-dashboard; by default `artifacts` in the run folder",
-}
-CANDIDATES_OPTION = {
-    "--candidates": "numbers of candidates, as `supernet top` prints them, with commas: trains these from scratch in "
-    "place of the finalists, and leaves the test split closed",
-}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -222,7 +185,7 @@ def _one_line(error: Exception) -> str:
 
 
 def _run(words: list[str]) -> None:
-    prepared = _prepare("run", words, STORAGE_OPTIONS)
+    prepared = prepare("run", words, STORAGE_OPTIONS)
     if prepared is None:
         return
     folder, as_json, own = prepared
@@ -233,7 +196,7 @@ def _run(words: list[str]) -> None:
 
 def _step(step: str, words: list[str]) -> None:
     more = {**STORAGE_OPTIONS, **CANDIDATES_OPTION} if step == "retrain" else {}
-    prepared = _prepare(step, words, more)
+    prepared = prepare(step, words, more)
     if prepared is None:
         return
     folder, as_json, own = prepared
@@ -257,7 +220,7 @@ def _retrain_candidates(folder: Path, own: Mapping[str, str | None], as_json: bo
     from supernet.program.retrain import retrain_candidates
     from supernet.speed.runtime import start
 
-    with _watch("retrain") as watch:
+    with watching("retrain") as watch:
         runtime = start(open_run(folder).runtime)
         if runtime.rank > 0:
             return
@@ -266,7 +229,7 @@ def _retrain_candidates(folder: Path, own: Mapping[str, str | None], as_json: bo
 
 
 def _study(words: list[str]) -> None:
-    parser = _parser(
+    parser = make_parser(
         "study DIR [--storage ADDRESS] [--study NAME] [--artifacts FOLDER] [--json]",
         "Sends finalists and stand-alone trainings of a run to an Optuna study; what is there already is left as it "
         "is. `optuna-dashboard ADDRESS --artifact-dir FOLDER` shows it.",
@@ -275,7 +238,7 @@ def _study(words: list[str]) -> None:
     for option, text in STORAGE_OPTIONS.items():
         parser.add_argument(option, help=text)
     parser.add_argument("--json", action="store_true", help="print as JSON what was sent")
-    given = _parse(parser, words)
+    given = parse(parser, words)
     from supernet.program.study import send_study
 
     found = send_study(
@@ -292,7 +255,7 @@ def _do(step: str, folder: Path, own: Mapping[str, str | None]) -> bool:
     if not is_done(folder, step):  # asked first: nothing is loaded for a step that is done
         from supernet.program.steps import run_step
 
-        with _watch(step) as watch:
+        with watching(step) as watch:
             did = run_step(step, folder, _with_storage(watch, own))
     if not _is_helper():
         print(f"{step}: {'done' if did else 'was done already, nothing to do'} ({folder})", file=sys.stderr)
@@ -317,22 +280,22 @@ def _analyze(words: list[str]) -> None:
     from supernet.program.printing import print_trust
 
     if words and words[0].endswith(".csv"):
-        parser = _parser("analyze FILE.csv [--json]", DESCRIPTIONS["analyze"])
+        parser = make_parser("analyze FILE.csv [--json]", DESCRIPTIONS["analyze"])
         parser.add_argument("file", help="CSV file with columns score, accuracy (accuracy_2, ...), and any sizes")
         parser.add_argument("--json", action="store_true", help="print the result as JSON on stdout")
-        given = _parse(parser, words)
+        given = parse(parser, words)
         from supernet.program.truth import analyze_file
 
         found = analyze_file(Path(given["file"]))
         print(json.dumps(found)) if given["json"] else print_trust(found["trust"])
         return
-    prepared = _prepare("analyze", words, ANALYZE_OPTIONS)
+    prepared = prepare("analyze", words, ANALYZE_OPTIONS)
     if prepared is None:
         return
     folder, as_json, own = prepared
     if (own["--truth"] is None) != (own["--column"] is None):
         raise ValueError("--truth and --column: expected both or none of them")
-    rates, at = _rates(own["--sweep"]), _values(own["--at"])
+    rates, at = rates_of(own["--sweep"]), values_of(own["--at"])
     alone = [option for option in ("--truth", "--replay") if own[option] is not None]
     if alone and (rates or at or len(alone) > 1):
         raise ValueError(f"{alone[0]}: expected without --sweep, --at and other ways to analyze")
@@ -348,12 +311,12 @@ def _analyze(words: list[str]) -> None:
     if seeds is not None:
         from supernet.program.printing import print_replay
 
-        with _watch("replay") as watch:
+        with watching("replay") as watch:
             found = analyze_replay(folder, int(seeds), watch)
         print(f"replay: done ({folder / 'analysis.json'})", file=sys.stderr)
         print(json.dumps(found)) if as_json else print_replay(found)
         return
-    with _watch("analyze") as watch:
+    with watching("analyze") as watch:
         if own["--truth"] is not None:
             found = analyze_truth(folder, Path(own["--truth"]), own["--column"] or "", watch)
         else:
@@ -366,12 +329,12 @@ def _analyze(words: list[str]) -> None:
 
 
 def _report(words: list[str]) -> None:
-    parser = _parser(
+    parser = make_parser(
         "report DIR [--json]", "Writes report.html about a finished run, from its files only; analyze it first."
     )
     parser.add_argument("dir", help="run folder")
     parser.add_argument("--json", action="store_true", help="print as JSON where the page is")
-    given = _parse(parser, words)
+    given = parse(parser, words)
     from supernet.program.report import write_report
 
     page = write_report(Path(given["dir"]))
@@ -379,7 +342,7 @@ def _report(words: list[str]) -> None:
 
 
 def _export(words: list[str]) -> None:
-    parser = _parser(
+    parser = make_parser(
         "export DIR [--rank N | --architecture TEXT] [--to python,torch,onnx,safetensors] [--out FOLDER] [--json]",
         "Writes a network of a run as files that need nothing of supernet, each loaded again in a process of its own "
         "and compared with the network on the validation split; where one differs nothing is written.",
@@ -393,12 +356,12 @@ def _export(words: list[str]) -> None:
     parser.add_argument("--to", default=",".join(FORMS), help="what is written, with commas between")
     parser.add_argument("--json", action="store_true", help="print as JSON what was written and how it compares")
     parser.add_class_arguments(ExportConfig, skip={"to"})
-    given = _parse(parser, words, get_type_hints(ExportConfig))
+    given = parse(parser, words, get_type_hints(ExportConfig))
     folder, names = Path(given["dir"]), {field.name for field in fields(ExportConfig)} - {"to"}
     to = tuple(word.strip() for word in given["to"].split(",") if word.strip())
     config = ExportConfig(to=to, **{name: given[name] for name in names})
     out = Path(given["out"]) if given["out"] else folder / "export"
-    with _watch("export") as watch:
+    with watching("export") as watch:
         facts = export(folder, out, config, watch)
     print(f"export: done ({out})", file=sys.stderr)
     if given["json"]:
@@ -410,7 +373,7 @@ def _export(words: list[str]) -> None:
 
 
 def _push(words: list[str]) -> None:
-    parser = _parser(
+    parser = make_parser(
         "push DIR OWNER/NAME [--private] [--json]",
         "Uploads an export to a Hugging Face repository, which is made where it is not there. `hf auth login` logs in.",
     )
@@ -418,46 +381,23 @@ def _push(words: list[str]) -> None:
     parser.add_argument("repository", help="OWNER/NAME of the repository")
     parser.add_argument("--private", action="store_true", help="make a new repository private")
     parser.add_argument("--json", action="store_true", help="print as JSON where it is")
-    given = _parse(parser, words)
+    given = parse(parser, words)
     from supernet.export.hub import push
 
     address = push(Path(given["dir"]), given["repository"], private=given["private"])
     print(json.dumps({"address": address}) if given["json"] else address)
 
 
-def _rates(text: str | None) -> list[float]:
-    try:
-        rates = [] if text is None else [float(word) for word in text.split(",")]
-    except ValueError:
-        rates = [math.nan]
-    if not all(0 <= rate < 1 for rate in rates):
-        raise ValueError(f"--sweep: expected dropout rates from 0 to below 1, as in 1e-6,0.01,0.3; got {text!r}")
-    return rates
-
-
-def _values(text: str | None) -> dict[str, list[Any]]:
-    import yaml
-
-    name, equals, values = (text or "").partition("=")
-    try:
-        found = [yaml.safe_load(value) for value in values.split(",")]
-    except yaml.YAMLError:
-        found = [None]
-    if text is not None and not (name and equals and all(isinstance(v, (str, int, float)) for v in found)):
-        raise ValueError(f"--at: expected a setting of the space and its values, as in filters=16,32; got {text!r}")
-    return {name: list(dict.fromkeys(found))} if text is not None else {}
-
-
 def _show(words: list[str]) -> None:
-    parser = _parser("show DIR [--json]", "Prints the result of a finished run.")
+    parser = make_parser("show DIR [--json]", "Prints the result of a finished run.")
     parser.add_argument("dir", help="run folder")
     parser.add_argument("--json", action="store_true", help="print it as JSON")
-    given = _parse(parser, words)
+    given = parse(parser, words)
     _print_result(Path(given["dir"]), given["json"])
 
 
 def _top(words: list[str]) -> None:
-    parser = _parser(
+    parser = make_parser(
         "top DIR [-k NUMBER] [--max-params 1M ...] [--bands N] [--objectives accuracy,params] [--out FILE] [--json]",
         "Prints the best candidates of a search, also while it runs: the best scores, or with --objectives the Pareto "
         "front. Each has a number, with which `supernet retrain DIR --candidates NUMBER` trains it from scratch.",
@@ -475,7 +415,7 @@ def _top(words: list[str]) -> None:
     for cost in LIMITED:
         for end, text in (("max", "at the most"), ("min", "at the least")):
             parser.add_argument(f"--{end}-{cost}", help=f"only candidates within this limit of {cost} ({text})")
-    given = _parse(parser, words)
+    given = parse(parser, words)
     for name in ("k", "bands"):
         if given[name] < 1:
             raise ValueError(f"{name}: expected at least 1, got {given[name]}")
@@ -492,17 +432,17 @@ def _top(words: list[str]) -> None:
 
 
 def _score(words: list[str]) -> None:
-    parser = _parser(
+    parser = make_parser(
         "score DIR --architectures FILE --out FILE.csv [--json]", "Scores architectures with a one-shot model."
     )
     parser.add_argument("dir", help="run folder with a trained one-shot model")
     parser.add_argument("--architectures", required=True, help="file with one architecture a line, as text")
     parser.add_argument("--out", required=True, help="CSV file; rows that it holds already are not scored again")
     parser.add_argument("--json", action="store_true", help="print as JSON how many were scored")
-    given = _parse(parser, words)
+    given = parse(parser, words)
     from supernet.program.score import score_file
 
-    with _watch("score") as watch:
+    with watching("score") as watch:
         scored = score_file(Path(given["dir"]), Path(given["architectures"]), Path(given["out"]), watch)
     print(f"score: {scored} scored, all in {given['out']}", file=sys.stderr)
     if given["json"]:
@@ -519,14 +459,14 @@ def _space(words: list[str]) -> None:
             raise ValueError(f"expected a space: {', '.join(SPACES)}")
         print("usage: supernet space NAME [--SETTING VALUE ...] [--samples N] [--seed N] [--json]\n")
         print("Describes a space: choices, number of architectures, costs.\n\nspaces:")
-        print(_rows(_space_lines()))
+        print(listed(space_lines()))
         print("\n`supernet space NAME --help` lists its settings. NAME may be FILE.py:FUNCTION too, your own network.")
         return
     name = words[0]
     is_own = is_function(name)
     if not is_own:
         check_name(name, SPACES, "space")
-    parser = _parser(f"space {name} [--SETTING VALUE ...]", "Describes a space: choices, size and costs.")
+    parser = make_parser(f"space {name} [--SETTING VALUE ...]", "Describes a space: choices, size and costs.")
     if is_own:
         parser.add_argument("--settings", type=dict[str, Any], default={}, help="arguments of the function, as YAML")
         parser.add_argument("--num_classes", type=int, default=10, help="where the function asks for it")
@@ -542,7 +482,7 @@ def _space(words: list[str]) -> None:
     parser.add_argument("--seed", type=int, default=0, help="of these draws")
     parser.add_argument("--json", action="store_true", help="print it as JSON")
     hints = {} if is_own else space_hints(SPACES[name])
-    given = _parse(parser, words[1:], {**hints, "samples": int, "seed": int})
+    given = parse(parser, words[1:], {**hints, "samples": int, "seed": int})
     samples, seed, as_json = (given.pop(key) for key in ("samples", "seed", "json"))
     if is_own:
         space = make_space(
@@ -560,344 +500,34 @@ def _space(words: list[str]) -> None:
 
 
 def _spaces(words: list[str]) -> None:
-    parser = _parser("spaces [--json]", "Lists the spaces.")
+    parser = make_parser("spaces [--json]", "Lists the spaces.")
     parser.add_argument("--json", action="store_true", help="print them as JSON")
-    _listing(_space_lines(), _parse(parser, words)["json"])
-
-
-def _space_lines() -> dict[str, str]:
-    from supernet.spaces import SPACES
-
-    return {name: (make.__doc__ or "").splitlines()[0] for name, make in SPACES.items()}
+    _listing(space_lines(), parse(parser, words)["json"])
 
 
 def _recipes(words: list[str]) -> None:
-    parser = _parser("recipes [NAME] [--json]", "Lists the recipes, or prints one, complete, as YAML.")
+    parser = make_parser("recipes [NAME] [--json]", "Lists the recipes, or prints one, complete, as YAML.")
     parser.add_argument("name", nargs="?", help="the recipe to print")
     parser.add_argument("--json", action="store_true", help="print it as JSON")
-    given = _parse(parser, words)
+    given = parse(parser, words)
     if given["name"] is None:
-        _listing(_recipe_lines(), given["json"])
+        _listing(recipe_lines(), given["json"])
     elif given["json"]:
         from supernet.program.config import read_settings
 
-        print(json.dumps(read_settings(_recipe_path(given["name"]))))
+        print(json.dumps(read_settings(recipe_path(given["name"]))))
     else:
-        print(_recipe_path(given["name"]).read_text(encoding="utf-8"), end="")
-
-
-def _recipe_lines() -> dict[str, str]:
-    return {
-        name: path.read_text(encoding="utf-8").splitlines()[0].lstrip("# ") for name, path in _recipe_files().items()
-    }
+        print(recipe_path(given["name"]).read_text(encoding="utf-8"), end="")
 
 
 def _listing(rows: dict[str, str], as_json: bool) -> None:
-    print(json.dumps(rows) if as_json else _rows(rows))
-
-
-def _rows(rows: dict[str, str]) -> str:
-    """Names with their texts, for 80 columns."""
-    return "\n".join(
-        textwrap.fill(text, 79, initial_indent=f"  {name:15} ", subsequent_indent=18 * " ")
-        for name, text in rows.items()
-    )
+    print(json.dumps(rows) if as_json else listed(rows))
 
 
 # ---- arguments ----
 
 
-def _parser(usage: str, description: str, **more: Any) -> ArgumentParser:
-    from jsonargparse import ArgumentParser, set_parsing_settings
-
-    set_parsing_settings(docstring_parse_attribute_docstrings=True)
-    return ArgumentParser(
-        usage=f"supernet {usage}", description=description, exit_on_error=False, print_config=None, allow_abbrev=False,
-        **more,
-    )  # fmt: skip
-
-
-def _parse(parser: ArgumentParser, words: list[str], hints: dict[str, Any] | None = None) -> dict[str, Any]:
-    """What the words say; `hints` are the types of the settings among them, for the message when one does not fit."""
-    import yaml
-    from jsonargparse import ArgumentError
-
-    from supernet.program.config import ConfigError, check_name, check_value
-
-    known = [option for action in parser._actions for option in action.option_strings]
-    values: dict[str, str] = {}
-    for word, following in pairwise([*words, ""]):
-        option, equals, value = word.partition("=")
-        if option.startswith("--"):
-            # Settings of spaces and optimisers are names that only the space and the optimiser know.
-            if option not in known and not option.rpartition(".")[0].endswith(("settings", "--retrain.space")):
-                check_name(option, known, "option")
-            if value or following:
-                values[option[2:]] = value if equals else following
-    try:
-        given: dict[str, Any] = parser.parse_args(words).as_dict()
-        return given
-    except ArgumentError as error:
-        for name in values.keys() & (hints or {}).keys():
-            try:
-                value = yaml.safe_load(values[name])
-            except yaml.YAMLError:
-                value = values[name]
-            check_value(name, value, (hints or {})[name])
-        text = " ".join(str(error).split())
-        for pattern, better in ((r'^Parser key "(.*?)":', r"\1:"), (r"<class '(.*?)'>", r"\1")):
-            text = re.sub(pattern, better, text)
-        raise ConfigError(f"{text} ({parser.format_usage().strip()})") from None
-
-
-def _prepare(
-    command: str, words: list[str], own: Mapping[str, str] | None = None
-) -> tuple[Path, bool, dict[str, str | None]] | None:
-    """Reads folder, recipe and settings; makes the run folder, or checks that its configuration is the same.
-
-    Args:
-        command: whose words they are.
-        words: of the command line.
-        own: options of this command only, with their help.
-
-    Returns:
-        The folder, whether JSON is asked for, and the values of the command's own options; None where only the settings
-        were to be printed.
-    """
-    from supernet.base.own import absolute, is_function
-    from supernet.program.config import Config, check_config, from_dict, read_settings, setting_hints, to_yaml
-    from supernet.program.folder import create_run, open_run
-
-    usage = "run [RECIPE] --out DIR" if command == "run" else f"{command} DIR [RECIPE]"
-    parser = _parser(
-        f"{usage} [--SETTING VALUE ...] [--config FILE.yaml] [--json]",
-        f"{DESCRIPTIONS[command]} It continues where it was; what is done already is not done again.\n\n"
-        f"recipes:\n{_rows(_recipe_lines())}",
-        formatter_class=_formatter(),
-    )
-    if command != "run":
-        parser.add_argument("dir", help="run folder")
-    parser.add_argument("recipe", nargs="?", help="one of the recipes above, or a YAML file of settings")
-    if command == "run":
-        parser.add_argument("--out", dest="dir", help="run folder; an existing one is continued, also without RECIPE")
-    parser.add_argument("--config", action="config", help="YAML file of settings on top; of several the last one wins")
-    parser.add_argument("--print_config", action="store_true", help="print all settings as YAML, and do nothing else")
-    parser.add_argument("--json", action="store_true", help="print the result as JSON on stdout")
-    parser.add_argument("--device", help="short for --runtime.device")
-    parser.add_argument("--precision", help="short for --runtime.precision")
-    parser.add_argument(
-        "--exhaustive", action="store_true", help="score all on all: short for --search.exhaustive true"
-    )
-    parser.add_argument("--score", help="short for --search.score: 'metric', 'loss', or 'kl', which needs no labels")
-    parser.add_argument("--strategy", help="short for --search.strategy: who is scored next")
-    parser.add_argument("--objectives", help="short for --search.objectives: accuracy,params,latency gives the front")
-    for cost in LIMITED:
-        for end, text in (("max", "at the most"), ("min", "at the least")):
-            parser.add_argument(f"--{end}-{cost}", help=f"short for --search.limits.{end}_{cost}: {cost} {text}")
-    parser.add_argument(
-        "--model", help="short for --space.name: FILE.py:FUNCTION that returns your network with choices"
-    )
-    for option, text in (own or {}).items():
-        parser.add_argument(option, help=text)
-    parser.add_class_arguments(Config)
-    for action in parser._actions:
-        if action.help == "Path to a configuration file.":  # each part may come from a file; not worth the space
-            action.help = argparse.SUPPRESS
-    words = _long(words)
-    for word, following in pairwise([*words, ""]):
-        option, equals, value = word.partition("=")
-        if option == "--config":
-            read_settings(Path(value if equals else following))
-    hints = setting_hints()
-    given = _parse(parser, words, hints)
-    folder = None if given["dir"] is None else Path(given["dir"])
-    if command == "analyze" and folder is not None:
-        open_run(folder)  # unlike the steps it begins no run
-    base = None
-    is_new = not given["config"] and (folder is None or not (folder / "config.yaml").exists())
-    if given["recipe"] is None and is_new and is_function(given["space"]["name"]):
-        given["recipe"] = OWN
-        if not any(word.startswith("--data") for word in words):
-            raise ValueError("--model needs --data: the name of a source, a folder of images, or FILE.py:FUNCTION")
-    if given["recipe"] is not None:
-        base = _recipe_path(given["recipe"])
-    elif not given["config"] and folder is not None and (folder / "config.yaml").exists():
-        base = folder / "config.yaml"
-    elif not given["config"]:
-        place = f"{folder} is no run folder, so " if folder is not None else ""
-        raise ValueError(f"{place}expected a recipe ({', '.join(_recipe_files())}) or --config FILE.yaml")
-    if base is not None:
-        if base.parent == folder:
-            open_run(folder)
-        known = read_settings(base).get("search", {})
-        given = _parse(parser, ["--config", str(base), *words], hints)
-        asked = absolute(given["search"]["strategy"])
-        if known.get("strategy", asked) != asked and not any("strategy_settings" in word for word in words):
-            given["search"]["strategy_settings"] = {}  # those there were are another strategy's
-    config = from_dict({name: value for name, value in given.items() if name in {f.name for f in fields(Config)}})
-    config = replace(
-        config,
-        space=replace(config.space, name=absolute(config.space.name)),
-        data=replace(config.data, name=absolute(config.data.name)),
-        search=replace(config.search, strategy=absolute(config.search.strategy)),
-        task=replace(config.task, loss=absolute(config.task.loss), metric=absolute(config.task.metric)),
-    )
-    check_config(config)
-    if given["print_config"]:
-        print(to_yaml(config), end="")
-        return None
-    if folder is None:
-        raise ValueError(f"expected a run folder: supernet {usage}")
-    known = all((folder / name).exists() for name in ("config.yaml", "data.json"))
-    if known and open_run(folder).search.limits != config.search.limits:
-        from supernet.program.load import check_limits
-
-        check_limits(folder, config)  # before a search that was done is set aside for one that cannot be
-    create_run(folder, config)
-    return folder, given["json"], {option: given[option.removeprefix("--")] for option in own or ()}
-
-
-def _long(words: list[str]) -> list[str]:
-    """Options with their long names; ``--data`` takes the name of a source, a folder, a parquet file or a function."""
-    from supernet.base.own import is_function
-    from supernet.data.sources import NAMES
-
-    long: list[str] = []
-    short = dict(SHORT)
-    for number, word in enumerate(words):
-        option, equals, value = word.partition("=")
-        if option == "--data":
-            value = value if equals else next(iter(words[number + 1 : number + 2]), "")
-            if value in NAMES or is_function(value):
-                short["--data"] = "--data.name"
-            elif Path(value).exists() and not value.endswith((".yaml", ".yml")):
-                short["--data"] = "--data.path"
-                long.append(f"--data.name={'parquet' if value.endswith('.parquet') else 'folder'}")
-        long.append(short.get(option, option) + word[len(option) :])
-    return long
-
-
-def _formatter() -> Any:
-    """jsonargparse's layout of the help, with the line breaks of the description as they are."""
-    from jsonargparse import DefaultHelpFormatter
-
-    class Formatter(DefaultHelpFormatter):
-        def _fill_text(self, text: str, width: int, indent: str) -> str:
-            parts = [textwrap.fill(part, width) if ":\n" not in part else part for part in text.split("\n\n")]
-            return "\n\n".join(parts)
-
-    return Formatter
-
-
-def _recipe_files() -> dict[str, Path]:
-    folder = Path(str(files("supernet.program") / "recipes"))
-    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
-
-
-def _recipe_path(name: str) -> Path:
-    """A recipe by its name, or any YAML file by its path."""
-    from supernet.program.config import check_name
-
-    if name.endswith((".yaml", ".yml")):
-        if not Path(name).is_file():
-            raise ValueError(f"{name}: no such file")
-        return Path(name)
-    known = _recipe_files()
-    check_name(name, known, "recipe")
-    return known[name]
-
-
 # ---- what people see ----
-
-
-@contextmanager
-def _watch(step: str) -> Iterator[Watch]:
-    """Shows progress on stderr, and turns the first Ctrl-C or SIGTERM into a request to stop."""
-    from supernet.base.progress import Watch
-
-    asked: list[int] = []
-
-    def ask(number: int, frame: Any) -> None:
-        if asked:  # the second time the user means it; the last checkpoint stays
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-            raise SystemExit(130)
-        asked.append(number)
-        print("\nsupernet: stopping as soon as the state is saved; once more to stop at once", file=sys.stderr)
-
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        with _bar(step) as progress:
-            yield Watch(progress, lambda: bool(asked))
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-@contextmanager
-def _bar(step: str) -> Iterator[Callable[..., None]]:
-    """A progress bar where stderr is a terminal, else a line every ten seconds."""
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    def text(figures: dict[str, float]) -> str:
-        shown = {
-            "network": "network {:.0f}",
-            "networks": "of {:.0f}",
-            "loss": "loss {:.3f}",
-            "examples": "on {:.0f} examples",
-            "best": "best {:.4f}",
-            "entropy": "entropy {:.2f}",
-            "images_per_second": "{:.0f} images/s",
-        }
-        return " ".join(form.format(figures[key]) for key, form in shown.items() if key in figures)
-
-    if sys.stderr.isatty():
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[figures]}"),
-        )
-        with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
-            task = bars.add_task(step, total=None, figures="")
-
-            def show(done: int, total: int, **figures: float) -> None:
-                bars.update(task, completed=done, total=total, figures=text(figures))
-
-            yield show
-        return
-
-    began, last, first, before = time.monotonic(), time.monotonic(), -1, 0
-
-    def line(done: int, total: int, **figures: float) -> None:
-        nonlocal began, last, first, before
-        now = time.monotonic()
-        if first < 0:
-            first = done - 1
-        elif done < before:  # another count begins, such as the next stage of a race
-            began, first = now, done - 1
-        before = done
-        if now - last > 10 or (done == total and now - began > 1):
-            last = now
-            left = (now - began) / (done - first) * (total - done)
-            print(f"{step}: {done}/{total}, {_duration(left)} left, {text(figures)}", file=sys.stderr, flush=True)
-
-    yield line
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(int(seconds), 60)
-    return f"{minutes // 60}:{minutes % 60:02}:{rest:02}"
 
 
 def _print_result(folder: Path, as_json: bool) -> None:

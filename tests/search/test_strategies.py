@@ -209,7 +209,7 @@ def test_reinforce_follows_the_gradient_and_its_entropy_falls() -> None:
 
 
 OWN = """
-from supernet.randomness import stream
+from supernet.base.randomness import stream
 
 
 class Backwards:

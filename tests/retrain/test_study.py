@@ -24,7 +24,7 @@ import pytest
 
 from supernet.base.files import read_json, without_password, write_json
 from supernet.base.progress import Interrupted, Watch
-from supernet.cli import main
+from supernet.program.commands import main
 from supernet.program.load import space_of_run
 from supernet.program.retrain import retrain_candidates
 from supernet.program.study import send_study
@@ -396,7 +396,7 @@ def test_two_processes_share_a_study_in_postgresql(
     settings = (second / "config.yaml").read_text()
     (second / "config.yaml").write_text(settings.replace("seed: 0\n", "seed: 1\n", 1))  # a run of its own
     networks = len(read_json(run_folder / "results.json")["networks"])
-    words = [sys.executable, "-m", "supernet.cli", "study"]
+    words = [sys.executable, "-m", "supernet.program.commands", "study"]
     more = ["--storage", postgres, "--study", "team", "--json"]
     both = [
         subprocess.Popen([*words, str(folder), *more], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

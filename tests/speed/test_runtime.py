@@ -15,12 +15,12 @@ from supernet.speed.runtime import RuntimeConfig, start
 
 TWO_RANKS = """
 import sys, torch
-from supernet.model import build
-from supernet.runtime import RuntimeConfig, start
-from supernet.train import TrainConfig, fit
+from supernet.space.model import build
+from supernet.speed.runtime import RuntimeConfig, start
+from supernet.train.fit import TrainConfig, fit
 from tests.spaces_for_tests import one_shot, tiny_bender
-from tests.test_train import draws_for, feed_for
-from tests.test_runtime import EVERY_OTHER
+from tests.train.test_fit import draws_for, feed_for
+from tests.speed.test_runtime import EVERY_OTHER
 
 runtime = start(RuntimeConfig(device="cpu", precision="32-true", devices=int(sys.argv[2]), threads=1))
 space = tiny_bender()
@@ -46,7 +46,7 @@ def EVERY_OTHER(step: int) -> torch.Tensor:
 
 
 def run(folder: Path, name: str, ranks: int) -> list[dict[str, object]]:
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent), "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"}
     script = folder / "train.py"
     script.write_text(TWO_RANKS)
     done = subprocess.run(
@@ -110,7 +110,7 @@ def test_memory_that_was_freed_is_not_asked_for_again() -> None:
     """Pages that the system hands out for 100 MB in pieces of 1 MB, when they were freed before."""
     script = """
 import resource, torch
-from supernet.runtime import RuntimeConfig, start
+from supernet.speed.runtime import RuntimeConfig, start
 start(RuntimeConfig(device="cpu", precision="32-true", kernels="torch"))
 counts = []
 for _ in range(3):

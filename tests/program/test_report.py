@@ -17,9 +17,9 @@ import pytest
 
 from supernet import spaces
 from supernet.base.files import read_json, write_json
-from supernet.cli import main
 from supernet.draw import networks
 from supernet.draw.parts import Part, network_parts
+from supernet.program.commands import main
 from supernet.program.report import write_report
 from supernet.trust.tables import result_rows
 

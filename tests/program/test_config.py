@@ -7,7 +7,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from supernet.cli import _recipe_files
+from supernet.program.arguments import recipe_files
 from supernet.program.config import (
     Config,
     ConfigError,
@@ -25,7 +25,7 @@ from supernet.program.config import (
 )
 from supernet.train.fit import TrainConfig
 
-RECIPES = _recipe_files()
+RECIPES = recipe_files()
 
 
 def flat(values: dict[str, Any], names: set[str], prefix: str = "") -> set[str]:

@@ -8,9 +8,9 @@ import torch
 
 from supernet import load
 from supernet.base.files import read_json, write_weights
-from supernet.cli import main
 from supernet.data import splits as data
 from supernet.program import retrain as retraining
+from supernet.program.commands import main
 from supernet.program.config import SpaceConfig, make_space
 from supernet.program.folder import RunError
 from supernet.program.load import load_one_shot
