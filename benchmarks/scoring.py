@@ -57,12 +57,12 @@ def main() -> None:
     work.mkdir(parents=True, exist_ok=True)
     model, config, data = load_one_shot(chosen.run)
     settings = replace(
-        config.search, candidates=chosen.candidates, images=chosen.images, top_of=chosen.best, exhaustive=False,
+        config.search, candidates=chosen.candidates, examples=chosen.images, top_of=chosen.best, exhaustive=False,
         ghosts_per_forward=None,
     )  # fmt: skip
     runtime, single = start(RuntimeConfig(device="cpu")), start(replace(PLAIN, kernels="auto"))
     runtime.place(model)
-    examples, targets = prepare(data.validation, data, device=runtime.device, images=settings.images)
+    examples, targets = prepare(data.validation, data, device=runtime.device, examples=settings.examples)
     costs = cost_table(model.space)
 
     def run(table: Path, with_: Runtime, images: int, *, exhaustive: bool) -> list[Candidate]:
@@ -76,16 +76,16 @@ def main() -> None:
     truth = run(work / "truth.sqlite", single, first, exhaustive=True)
     every = [c.architecture for c in truth]
     if first < images:
-        last = sorted((c.accuracy for c in truth), reverse=True)[keep - 1]
+        last = sorted((c.value for c in truth), reverse=True)[keep - 1]
         # Of two accuracies on the same images; an upper bound, since both are right on most of the same.
         error = (2 * last * (1 - last) / first) ** 0.5
-        near = [c.architecture for c in truth if c.accuracy >= last - MARGIN * error]
+        near = [c.architecture for c in truth if c.value >= last - MARGIN * error]
         score_into(
             work / "truth.sqlite", model, near, examples, targets, images, costs, settings, runtime=single,
             progress=progress,
         )  # fmt: skip
         truth = read_some(work / "truth.sqlite", near)
-    true = {c.architecture: c.accuracy for c in truth}
+    true = {c.architecture: c.value for c in truth}
     least = sorted(true.values(), reverse=True)[:keep][-1]
     some = [every[int(i)] for i in torch.randperm(len(every), generator=stream(0, "timed"))[: max(100, chosen.timed)]]
     timed = some[: chosen.timed]

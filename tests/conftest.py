@@ -14,7 +14,7 @@ settings.load_profile("no-deadline")
 TINY = (
     "--space.settings={filters: 2, cells: 1, choice_blocks: 1}",
     *("--train.epochs=1", "--retrain.train.epochs=0.5", "--search.candidates=8", "--search.top_of=4"),
-    *("--search.images=64", "--runtime.threads=1", "--runtime.device=cpu", "--runtime.precision=32-true"),
+    *("--search.examples=64", "--runtime.threads=1", "--runtime.device=cpu", "--runtime.precision=32-true"),
 )
 """Settings on top of digits-smoke with which a whole run takes about a second."""
 

@@ -33,8 +33,8 @@ def all_architectures(space: Space) -> list[Architecture]:
     for combination in itertools.product(*picks):
         reached: dict[str, tuple[str, ...]] = {}
         for choice, subset in zip(space.choices, combination, strict=True):
-            parent, options = choice.within or ("", ())
-            if choice.within is None or any(option in reached.get(parent, ()) for option in options):
+            parent, options = choice.inside or ("", ())
+            if choice.inside is None or any(option in reached.get(parent, ()) for option in options):
                 reached[choice.name] = subset
         found[Architecture(tuple(reached.items()))] = None
     return list(found)

@@ -266,7 +266,7 @@ def scored(
     progress: Callable[[int], None] = lambda done: None,
 ) -> dict[str, list[float]]:
     """Accuracy and mean loss of each architecture on the first validation images, with the shared weights."""
-    x, y = prepare(data.validation, data, device=runtime.device, images=recipe.scored_images)
+    x, y = prepare(data.validation, data, device=runtime.device, examples=recipe.scored_images)
     if recipe.statistics == "averages":
         batches = feed(
             data.train, data, config, batch_size=recipe.ghost_size, seed=recipe.seed, device=runtime.device

@@ -6,7 +6,7 @@ set -e
 run=$1 images=$2
 shift 2
 supernet run cifar10-small --out "$run" --data.path "$images" --data.image_size 16 --data.crop 2 \
-    --data.train_images 10000 --train.epochs 24 --train.batch_size 128 \
+    --data.train_examples 10000 --train.epochs 24 --train.batch_size 128 \
     --search.candidates 2000 --search.top 4 --search.small 4 --search.random 4 --retrain.train.epochs 5 \
     --analysis.train.epochs 5 --analysis.per_bucket 4 --analysis.bucket 0.035 "$@"
 supernet analyze "$run"

@@ -60,7 +60,7 @@ def another(run: Path, texts: list[str], true: Numbers, sizes: dict[str, list[fl
     """The same for another run's one-shot model, whose scores and divergences are taken here."""
     study = study_of(run)
     architectures = [study.model.space.parse(text) for text in texts]
-    scores = scores_of(study, architectures, images=None)
+    scores = scores_of(study, architectures, examples=None)
     divergences = np.array(divergences_of(study, architectures), float)
     return {
         "scores": scores,

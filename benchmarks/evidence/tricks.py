@@ -102,7 +102,7 @@ def main() -> None:
     everything: list[float] = []
     for name, of in (("with all tricks", model), (f"without {chosen.trick}", other)):
         study.runtime.place(of)
-        scores = scores_of(replace(study, model=of), architectures, images=None)
+        scores = scores_of(replace(study, model=of), architectures, examples=None)
         everything = everything or scores
         found[name] = {
             **interval(np.array(scores), true),

@@ -63,7 +63,7 @@ class DataConfig:
     test: float = 0.2
     """Share of all examples for the test split where the source has none, in (0, 1)."""
 
-    train_images: int | None = None
+    train_examples: int | None = None
     """Use at most so many training examples (stratified), >= 1; None = all."""
 
     image_size: int | None = None
@@ -114,7 +114,7 @@ def check(config: DataConfig) -> None:
         hint = f"; did you mean {near[0]!r}?" if near else ""
         known = f"{', '.join(NAMES)}, or FILE.py:FUNCTION"
         raise DataError(f"unknown data.name={config.name!r}: known are {known}{hint}")
-    for key, least in (("validation", 1), ("train_images", 1), ("image_size", 1), ("crop", 0), ("cutout", 0)):
+    for key, least in (("validation", 1), ("train_examples", 1), ("image_size", 1), ("crop", 0), ("cutout", 0)):
         value = getattr(config, key)
         if value is not None and value < least:
             raise DataError(f"data.{key}={value} is too small: set data.{key} to {least} or more")

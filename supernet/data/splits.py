@@ -120,7 +120,7 @@ def load(config: DataConfig, *, seed: int) -> Data:
 def open_test(config: DataConfig, *, seed: int, record: Path, networks: Sequence[str]) -> Split:
     """Write `record`, then return the test split that belongs to `load(config, seed=seed)`.
 
-    The record is JSON: opened (ISO time, UTC), networks, split_hash, images. It is written before the images are
+    The record is JSON: opened (ISO time, UTC), networks, split_hash, examples. It is written before the images are
     handed out. It opens the split for these networks only: a test that was killed continues, but nobody tests other
     networks on the same split afterwards. Of several processes at the same time one writes the record.
 
@@ -142,7 +142,7 @@ def open_test(config: DataConfig, *, seed: int, record: Path, networks: Sequence
         "opened": datetime.now(UTC).isoformat(timespec="seconds"),
         "networks": sorted(networks),
         "split_hash": test.hash,
-        "images": len(test),
+        "examples": len(test),
     }
     if not record.exists():
         whole = record.with_name(f".{record.name}.{uuid.uuid4().hex}")
@@ -315,24 +315,24 @@ def feed(
     return batch
 
 
-def prepare(split: Split, data: Data, *, device: torch.device, images: int | None = None) -> tuple[Any, Any]:
+def prepare(split: Split, data: Data, *, device: torch.device, examples: int | None = None) -> tuple[Any, Any]:
     """Bring a split to the device, for scoring.
 
     Args:
         split: The examples to score on.
         data: Gives the normalisation.
         device: Of the result.
-        images: Only so many of them, the first; None = all.
+        examples: Only the first so many; None = all.
 
     Returns:
         Images float32 [N, C, H, W], normalised and channels-last, or other examples as they are; and their targets.
     """
-    examples, targets = (
-        trees.map_tensors(tree, lambda t: t[:images].to(device)) for tree in (split.examples, split.targets)
+    inputs, targets = (
+        trees.map_tensors(tree, lambda t: t[:examples].to(device)) for tree in (split.examples, split.targets)
     )
     if data.mean:
-        examples = normalise(examples, data.mean, data.std).contiguous(memory_format=torch.channels_last)
-    return examples, targets
+        inputs = normalise(inputs, data.mean, data.std).contiguous(memory_format=torch.channels_last)
+    return inputs, targets
 
 
 def batches(split: Split, data: Data, *, device: torch.device, size: int = 250) -> Iterator[tuple[Any, Any]]:
@@ -378,12 +378,12 @@ def _split(source: Source, config: DataConfig, seed: int) -> dict[str, NDArray[n
         )
     validation, train = choose(train, wanted)
     validation = validation[torch.randperm(len(validation), generator=generator).numpy()]
-    if config.train_images is not None:
-        train, _ = choose(train, min(config.train_images, len(train)))
+    if config.train_examples is not None:
+        train, _ = choose(train, min(config.train_examples, len(train)))
     for part, index, setting in (
         ("test", test, "raise data.test" if not source.own_test else "drop the class"),
         ("validation", validation, "raise data.validation"),
-        ("train", train, "raise data.train_images" if config.train_images else "lower data.validation"),
+        ("train", train, "raise data.train_examples" if config.train_examples else "lower data.validation"),
     ):
         counts = np.bincount(labels[index], minlength=len(source.classes))
         if not counts.all():

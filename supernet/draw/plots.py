@@ -65,7 +65,7 @@ def liking(columns: Mapping[str, Sequence[float]], metric: str, score: str) -> s
         scale = _score_scale(metric, score)
         a.plot(
             columns["params"],
-            [scale * value for value in columns["accuracy"]],
+            [scale * value for value in columns["value"]],
             "o",
             color=STRONG,
             markersize=3,

@@ -99,7 +99,7 @@ def write_card(place: Path, run: Path, space: Space, facts: dict[str, Any]) -> N
 
 def _card(run: Path, facts: dict[str, Any], drawings: Sequence[str]) -> list[str]:
     """The model card, with the head that the Hugging Face Hub reads."""
-    known = read_json(run / "data.json", ("images", "hashes"))
+    known = read_json(run / "data.json", ("examples", "hashes"))
     metric, row, cost = facts["metric"], facts["finalist"], facts["cost"]
     licence = facts["licence"]
     head = {"library_name": "pytorch", "tags": ["supernet", "neural-architecture-search"]}
@@ -133,7 +133,7 @@ def _card(run: Path, facts: dict[str, Any], drawings: Sequence[str]) -> list[str
     if facts["classes"]:
         text += ["", f"Classes: {', '.join(facts['classes'])}."]
     text += ["", "## Results", "", "| | |", "|---|---|"]
-    seen = " (trained on these examples too)" if facts["images"] != "train" else ""
+    seen = " (trained on these examples too)" if facts["splits"] != "train" else ""
     rows = [(f"validation {metric}, these weights{seen}", _figure([facts["validation"]], metric))]
     if row:
         ranked = f"rank {row['rank']} of the run" if "rank" in row else "no finalist by rank"
@@ -158,8 +158,8 @@ def _card(run: Path, facts: dict[str, Any], drawings: Sequence[str]) -> list[str
         )
     text += [f"| {name} | {value} |" for name, value in rows]
     text += ["", "## Where it comes from", "", "| | |", "|---|---|"]
-    images = ", ".join(f"{name} {number:,}" for name, number in known["images"].items())
-    rows = [("data", facts["data"]), ("examples", images)]
+    sizes = ", ".join(f"{name} {number:,}" for name, number in known["examples"].items())
+    rows = [("data", facts["data"]), ("examples", sizes)]
     rows += [(f"hash of {name}", digest) for name, digest in known["hashes"].items()]
     rows += [("weights", facts["weights"]), ("seed", str(facts["seed"]))]
     rows += [("trust in the ranking", _verdict(run)), ("licence", licence)]

@@ -233,7 +233,7 @@ def _facts(chosen: Chosen, origin: Origin, data: Data, config: ExportConfig) -> 
         "batch": config.batch,
         "licence": config.licence,
         "seed": origin.seed,
-        "images": origin.splits,
+        "splits": origin.splits,
         "data": origin.data,
         "versions": {"supernet": __version__, "torch": torch.__version__, "python": sys.version.split()[0]},
         "written": datetime.now(UTC).isoformat(timespec="seconds"),

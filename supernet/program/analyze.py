@@ -126,7 +126,7 @@ def analyze_step(
         "options": option_worth(
             space,
             [candidates[i].architecture for i in _some(len(candidates), settings.removals, config, "removals")],
-            lambda some: scores_of(study, some, images=min(config.search.images or WORTH_IMAGES, WORTH_IMAGES)),
+            lambda some: scores_of(study, some, examples=min(config.search.examples or WORTH_IMAGES, WORTH_IMAGES)),
             generator=stream(config.seed, "worth"),
         ),
         "groups": _groups(folder),
@@ -204,7 +204,7 @@ def divergences_of(study: Study, architectures: Sequence[Architecture]) -> list[
     """In nats; None for each where outputs are no classes."""
     if not study.data.classes:
         return [None] * len(architectures)
-    return [far for _, far in _judge(study, architectures, score="kl", images=None)]
+    return [far for _, far in _judge(study, architectures, score="kl", examples=None)]
 
 
 def _stand_alone(
@@ -251,9 +251,9 @@ def _at(name: str, value: Any, space: Space, study: Study, folder: Path, watch: 
     costs = cost_table(space)
     everyone = longest_first(groups, costs)
     ours = retrained_space(config, data.classes, data.inputs)
-    is_same = ours.settings == space.settings and config.retrain.images == "train" and is_done(folder, "retrain")
+    is_same = ours.settings == space.settings and config.retrain.splits == "train" and is_done(folder, "retrain")
     place = folder / "retrain" if is_same else folder / "analysis" / "at" / f"{name}={quote(str(value), safe='')}"
-    found = _stand_alone(space, everyone, replace(config.retrain, images="train"), study, place, watch)
+    found = _stand_alone(space, everyone, replace(config.retrain, splits="train"), study, place, watch)
     networks = [
         {"id": a.id, "architecture": str(a), **asdict(costs.cost(a)), "validation": accuracies}
         for a, accuracies in zip(everyone, found, strict=True)
@@ -319,8 +319,8 @@ def _some(number: int, wanted: int, config: Config, what: str) -> list[int]:
 def _candidates(candidates: Sequence[Candidate], config: Config) -> dict[str, Any]:
     """Scores and sizes of candidates, for the report, and whether the score likes large ones (section 4.3)."""
     shown = [candidates[i] for i in _some(len(candidates), SHOWN, config, "shown")]
-    columns = {name: [getattr(c, name) for c in shown] for name in ("accuracy", "params", "macs", "images")}
-    bias = {name: rank_correlation(columns[name], columns["accuracy"]) for name in ("params", "macs")}
+    columns = {name: [getattr(c, name) for c in shown] for name in ("value", "params", "macs", "examples")}
+    bias = {name: rank_correlation(columns[name], columns["value"]) for name in ("params", "macs")}
     return {"number": len(candidates), **columns, "size_bias": bias}
 
 
@@ -343,10 +343,10 @@ def _diagnosis(folder: Path, candidates: Sequence[Candidate], study: Study) -> l
     (full,) = scores_of(study, [study.model.space.everything_on()])
     return diagnose(
         Facts(
-            scores=np.array([c.accuracy for c in candidates]),
+            scores=np.array([c.value for c in candidates]),
             everything_on=full,
             chance=1 / max(2, len(study.data.classes)),
-            images=min(c.images for c in candidates),
+            examples=min(c.examples for c in candidates),
             sizes=np.array([c.params for c in candidates], float),
             ghosts=study.config.train.batch_size // study.config.train.ghost_size,
             losses=[row["loss"] for row in read_records(history)] if history.exists() else [],

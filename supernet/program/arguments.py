@@ -101,7 +101,7 @@ def prepare(
     )
     parser.add_argument("--score", help="short for --search.score: 'metric', 'loss', or 'kl', which needs no labels")
     parser.add_argument("--strategy", help="short for --search.strategy: who is scored next")
-    parser.add_argument("--objectives", help="short for --search.objectives: accuracy,params,latency gives the front")
+    parser.add_argument("--objectives", help="short for --search.objectives: score,params,latency gives the front")
     for cost in LIMITED:
         for end, text in (("max", "at the most"), ("min", "at the least")):
             parser.add_argument(f"--{end}-{cost}", help=f"short for --search.limits.{end}_{cost}: {cost} {text}")

@@ -398,7 +398,7 @@ def _show(words: list[str]) -> None:
 
 def _top(words: list[str]) -> None:
     parser = make_parser(
-        "top DIR [-k NUMBER] [--max-params 1M ...] [--bands N] [--objectives accuracy,params] [--out FILE] [--json]",
+        "top DIR [-k NUMBER] [--max-params 1M ...] [--bands N] [--objectives score,params] [--out FILE] [--json]",
         "Prints the best candidates of a search, also while it runs: the best scores, or with --objectives the Pareto "
         "front. Each has a number, with which `supernet retrain DIR --candidates NUMBER` trains it from scratch.",
     )
@@ -407,9 +407,7 @@ def _top(words: list[str]) -> None:
     parser.add_argument(
         "--bands", type=int, default=1, help="bands of size, since one-shot models favour large networks"
     )
-    parser.add_argument(
-        "--objectives", help="the Pareto front of these, with commas: accuracy,params,macs,latency,memory"
-    )
+    parser.add_argument("--objectives", help="the Pareto front of these, with commas: score,params,macs,latency,memory")
     parser.add_argument("--out", help="CSV or parquet file for all candidates within the limits, not just the best")
     parser.add_argument("--json", action="store_true", help="print as JSON")
     for cost in LIMITED:

@@ -72,7 +72,7 @@ def export(folder: Path, out: Path, config: ExportConfig, watch: Watch) -> dict[
 
 def origin_of(config: Config) -> Origin:
     """What the files of a network tell of its run."""
-    return Origin(config.task, str(config.data.path or config.data.name), config.seed, config.retrain.images)
+    return Origin(config.task, str(config.data.path or config.data.name), config.seed, config.retrain.splits)
 
 
 @contextlib.contextmanager

@@ -32,7 +32,7 @@ def load_run(folder: Path) -> tuple[Config, Data, Space]:
     functions = (config.space.name, config.task.loss, config.task.metric)
     files = {str(file_of(name)): digest_of(name) for name in functions if is_function(name)}
     facts = {
-        "images": {"train": len(data.train), "validation": len(data.validation)},
+        "examples": {"train": len(data.train), "validation": len(data.validation)},
         "hashes": data.hashes,
         "classes": list(data.classes),
         "inputs": data.inputs,
@@ -51,11 +51,11 @@ def load_run(folder: Path) -> tuple[Config, Data, Space]:
     # What step 4 or 3 would refuse is refused before step 2.
     config.retrain.train.total_steps(len(data.train))
     available, usual = (data.train, UNLABELLED) if config.search.score == "kl" else (data.validation, math.inf)
-    images = min(len(available), config.search.images or usual)
-    if images < config.search.ghost_size:
+    number = min(len(available), config.search.examples or usual)
+    if number < config.search.ghost_size:
         raise RunError(
-            f"{images} examples to score on are too few for search.ghost_size {config.search.ghost_size}: lower it, or "
-            "raise search.images or data.validation"
+            f"{number} examples to score on are too few for search.ghost_size {config.search.ghost_size}: lower it, or "
+            "raise search.examples or data.validation"
         )
     space = check_space(config, len(data.classes), data.inputs, check=not path.exists())
     if not path.exists():

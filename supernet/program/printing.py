@@ -40,7 +40,7 @@ def describe_space(space: Space, *, samples: int, seed: int) -> dict[str, Any]:
     table = cost_table(space)
     drawn = space.sample_distinct(min(samples, space.size), generator=stream(seed, "describe"))
     costs = table.costs(drawn)
-    columns = ("params", "weights", "macs")
+    columns = ("params", "params_without_norm", "macs")
     return {
         "name": space.name,
         "settings": dict(space.settings),
@@ -71,7 +71,7 @@ def print_space(facts: dict[str, Any]) -> None:
         picks = "1" if choice["max_picks"] == 1 else f"1 to {choice['max_picks']}"
         choices.append((choice["name"], picks, ", ".join(choice["options"])))
     _print_table(choices, left=3)
-    names = ("weights", "params", "macs")
+    names = ("params_without_norm", "params", "macs")
     everything, sampled = facts["everything_on"], facts["sampled"]
     rows = {"everything on": [everything[name] for name in names]}
     rows["mean"] = [sampled[name]["mean"] for name in names]
@@ -98,7 +98,7 @@ def print_trained(rows: Sequence[dict[str, Any]]) -> None:
     table: list[tuple[str, ...]] = [("number", "score", "validation", "params", "id")]
     for row in rows:
         validation = ", ".join(f"{value:.4f}" for value in row["validation"]) or "-"
-        table.append((str(row["number"]), f"{row['accuracy']:.4f}", validation, f"{row['params']:,}", row["id"]))
+        table.append((str(row["number"]), f"{row['value']:.4f}", validation, f"{row['params']:,}", row["id"]))
     _print_table(table)
     _print_text("trained from scratch; the test split stayed closed")
 
@@ -124,7 +124,7 @@ def print_candidates(found: dict[str, Any]) -> None:
             doubt = "" if row["deviation"] is None else f" ± {row['deviation'] / scale:.{digits}f}"
             rows.append(
                 (
-                    str(row["number"]), f"{row['accuracy'] / scale:.{digits}f}{doubt}", str(row["images"]),
+                    str(row["number"]), f"{row['value'] / scale:.{digits}f}{doubt}", str(row["examples"]),
                     *(f"{row[cost] / size:.{places}f}" for cost, (_, size, places) in forms.items()),
                     "-" if row["latency"] is None else f"{row['latency'] * 1e3:.3f}",
                     "-" if row["memory"] is None else f"{row['memory'] / 1e6:.3f}",

@@ -44,7 +44,7 @@ def _page(folder: Path) -> str:
     config = open_run(folder)
     result = read_json(require(folder, "retrain"), RESULT_KEYS)
     analysis = read_json(folder / "analysis.json") if (folder / "analysis.json").exists() else {}
-    known = read_json(folder / "data.json", ("classes", "inputs", "hashes", "images"))
+    known = read_json(folder / "data.json", ("classes", "inputs", "hashes", "examples"))
     environment = read_json(folder / "environment.json")
     space = retrained_space(config, known["classes"], known["inputs"])
     candidates = read_candidates(folder / "candidates.sqlite", space)
@@ -72,7 +72,7 @@ def _page(folder: Path) -> str:
         options=option_rows(analysis.get("options", ())),
         best_rate=analysis.get("best_rate"),
         truth=truth_of(analysis.get("truth"), names),
-        plots=plots(result, analysis, names, [c.accuracy for c in candidates], history, _histories(folder, result)),
+        plots=plots(result, analysis, names, [c.value for c in candidates], history, _histories(folder, result)),
         search=list(search_plots(in_order_asked(folder / "candidates.sqlite", candidates), names)),
         replay=replay_of(analysis.get("replay", {})),
         command="\n".join(dict.fromkeys(step["command"] for step in environment.values())),
@@ -103,7 +103,7 @@ def _facts(config: Config, environment: dict[str, Any], known: dict[str, Any]) -
     return [
         ("seed", str(config.seed)),
         ("data", str(config.data.path or config.data.name)),
-        ("examples", ", ".join(f"{name} {number:,}" for name, number in known["images"].items())),
+        ("examples", ", ".join(f"{name} {number:,}" for name, number in known["examples"].items())),
         *((f"hash of {name}", value) for name, value in known["hashes"].items()),
         ("budget", f"one-shot model {_budget(config.train)}, each finalist {_budget(config.retrain.train)}"),
         ("versions", f"supernet {last['supernet']}, torch {last['torch']}, Python {last['python']}"),

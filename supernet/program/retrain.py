@@ -93,13 +93,13 @@ def train_alone(
     """Trains networks from scratch as `config.retrain` says; those that are trained already are not trained again."""
     tell.update()
     settings = config.retrain.train
-    images = data.train if config.retrain.images == "train" else joined([data.train, data.validation])
+    images = data.train if config.retrain.splits == "train" else joined([data.train, data.validation])
     retrain(
         space,
         architectures,
         lambda seed: feed(images, data, config.data, batch_size=settings.batch_size, seed=seed, device=runtime.device),
         settings.total_steps(len(images)),
-        (lambda: batches(data.validation, data, device=runtime.device)) if config.retrain.images == "train" else None,
+        (lambda: batches(data.validation, data, device=runtime.device)) if config.retrain.splits == "train" else None,
         config.retrain,
         runtime=runtime,
         seed=config.seed,

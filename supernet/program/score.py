@@ -42,9 +42,9 @@ def judged_on(model: OneShot, config: Config, data: Data, runtime: Runtime) -> t
     asked = config.search
     if asked.score != "kl":
         task = config.task if asked.score == "metric" else dataclasses.replace(config.task, metric="loss")
-        examples, targets = prepare(data.validation, data, device=runtime.device, images=asked.images)
+        examples, targets = prepare(data.validation, data, device=runtime.device, examples=asked.examples)
         return examples, targets, loss_of(task), metric_of(task)
-    number = min(len(data.train), asked.images or UNLABELLED)
+    number = min(len(data.train), asked.examples or UNLABELLED)
     part = torch.randperm(len(data.train), generator=stream(config.seed, "unlabelled"))[:number]
     split = Split(take_rows(data.train.examples, part), take_rows(data.train.targets, part), data.train.hash)
     examples, _ = prepare(split, data, device=runtime.device)
@@ -81,7 +81,7 @@ def score_file(folder: Path, architectures: Path, out: Path, watch: Watch) -> in
     weights = sha256(require(folder, "train"))
     asked = config.search
     facts: tuple[Any, ...] = (
-        weights, data.hashes["validation"], asked.images, asked.ghost_size, asked.size_bonus
+        weights, data.hashes["validation"], asked.examples, asked.ghost_size, asked.size_bonus
     )  # fmt: skip
     if asked.size_bonus:
         facts = (*facts, "macs")  # files of before, where it went by parameters, are of another model
@@ -90,7 +90,7 @@ def score_file(folder: Path, architectures: Path, out: Path, watch: Watch) -> in
     if config.search.score == "kl":
         facts = (*facts, config.search.score, config.search.references, config.seed)
     model_id = hashlib.sha256(repr(facts).encode()).hexdigest()[:10]
-    header = ["architecture", "accuracy", "loss", "params", "weights", "macs", "bonus", "model"]
+    header = ["architecture", "value", "loss", "params", "params_without_norm", "macs", "bonus", "model"]
     rows: list[list[Any]] = []
     if out.exists():
         with out.open(newline="", encoding="utf-8", errors="replace") as file:

@@ -52,7 +52,7 @@ def trainings_of(
         if known is not None:
             facts |= {
                 "score": known.score,
-                "images": known.images,
+                "examples": known.examples,
                 "strategy": known.strategy,
                 "number": known.number,
             }

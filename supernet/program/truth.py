@@ -70,9 +70,7 @@ def analyze_truth(folder: Path, path: Path, column: str, watch: Watch) -> dict[s
     write_atomically(texts, lambda file: file.write(wanted))
     score_file(folder, texts, texts.with_suffix(".csv"), watch)
     scored = read_columns(texts.with_suffix(".csv"))
-    accuracies, bonuses, params, macs = (
-        numbers(scored[name]) or [] for name in ("accuracy", "bonus", "params", "macs")
-    )
+    accuracies, bonuses, params, macs = (numbers(scored[name]) or [] for name in ("value", "bonus", "params", "macs"))
     scores = [accuracy + bonus for accuracy, bonus in zip(accuracies, bonuses, strict=True)]
     points = [
         {"architecture": text, "score": value, "accuracies": [true], "params": size, "macs": work}

@@ -71,7 +71,7 @@ def group_table(groups: dict[str, list[Architecture]], networks: list[dict[str, 
     table: dict[str, dict[str, Any]] = {}
     for group, members in groups.items():
         table[group] = {"networks": len(members), "members": [a.id for a in members]}
-        for name in ("params", "weights", "macs", "score", "validation", "test"):
+        for name in ("params", "params_without_norm", "macs", "score", "validation", "test"):
             values = [v for a in members if (v := _figure(by_id[a.id], name)) is not None]
             if values:
                 mean, deviation = mean_and_deviation(values)

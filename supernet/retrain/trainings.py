@@ -36,7 +36,7 @@ class RetrainConfig:
     repeats: int = 1
     """Trainings of each finalist with different seeds."""
 
-    images: Literal["train", "train+validation"] = "train"
+    splits: Literal["train", "train+validation"] = "train"
     """The splits they are trained on; with the validation split no validation accuracy can be given."""
 
     space: dict[str, Any] = field(default_factory=dict)

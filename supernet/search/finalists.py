@@ -52,7 +52,7 @@ def finalists(
         ]
     # The share that scores worse is counted by rank, so that many equal scores do not empty the group.
     good = ranked[: max(1, len(ranked) - int(config.small_quantile * len(ranked)))]
-    small = sorted(sorted(good, key=lambda c: c.weights)[: config.small], key=ranked.index)
+    small = sorted(sorted(good, key=lambda c: c.params_without_norm)[: config.small], key=ranked.index)
     chosen = torch.randperm(len(ranked), generator=generator)[: config.random].tolist()
     groups = {
         "Top": [c.architecture for c in top],

@@ -1,7 +1,7 @@
 """Latency and memory of candidates on this device: measured once for each module, then sums.
 
 Every module of the network is timed on its own with inputs of the right shape by torch's benchmark timer; modules that
-are alike share one time. Within a network each takes longer than alone, where its numbers lie in the fastest memory,
+are alike share one time. Inside a network each takes longer than alone, where its numbers lie in the fastest memory,
 and there is work between them. So the latency of a network is a factor times the sum of these times, and something for
 each module that is called. Both numbers are fitted to a few whole networks, on which the sums are checked as well:
 each by the numbers that the others give.
@@ -28,7 +28,7 @@ from supernet.space.choices import Space
 from supernet.space.cost import CostTable, Figures, Setting, cost_table, everything_on, with_sum, zero_network
 from supernet.space.layers import Choose, Depth, live_paths, set_live_paths
 from supernet.space.model import build, example_of
-from supernet.space.network import Within, call
+from supernet.space.network import Inside, call
 from supernet.speed.kernels import processor_name
 
 log = logging.getLogger(__name__)
@@ -206,15 +206,15 @@ def _is_unit(module: nn.Module) -> bool:
 
 def _measure_modules(
     space: Space, setting: Setting, batch: int, device: torch.device, time_of: Time
-) -> dict[tuple[str, Within], Figures]:
+) -> dict[tuple[str, Inside], Figures]:
     """Nanoseconds, calls, bytes held, bytes of inputs and outputs of every module with this setting of shapes.
 
     By the module's name and by what has to be live for it to take part, as in `supernet.space.cost`.
     """
     network = zero_network(space, setting, device)
-    found: dict[tuple[str, Within], list[int]] = {}
+    found: dict[tuple[str, Inside], list[int]] = {}
     inside: list[str] = []
-    seen: list[tuple[tuple[str, Within], nn.Module, Any, int]] = []
+    seen: list[tuple[tuple[str, Inside], nn.Module, Any, int]] = []
 
     def watch(name: str, module: nn.Module) -> None:
         def before(_module: nn.Module, _arguments: Any) -> None:
@@ -224,7 +224,7 @@ def _measure_modules(
             inside.pop()
             if not inside:  # not within a unit that is timed as a whole
                 working = _bytes(arguments) + _bytes(output)
-                seen.append(((name, live_paths().within), module, arguments, working))
+                seen.append(((name, live_paths().inside), module, arguments, working))
 
         module.register_forward_pre_hook(before)
         module.register_forward_hook(after)

@@ -19,26 +19,26 @@ class Candidate:
 
     Attributes:
         architecture: which.
-        accuracy: what the task's metric says of the one-shot model on the validation split: more is better. By default
+        value: what the task's metric says of the one-shot model on the validation split: more is better. By default
             the share of examples that it classifies right, 0 to 1.
         loss: mean loss on them, by default cross-entropy in nats.
-        images: number of validation examples.
-        params, weights, macs: see `supernet.space.cost.Cost`.
+        examples: number of validation examples that it was scored on.
+        params, params_without_norm, macs: see `supernet.space.cost.Cost`.
         latency: seconds of a forward pass, where it was measured; see `supernet.search.latency`.
         memory: bytes of a forward pass, where latency was measured.
         deviation: standard error of the accuracy, for the choice of the examples; None where the metric is no share.
-        strategy: who asked for it.
+        strategy: which strategy asked for it.
         round: in which round, from 0.
         number: from 1, in the order in which candidates were scored first.
-        bonus: what its size adds to the accuracy in the ranking; see `SearchConfig.size_bonus`.
+        bonus: what its size adds to the value in the ranking; see `SearchConfig.size_bonus`.
     """
 
     architecture: Architecture
-    accuracy: float
+    value: float
     loss: float
-    images: int
+    examples: int
     params: int
-    weights: int
+    params_without_norm: int
     macs: int
     latency: float | None = None
     memory: int | None = None
@@ -50,11 +50,11 @@ class Candidate:
 
     @property
     def score(self) -> float:
-        """What it is ranked by: accuracy and bonus."""
-        return self.accuracy + self.bonus
+        """What it is ranked by: value and bonus."""
+        return self.value + self.bonus
 
 
-OBJECTIVES = ("accuracy", "params", "weights", "macs", "latency", "memory")
+OBJECTIVES = ("score", "params", "params_without_norm", "macs", "latency", "memory")
 """What can be sought: more of the first, less of the others."""
 
 
@@ -62,8 +62,8 @@ T = TypeVar("T")
 
 
 def standing(candidate: Candidate) -> tuple[float, ...]:
-    """Sorts candidates, the best first: who stayed longer in the race, then accuracy and bonus, then loss."""
-    return -candidate.images, -candidate.score, candidate.loss
+    """Sorts candidates, the best first: who stayed longer in the race, then score, then loss."""
+    return -candidate.examples, -candidate.score, candidate.loss
 
 
 def bands(candidates: Sequence[T], number: int, size: Callable[[T], float]) -> list[list[T]]:
@@ -77,17 +77,18 @@ def bands(candidates: Sequence[T], number: int, size: Callable[[T], float]) -> l
 
 
 def objectives_of(candidate: Candidate, objectives: Sequence[str]) -> tuple[float, ...]:
-    """What a candidate is worth in each objective; more is better, so costs are negative. Its bonus is in the accuracy.
+    """What a candidate is worth in each objective; more is better, so costs are negative. The bonus for size is in the
+    score.
 
     Raises:
         ValueError: a cost that was not measured.
     """
     found = []
     for name in objectives:
-        value = candidate.score if name == "accuracy" else getattr(candidate, name)
+        value = candidate.score if name == "score" else getattr(candidate, name)
         if value is None:
             raise ValueError(f"objectives: {name} was not measured in this search: name it in search.objectives")
-        found.append(float(value) if name == "accuracy" else -float(value))
+        found.append(float(value) if name == "score" else -float(value))
     return tuple(found)
 
 
@@ -198,8 +199,8 @@ def best(candidates: Sequence[Candidate], number: int, in_bands: int = 1) -> lis
 
 def on_most(candidates: Sequence[Candidate]) -> list[Candidate]:
     """Those that were scored on most examples, in the same order; all others have lost a race."""
-    most = max((c.images for c in candidates), default=0)
-    return [c for c in candidates if c.images == most]
+    most = max((c.examples for c in candidates), default=0)
+    return [c for c in candidates if c.examples == most]
 
 
 def pareto(candidates: Sequence[Candidate], objectives: Sequence[str]) -> tuple[list[Candidate], float]:

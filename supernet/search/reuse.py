@@ -21,7 +21,7 @@ from supernet.space.model import OneShot, picks_of
 from supernet.space.network import choices_of
 from supernet.space.values import Picks
 
-Within = tuple[tuple[str, int], ...]
+Inside = tuple[tuple[str, int], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +100,7 @@ def outputs(view: OneShot, line: Line, examples: Any, lives: Sequence[Tensor]) -
     line.begin(())
 
 
-def _keeping(module: nn.Module, line: Line, within: Within = ()) -> nn.Module:
+def _keeping(module: nn.Module, line: Line, inside: Inside = ()) -> nn.Module:
     """A view of a module that keeps what the next candidate needs again.
 
     Args:
@@ -111,11 +111,11 @@ def _keeping(module: nn.Module, line: Line, within: Within = ()) -> nn.Module:
     here = copy.copy(module)
     if isinstance(module, Choose):
         name = module.choice.name
-        options = [_keeping(option, line, (*within, (name, i))) for i, option in enumerate(module.options)]
+        options = [_keeping(option, line, (*inside, (name, i))) for i, option in enumerate(module.options)]
         here._modules = {"options": nn.ModuleList(options)}
     elif not isinstance(module, Elastic):  # which runs a copy of what it holds
         children = module._modules.items()
-        here._modules = {name: child and _keeping(child, line, within) for name, child in children}
+        here._modules = {name: child and _keeping(child, line, inside) for name, child in children}
     forward, place = here.forward, id(here)
     own = cache(lambda: [choice.name for choice in choices_of(module)])
 
@@ -132,7 +132,7 @@ def _keeping(module: nn.Module, line: Line, within: Within = ()) -> nn.Module:
             return map_tensors(kept.output, _itself)  # a list of its own, should somebody append to it
         line.forget(place)
         output = forward(*inputs)
-        runs = all(option in line.ahead.get(name, ()) for name, option in within)
+        runs = all(option in line.ahead.get(name, ()) for name, option in inside)
         # What was forgotten may have been the input itself, if it was computed after the output that was kept here:
         # it will be gone, and another tensor may get its identity.
         if runs and line.known(inputs) and all(line.here[name] == line.ahead.get(name) for name in own()):

@@ -45,7 +45,7 @@ WITHOUT_NUMBER = 500
 COMMIT_SECONDS = 2.0
 """A killed search loses at most this much work, and what is being scored."""
 
-SETTLED = 2
+RESCORED = 2
 """So many times `top_of` of the best by half precision are scored again in single precision."""
 
 RACING_BANDS = 5
@@ -71,8 +71,8 @@ class SearchConfig:
     """Candidates that the strategy is asked for at once; they race among each other. None: all of them with 'random'
     and 'enumeration', otherwise 50."""
 
-    objectives: str = "accuracy"
-    """What is sought, with commas: accuracy (or whatever the score is), and costs to be small: params, weights, macs,
+    objectives: str = "score"
+    """What is sought, with commas: score, and costs to be small: params, params_without_norm, macs,
     latency, memory. With several the finalists are from the Pareto front."""
 
     limits: LimitsConfig = field(default_factory=LimitsConfig)
@@ -100,7 +100,7 @@ class SearchConfig:
     references: int = 8
     """Reference architectures for the score 'kl' (the paper does not say how many)."""
 
-    images: int | None = None
+    examples: int | None = None
     """Examples for each score, the same random ones for all candidates; None for the whole validation split, or for the
     paper's 64 with 'kl'."""
 
@@ -138,7 +138,7 @@ class SearchConfig:
     def __post_init__(self) -> None:
         least = {
             "candidates": 1,
-            "images": 1,
+            "examples": 1,
             "references": 1,
             "ghost_size": 2,
             "ghosts_per_forward": 1,
@@ -166,8 +166,8 @@ class SearchConfig:
         for name in sought:
             if name not in OBJECTIVES:
                 raise ValueError(f"objectives: no {name!r}; there are: {', '.join(OBJECTIVES)}")
-        if len(set(sought)) < len(sought) or "accuracy" not in sought:
-            raise ValueError(f"objectives: expected accuracy, and other objectives once each, got {self.objectives!r}")
+        if len(set(sought)) < len(sought) or "score" not in sought:
+            raise ValueError(f"objectives: expected score, and other objectives once each, got {self.objectives!r}")
         if len(sought) > 1 and not is_own and not getattr(strategies.find(self.strategy), "several", True):
             able = [name for name, kind in strategies.STRATEGIES.items() if getattr(kind, "several", True)]
             raise ValueError(
@@ -292,22 +292,22 @@ def search(
         reason = "asked for nothing new any more" if idle else "had no more to ask for"
         log.info("strategy %s %s after %d of %d candidates", config.strategy, reason, len(known), number)
     if runtime.tuning.precision != "32-true":
-        some = _settled(read_some(table, list(known.values())), config)
+        some = _to_rescore(read_some(table, list(known.values())), config)
         how: dict[str, Any] = {"runtime": runtime.in_single_precision(), "loss": loss, "metric": metric}
-        _settle(table, model, some, examples, targets, config, stop=stop, **how)
+        _rescore(table, model, some, examples, targets, config, stop=stop, **how)
     return read_some(table, list(known.values()))
 
 
-def _settled(candidates: Sequence[Candidate], config: SearchConfig) -> list[Candidate]:
-    """Whose order is settled in single precision: the best, and with several objectives the front."""
+def _to_rescore(candidates: Sequence[Candidate], config: SearchConfig) -> list[Candidate]:
+    """Candidates that are scored again in single precision: the best, and with several objectives the front."""
     whole = on_most(candidates)
-    best = sorted(whole, key=standing)[: SETTLED * config.top_of]
+    best = sorted(whole, key=standing)[: RESCORED * config.top_of]
     if len(config.sought) > 1:
         best += [whole[i] for i in front([objectives_of(c, config.sought) for c in whole])]
     return list({c.architecture: c for c in best}.values())
 
 
-def _settle(
+def _rescore(
     table: Path,
     model: OneShot,
     candidates: Sequence[Candidate],
@@ -327,7 +327,7 @@ def _settle(
     with closing(open_table(table)) as connection:
         if connection.execute("PRAGMA user_version").fetchone()[0] or not candidates:
             return
-        part = slice(0, candidates[0].images)
+        part = slice(0, candidates[0].examples)
         some = sorted(candidates, key=lambda c: c.architecture.picks)  # neighbours have much in common
         wanted, additive = take_rows(targets, part), _adds_up(metric, targets)
         found = outputs_of(
@@ -340,11 +340,11 @@ def _settle(
             value = number_of(metric, output, wanted)
             right = packed((output.argmax(1) == wanted).cpu().numpy()) if additive else None
             connection.execute(
-                "UPDATE candidates SET accuracy = ?, loss = ?, deviation = ?, right = ? WHERE architecture = ?",
+                "UPDATE candidates SET value = ?, loss = ?, deviation = ?, right = ? WHERE architecture = ?",
                 (
                     value,
                     mean_loss if math.isfinite(mean_loss) else math.inf,
-                    _deviation(value, candidate.images) if additive else None,
+                    _deviation(value, candidate.examples) if additive else None,
                     right,
                     str(candidate.architecture),
                 ),
@@ -447,7 +447,7 @@ def score_into(
     architectures: Sequence[Architecture],
     examples: Any,
     targets: Any,
-    images: int,
+    number: int,
     costs: CostTable,
     config: SearchConfig,
     *,
@@ -458,12 +458,12 @@ def score_into(
     stop: Callable[[], bool] = lambda: False,
     round_: int = 0,
 ) -> None:
-    """Scores architectures on the first so many examples, into a table of candidates.
+    """Scores architectures on the first examples, into a table of candidates.
 
     Where the metric is accuracy, an architecture that was scored on fewer goes on from there.
 
     Args:
-        images: a multiple of the ghost size.
+        number: a multiple of the ghost size.
         round_: of the search, for the table.
 
     Otherwise as for `search`.
@@ -471,19 +471,19 @@ def score_into(
     additive = _adds_up(metric, targets)
     with closing(open_table(table)) as connection:
         known = {text: figures for text, *figures in connection.execute(
-            "SELECT architecture, images, loss, right FROM candidates"
+            "SELECT architecture, examples, loss, right FROM candidates"
         )}  # fmt: skip
         done, best, committed = 0, -math.inf, time.monotonic()
         waiting: dict[int, list[Architecture]] = {}
         for architecture in architectures:
             before = known.get(str(architecture), (0,))[0]
-            if before >= images:
+            if before >= number:
                 done += 1
             else:
                 waiting.setdefault(before if additive else 0, []).append(architecture)
         for before, group in sorted(waiting.items()):
             group.sort(key=lambda architecture: architecture.picks)  # neighbours have much in common
-            part = slice(before, images)
+            part = slice(before, number)
             outcomes = outputs_of(
                 model, group, take_rows(examples, part), take_rows(targets, part), loss, config.ghost_size,
                 config.ghosts_per_forward, runtime,
@@ -493,7 +493,7 @@ def score_into(
             for architecture, sums, bonus in zip(group, costs.costs(group), bonuses, strict=True):
                 if stop():
                     connection.commit()
-                    raise Interrupted(f"stopped after {done} of {len(architectures)} candidates on {images} examples")
+                    raise Interrupted(f"stopped after {done} of {len(architectures)} candidates on {number} examples")
                 output, mean_loss = next(outcomes)
                 right: bytes | None = None
                 if additive:
@@ -502,23 +502,23 @@ def score_into(
                     if before:
                         _, loss_before, bits = known[str(architecture)]
                         here = np.concatenate([unpacked(bits, before), here])
-                        mean_loss = (loss_before * before + mean_loss * (images - before)) / images
+                        mean_loss = (loss_before * before + mean_loss * (number - before)) / number
                     found, right = float(here.mean()), packed(here)
                 else:
                     found = number_of(metric, output, wanted)
                 mean_loss = mean_loss if math.isfinite(mean_loss) else math.inf  # SQLite has no NaN
                 here_costs = dict(zip(costs.columns, map(int, sums), strict=True))
                 row = {
-                    "architecture": str(architecture), "accuracy": found, "loss": mean_loss, "images": images,
+                    "architecture": str(architecture), "value": found, "loss": mean_loss, "examples": number,
                     **{name: value * costs.scale(name) if name == "latency" else value
                        for name, value in here_costs.items()},
-                    "deviation": _deviation(found, images) if additive else None,
+                    "deviation": _deviation(found, number) if additive else None,
                     "strategy": config.strategy, "round": round_, "bonus": bonus, "time": time.time(), "right": right,
                 }  # fmt: skip
                 connection.execute(
                     f"INSERT INTO candidates ({', '.join(row)}) VALUES ({', '.join('?' * len(row))}) "
-                    "ON CONFLICT (architecture) DO UPDATE SET accuracy = excluded.accuracy, loss = excluded.loss, "
-                    "images = excluded.images, deviation = excluded.deviation, time = excluded.time, "
+                    "ON CONFLICT (architecture) DO UPDATE SET value = excluded.value, loss = excluded.loss, "
+                    "examples = excluded.examples, deviation = excluded.deviation, time = excluded.time, "
                     "right = excluded.right",
                     list(row.values()),
                 )
@@ -527,7 +527,7 @@ def score_into(
                     connection.commit()
                     committed = time.monotonic()
                 if progress is not None:
-                    progress(done, len(architectures), best=best, accuracy=found, examples=images)
+                    progress(done, len(architectures), best=best, value=found, examples=number)
         connection.commit()
 
 

@@ -356,8 +356,8 @@ class _Sampled:
             trial = study.ask()
             picks: dict[str, tuple[str, ...]] = {}
             for choice in region.space.choices:
-                within = choice.within
-                if within is None or not set(within[1]).isdisjoint(picks.get(within[0], ())):
+                inside = choice.inside
+                if inside is None or not set(inside[1]).isdisjoint(picks.get(inside[0], ())):
                     known = self.distributions.get(choice.name)
                     number = trial.suggest_categorical(choice.name, known.choices) if known else 0
                     picks[choice.name] = subsets[choice.name][number]

@@ -38,15 +38,16 @@ def open_table(table: Path) -> sqlite3.Connection:
     try:
         connection.execute(
             "CREATE TABLE IF NOT EXISTS candidates (number INTEGER PRIMARY KEY, architecture TEXT UNIQUE NOT NULL, "
-            "accuracy REAL NOT NULL, loss REAL NOT NULL, images INTEGER NOT NULL, params INTEGER NOT NULL, "
-            "weights INTEGER NOT NULL, macs INTEGER NOT NULL, latency REAL, memory INTEGER, deviation REAL, "
-            "strategy TEXT NOT NULL, round INTEGER NOT NULL, bonus REAL NOT NULL, time REAL NOT NULL, right BLOB)"
+            "value REAL NOT NULL, loss REAL NOT NULL, examples INTEGER NOT NULL, params INTEGER NOT NULL, "
+            "params_without_norm INTEGER NOT NULL, macs INTEGER NOT NULL, latency REAL, memory INTEGER, "
+            "deviation REAL, strategy TEXT NOT NULL, round INTEGER NOT NULL, bonus REAL NOT NULL, "
+            "time REAL NOT NULL, right BLOB)"
         )
         connection.execute(
             "CREATE TABLE IF NOT EXISTS rounds (number INTEGER PRIMARY KEY, asked TEXT NOT NULL, told TEXT NOT NULL, "
             "scores TEXT NOT NULL, state TEXT NOT NULL)"
         )
-        connection.execute("SELECT right, bonus, deviation FROM candidates LIMIT 1")
+        connection.execute("SELECT value, examples, right, bonus, deviation FROM candidates LIMIT 1")
     except sqlite3.Error as error:
         connection.close()
         raise no_table(table, error) from None
@@ -97,10 +98,10 @@ def read_right(table: Path, most: int) -> NDArray[np.bool_]:
     C is 0 where the score is no accuracy.
     """
     with closing(open_table(table)) as connection:
-        (images,) = connection.execute("SELECT max(images) FROM candidates WHERE right IS NOT NULL").fetchone()
-        command = "SELECT right FROM candidates WHERE images = ? AND right IS NOT NULL LIMIT ?"
-        found = connection.execute(command, (images or 0, most)).fetchall()
-    return np.array([unpacked(right, images) for (right,) in found], bool).reshape(len(found), images or 0)
+        (examples,) = connection.execute("SELECT max(examples) FROM candidates WHERE right IS NOT NULL").fetchone()
+        command = "SELECT right FROM candidates WHERE examples = ? AND right IS NOT NULL LIMIT ?"
+        found = connection.execute(command, (examples or 0, most)).fetchall()
+    return np.array([unpacked(right, examples) for (right,) in found], bool).reshape(len(found), examples or 0)
 
 
 # ---- rounds: what a strategy asked for and was told ----
@@ -142,7 +143,7 @@ def write_round(table: Path, number: int, done: Round) -> None:
 def in_order_asked(table: Path, candidates: Sequence[Candidate]) -> list[tuple[int, Candidate]]:
     """The round and the candidate of everything that a search asked for, each once, in this order.
 
-    Within a round candidates are scored in another order, in which neighbours follow each other.
+    Inside a round candidates are scored in another order, in which neighbours follow each other.
 
     Args:
         table: of the search.

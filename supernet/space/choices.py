@@ -51,7 +51,7 @@ class Choice:
     name: str
     options: tuple[str, ...]
     max_picks: int = 1
-    within: tuple[str, tuple[str, ...]] | None = None
+    inside: tuple[str, tuple[str, ...]] | None = None
     min_picks: int = 1
     kind: Literal["paths", "value", "concat"] = "paths"
 
@@ -135,8 +135,8 @@ class Space:
         for choice in self.choices:
             if choice.name in known:
                 raise ValueError(f"choice {choice.name!r} occurs twice in space {self.name!r}")
-            if choice.within is not None:
-                parent, options = choice.within
+            if choice.inside is not None:
+                parent, options = choice.inside
                 if parent not in known or not options or not set(options) <= set(known[parent].options):
                     raise ValueError(
                         f"choice {choice.name!r} is nested in {parent}={'|'.join(options)}, which is not before it"
@@ -159,14 +159,14 @@ class Space:
     def _children(self) -> dict[str, list[Choice]]:
         children: dict[str, list[Choice]] = {}
         for choice in self.choices:
-            if choice.within is not None:
-                children.setdefault(choice.within[0], []).append(choice)
+            if choice.inside is not None:
+                children.setdefault(choice.inside[0], []).append(choice)
         return children
 
     def _reached(self, choice: Choice, picked: tuple[str, ...]) -> list[Choice]:
         """The choices nested in `choice` that have to be decided when it picks these options."""
         nested = self._children.get(choice.name, ())
-        return [child for child in nested if child.within is not None and not set(child.within[1]).isdisjoint(picked)]
+        return [child for child in nested if child.inside is not None and not set(child.inside[1]).isdisjoint(picked)]
 
     @cached_property
     def _tables(self) -> dict[str, tuple[tuple[tuple[str, ...], ...], list[int]]]:
@@ -181,7 +181,7 @@ class Space:
     @cached_property
     def size(self) -> int:
         """Number of architectures, exact."""
-        return math.prod(self._tables[c.name][1][-1] for c in self.choices if c.within is None)
+        return math.prod(self._tables[c.name][1][-1] for c in self.choices if c.inside is None)
 
     def at(self, index: int) -> Architecture:
         """The architecture with this number; a bijection from ``range(space.size)``.
@@ -193,7 +193,7 @@ class Space:
             raise IndexError(f"expected an index from 0 to {self.size - 1:,}, got {index:,}")
         rest: dict[str, int] = {}  # of the choices reached so far, the part of the index that is theirs to decode
         for choice in self.choices:
-            if choice.within is None:
+            if choice.inside is None:
                 index, rest[choice.name] = divmod(index, self._tables[choice.name][1][-1])
         picks = []
         for choice in self.choices:
@@ -254,8 +254,8 @@ class Space:
         """
         kept: dict[str, tuple[str, ...]] = {}
         for choice in self.choices:
-            within = choice.within
-            if within is None or not set(within[1]).isdisjoint(kept.get(within[0], ())):
+            inside = choice.inside
+            if inside is None or not set(inside[1]).isdisjoint(kept.get(inside[0], ())):
                 kept[choice.name] = picks[choice.name]
         return Architecture(tuple(kept.items()))
 
@@ -283,9 +283,9 @@ class Space:
         picks: list[tuple[str, tuple[str, ...]]] = []
         reached: dict[str, tuple[str, ...]] = {}
         for choice in self.choices:
-            if choice.within is not None and set(choice.within[1]).isdisjoint(reached.get(choice.within[0], ())):
+            if choice.inside is not None and set(choice.inside[1]).isdisjoint(reached.get(choice.inside[0], ())):
                 if choice.name in given:
-                    parent, others = choice.within
+                    parent, others = choice.inside
                     raise ArchitectureError(
                         f"choice {choice.name!r} is given, but {parent}={' or '.join(others)} is not picked"
                     )

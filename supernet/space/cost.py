@@ -26,7 +26,7 @@ from supernet.base.trees import map_tensors
 from supernet.space.choices import Architecture, Choice, Space
 from supernet.space.layers import LivePaths, live_paths, set_live_paths
 from supernet.space.model import example_of
-from supernet.space.network import Within, call, parameters_within, replace_modules, without_data
+from supernet.space.network import Inside, call, parameters_inside, replace_modules, without_data
 from supernet.space.values import decided, decided_values
 
 
@@ -36,12 +36,12 @@ class Cost:
 
     Attributes:
         params: all trainable numbers.
-        weights: the same without scale and offset of batch norm: what the paper counts as parameters.
+        params_without_norm: the same without scale and offset of batch norm: what the paper counts as parameters.
         macs: multiply-adds of convolutions and matrix products for one example; a FLOP count is twice that.
     """
 
     params: int
-    weights: int
+    params_without_norm: int
     macs: int
 
 
@@ -53,7 +53,7 @@ TRIALS = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class Term:
     """Costs that depend on the same choices, under the same options.
 
     Attributes:
@@ -80,7 +80,8 @@ class CostTable:
         space: the space.
         clauses: number of clauses by P, bool: options of which one has to be live.
         parts: what is added up.
-        columns: names of the costs: params, weights and macs; and latency (nanoseconds) and memory (bytes) where they
+        columns: names of the costs: params, params_without_norm and macs; and latency (nanoseconds) and memory (bytes)
+        where they
             were measured too.
         peaks: for a column that is a sum plus the largest of something over the parts, the column of that something,
             which is no cost by itself and comes after all `columns`.
@@ -88,8 +89,8 @@ class CostTable:
 
     space: Space
     clauses: NDArray[np.bool_]
-    parts: tuple[Part, ...]
-    columns: tuple[str, ...] = ("params", "weights", "macs")
+    parts: tuple[Term, ...]
+    columns: tuple[str, ...] = ("params", "params_without_norm", "macs")
     peaks: Mapping[int, int] = field(default_factory=dict)
 
     def costs(self, architectures: Sequence[Architecture]) -> NDArray[np.int64]:
@@ -212,9 +213,9 @@ Figures = tuple[int, ...]
 Setting = dict[str, tuple[str, ...]]
 """What is picked of every choice of shape."""
 
-Measured = dict[tuple[str, Within], Figures]
+Measured = dict[tuple[str, Inside], Figures]
 _Shaping = dict[str, tuple[tuple[str, ...], ...]]
-_Depends = dict[tuple[str, Within], tuple[str, ...]]
+_Depends = dict[tuple[str, Inside], tuple[str, ...]]
 _Found = dict[tuple[str, ...], dict[tuple[tuple[str, ...], ...], Measured]]
 
 
@@ -272,7 +273,7 @@ def cost_table(
         )
     nothing = (0,) * len(next(iter(at(everything).values())))
     clauses: dict[tuple[str, tuple[str, ...]], int] = {}
-    tables: dict[tuple[Within, tuple[str, ...]], NDArray[np.int64]] = {}
+    tables: dict[tuple[Inside, tuple[str, ...]], NDArray[np.int64]] = {}
     for key, names in depends.items():
         rows = [figures.get(key, nothing) for figures in found[names].values()]
         table = np.array(rows, dtype=np.int64)
@@ -284,9 +285,9 @@ def cost_table(
     for (name, options), row in clauses.items():
         masks[row, [space.columns[name, option] for option in options]] = True
     parts = tuple(
-        Part(tuple(clauses[clause] for clause in within), names, table) for (within, names), table in tables.items()
+        Term(tuple(clauses[clause] for clause in inside), names, table) for (inside, names), table in tables.items()
     )
-    names = ("params", "weights", "macs", *columns)
+    names = ("params", "params_without_norm", "macs", *columns)
     return CostTable(space, masks, parts, names, {names.index("memory"): len(names)} if "memory" in names else {})
 
 
@@ -395,11 +396,11 @@ def _measure_modules(space: Space, setting: Setting) -> Measured:
     By the module's name and by what has to be live for it to take part.
     """
     network = _network(space, setting)
-    parts: dict[tuple[str, Within], list[int]] = {}
+    parts: dict[tuple[str, Inside], list[int]] = {}
     norms = _norm_parameters(network)
-    for within, parameters in parameters_within(network).items():
+    for inside, parameters in parameters_inside(network).items():
         for name, parameter in parameters:
-            entry = parts.setdefault((name.rpartition(".")[0], within), [0, 0, 0])
+            entry = parts.setdefault((name.rpartition(".")[0], inside), [0, 0, 0])
             entry[0] += parameter.numel()
             entry[1] += 0 if id(parameter) in norms else parameter.numel()
     # Batch norm has no multiply-adds that are counted.
@@ -494,7 +495,7 @@ class _MacsByModule(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __init__(self, network: nn.Module, start: LivePaths) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.start = start
-        self.flops: Counter[tuple[str, Within]] = Counter()
+        self.flops: Counter[tuple[str, Inside]] = Counter()
         self.running: list[str] = [""]
         for name, module in network.named_modules():
             module.register_forward_pre_hook(lambda *_, name=name: self.running.append(name))
@@ -506,6 +507,6 @@ class _MacsByModule(TorchDispatchMode):  # type: ignore[no-untyped-call]
         output = func(*args, **(kwargs or {}))
         count = flop_registry.get(func._overloadpacket)
         if count is not None:
-            key = (self.running[-1], live_paths().within)
+            key = (self.running[-1], live_paths().inside)
             self.flops[key] += count(*args, **(kwargs or {}), out_val=output)
         return output

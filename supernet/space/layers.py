@@ -41,7 +41,7 @@ class LivePaths:
 
     picks: tuple[Picks, ...]
     ghosts: tuple[int, ...]
-    within: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    inside: tuple[tuple[str, tuple[str, ...]], ...] = ()
     shapes: tuple[frozenset[int], ...] = ()
 
 
@@ -181,8 +181,8 @@ class Choose(nn.Module):
     def _run(
         self, live: LivePaths, index: int, source: Tensor, places: Sequence[int], onto: Tensor | None = None
     ) -> Tensor:
-        within = (*live.within, (self.choice.name, (self.choice.options[index],)))
-        here = LivePaths(live.picks, tuple(live.ghosts[i] for i in places), within, live.shapes)
+        inside = (*live.inside, (self.choice.name, (self.choice.options[index],)))
+        here = LivePaths(live.picks, tuple(live.ghosts[i] for i in places), inside, live.shapes)
         with set_live_paths(here):
             output: Tensor = self.options[index](source) if onto is None else self.options[index](source, onto)
         return output
@@ -271,7 +271,7 @@ class Depth(nn.Module):
             here = (
                 live
                 if len(needs) == len(self.depths)
-                else replace(live, within=(*live.within, (self.choice.name, needs)))
+                else replace(live, inside=(*live.inside, (self.choice.name, needs)))
             )
             with set_live_paths(here):
                 y = block(x)

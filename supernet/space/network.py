@@ -16,7 +16,7 @@ from supernet.space.choices import Choice
 from supernet.space.layers import Choose, Depth, Elastic
 from supernet.space.values import decided_values
 
-Within = tuple[tuple[str, tuple[str, ...]], ...]
+Inside = tuple[tuple[str, tuple[str, ...]], ...]
 """What encloses a place in the network, outermost first: a choice, and its options of which one has to be live."""
 
 
@@ -52,27 +52,27 @@ def choices_of(network: nn.Module) -> tuple[Choice, ...]:
         ValueError: two places share a name but not their options.
     """
     found: dict[str, Choice] = {}
-    places: dict[str, Within] = {}
+    places: dict[str, Inside] = {}
 
-    def add(choice: Choice, within: Within) -> None:
+    def add(choice: Choice, inside: Inside) -> None:
         before = found.setdefault(choice.name, choice)
         if before != choice:
             options = f"{before.options}, {choice.options}"
             raise ValueError(f"choice {choice.name!r} occurs with different options: {options}")
-        places[choice.name] = _common(places.get(choice.name, within), within)
+        places[choice.name] = _common(places.get(choice.name, inside), inside)
 
-    for module, within in _walk(network):
+    for module, inside in _walk(network):
         if isinstance(module, (Choose, Depth)):
-            add(module.choice, within)
+            add(module.choice, inside)
         for thing in decided_values(module):
             for choice in thing.choices():
-                add(choice, within)
+                add(choice, inside)
     return _parents_first(
-        {name: replace(choice, within=places[name][-1] if places[name] else None) for name, choice in found.items()}
+        {name: replace(choice, inside=places[name][-1] if places[name] else None) for name, choice in found.items()}
     )
 
 
-def _common(a: Within, b: Within) -> Within:
+def _common(a: Inside, b: Inside) -> Inside:
     """What two places of one choice are both nested in, with their options together."""
     others = dict(b)
     return tuple((name, tuple(dict.fromkeys((*options, *others[name])))) for name, options in a if name in others)
@@ -83,8 +83,8 @@ def _parents_first(found: dict[str, Choice]) -> tuple[Choice, ...]:
 
     def put(choice: Choice) -> None:
         if choice.name not in ordered:
-            if choice.within is not None:
-                put(found[choice.within[0]])
+            if choice.inside is not None:
+                put(found[choice.inside[0]])
             ordered[choice.name] = choice
 
     for choice in found.values():
@@ -92,43 +92,43 @@ def _parents_first(found: dict[str, Choice]) -> tuple[Choice, ...]:
     return tuple(ordered.values())
 
 
-def parameters_within(network: nn.Module) -> dict[Within, list[tuple[str, nn.Parameter]]]:
+def parameters_inside(network: nn.Module) -> dict[Inside, list[tuple[str, nn.Parameter]]]:
     """The parameters of a network with choices, grouped by the options that have to be live for them to take part.
 
     A parameter that is used in several places is listed under what they have in common.
     """
-    places: dict[int, tuple[str, nn.Parameter, Within]] = {}
+    places: dict[int, tuple[str, nn.Parameter, Inside]] = {}
     names = {id(module): name for name, module in network.named_modules()}
-    for module, within in _walk(network):
+    for module, inside in _walk(network):
         prefix = names[id(module)]
         for name, parameter in module.named_parameters(recurse=False):
             if id(parameter) in places:
                 before = places[id(parameter)]
-                common = tuple(pair for pair in before[2] if pair in within)
+                common = tuple(pair for pair in before[2] if pair in inside)
                 places[id(parameter)] = (*before[:2], common)
             else:
-                places[id(parameter)] = (f"{prefix}.{name}" if prefix else name, parameter, within)
-    groups: dict[Within, list[tuple[str, nn.Parameter]]] = {}
-    for name, parameter, within in places.values():
-        groups.setdefault(within, []).append((name, parameter))
+                places[id(parameter)] = (f"{prefix}.{name}" if prefix else name, parameter, inside)
+    groups: dict[Inside, list[tuple[str, nn.Parameter]]] = {}
+    for name, parameter, inside in places.values():
+        groups.setdefault(inside, []).append((name, parameter))
     return groups
 
 
-def _walk(module: nn.Module, within: Within = ()) -> Iterator[tuple[nn.Module, Within]]:
-    yield module, within
+def _walk(module: nn.Module, inside: Inside = ()) -> Iterator[tuple[nn.Module, Inside]]:
+    yield module, inside
     if isinstance(module, Choose):
         for name, option in zip(module.choice.options, module.options, strict=True):
-            yield from _walk(option, (*within, (module.choice.name, (name,))))
+            yield from _walk(option, (*inside, (module.choice.name, (name,))))
     elif isinstance(module, Depth):
         for index, block in enumerate(module.blocks):
             needs = module.needs(index)
             always = len(needs) == len(module.depths)
-            yield from _walk(block, within if always else (*within, (module.choice.name, needs)))
+            yield from _walk(block, inside if always else (*inside, (module.choice.name, needs)))
     elif isinstance(module, Elastic):
-        yield from _walk(module.of, within)
+        yield from _walk(module.of, inside)
     else:
         for child in module.children():
-            yield from _walk(child, within)
+            yield from _walk(child, inside)
 
 
 def replace_modules(module: nn.Module, new: Callable[[nn.Module], nn.Module]) -> nn.Module:

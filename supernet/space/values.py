@@ -60,7 +60,7 @@ class Factor:
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class Span:
     """A run of channels or features: a product of factors."""
 
     factors: tuple[Factor, ...]
@@ -88,9 +88,9 @@ class DecidedInt(int):
     side, as after a concatenation: each term is a slice of its own.
     """
 
-    parts: tuple[Part, ...]
+    parts: tuple[Span, ...]
 
-    def __new__(cls, parts: tuple[Part, ...]) -> DecidedInt:
+    def __new__(cls, parts: tuple[Span, ...]) -> DecidedInt:
         self = super().__new__(cls, sum(part.largest for part in parts))
         self.parts = parts
         return self
@@ -114,10 +114,10 @@ class DecidedInt(int):
             if len(self.parts) != 1 or len(other.parts) != 1:
                 raise ValueError("expected numbers of one part each, a sum of decided numbers cannot be multiplied")
             (a,), (b,) = self.parts, other.parts
-            return DecidedInt((Part(a.factors + b.factors, a.times * b.times, a.over * b.over),))
+            return DecidedInt((Span(a.factors + b.factors, a.times * b.times, a.over * b.over),))
         if type(other) is not int:
             return int(self) * other
-        return DecidedInt(tuple(Part(p.factors, p.times * other, p.over) for p in self.parts))
+        return DecidedInt(tuple(Span(p.factors, p.times * other, p.over) for p in self.parts))
 
     __rmul__ = __mul__
 
@@ -126,19 +126,19 @@ class DecidedInt(int):
             return 1  # as in the weights of a depthwise convolution
         if type(other) is not int:
             return int(self) // other
-        return DecidedInt(tuple(Part(p.factors, p.times, p.over * other) for p in self.parts))
+        return DecidedInt(tuple(Span(p.factors, p.times, p.over * other) for p in self.parts))
 
     def __add__(self, other: Any) -> Any:
         if isinstance(other, DecidedInt):
             return DecidedInt(self.parts + other.parts)
         if type(other) is not int:
             return int(self) + other
-        return DecidedInt((*self.parts, Part((), other))) if other > 0 else self
+        return DecidedInt((*self.parts, Span((), other))) if other > 0 else self
 
     def __radd__(self, other: Any) -> Any:
         if type(other) is not int:
             return other + int(self)
-        return DecidedInt((Part((), other), *self.parts)) if other > 0 else self
+        return DecidedInt((Span((), other), *self.parts)) if other > 0 else self
 
 
 class _OfOneChoice:
@@ -206,7 +206,7 @@ def value(name: str, options: Sequence[Any]) -> Any:
         return options[choice.options.index(known[name][-1])] if name in known else options[-1]
     factor = Factor(choice, options)
     if kinds == {int}:
-        return DecidedInt((Part((factor,)),))
+        return DecidedInt((Span((factor,)),))
     return DecidedStr(factor) if kinds == {str} else DecidedFloat(Factor(choice, tuple(map(float, options))))
 
 
@@ -226,13 +226,13 @@ def side_by_side(choice: Choice, widths: Sequence[int]) -> int:
     if known is not None:
         picked = known.get(choice.name, choice.options)
         return sum(width for option, width in zip(choice.options, widths, strict=True) if option in picked)
-    parts: list[Part] = []
+    parts: list[Span] = []
     for index, width in enumerate(widths):
         factor = Factor(choice, tuple(1 for _ in widths), index)
         if isinstance(width, DecidedInt):
-            parts += [Part((factor, *part.factors), part.times, part.over) for part in width.parts]
+            parts += [Span((factor, *part.factors), part.times, part.over) for part in width.parts]
         else:
-            parts.append(Part((factor,), width))
+            parts.append(Span((factor,), width))
     return DecidedInt(tuple(parts))
 
 

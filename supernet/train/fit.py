@@ -34,7 +34,7 @@ from supernet.base.randomness import draws_at_random, seeded
 from supernet.base.trees import rows, take_rows
 from supernet.space.layers import Elastic
 from supernet.space.model import OneShot, picks_of
-from supernet.space.network import call, parameters_within
+from supernet.space.network import call, parameters_inside
 from supernet.space.values import axis_slices
 from supernet.speed.quick import has_only_norms_to_remember, quick, quick_in_training
 from supernet.speed.runtime import Runtime
@@ -373,10 +373,10 @@ def live_groups(model: nn.Module) -> list[LiveGroup]:
     if not isinstance(model, OneShot):
         return [LiveGroup([p for p in model.parameters() if p.requires_grad], [])]
     groups = []
-    for within, named in parameters_within(model.network).items():
+    for inside, named in parameters_inside(model.network).items():
         trained = [p for _, p in named if p.requires_grad]
         if trained:
-            columns = [[model.space.columns[name, option] for option in options] for name, options in within]
+            columns = [[model.space.columns[name, option] for option in options] for name, options in inside]
             groups.append(LiveGroup(trained, columns))
     return groups
 

@@ -178,11 +178,11 @@ def search_plots(asked: Sequence[tuple[int, Candidate]], names: Names) -> Iterat
     metric, score = names.metric, names.score
     candidates = [c for _, c in asked]
     whole = on_most(candidates)
-    most = whole[0].images
+    most = whole[0].examples
     yield {
         "svg": draw.best_so_far(
             [
-                (number, c.accuracy if c.images == most else None, c.deviation, round_)
+                (number, c.value if c.examples == most else None, c.deviation, round_)
                 for number, (round_, c) in enumerate(asked, start=1)
             ],
             metric, score,
@@ -195,8 +195,8 @@ def search_plots(asked: Sequence[tuple[int, Candidate]], names: Names) -> Iterat
     for cost in names.objectives[1:]:
         yield {
             "svg": draw.front(
-                cost, [(getattr(c, cost), c.accuracy) for c in whole],
-                [(getattr(c, cost), c.accuracy, c.number) for c in best], metric, score,
+                cost, [(getattr(c, cost), c.value) for c in whole],
+                [(getattr(c, cost), c.value, c.number) for c in best], metric, score,
             ),
             "caption": f"Pareto front of {', '.join(names.objectives)} (hypervolume {volume:.3f} of the box "
             "between the worst and the best of each); `supernet retrain DIR --candidates NUMBER` trains a point",

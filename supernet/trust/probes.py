@@ -100,7 +100,7 @@ def without(
         None where it does not pick the option, or where other choices are nested in this one.
     """
     picks = dict(architecture.picks)
-    nested = any(other.within is not None and other.within[0] == choice.name for other in space.choices)
+    nested = any(other.inside is not None and other.inside[0] == choice.name for other in space.choices)
     if nested or option not in picks.get(choice.name, ()):
         return None
     left = tuple(other for other in picks[choice.name] if other != option)
@@ -193,7 +193,7 @@ class Facts:
         scores: of all candidates, accuracies.
         everything_on: the score of everything-on.
         chance: the accuracy of guessing.
-        images: on which scores were taken.
+        examples: on which scores were taken.
         sizes: parameters of the candidates, [n].
         ghosts: ghost batches in a step of the one-shot model's training.
         losses: of that training, in order, evenly spread.
@@ -202,7 +202,7 @@ class Facts:
     scores: NDArray[np.float64]
     everything_on: float
     chance: float
-    images: int
+    examples: int
     sizes: NDArray[np.float64]
     ghosts: int
     losses: Sequence[float]
@@ -217,7 +217,7 @@ def diagnose(facts: Facts) -> list[dict[str, Any]]:
     from scipy import stats
 
     scores, chance = facts.scores, facts.chance
-    deviation = math.sqrt(chance * (1 - chance) / facts.images)
+    deviation = math.sqrt(chance * (1 - chance) / facts.examples)
     median, best = float(np.median(scores)), float(np.quantile(scores, 0.99))
     above = median - chance
     share = above / (facts.everything_on - chance) if facts.everything_on > chance + 2 * deviation else math.nan

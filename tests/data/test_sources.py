@@ -337,7 +337,7 @@ ERRORS: dict[str, tuple[Callable[[Path], DataConfig], str]] = {
         options(validation=0),
         r"data.validation=0 is too small: set data.validation to 1 or more",
     ),
-    "train_images 0": (options(train_images=0), r"set data.train_images to 1 or more"),
+    "train_examples 0": (options(train_examples=0), r"set data.train_examples to 1 or more"),
     "image_size 0": (options(image_size=0), r"set data.image_size to 1 or more"),
     "crop -1": (options(crop=-1), r"set data.crop to 0 or more"),
     "cutout -1": (options(cutout=-1), r"set data.cutout to 0 or more"),

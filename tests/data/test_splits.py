@@ -100,14 +100,14 @@ def test_own_test_images_stay_the_test_split_for_every_seed() -> None:
     assert len(first.train.targets) == 90
 
 
-def test_train_images_limits_the_training_split_only(root: Path) -> None:
+def test_train_examples_limits_the_training_split_only(root: Path) -> None:
     write_arrays(root / "in", tagged([*range(100)]), labels(100, 4))
     whole = load(config(root, "arrays", 20), seed=3)
-    small = load(config(root, "arrays", 20, train_images=8), seed=3)
+    small = load(config(root, "arrays", 20, train_examples=8), seed=3)
     assert small.validation.hash == whole.validation.hash and small.hashes["test"] == whole.hashes["test"]
     assert small.train.targets.bincount().tolist() == [2, 2, 2, 2]
     assert set(tags(small.train)) < set(tags(whole.train))
-    assert load(config(root, "arrays", 20, train_images=999), seed=3).hashes == whole.hashes
+    assert load(config(root, "arrays", 20, train_examples=999), seed=3).hashes == whole.hashes
 
 
 def test_load_holds_no_test_image(root: Path) -> None:
@@ -128,7 +128,7 @@ def test_the_test_split_is_opened_once(root: Path) -> None:
     made = load(config(root, "arrays"), seed=0)
     test = open_test(config(root, "arrays"), seed=0, record=record, networks=["a"])
     entry = json.loads(record.read_text())
-    assert entry["split_hash"] == test.hash == made.hashes["test"] and entry["images"] == 10
+    assert entry["split_hash"] == test.hash == made.hashes["test"] and entry["examples"] == 10
     assert entry["opened"].endswith("+00:00") and os.listdir(record.parent) == ["test.json"]
     again = open_test(config(root, "arrays"), seed=0, record=record, networks=["a"])  # a test that was killed goes on
     assert again.hash == test.hash
@@ -179,7 +179,7 @@ def class_without_test(root: Path) -> DataConfig:
 
 def few_training_images(root: Path) -> DataConfig:
     write_classes(root / "in", 4, 4)
-    return config(root, "folder", 2, train_images=1)
+    return config(root, "folder", 2, train_examples=1)
 
 
 ERRORS: dict[str, tuple[Callable[[Path], DataConfig], str]] = {
@@ -197,7 +197,7 @@ ERRORS: dict[str, tuple[Callable[[Path], DataConfig], str]] = {
     ),
     "few training images": (
         few_training_images,
-        r"in the train split: add examples of it or raise data.train_images",
+        r"in the train split: add examples of it or raise data.train_examples",
     ),
 }
 

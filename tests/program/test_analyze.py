@@ -205,7 +205,7 @@ def test_a_search_by_divergence_needs_no_labels(finished_run: Path, tmp_path: Pa
     from tests.conftest import TINY
 
     folder = tmp_path / "kl"
-    words = [word for word in TINY if not word.startswith("--search.images")]
+    words = [word for word in TINY if not word.startswith("--search.examples")]
     assert main(["train", str(folder), "digits-smoke", *words, "--score", "kl"]) == 0
     shutil.copy(finished_run / "train" / "model.safetensors", folder / "train" / "model.safetensors")
     assert main(["search", str(folder)]) == 0
@@ -216,9 +216,9 @@ def test_a_search_by_divergence_needs_no_labels(finished_run: Path, tmp_path: Pa
     found = read_candidates(folder / "candidates.sqlite", model.space)
     assert len(found) == 8
     for candidate in found:
-        assert candidate.accuracy <= 1e-6
-        assert candidate.accuracy == pytest.approx(-candidate.loss, abs=1e-5)
-        assert candidate.images == 64
+        assert candidate.value <= 1e-6
+        assert candidate.value == pytest.approx(-candidate.loss, abs=1e-5)
+        assert candidate.examples == 64
 
 
 def test_a_search_by_loss_ranks_by_the_negative_loss(
@@ -239,7 +239,7 @@ def test_a_search_by_loss_ranks_by_the_negative_loss(
     assert "score: of the one-shot model on the validation split: negative loss" in text
     _, space = space_of_run(folder)
     found = read_candidates(folder / "candidates.sqlite", space)
-    assert [c.accuracy for c in found] == pytest.approx([-c.loss for c in found], abs=1e-5)
+    assert [c.value for c in found] == pytest.approx([-c.loss for c in found], abs=1e-5)
     assert sorted(found, key=standing) == sorted(found, key=lambda c: c.loss)
     assert main(["report", str(folder)]) == 0
     assert "score: negative validation loss (nats)" in (folder / "report.html").read_text()

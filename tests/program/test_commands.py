@@ -149,7 +149,7 @@ def test_bad_words(words: list[str], parts: list[str], refused: Refused) -> None
         ("--retrain.train.batch_size=33", ["retrain.train.batch_size", "32"]),
         ("--search.candidates=-3", ["search.candidates: expected at least 1, got -3"]),
         ("--search.candidates=1000000", ["search.candidates", "the whole space"]),
-        ("--search.images=0", ["search.images: expected at least 1"]),
+        ("--search.examples=0", ["search.examples: expected at least 1"]),
         ("--space.name=bendr", ["space.name", "'bender'"]),
         ("--space.settings.filter=8", ["'filters'"]),
         ("--space.settings.filters=abc", ["space.settings.filters: expected a whole number"]),
@@ -376,7 +376,7 @@ def _result(folder: Path) -> dict[str, object]:
     result: dict[str, object] = json.loads((folder / "results.json").read_text())
     del result["test_split"]
     with closing(sqlite3.connect(folder / "candidates.sqlite")) as table:
-        rows = table.execute("SELECT architecture, accuracy, loss FROM candidates ORDER BY number").fetchall()
+        rows = table.execute("SELECT architecture, value, loss FROM candidates ORDER BY number").fetchall()
     return {"result": result, "scores": rows, "weights": (folder / "train" / "model.safetensors").read_bytes()}
 
 
@@ -495,16 +495,16 @@ def test_another_search_on_the_same_one_shot_model(
     assert "the test split stayed closed" in capsys.readouterr().out
     assert "no number 999" in refused("retrain", folder, "--candidates", "999")
     assert "expected numbers" in refused("retrain", folder, "--candidates", "a,b")
-    assert main(["search", str(folder), "--objectives", "accuracy,params,latency", "--strategy", "nsga2"]) == 0
+    assert main(["search", str(folder), "--objectives", "score,params,latency", "--strategy", "nsga2"]) == 0
     groups = json.loads((folder / "finalists.json").read_text())
     assert "Pareto" in groups
     assert "Top" not in groups
     facts = json.loads((folder / "latency.json").read_text())
     assert {"error", "largest_error", "device", "modules"} <= set(facts)
     capsys.readouterr()
-    assert main(["top", str(folder), "--objectives", "accuracy,latency", "--json"]) == 0
+    assert main(["top", str(folder), "--objectives", "score,latency", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert found["objectives"] == ["accuracy", "latency"]
+    assert found["objectives"] == ["score", "latency"]
     latencies = [row["latency"] for row in found["bands"][0]]
     assert latencies == sorted(latencies, reverse=True)
     # Elsewhere latency is measured anew; a search that was under way is set aside with its times.
@@ -529,11 +529,11 @@ def test_top(run_folder: Path, tmp_path: Path, refused: Refused, capsys: pytest.
     assert max(map(len, out.splitlines())) <= 80
     assert out.count("score (%)") == 2
     assert len((tmp_path / "all.csv").read_text().splitlines()) == 9
-    assert main(["top", str(run_folder), "--objectives", "accuracy,params"]) == 0
+    assert main(["top", str(run_folder), "--objectives", "score,params"]) == 0
     assert "Pareto front of accuracy, params" in capsys.readouterr().out
     assert "none of the 8 candidates is within these limits" in refused("top", run_folder, "--max-params", "3")
     assert "latency was not measured" in refused("top", run_folder, "--max-latency", "3ms")
-    assert "latency was not measured" in refused("top", run_folder, "--objectives", "accuracy,latency")
+    assert "latency was not measured" in refused("top", run_folder, "--objectives", "score,latency")
     assert "objectives: no 'size'" in refused("top", run_folder, "--objectives", "accuracy,size")
     assert "min_params 2k is above max_params 1k" in refused("top", run_folder, "--max-params=1k", "--min-params=2k")
     assert "k: expected at least 1" in refused("top", run_folder, "-k", "0")

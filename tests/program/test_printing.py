@@ -17,7 +17,7 @@ def test_facts_of_a_small_space_are_of_all_of_it() -> None:
     facts = describe_space(SPACE, samples=1000, seed=0)
     costs = cost_table(SPACE).costs(list(SPACE))
     assert facts["architectures"] == facts["sampled"]["number"] == SPACE.size == len(costs)
-    for column, name in enumerate(("params", "weights", "macs")):
+    for column, name in enumerate(("params", "params_without_norm", "macs")):
         assert facts["sampled"][name]["mean"] == pytest.approx(costs[:, column].mean())
     assert json.loads(json.dumps(facts))["name"] == "bender"
     SPACE.parse(facts["example"])

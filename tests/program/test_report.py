@@ -78,7 +78,7 @@ def studied(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
                 "points": [{**p, "accuracies": [90 - p["score"]]} for p in POINTS],
             },
             "candidates": {
-                "accuracy": scores, **sizes, "macs": scores, "images": scores, "number": len(scores),
+                "value": scores, **sizes, "macs": scores, "examples": scores, "number": len(scores),
                 "size_bias": {"params": {"kendall": 0.25, "kendall_interval": [0.1, 0.4]}},
             },
             "at": [
@@ -185,7 +185,7 @@ def test_the_points_of_the_figures_are_those_of_the_files(studied: Path, page_of
     for start, values in (
         ("Does the score predict?", (score, [np.mean(p["accuracies"]) for p in found["points"]])),
         ("Do the scores predict", (score, [p["accuracies"][0] for p in found["truth"]["points"]])),
-        ("Does the score like", (found["candidates"]["params"], found["candidates"]["accuracy"])),
+        ("Does the score like", (found["candidates"]["params"], found["candidates"]["value"])),
     ):
         (svg,) = (svg for caption, svg in by_caption.items() if caption.startswith(start))
         drawn = np.array(dots(svg))[-len(score) :]  # before them are the paper's own points
@@ -373,7 +373,7 @@ def test_a_browser_would_have_seen_what_is_wrong(tmp_path: Path) -> None:
 def test_the_front_of_a_search_with_several_objectives(run_folder: Path) -> None:
     """Its points have the numbers by which they can be retrained; the times of the device are named."""
     config = (run_folder / "config.yaml").read_text()
-    config = config.replace("objectives: accuracy\n", "objectives: accuracy,params,macs\n")
+    config = config.replace("objectives: accuracy\n", "objectives: score,params,macs\n")
     (run_folder / "config.yaml").write_text(config.replace("strategy: random\n", "strategy: nsga2\n"))
     facts = {"device": "abacus", "batch_size": 1, "threads": 1, "checked": [1, 2], "error": 0.1, "largest_error": 0.3}
     write_json(run_folder / "latency.json", facts)

@@ -27,7 +27,7 @@ def rows(validation: list[list[float]], test: list[list[float]]) -> list[dict[st
         {
             "id": architecture.id,
             "architecture": str(architecture),
-            **dict.fromkeys(("params", "weights", "macs"), 10 + i),
+            **dict.fromkeys(("params", "params_without_norm", "macs"), 10 + i),
             "score": 0.1 * i,
             "score_loss": 1.0,
             "validation": validation[i],
@@ -115,7 +115,7 @@ def test_summarise_takes_groups_as_they_are() -> None:
 
 
 def test_the_test_split_is_not_reached_before_the_last_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """When it is opened all networks are trained and scored; until then its images are in nobody's hands."""
+    """When it is opened all networks are trained and scored; until then its images are not read."""
     folder, seen = tmp_path / "run", []
     real, known = data.open_test, set()
 

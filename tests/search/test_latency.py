@@ -63,7 +63,7 @@ def made_time(module: nn.Module, arguments: Any) -> int:
 def test_sums_of_made_times_are_those_of_whole_networks(name: str, tmp_path: Path) -> None:
     space, path = SPACES[name], tmp_path / "latency.json"
     costs = latency_costs(space, LatencyConfig(batch_size=2), CPU, path, time=made_time)
-    assert costs.columns == ("params", "weights", "macs", "latency", "memory")
+    assert costs.columns == ("params", "params_without_norm", "macs", "latency", "memory")
     drawn = space.sample_distinct(12, generator=torch.Generator().manual_seed(1))
     assert (costs.costs(drawn)[:, :3] == cost_table(space).costs(drawn)).all()
     for architecture, found in zip(drawn, costs.column("latency", drawn), strict=True):

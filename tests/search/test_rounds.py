@@ -66,9 +66,13 @@ def test_search_scores_distinct_candidates_and_keeps_all(model: OneShot, runtime
     assert set(read_candidates(tmp_path / "c.sqlite", SPACE)) == set(found)
     for candidate in found:
         cost = cost_table(SPACE).cost(candidate.architecture)
-        assert (candidate.params, candidate.weights, candidate.macs) == (cost.params, cost.weights, cost.macs)
-        assert candidate.images == 24
-        assert (candidate.accuracy, candidate.loss) == pytest.approx(
+        assert (candidate.params, candidate.params_without_norm, candidate.macs) == (
+            cost.params,
+            cost.params_without_norm,
+            cost.macs,
+        )
+        assert candidate.examples == 24
+        assert (candidate.value, candidate.loss) == pytest.approx(
             reference.score(model, candidate.architecture, EXAMPLES, TARGETS, 8), rel=1e-4
         )
 
@@ -122,14 +126,14 @@ def test_who_stays_in_the_race_is_scored_as_if_there_were_none(
     raced = race(model, runtime, tmp_path / "race.sqlite")
     full = race(model, runtime, tmp_path / "full.sqlite", exhaustive=True)
     assert [c.architecture for c in raced] == [c.architecture for c in full]
-    assert {c.images for c in full} == {256}
-    assert {c.images for c in raced} == {64, 128, 256}
+    assert {c.examples for c in full} == {256}
+    assert {c.examples for c in raced} == {64, 128, 256}
     for a, b in zip(raced, full, strict=True):
-        seen = slice(a.images)
-        expected = (b.accuracy, b.loss)
-        if a.images < 256:
+        seen = slice(a.examples)
+        expected = (b.value, b.loss)
+        if a.examples < 256:
             (expected,) = score(model, [a.architecture], MANY[seen], MANY_TARGETS[seen], runtime=runtime, ghost_size=16)
-        assert (a.accuracy, a.loss) == pytest.approx(expected, rel=1e-5)
+        assert (a.value, a.loss) == pytest.approx(expected, rel=1e-5)
     best = {c.architecture for c in sorted(full, key=standing)[:5]}
     assert len(best & {c.architecture for c in sorted(raced, key=standing)[:5]}) >= 4
 
@@ -145,7 +149,7 @@ def test_a_stopped_race_continues_to_the_same_candidates(
 
 def test_finalists_are_scored_on_everything(model: OneShot, runtime: Runtime, tmp_path: Path) -> None:
     table = tmp_path / "c.sqlite"
-    early = [c.architecture for c in race(model, runtime, table) if c.images == 64][:3]
+    early = [c.architecture for c in race(model, runtime, table) if c.examples == 64][:3]
     score_into(
         table, model, early, MANY, MANY_TARGETS, 256, cost_table(SPACE), SearchConfig(ghost_size=16), runtime=runtime
     )
@@ -153,8 +157,8 @@ def test_finalists_are_scored_on_everything(model: OneShot, runtime: Runtime, tm
     scores = list(score(model, early, MANY, MANY_TARGETS, runtime=runtime, ghost_size=16))
     for architecture, expected in zip(early, scores, strict=True):
         candidate = found[architecture]
-        assert (candidate.accuracy, candidate.loss) == pytest.approx(expected, rel=1e-5)
-        assert candidate.images == 256
+        assert (candidate.value, candidate.loss) == pytest.approx(expected, rel=1e-5)
+        assert candidate.examples == 256
 
 
 STRATEGIES: dict[str, dict[str, Any]] = {
@@ -271,16 +275,16 @@ def test_generations_race_and_nothing_is_scored_twice(
     larger: dict[str, Any] = {"batch": 24, "candidates": 48}
     found = ask(model, runtime, tmp_path / "c.sqlite", strategy, **larger)
     assert len(set(outputs.asked)) == len(outputs.asked)
-    assert {c.images for c in found} == {64, 128}, "some left the race"
+    assert {c.examples for c in found} == {64, 128}, "some left the race"
     assert {c.strategy for c in found} == {strategy}
     full = {
         c.architecture: c for c in ask(model, runtime, tmp_path / "full.sqlite", strategy, exhaustive=True, **larger)
     }
-    assert {c.images for c in full.values()} == {128}
+    assert {c.examples for c in full.values()} == {128}
     for c in found:
-        if c.images == 128 and c.architecture in full:
-            assert c.accuracy == full[c.architecture].accuracy
-        assert c.deviation == pytest.approx((c.accuracy * (1 - c.accuracy) / c.images) ** 0.5)
+        if c.examples == 128 and c.architecture in full:
+            assert c.value == full[c.architecture].value
+        assert c.deviation == pytest.approx((c.value * (1 - c.value) / c.examples) ** 0.5)
     assert all(r.asked == r.told for r in read_rounds(tmp_path / "c.sqlite"))
 
 
@@ -375,14 +379,14 @@ def test_several_objectives_give_a_front_of_finalists(
 ) -> None:
     monkeypatch.setattr(supernet.search.rounds, "outputs_of", outputs)
     for strategy in ("random", "nsga2"):
-        found = ask(model, runtime, tmp_path / f"{strategy}.sqlite", strategy, objectives="accuracy,params")
-        config = SearchConfig(objectives="accuracy,params", top=3, top_of=6, small=1, random=1, all_on=False)
+        found = ask(model, runtime, tmp_path / f"{strategy}.sqlite", strategy, objectives="score,params")
+        config = SearchConfig(objectives="score,params", top=3, top_of=6, small=1, random=1, all_on=False)
         groups = finalists(found, SPACE, config, generator=torch.Generator().manual_seed(0))
         assert set(groups) == {"Pareto", "Small", "Random"}
         by = {c.architecture: c for c in found}
-        whole = [c for c in found if c.images == max(c.images for c in found)]
+        whole = [c for c in found if c.examples == max(c.examples for c in found)]
         for a in groups["Pareto"]:
-            assert not any(c.accuracy >= by[a].accuracy and c.params < by[a].params for c in whole)
+            assert not any(c.value >= by[a].value and c.params < by[a].params for c in whole)
         assert 1 <= len(groups["Pareto"]) <= 3
         scores = read_rounds(tmp_path / f"{strategy}.sqlite")[0].scores
         assert all(len(score) == 2 and score[1] < 0 for score in scores)
@@ -428,19 +432,19 @@ def test_a_bonus_for_size_counts_in_the_ranking_and_not_in_the_accuracy(runtime:
     found = ask(model, runtime, tmp_path / "d.sqlite", "random", batch=24, exhaustive=True, size_bonus=10.0)
     largest = cost_table(space).cost(space.everything_on()).macs
     for before, c in zip(plain, found, strict=True):
-        assert (c.architecture, c.accuracy, before.bonus) == (before.architecture, before.accuracy, 0.0)
+        assert (c.architecture, c.value, before.bonus) == (before.architecture, before.value, 0.0)
         assert c.bonus == pytest.approx(10 * math.log2(c.macs / largest))
     raced = ask(model, runtime, tmp_path / "e.sqlite", "random", batch=24, size_bonus=10.0)
     for ranked in (sorted(found, key=standing), sorted(raced, key=standing)):
         assert ranked[0].macs == max(c.macs for c in found), "ten points for each doubling outweigh everything"
 
 
-@pytest.mark.parametrize("objectives", ["accuracy", "accuracy,params"])
-def test_the_best_are_settled_in_single_precision(
+@pytest.mark.parametrize("objectives", ["score", "score,params"])
+def test_the_best_are_rescored_in_single_precision(
     model: OneShot, runtime: Runtime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, objectives: str
 ) -> None:
     """And a search that was killed while it did so ends alike."""
-    monkeypatch.setattr(supernet.search.rounds, "SETTLED", 1)
+    monkeypatch.setattr(supernet.search.rounds, "RESCORED", 1)
     half = start(RuntimeConfig(device="cpu", precision="bf16-mixed", threads=2))
     how: dict[str, Any] = {"batch": 24, "exhaustive": True, "objectives": objectives}
     found = ask(model, half, tmp_path / "c.sqlite", "random", **how)
@@ -455,7 +459,7 @@ def test_the_best_are_settled_in_single_precision(
     kinds = [(c.loss == pytest.approx(a, rel=1e-6), c.loss == pytest.approx(b, rel=1e-6))
              for c, a, b in zip(found, exact, rough, strict=True)]  # fmt: skip
     assert all(a or b for a, b in kinds) and rough != exact
-    assert all(c.deviation == pytest.approx(math.sqrt(c.accuracy * (1 - c.accuracy) / c.images)) for c in found)
+    assert all(c.deviation == pytest.approx(math.sqrt(c.value * (1 - c.value) / c.examples)) for c in found)
     assert 6 <= sum(a and not b for a, b in kinds) < 24, "six are the best; on the front there may be others"
     assert all(a for c, (a, _) in zip(found, kinds, strict=True) if c in sorted(found, key=standing)[:3])
 
@@ -476,7 +480,7 @@ def test_finalists_are_the_papers_groups() -> None:
     config = SearchConfig(top=10, top_of=100, small=7, small_quantile=0.9, random=20)
     groups = finalists(candidates, SPACE, config, generator=torch.Generator().manual_seed(0))
     assert [rank[a] // 10 for a in groups["Top"]] == list(range(10)), "one of each stratum of the best 100"
-    good = sorted((c for c in candidates if rank[c.architecture] < 40), key=lambda c: c.weights)
+    good = sorted((c for c in candidates if rank[c.architecture] < 40), key=lambda c: c.params_without_norm)
     assert set(groups["Small"]) == {c.architecture for c in good[:7]}
     assert len(set(groups["Random"])) == 20
     assert groups["All On"] == [SPACE.everything_on()]
@@ -520,10 +524,10 @@ def test_finalists_of_few_candidates(number: int, top: int, more: int, small: in
         ({"strategy": "local", "strategy_settings": {"x": 1}}, "'local' has no setting 'x'; it has: start"),
         ({"objectives": "accuracy,size"}, "objectives: no 'size'; there are: accuracy, params"),
         ({"objectives": "params"}, "expected accuracy, and other objectives once each"),
-        ({"objectives": "accuracy,params,params"}, "once each"),
+        ({"objectives": "score,params,params"}, "once each"),
         (
-            {"objectives": "accuracy,params", "strategy": "local"},
-            "takes one objective, got 'accuracy,params'; those that take several: random, enumeration, nsga2, tpe",
+            {"objectives": "score,params", "strategy": "local"},
+            "takes one objective, got 'score,params'; those that take several: random, enumeration, nsga2, tpe",
         ),
     ],
 )

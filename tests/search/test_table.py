@@ -43,10 +43,10 @@ POINTS = st.integers(1, 3).flatmap(
 )
 
 
-def some(*figures: tuple[float, int], images: int = 100) -> list[Candidate]:
+def some(*figures: tuple[float, int], examples: int = 100) -> list[Candidate]:
     """Candidates with these scores and sizes."""
     return [
-        Candidate(SPACE.at(i), score, 1.0, images, size, size, size, None, None, 0.01, "random", 0, i + 1)
+        Candidate(SPACE.at(i), score, 1.0, examples, size, size, size, None, None, 0.01, "random", 0, i + 1)
         for i, (score, size) in enumerate(figures)
     ]
 
@@ -102,7 +102,7 @@ def test_bands_have_equal_numbers() -> None:
     assert len(bands(candidates[:2], 5, lambda c: c.params)) == 2
     chosen = best(candidates, 2, 3)
     for part, top in zip(parts, chosen, strict=True):
-        assert [c.accuracy for c in top] == sorted((c.accuracy for c in part), reverse=True)[:2]
+        assert [c.value for c in top] == sorted((c.value for c in part), reverse=True)[:2]
 
 
 def test_within_limits_and_who_is_beyond() -> None:
@@ -117,15 +117,15 @@ def test_within_limits_and_who_is_beyond() -> None:
 
 
 def test_the_front_of_candidates_is_of_those_scored_on_most() -> None:
-    candidates = [*some((0.5, 10), (0.4, 20), (0.7, 30)), *some((0.99, 1), images=10)]
-    found, volume = pareto(candidates, ("accuracy", "params"))
-    assert [(c.accuracy, c.params) for c in found] == [(0.7, 30), (0.5, 10)]
+    candidates = [*some((0.5, 10), (0.4, 20), (0.7, 30)), *some((0.99, 1), examples=10)]
+    found, volume = pareto(candidates, ("score", "params"))
+    assert [(c.value, c.params) for c in found] == [(0.7, 30), (0.5, 10)]
     assert volume == pytest.approx(1 / 3)
-    assert objectives_of(found[0], ("accuracy", "macs")) == (0.7, -30)
+    assert objectives_of(found[0], ("score", "macs")) == (0.7, -30)
     with pytest.raises(ValueError, match="front is empty"):
-        pareto([], ("accuracy",))
+        pareto([], ("score",))
     with pytest.raises(ValueError, match="memory was not measured"):
-        pareto(candidates, ("accuracy", "memory"))
+        pareto(candidates, ("score", "memory"))
 
 
 def test_rounds_are_kept_as_they_are(tmp_path: Path) -> None:
@@ -157,7 +157,7 @@ def test_records_and_files(tmp_path: Path) -> None:
     with (tmp_path / "c.csv").open(newline="") as file:
         read = list(csv.DictReader(file))
     assert [row["architecture"] for row in read] == [row["architecture"] for row in rows]
-    assert float(read[0]["accuracy"]) == 0.5
+    assert float(read[0]["value"]) == 0.5
     write_records(tmp_path / "c.parquet", candidates)
     from pyarrow import parquet
 

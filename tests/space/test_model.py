@@ -14,7 +14,7 @@ from torch import nn
 from supernet.space.choices import Architecture, ArchitectureError, Space
 from supernet.space.layers import Choose, GhostBatchNorm
 from supernet.space.model import OneShot, build, extract
-from supernet.space.network import choices_of, parameters_within
+from supernet.space.network import choices_of, parameters_inside
 from tests import reference
 from tests.spaces_for_tests import (
     NestedNetwork,
@@ -109,7 +109,7 @@ def test_dropped_options_are_not_run_and_get_no_gradient(model: OneShot) -> None
     picked = {pair for pair, column in space.columns.items() if row[column]}
     modules = {m.choice.name for m in model.modules() if isinstance(m, Choose)}
     assert ran == {pair for pair in picked if pair[0] in modules}
-    for within, parameters in parameters_within(model.network).items():
+    for within, parameters in parameters_inside(model.network).items():
         for name, parameter in parameters:
             takes_part = all(any((choice, option) in picked for option in options) for choice, options in within)
             # In the elastic network what a live module gives may go to a dropped input only.
@@ -180,8 +180,8 @@ def test_extract_copies() -> None:
 def test_choices_come_from_the_network_alone() -> None:
     by_name = {choice.name: choice for choice in choices_of(NestedNetwork())}
     assert list(by_name) == ["outer", "inner", "shared", "join"]
-    assert by_name["inner"].within == ("outer", ("nested",))
-    assert by_name["shared"].within is None
+    assert by_name["inner"].inside == ("outer", ("nested",))
+    assert by_name["shared"].inside is None
 
     class Disagreeing(nn.Module):
         def __init__(self) -> None:

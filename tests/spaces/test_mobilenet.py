@@ -39,7 +39,7 @@ def mobilenet_v2(space: Space) -> Architecture:
     """MobileNetV2 in a space with its widths."""
     picks: dict[str, str] = {}
     for choice in space.choices:
-        if choice.within is None or picks.get(choice.within[0]) in choice.within[1]:
+        if choice.inside is None or picks.get(choice.inside[0]) in choice.inside[1]:
             *place, what = choice.name.split(".")
             stage = int(place[0].removeprefix("stage")) - 1 if what in ("width", "depth") else 0
             figures = {"width": V2_WIDTHS[stage], "depth": V2_DEPTHS[stage], "kernel": 3, "expansion": 6}
@@ -72,7 +72,7 @@ def test_choices() -> None:
             for what, options in (("kernel", ("3", "5", "7")), ("expansion", ("3", "4", "6"))):
                 choice = choices[f"stage{stage}.block{block}.{what}"]
                 assert choice.options == options
-                assert choice.within == (within and (f"stage{stage}.depth", within))
+                assert choice.inside == (within and (f"stage{stage}.depth", within))
     stage = 2 * sum((3 * 3) ** depth for depth in (2, 3, 4))
     assert SPACE.size == stage**5 * 3 * 3
 

@@ -14,7 +14,7 @@ from supernet.base.progress import Interrupted
 from supernet.base.randomness import seeded, stream
 from supernet.space.layers import Choose
 from supernet.space.model import OneShot, build, from_network
-from supernet.space.network import parameters_within
+from supernet.space.network import parameters_inside
 from supernet.spaces import bender
 from supernet.speed.runtime import Runtime, RuntimeConfig, start
 from supernet.train.fit import Diverged, TrainConfig, fit
@@ -128,7 +128,7 @@ def test_what_is_never_live_is_never_touched(optimizer: str, runtime: Runtime) -
     moved = {
         name: not torch.equal(a, b) for (name, a), b in zip(model.named_parameters(), before.parameters(), strict=True)
     }
-    for within, parameters in parameters_within(model.network).items():
+    for within, parameters in parameters_inside(model.network).items():
         is_live = all(bool(live[0, [space.columns[name, o] for o in options]].any()) for name, options in within)
         for name, _ in parameters:
             assert moved[f"network.{name}"] == is_live, name

@@ -82,7 +82,7 @@ def test_one_option_less(seed: int) -> None:
 
 def test_what_holds_other_choices_is_left_alone() -> None:
     space = nested()
-    parents = {choice.within[0] for choice in space.choices if choice.within is not None}
+    parents = {choice.inside[0] for choice in space.choices if choice.inside is not None}
     whole = space.sample(generator=GENERATOR.manual_seed(0))
     for choice in space.choices:
         if choice.name in parents:
@@ -121,7 +121,7 @@ GOOD = Facts(
     scores=np.random.default_rng(0).normal(0.8, 0.03, 500),
     everything_on=0.9,
     chance=0.1,
-    images=1000,
+    examples=1000,
     sizes=np.random.default_rng(1).normal(size=500),
     ghosts=8,
     losses=[2.0, 1.5, 1.2, 1.1, 1.0, 0.95, 0.92, 0.91, 0.905, 0.9],
