@@ -128,9 +128,9 @@ def process(name: str, options: list[str]) -> Iterator[Callable[[], None]]:
         orders.close()
 
 
-def peak_memory(name: str, sizes: list[int]) -> int:
+def peak_memory(name: str, sizes: tuple[int, int, int, int]) -> int:
     """Bytes, of this process."""
-    (work,) = steps(*sizes, only=[name]).values()
+    (work,) = steps(*sizes, [name]).values()
     before = resident("VmRSS")
     work()
     work()
@@ -152,12 +152,12 @@ def main() -> None:
     parser.add_argument("--memory", help=argparse.SUPPRESS)
     parser.add_argument("--process", help=argparse.SUPPRESS)
     chosen = parser.parse_args()
-    sizes = [chosen.filters, chosen.cells, chosen.pixels, chosen.ghosts]
+    sizes = (chosen.filters, chosen.cells, chosen.pixels, chosen.ghosts)
     if chosen.memory:
         print(peak_memory(chosen.memory, sizes))
         return
     if chosen.process:
-        (work,) = steps(*sizes, only=[chosen.process]).values()
+        (work,) = steps(*sizes, [chosen.process]).values()
         for _ in sys.stdin:
             work()
             print("done", flush=True)
@@ -169,7 +169,7 @@ def main() -> None:
     result["images per second"] = {
         name: round(STEPS * chosen.ghosts * GHOST / value, 1) for name, value in result["seconds"].items()
     }
-    (counted,) = steps(*sizes, only=["counted"]).values()
+    (counted,) = steps(*sizes, ["counted"]).values()
     result["limit"] = limit(counted, result["seconds"]["ours"])
     memory = {}
     for name in ("plain", "ours"):

@@ -70,7 +70,7 @@ def rates() -> dict[str, float]:
 
 class _Count(TorchDispatchMode):
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]  # torch's stub lacks its types
         self.seconds: dict[str, float] = defaultdict(float)
         self.bound: dict[str, float] = defaultdict(float)
 
@@ -93,9 +93,9 @@ def _flops(packet: Any, args: Any, kwargs: Any, result: Any) -> float:
     """Two for each multiply-add. Convolutions are counted here: torch's formula for their gradients ignores groups."""
     if packet is torch.ops.aten.convolution_backward:
         gradient, _, weight, *_, wanted = args
-        return 2.0 * gradient.numel() * weight[0].numel() * sum(wanted[:2])
+        return float(2 * gradient.numel() * weight[0].numel() * sum(wanted[:2]))
     if packet is torch.ops.aten.convolution:
-        return 2.0 * result.numel() * args[1][0].numel()
+        return float(2 * result.numel() * args[1][0].numel())
     counted = flop_registry.get(packet)
     return 0.0 if counted is None else float(counted(*args, **kwargs, out_val=result))
 

@@ -22,10 +22,11 @@ from typing import Any
 import torch
 
 from supernet import spaces
-from supernet.base.files import write_atomically, write_json
+from supernet.base.files import write_json, write_text
 from supernet.base.randomness import stream
 from supernet.data import splits as datasets
 from supernet.draw import plots as drawing
+from supernet.draw.svg import by_itself
 from supernet.program.config import SpaceConfig, make_space
 from supernet.search import strategies
 from supernet.search.limits import Region
@@ -78,7 +79,7 @@ def make_scores(name: str, epochs: float, size: int, out: Path) -> None:
         found = score(model, part, examples, targets, runtime=runtime)
         rows += [[str(a), repr(value)] for a, (value, _) in zip(part, found, strict=True)]
         text = "\n".join(",".join(row) for row in [["architecture", "score"], *rows]) + "\n"
-        write_atomically(out, lambda file, text=text: file.write(text.encode()))
+        write_text(out, text)
         print(f"{len(rows)} of {len(wanted)}", file=sys.stderr, flush=True)
 
 
@@ -146,7 +147,7 @@ def main() -> None:
         if given.figure is not None:
             found = json.loads(given.out.read_text())
             svg = drawing.strategies(found["marks"], found["regret"], given.column)
-            write_atomically(given.figure, lambda file: file.write(svg.by_itself(svg).encode()))
+            write_text(given.figure, by_itself(svg))
 
 
 if __name__ == "__main__":

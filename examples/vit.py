@@ -23,7 +23,8 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         def split(y: Tensor) -> Tensor:
-            return y.unflatten(2, (-1, HEAD)).transpose(1, 2)
+            heads: Tensor = y.unflatten(2, (-1, HEAD))
+            return heads.transpose(1, 2)
 
         y = F.scaled_dot_product_attention(split(self.query(x)), split(self.key(x)), split(self.value(x)))
         z: Tensor = self.out(y.transpose(1, 2).flatten(2))

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from supernet.base.files import read_json, write_json, write_text
 from supernet.draw import plots as draw
+from supernet.draw.svg import by_itself
 
 
 def main() -> None:
@@ -29,7 +30,7 @@ def main() -> None:
         **{f"fig4_{row['rate']:g}": draw.sweep(points, row, metric) for row in found["sweep"]},
     }
     for name, svg in figures.items():
-        write_text(chosen.folder / f"paper_{name}.svg", svg.by_itself(svg))
+        write_text(chosen.folder / f"paper_{name}.svg", by_itself(svg))
     candidates = {key: found["candidates"][key] for key in ("number", "size_bias")}
     config = re.sub("path: .*", "path: CIFAR10", (chosen.run / "config.yaml").read_text())
     write_json(chosen.folder / "paper.json", {**found, "candidates": candidates, "config": config})

@@ -33,6 +33,7 @@ from one_shot import (
 
 from supernet.base.files import read_json, write_json, write_text
 from supernet.draw import plots as draw
+from supernet.draw.svg import by_itself
 from supernet.program.analyze import divergences_of, scores_of
 from supernet.spaces import bender
 from supernet.train.fit import TrainConfig
@@ -111,7 +112,7 @@ def main() -> None:
         figures = {"fig5": draw.predicts(longer, study["metric"], study["score"])}
         figures |= {f"fig4_{row['rate']:g}": draw.sweep(longer, row, study["metric"]) for row in sweep}
         for name, svg in figures.items():
-            write_text(chosen.out.with_name(f"{chosen.out.stem}_{name}.svg"), svg.by_itself(svg))
+            write_text(chosen.out.with_name(f"{chosen.out.stem}_{name}.svg"), by_itself(svg))
     return None
 
 

@@ -47,11 +47,11 @@ def seeded(device: torch.device, seed: int, *name: str | int) -> Iterator[None]:
         yield
 
 
-class _DrawFrom(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class _DrawFrom(TorchDispatchMode):
     """Gives a generator to every operation that takes one."""
 
     def __init__(self, generator: torch.Generator) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()  # type: ignore[no-untyped-call]  # torch's stub lacks its types
         self.generator = generator
 
     def __torch_dispatch__(

@@ -489,11 +489,11 @@ def _norm_parameters(network: nn.Module) -> set[int]:
     return {id(p) for m in network.modules() if "Norm" in type(m).__name__ for p in m.parameters(recurse=False)}
 
 
-class _MacsByModule(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class _MacsByModule(TorchDispatchMode):
     """Adds up the FLOPs of every operation by the module that called it and the options that enclose it."""
 
     def __init__(self, network: nn.Module, start: LivePaths) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()  # type: ignore[no-untyped-call]  # torch's stub lacks its types
         self.start = start
         self.flops: Counter[tuple[str, Inside]] = Counter()
         self.running: list[str] = [""]

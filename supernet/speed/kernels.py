@@ -153,7 +153,7 @@ def convolution(x: Tensor, weight: Tensor, *, relu: bool) -> Tensor:
         weight: float32 [O, C, K, K], such that `convolution_fits`; its gradient is in single precision too.
         relu: whether negative numbers of `x` count as 0.
     """
-    z: Tensor = _Convolution.apply(x, weight, relu, None, None, None, False, None)  # type: ignore[no-untyped-call]
+    z: Tensor = _Convolution.apply(x, weight, relu, None, None, None, False, None)  # type: ignore[no-untyped-call]  # torch's stub lacks its types
     return z
 
 
@@ -224,14 +224,14 @@ def norm_relu_statistics(
     """
     found: tuple[Tensor, Tensor]
     if conv is not None and conv.by == "own":
-        found = _Convolution.apply(  # type: ignore[no-untyped-call]
+        found = _Convolution.apply(  # type: ignore[no-untyped-call]  # torch's stub lacks its types
             x, conv.weight, conv.relu, weight, bias, eps, relu, onto
         )
         return found
     if not (_fits(x) and _plain(weight) and _plain(bias)):
         return None
     before = (None, None) if conv is None else (conv.weight, conv)
-    found = _NormRelu.apply(x, weight, bias, eps, relu, *before, onto)  # type: ignore[no-untyped-call]
+    found = _NormRelu.apply(x, weight, bias, eps, relu, *before, onto)  # type: ignore[no-untyped-call]  # torch's stub lacks its types
     return found
 
 
@@ -260,7 +260,7 @@ def depthwise(x: Tensor, weight: Tensor, stride: int, padding: int, dilation: in
         padding: of both axes, at both ends.
         dilation: of both axes.
     """
-    y: Tensor = _Depthwise.apply(x, weight, stride, padding, dilation)  # type: ignore[no-untyped-call]
+    y: Tensor = _Depthwise.apply(x, weight, stride, padding, dilation)  # type: ignore[no-untyped-call]  # torch's stub lacks its types
     return y
 
 
@@ -280,7 +280,7 @@ def pool(x: Tensor, kernel: int, stride: int, padding: int, *, largest: bool, on
         largest: whether the largest number is wanted.
         onto: what the output is added to, of its shape.
     """
-    y: Tensor = _Pool.apply(x, kernel, stride, padding, largest, onto)  # type: ignore[no-untyped-call]
+    y: Tensor = _Pool.apply(x, kernel, stride, padding, largest, onto)  # type: ignore[no-untyped-call]  # torch's stub lacks its types
     return y
 
 

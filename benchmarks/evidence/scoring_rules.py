@@ -1,6 +1,6 @@
 """How the scores of one trained one-shot model rank known accuracies, by how they are taken.
 
-    python benchmarks/evidence/scoring.py RUN TRUTH [--out RESULT.json]
+    python benchmarks/evidence/scoring_rules.py RUN TRUTH [--out RESULT.json]
 
 RUN is a run folder of NAS-Bench-201's space whose one-shot model is trained, TRUTH a CSV file with the columns
 `architecture` (the benchmark's text) and `cifar10_test_200ep`. One thing is changed at a time: the run's own rule (what
