@@ -129,9 +129,11 @@ def typed_by_hand(page: str, text: str) -> list[str]:
 
 def check(root: Path) -> list[str]:
     """What differs between the pages below a folder and the result files there, and what is typed by hand."""
-    results, problems = Results(root), []
+    results = Results(root)
+    problems: list[str] = []
     for page in PAGES:
-        text, differing = (root / page).read_text(), []
+        text = (root / page).read_text()
+        differing: list[str] = []
         filled(text, results, differing.append)
         problems += [f"{page}: {place} differs from its file" for place in differing]
         problems += [f"{page}: number typed by hand: {snippet}" for snippet in typed_by_hand(page, text)]

@@ -10,7 +10,8 @@ from formats import Results, percent, plain, ratio, rows_as_table
 def made_with(results: Results, name: str) -> str:
     """How a benchmark was run, and the file that it wrote."""
     file = results(name)
-    command, options = file["command"], []
+    command: str = file["command"]
+    options: list[str] = []
     while len(command) > 108:
         command, _, option = command.rpartition(" --")
         options.insert(0, f"--{option}")
