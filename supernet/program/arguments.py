@@ -33,7 +33,7 @@ def parse(parser: ArgumentParser, words: list[str], hints: dict[str, Any] | None
     import yaml
     from jsonargparse import ArgumentError
 
-    from supernet.program.config import ConfigError, check_name, check_value
+    from supernet.program.settings import ConfigError, check_name, check_value
 
     known = [option for action in parser._actions for option in action.option_strings]
     values: dict[str, str] = {}
@@ -76,8 +76,9 @@ def prepare(
         were to be printed.
     """
     from supernet.base.own import absolute, is_function
-    from supernet.program.config import Config, check_config, from_dict, read_settings, setting_hints, to_yaml
+    from supernet.program.config import Config, check_config, from_dict, to_yaml
     from supernet.program.folder import create_run, open_run
+    from supernet.program.settings import read_settings, setting_hints
 
     usage = "run [RECIPE] --out DIR" if command == "run" else f"{command} DIR [RECIPE]"
     parser = make_parser(
@@ -118,8 +119,8 @@ def prepare(
     for word, following in pairwise([*words, ""]):
         option, equals, value = word.partition("=")
         if option == "--config":
-            read_settings(Path(value if equals else following))
-    hints = setting_hints()
+            read_settings(Path(value if equals else following), Config)
+    hints = setting_hints(Config)
     given = parse(parser, words, hints)
     folder = None if given["dir"] is None else Path(given["dir"])
     if command == "analyze" and folder is not None:
@@ -140,7 +141,7 @@ def prepare(
     if base is not None:
         if base.parent == folder:
             open_run(folder)
-        known = read_settings(base).get("search", {})
+        known = read_settings(base, Config).get("search", {})
         given = parse(parser, ["--config", str(base), *words], hints)
         asked = absolute(given["search"]["strategy"])
         if known.get("strategy", asked) != asked and not any("strategy_settings" in word for word in words):
@@ -241,7 +242,7 @@ def recipe_files() -> dict[str, Path]:
 
 def recipe_path(name: str) -> Path:
     """A recipe by its name, or any YAML file by its path."""
-    from supernet.program.config import check_name
+    from supernet.program.settings import check_name
 
     if name.endswith((".yaml", ".yml")):
         if not Path(name).is_file():

@@ -163,7 +163,7 @@ def _command(words: list[str]) -> None:
 
         print(__version__)
     else:
-        from supernet.program.config import check_name
+        from supernet.program.settings import check_name
 
         check_name(words[0], commands, "command")
         logging.basicConfig(format="%(message)s", level=logging.INFO, stream=sys.stderr)
@@ -449,7 +449,8 @@ def _score(words: list[str]) -> None:
 
 def _space(words: list[str]) -> None:
     from supernet.base.own import is_function
-    from supernet.program.config import SpaceConfig, check_name, make_space, space_hints
+    from supernet.program.config import SpaceConfig, make_space
+    from supernet.program.settings import argument_hints, check_name
     from supernet.spaces import SPACES
 
     if not words or words[0] in ("-h", "--help"):
@@ -479,7 +480,7 @@ def _space(words: list[str]) -> None:
     parser.add_argument("--samples", type=int, default=2000, help="architectures drawn for the distribution of costs")
     parser.add_argument("--seed", type=int, default=0, help="of these draws")
     parser.add_argument("--json", action="store_true", help="print it as JSON")
-    hints = {} if is_own else space_hints(SPACES[name])
+    hints = {} if is_own else argument_hints(SPACES[name])
     given = parse(parser, words[1:], {**hints, "samples": int, "seed": int})
     samples, seed, as_json = (given.pop(key) for key in ("samples", "seed", "json"))
     if is_own:
@@ -511,9 +512,10 @@ def _recipes(words: list[str]) -> None:
     if given["name"] is None:
         _listing(recipe_lines(), given["json"])
     elif given["json"]:
-        from supernet.program.config import read_settings
+        from supernet.program.config import Config
+        from supernet.program.settings import read_settings
 
-        print(json.dumps(read_settings(recipe_path(given["name"]))))
+        print(json.dumps(read_settings(recipe_path(given["name"]), Config)))
     else:
         print(recipe_path(given["name"]).read_text(encoding="utf-8"), end="")
 

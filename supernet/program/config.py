@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import inspect
-import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from types import NoneType
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any
 
 import yaml
 from torch import Tensor
@@ -21,6 +18,15 @@ from supernet.base.trees import zeros
 from supernet.data.sources import DataConfig
 from supernet.data.sources import check as check_data
 from supernet.data.task import TaskConfig, loss_of, metric_of
+from supernet.program.settings import (
+    ConfigError,
+    argument_hints,
+    check_name,
+    check_settings,
+    check_value,
+    dataclass_of,
+    read_settings,
+)
 from supernet.retrain.trainings import RetrainConfig
 from supernet.search import strategies
 from supernet.search.rounds import SearchConfig
@@ -31,13 +37,6 @@ from supernet.speed.runtime import RuntimeConfig
 from supernet.train.fit import TrainConfig
 from supernet.train.paths import PathsConfig
 from supernet.trust.probes import AnalysisConfig
-
-MANY = 12
-"""More names than this are not listed in a message."""
-
-
-class ConfigError(ValueError):
-    """A setting that does not exist or does not fit; the message names it and the nearest that does."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,7 +116,7 @@ def make_space(
     from_data = {"num_classes": num_classes, "input_shape": shape}
     parameters = inspect.signature(make).parameters
     allowed = [name for name in parameters if name not in from_data]
-    hints = space_hints(make)
+    hints = argument_hints(make)
     for name, value in settings.items():
         if name in from_data:
             raise ConfigError(f"space.settings.{name}: comes from the data, leave it out")
@@ -146,14 +145,6 @@ def retrained_space(config: Config, classes: Sequence[Any], inputs: Any) -> Spac
         inputs: as for `make_space`.
     """
     return make_space(config.space, len(classes), inputs, config.retrain.space)
-
-
-def space_hints(make: Callable[..., Space]) -> dict[str, Any]:
-    """Types of the settings of a space, by name; a setting without one takes any value."""
-    try:
-        return {name: hint for name, hint in get_type_hints(make).items() if name != "return"}
-    except NameError:  # a name that its module imports for type checkers only
-        return {}
 
 
 def check_config(config: Config) -> None:
@@ -226,142 +217,19 @@ def resized(
     return again
 
 
-def check_name(name: str, known: Iterable[str], what: str) -> None:
-    """Refuses an unknown name.
-
-    Raises:
-        ConfigError: names the nearest that is known, and all of them where they are few.
-    """
-    names = list(known)
-    if name not in names:
-        near = difflib.get_close_matches(name, names, n=1, cutoff=0.4)
-        hints = [f"did you mean {near[0]!r}?"] if near else []
-        if len(names) <= MANY or not near:
-            hints.append(f"there are: {', '.join(names)}")
-        raise ConfigError(f"{what}: no {name!r}; {' '.join(hints)}")
-
-
-def check_value(name: str, value: Any, hint: Any) -> Any:
-    """The value of a setting, as its type asks for it.
-
-    Raises:
-        ConfigError: it is of another type; the message says what was expected.
-    """
-    if hint is Any:
-        return value
-    if hint is float and isinstance(value, (int, float, str)) and not isinstance(value, bool):
-        try:  # YAML takes 1e-4 for a text
-            number = float(value)
-        except (ValueError, OverflowError):
-            number = math.nan
-        if math.isfinite(number):
-            return number
-    elif get_origin(hint) is Literal:
-        if value in get_args(hint):
-            return value
-    elif get_origin(hint) is tuple:
-        inside = get_args(hint)
-        if isinstance(value, (list, tuple)) and len(value) == len(inside):
-            return tuple(check_value(name, v, h) for v, h in zip(value, inside, strict=True))
-    elif (get_origin(hint) or hint) is dict:
-        if isinstance(value, dict) and all(isinstance(key, str) for key in value):
-            return value
-    elif NoneType in get_args(hint):
-        if value is None:
-            return None
-        for inner in get_args(hint):
-            try:
-                return check_value(name, value, inner)
-            except ConfigError:
-                pass
-    elif not isinstance(hint, type) or (isinstance(value, hint) and not (isinstance(value, bool) and hint is int)):
-        return value
-    raise ConfigError(f"{name}: expected {_describe(hint)}, got {value!r}")
-
-
-def _describe(hint: Any) -> str:
-    if NoneType in get_args(hint):
-        return " or ".join([*(_describe(h) for h in get_args(hint) if h is not NoneType), "null"])
-    if get_origin(hint) is Literal:
-        return f"one of {', '.join(map(str, get_args(hint)))}"
-    if get_origin(hint) is tuple:
-        return f"a list of {len(get_args(hint))} values"
-    names = {int: "a whole number", float: "a number", str: "a text", bool: "true or false", dict: "settings by name"}
-    return names.get(get_origin(hint) or hint, str(hint))
-
-
-def setting_hints(kind: Any = Config, prefix: str = "") -> dict[str, Any]:
-    """Types of all settings by their dotted names."""
-    hints: dict[str, Any] = {}
-    for name, hint in get_type_hints(kind).items():
-        inner = dataclasses.is_dataclass(hint)
-        hints.update(setting_hints(hint, f"{prefix}{name}.") if inner else {prefix + name: hint})
-    return hints
-
-
-def check_settings(values: Any, kind: Any = Config, prefix: str = "") -> dict[str, Any]:
-    """Settings by name, those of each part inside, with values as their types ask for; not all need be there.
-
-    Raises:
-        ConfigError: an unknown setting, with the nearest known, or a value of another type.
-    """
-    if not isinstance(values, dict):
-        raise ConfigError(f"{prefix.rstrip('.') or 'configuration'}: expected settings by name, got {values!r}")
-    hints = get_type_hints(kind)
-    checked: dict[str, Any] = {}
-    for name, value in values.items():
-        full = f"{prefix}{name}"
-        check_name(full, [prefix + known for known in hints], "setting")
-        inner = dataclasses.is_dataclass(hints[name])
-        checked[name] = (
-            check_settings(value, hints[name], f"{full}.") if inner else check_value(full, value, hints[name])
-        )
-    return checked
-
-
 def from_dict(values: Any) -> Config:
-    """The inverse of ``dataclasses.asdict``; settings that are not given have their defaults.
+    """The inverse of ``dataclasses.asdict``; settings that are left out have their defaults.
 
     Raises:
         ConfigError: an unknown setting, with the nearest known, or a value that does not fit.
     """
-    config: Config = _make(check_settings(values), Config, "")
+    config: Config = dataclass_of(check_settings(values, Config), Config)
     return config
-
-
-def _make(values: dict[str, Any], kind: Any, prefix: str) -> Any:
-    hints = get_type_hints(kind)
-    made = {
-        name: _make(value, hints[name], f"{prefix}{name}.") if dataclasses.is_dataclass(hints[name]) else value
-        for name, value in values.items()
-    }
-    try:
-        return kind(**made)
-    except ValueError as error:
-        raise ConfigError(f"{prefix}{error}") from None
 
 
 def to_yaml(config: Config) -> str:
     """Every setting with its value, as YAML."""
     return yaml.safe_dump(dataclasses.asdict(config), sort_keys=False)
-
-
-def read_settings(path: Path) -> dict[str, Any]:
-    """Reads settings, perhaps not all.
-
-    Raises:
-        ConfigError: the file cannot be read, is no YAML, or holds an unknown setting or a value of another type.
-    """
-    if not path.exists():
-        raise ConfigError(f"{path}: no such file")
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"{path}: expected a YAML file of settings ({' '.join(str(error).split())})") from None
-    try:
-        return check_settings(values)
-    except ConfigError as error:
-        raise ConfigError(f"{path}: {error}") from None
 
 
 def read_yaml(path: Path) -> Config:
@@ -370,7 +238,7 @@ def read_yaml(path: Path) -> Config:
     Raises:
         ConfigError: as `read_settings`, or values that do not fit each other.
     """
-    values = read_settings(path)
+    values = read_settings(path, Config)
     try:
         return from_dict(values)
     except ConfigError as error:

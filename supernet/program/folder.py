@@ -42,7 +42,8 @@ import torch
 
 from supernet.base.files import read_json, without_password, write_json, write_text
 from supernet.base.version import __version__
-from supernet.program.config import Config, differences, read_settings, read_yaml, setting_hints, to_yaml
+from supernet.program.config import Config, differences, read_yaml, to_yaml
+from supernet.program.settings import read_settings, setting_hints
 from supernet.speed.runtime import cores
 from supernet.speed.tune import Tuning
 
@@ -120,8 +121,8 @@ def open_run(folder: Path) -> Config:
     if not (folder / "config.yaml").is_file():
         raise RunError(f"{folder} is no run folder (no config.yaml): `supernet run RECIPE --out {folder}` makes one")
     path = folder / "config.yaml"
-    values = read_settings(path)
-    for name in setting_hints():
+    values = read_settings(path, Config)
+    for name in setting_hints(Config):
         part: Any = values
         for word in name.split("."):
             part = part.get(word, MISSING)

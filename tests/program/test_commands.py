@@ -38,11 +38,12 @@ def test_help_explains(words: list[str], capsys: pytest.CaptureFixture[str]) -> 
 
 @pytest.mark.parametrize("command", ["run", "train", "search", "retrain"])
 def test_help_lists_recipes_and_every_setting(command: str, capsys: pytest.CaptureFixture[str]) -> None:
-    from supernet.program.config import setting_hints
+    from supernet.program.config import Config
+    from supernet.program.settings import setting_hints
 
     main([command, "--help"])
     out = capsys.readouterr().out
-    for name in setting_hints():
+    for name in setting_hints(Config):
         assert f"--{name} " in out
     for name in arguments.recipe_files():
         assert f"  {name} " in out

@@ -1,6 +1,6 @@
 import dataclasses
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pytest
 import yaml
@@ -10,19 +10,15 @@ from hypothesis import strategies as st
 from supernet.program.arguments import recipe_files
 from supernet.program.config import (
     Config,
-    ConfigError,
     SpaceConfig,
     check_config,
-    check_name,
-    check_settings,
-    check_value,
     differences,
     from_dict,
     make_space,
     read_yaml,
-    setting_hints,
     to_yaml,
 )
+from supernet.program.settings import ConfigError, setting_hints
 from supernet.train.fit import TrainConfig
 
 RECIPES = recipe_files()
@@ -38,7 +34,7 @@ def flat(values: dict[str, Any], names: set[str], prefix: str = "") -> set[str]:
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_recipes_are_complete_and_valid(name: str) -> None:
-    names = set(setting_hints())
+    names = set(setting_hints(Config))
     assert flat(yaml.safe_load(RECIPES[name].read_text()), names) == names
     config = read_yaml(RECIPES[name])
     check_config(config)
@@ -69,57 +65,6 @@ def test_yaml_round_trip(values: dict[str, Any]) -> None:
     config = from_dict(values)
     assert from_dict(yaml.safe_load(to_yaml(config))) == config
     assert from_dict(dataclasses.asdict(config)) == config
-
-
-@pytest.mark.parametrize(
-    ("value", "hint", "expected"),
-    [
-        (3, float, 3.0),
-        ("1e-4", float, 1e-4),
-        (None, float | None, None),
-        ("2", float | None, 2.0),
-        (5, int, 5),
-        ("a", Literal["a", "b"], "a"),
-        ([1, 2], tuple[int, int], (1, 2)),
-        ({"a": 1}, dict[str, Any], {"a": 1}),
-        ([1], list[int], [1]),
-    ],
-)
-def test_values_that_fit(value: Any, hint: Any, expected: Any) -> None:
-    found = check_value("x", value, hint)
-    assert found == expected
-    assert type(found) is type(expected)
-
-
-@pytest.mark.parametrize(
-    ("value", "hint"),
-    [
-        (True, int),
-        (True, float),
-        (1.5, int),
-        (float("nan"), float),
-        (10**400, float),
-        ("x", float | None),
-        ([1], float),
-        (None, int),
-        (1, bool),
-        (1, str),
-        ("c", Literal["a", "b"]),
-        ([1], tuple[int, int]),
-        ([1, "x"], tuple[int, int]),
-        ({1: 2}, dict[str, Any]),
-    ],
-)
-def test_values_that_do_not_fit(value: Any, hint: Any) -> None:
-    with pytest.raises(ConfigError, match=r"^x: expected "):
-        check_value("x", value, hint)
-
-
-def test_unknown_names_give_the_nearest() -> None:
-    with pytest.raises(ConfigError, match=r"setting: no 'train.lrr'; did you mean 'train.lr'\?"):
-        check_settings({"train": {"lrr": 1}})
-    with pytest.raises(ConfigError, match=r"what: no 'zzz'; there are: aaa, bbb"):
-        check_name("zzz", ["aaa", "bbb"], "what")
 
 
 def test_errors_name_the_setting() -> None:

@@ -4,8 +4,9 @@ from pathlib import Path
 import pytest
 
 from supernet.base.files import read_json
-from supernet.program.config import Config, ConfigError, read_yaml
+from supernet.program.config import Config, read_yaml
 from supernet.program.folder import DONE, RunError, create_run, is_done, open_run, record_environment, require
+from supernet.program.settings import ConfigError
 from supernet.speed.tune import Tuning
 
 

@@ -43,6 +43,10 @@ def make_network(num_classes, hidden=8):
     return nn.Sequential(nn.Linear(6, width), Choose("act", {"relu": nn.ReLU(), "tanh": nn.Tanh()}), nn.Dropout(0.1),
                          nn.Linear(width, num_classes))
 
+def many(num_classes, widths: tuple[int, ...] = (4, 8), rates: list[float] = ()):
+    width = value("width", widths)
+    return nn.Sequential(nn.Linear(6, width), nn.Linear(width, num_classes))
+
 def no_choice():
     return nn.Linear(6, 2)
 
@@ -120,6 +124,14 @@ def test_mistakes(
     message = refused("run", arguments.OWN, "--model", model, "--data", data, *TINY, "--out", "out")
     for part in parts:
         assert part in message, message
+
+
+def test_settings_that_are_lists(mine: Path, refused: Refused, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["space", f"{mine}:many", "--inputs=float32 6", "--num_classes=2"]
+    for widths in ([4], [4, 8], [4, 6, 8, 10]):
+        assert main([*words, f"--settings={{widths: {widths}, rates: [1e-4]}}", "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["architectures"] == len(widths)
+    assert "widths: expected a list of whole numbers" in refused(*words, "--settings={widths: 4}")
 
 
 @pytest.mark.parametrize(

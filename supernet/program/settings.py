@@ -1,0 +1,210 @@
+"""Settings by name: which there are, of which types, and whether values fit them."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+import yaml
+
+LISTED = 12
+"""A message lists all names only if there are at most this many."""
+
+
+class ConfigError(ValueError):
+    """A setting that does not exist or does not fit; the message names it and the nearest that does."""
+
+
+def check_name(name: str, names: Iterable[str], what: str) -> None:
+    """Refuses an unknown name.
+
+    Raises:
+        ConfigError: names the nearest name, and all of them if they are few.
+    """
+    names = list(names)
+    if name not in names:
+        near = difflib.get_close_matches(name, names, n=1, cutoff=0.4)
+        hints = [f"did you mean {near[0]!r}?"] if near else []
+        if len(names) <= LISTED or not near:
+            hints.append(f"there are: {', '.join(names)}")
+        raise ConfigError(f"{what}: no {name!r}; {' '.join(hints)}")
+
+
+def check_value(name: str, value: Any, hint: Any) -> Any:
+    """The value of a setting, converted to its type: YAML has lists for tuples and texts for numbers like 1e-4.
+
+    Args:
+        name: of the setting, for the message.
+        value: as YAML or JSON gives it.
+        hint: the annotated type. Types that such values cannot have (a class of the user's) take any value.
+
+    Raises:
+        ConfigError: the value is of another type; the message says what was expected.
+    """
+    try:
+        return _converted(value, hint)
+    except _Misfit:
+        raise ConfigError(f"{name}: expected {_describe(hint)}, got {value!r}") from None
+
+
+class _Misfit(ValueError):
+    """A value of another type than the hint."""
+
+
+def _converted(value: Any, hint: Any) -> Any:
+    kind, inside = get_origin(hint) or hint, get_args(hint)
+    if kind in (Union, UnionType):
+        return _first_that_fits(value, inside)
+    if kind is Literal:
+        return _checked(value, value in inside)
+    if kind is float:
+        return _number(value)
+    if kind in (NoneType, None):
+        return _checked(value, value is None)
+    if kind in (Any, object) or not isinstance(kind, type):  # also a type variable
+        return value
+    if issubclass(kind, tuple):
+        return _tuple(value, inside)
+    if issubclass(list, kind):  # list, Sequence, Iterable, ...
+        _checked(value, isinstance(value, (list, tuple)))
+        return [_converted(item, inside[0] if inside else Any) for item in value]
+    if issubclass(dict, kind):
+        _checked(value, isinstance(value, dict) and all(isinstance(key, str) for key in value))
+        return {key: _converted(item, inside[1] if inside else Any) for key, item in value.items()}
+    return _checked(value, isinstance(value, kind) and not (isinstance(value, bool) and kind is int))
+
+
+def _checked(value: Any, fits: bool) -> Any:
+    if not fits:
+        raise _Misfit
+    return value
+
+
+def _first_that_fits(value: Any, hints: Iterable[Any]) -> Any:
+    for hint in hints:
+        try:
+            return _converted(value, hint)
+        except _Misfit:
+            pass
+    raise _Misfit
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, (int, float, str)) and not isinstance(value, bool):
+        try:
+            number = float(value)
+        except (ValueError, OverflowError):
+            raise _Misfit from None
+        if math.isfinite(number):
+            return number
+    raise _Misfit
+
+
+def _tuple(value: Any, inside: tuple[Any, ...]) -> tuple[Any, ...]:
+    _checked(value, isinstance(value, (list, tuple)))
+    if not inside:
+        return tuple(value)
+    hints = [inside[0]] * len(value) if inside[-1] is Ellipsis else list(inside)
+    _checked(value, len(value) == len(hints))
+    return tuple(_converted(item, hint) for item, hint in zip(value, hints, strict=True))
+
+
+_ONE = {int: "a whole number", float: "a number", str: "a text", bool: "true or false", NoneType: "null"}
+_MANY = {int: "whole numbers", float: "numbers", str: "texts"}
+
+
+def _describe(hint: Any) -> str:
+    kind, inside = get_origin(hint) or hint, get_args(hint)
+    if kind in (Union, UnionType):
+        return " or ".join(map(_describe, sorted(inside, key=lambda h: h is NoneType)))
+    if kind is Literal:
+        return f"one of {', '.join(map(str, inside))}"
+    if kind in _ONE or not isinstance(kind, type):
+        return _ONE.get(kind, str(hint))
+    if issubclass(kind, tuple) and inside and inside[-1] is not Ellipsis:
+        return f"a list of {len(inside)} values"
+    if issubclass(kind, tuple) or issubclass(list, kind):
+        return f"a list of {_MANY.get(inside[0], 'values') if inside else 'values'}"
+    return "settings by name" if issubclass(dict, kind) else str(hint)
+
+
+def setting_hints(kind: Any, prefix: str = "") -> dict[str, Any]:
+    """Types of all settings of a dataclass by their dotted names, those of the dataclasses in it included."""
+    hints: dict[str, Any] = {}
+    for name, hint in get_type_hints(kind).items():
+        inner = dataclasses.is_dataclass(hint)
+        hints.update(setting_hints(hint, f"{prefix}{name}.") if inner else {prefix + name: hint})
+    return hints
+
+
+def argument_hints(function: Callable[..., Any]) -> dict[str, Any]:
+    """Types of a function's arguments by name; an argument without one takes any value."""
+    try:
+        return {name: hint for name, hint in get_type_hints(function).items() if name != "return"}
+    except NameError:  # a name that its module imports for type checkers only
+        return {}
+
+
+def check_settings(values: Any, kind: Any, prefix: str = "") -> dict[str, Any]:
+    """Settings of a dataclass by name, nested as its parts are, with values converted to their types.
+
+    Args:
+        values: the settings; those left out have their defaults.
+        kind: the dataclass.
+        prefix: of the names, for messages.
+
+    Raises:
+        ConfigError: an unknown setting, with the nearest known, or a value of another type.
+    """
+    if not isinstance(values, dict):
+        raise ConfigError(f"{prefix.rstrip('.') or 'configuration'}: expected settings by name, got {values!r}")
+    hints = get_type_hints(kind)
+    checked: dict[str, Any] = {}
+    for name, value in values.items():
+        full = f"{prefix}{name}"
+        check_name(full, [prefix + hint for hint in hints], "setting")
+        inner = dataclasses.is_dataclass(hints[name])
+        checked[name] = (
+            check_settings(value, hints[name], f"{full}.") if inner else check_value(full, value, hints[name])
+        )
+    return checked
+
+
+def dataclass_of(values: dict[str, Any], kind: Any, prefix: str = "") -> Any:
+    """The dataclass of settings that `check_settings` returned.
+
+    Raises:
+        ConfigError: values that do not fit each other.
+    """
+    hints = get_type_hints(kind)
+    arguments = {
+        name: dataclass_of(value, hints[name], f"{prefix}{name}.") if dataclasses.is_dataclass(hints[name]) else value
+        for name, value in values.items()
+    }
+    try:
+        return kind(**arguments)
+    except ValueError as error:
+        raise ConfigError(f"{prefix}{error}") from None
+
+
+def read_settings(path: Path, kind: Any) -> dict[str, Any]:
+    """Reads settings of a dataclass, perhaps not all, from a YAML file.
+
+    Raises:
+        ConfigError: the file cannot be read, is no YAML, or holds an unknown setting or a value of another type.
+    """
+    if not path.exists():
+        raise ConfigError(f"{path}: no such file")
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"{path}: expected a YAML file of settings ({' '.join(str(error).split())})") from None
+    try:
+        return check_settings(values, kind)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from None
