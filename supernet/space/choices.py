@@ -40,7 +40,7 @@ class Choice:
         name: unique in its space; several places in the network may share one decision by sharing the name.
         options: names of the options, in order.
         max_picks: largest number of options that an architecture picks.
-        within: ``(choice, options)`` that this choice is nested in, or None. A nested choice is decided only where
+        inside: ``(choice, options)`` that this choice is nested in, or None. A nested choice is decided only where
             one of those options is picked.
         min_picks: smallest number of options that an architecture picks.
         kind: what the options do together. "paths": what they bring is combined, and the shapes stay the same
@@ -99,9 +99,12 @@ class Architecture:
         return hashlib.sha256(str(self).encode()).hexdigest()[:10]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Space:
     """The choices of a network and how to make that network: plain immutable data.
+
+    A space equals itself only. Networks are functions, which cannot be compared, and two networks may have the same
+    choices and settings.
 
     Attributes:
         name: of the space, for people.
@@ -122,13 +125,13 @@ class Space:
 
     name: str
     choices: tuple[Choice, ...]
-    network: Callable[[], nn.Module] = field(compare=False, repr=False)
+    network: Callable[[], nn.Module] = field(repr=False)
     input_shape: tuple[int, ...] = ()
     settings: tuple[tuple[str, object], ...] = ()
-    read: Callable[[str], str] | None = field(default=None, compare=False, repr=False)
-    example: Any = field(default=None, compare=False, repr=False)
-    canonical: Callable[[Architecture], str] | None = field(default=None, compare=False, repr=False)
-    simplified: Callable[[Architecture], Architecture] | None = field(default=None, compare=False, repr=False)
+    read: Callable[[str], str] | None = field(default=None, repr=False)
+    example: Any = field(default=None, repr=False)
+    canonical: Callable[[Architecture], str] | None = field(default=None, repr=False)
+    simplified: Callable[[Architecture], Architecture] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         known: dict[str, Choice] = {}

@@ -35,7 +35,7 @@ class LivePaths:
     Attributes:
         picks: for each ghost batch of the forward pass, the live options of each choice by their index.
         ghosts: which of them the tensors at hand hold, in order; each holds equally many examples.
-        within: what encloses this code, outermost first: a choice, and its options of which one has to be live.
+        inside: what encloses this code, outermost first: a choice, and its options of which one has to be live.
         shapes: what is live of the choices on which shapes depend; the same for all `ghosts`.
     """
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
-from functools import lru_cache
 from typing import Any
 
 import torch
@@ -284,15 +283,10 @@ def option_names(space: Space, architecture: Architecture) -> dict[str, tuple[st
             walk(child, f"{path}.{name}" if path else name)
 
     held: list[nn.Module] = []  # what `chosen` makes has to keep its id
-    walk(_everything(space), "")
-    return found
-
-
-@lru_cache(maxsize=1)  # naming many architectures of one space should not build it each time
-def _everything(space: Space) -> nn.Module:
-    """The network with every option, without data; only to be looked at."""
     with without_data():
-        return space.network()
+        network = space.network()
+    walk(network, "")
+    return found
 
 
 def _resolve(module: nn.Module, picks: dict[str, tuple[str, ...]]) -> nn.Module:

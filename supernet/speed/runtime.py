@@ -15,13 +15,18 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor, nn
 
-from supernet.speed.tune import Tuning, self_test
+from supernet.speed.tune import Tuning, problem_of, self_test
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 SWITCH_SECONDS = 0.0002
 """Python's turns while pieces of work run side by side; benchmarks/one_shot_step.py is 6 % faster than with 0.005."""
+
+
+DEVICES = ("auto", "cpu", "cuda", "mps")
+PRECISIONS = ("auto", "32-true", "bf16-mixed")
+KERNELS = ("auto", "torch")
 
 
 _KEEP_FREED = {-3: 2**25, -1: 2**31 - 1, -2: 2**26}
@@ -55,6 +60,9 @@ class RuntimeConfig:
     """Machines; each starts the same command on a shared run folder, with the variables that torchrun sets."""
 
     def __post_init__(self) -> None:
+        for name, options in (("device", DEVICES), ("precision", PRECISIONS), ("kernels", KERNELS)):
+            if getattr(self, name) not in options:
+                raise ValueError(f"{name}: expected one of {', '.join(options)}; got {getattr(self, name)!r}")
         for name in ("devices", "threads", "nodes"):
             if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise ValueError(f"{name}: expected at least 1, got {getattr(self, name)}")
@@ -166,35 +174,29 @@ class Runtime:
 
 
 def start(config: RuntimeConfig) -> Runtime:
-    """Prepares the device, and the other processes where there are several.
+    """Prepares the device, and the other processes if there are several.
 
     Raises:
-        ValueError: the device is not there, or the precision does not work on it.
+        ValueError: the device is not available, or the precision does not work on it. Any other error is a fault of
+            the program, and keeps its type.
     """
     from lightning_fabric import Fabric
 
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # which sets its own when it is imported
-    several = config.devices * config.nodes > 1
-    try:
-        device = torch.device(_device_type(config.device))
-        tuning = self_test(device) if "auto" in (config.precision, config.kernels) else Tuning()
-        if config.kernels == "torch":
-            tuning = replace(tuning, kernels=())
-        if config.precision != "auto":
-            tuning = replace(tuning, precision=config.precision)
-        fabric = Fabric(
-            accelerator=config.device,
-            devices=config.devices,
-            num_nodes=config.nodes,
-            precision=tuning.precision,
-            strategy="ddp" if several else "auto",
-        )
-        fabric.launch()
-    except Exception as error:
-        raise ValueError(
-            f"device {config.device!r} with precision {config.precision!r} is not to be had here: "
-            f"{' '.join(str(error).split())}"
-        ) from error
+    device = _device(config)
+    tuning = self_test(device) if "auto" in (config.precision, config.kernels) else Tuning()
+    if config.kernels == "torch":
+        tuning = replace(tuning, kernels=())
+    if config.precision != "auto":
+        tuning = replace(tuning, precision=config.precision)
+    fabric = Fabric(
+        accelerator=config.device,
+        devices=config.devices,
+        num_nodes=config.nodes,
+        precision=tuning.precision,
+        strategy="ddp" if config.devices * config.nodes > 1 else "auto",
+    )
+    fabric.launch()
     if fabric.device.type != "cpu":
         return Runtime(fabric, 1, tuning)
     torch.set_num_threads(1)  # of each operation; see `Runtime.workers`
@@ -202,19 +204,36 @@ def start(config: RuntimeConfig) -> Runtime:
     return Runtime(fabric, config.threads or cores(), tuning)
 
 
+def _device(config: RuntimeConfig) -> torch.device:
+    """The device, which is tried before anything else is done on it.
+
+    Raises:
+        ValueError: it is not available, there are fewer of it than asked for, or the precision does not work on it.
+    """
+    available = {"cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
+    kind = config.device
+    if kind == "auto":
+        kind = next((accelerator for accelerator, count in available.items() if count), "cpu")
+    if config.devices > available.get(kind, config.devices):
+        raise ValueError(
+            f"device {kind!r}: expected {config.devices} on this machine, torch finds {available[kind]}: "
+            "set runtime.device to auto or cpu, or runtime.devices to fewer"
+        )
+    device = torch.device(kind)
+    problem = problem_of(device, "32-true" if config.precision == "auto" else config.precision)
+    if problem is not None:
+        raise ValueError(
+            f"device {kind!r} does not work with precision {config.precision!r} ({problem}): "
+            "set runtime.precision to 32-true, or runtime.device to cpu"
+        )
+    return device
+
+
 def _keep_freed_memory() -> None:
     """A setting for the whole process, like the number of threads; nothing where the library of C is not glibc."""
     if sys.platform == "linux" and hasattr(library := ctypes.CDLL(None), "gnu_get_libc_version"):
         for setting, value in _KEEP_FREED.items():
             library.mallopt(setting, value)
-
-
-def _device_type(asked: str) -> str:
-    if asked != "auto":
-        return asked
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
 def cores() -> int:

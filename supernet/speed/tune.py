@@ -108,6 +108,18 @@ KINDS: dict[str, list[tuple[int, int, dict[str, int]]]] = {
 """For each kind: channels, kernel and settings of the convolutions that it is tried on."""
 
 
+def problem_of(device: torch.device, precision: Precision) -> str | None:
+    """What torch reports when it computes on a device in this precision, as one line; None if both work."""
+    half = precision == "bf16-mixed"
+    try:
+        ones = torch.ones(1, 1, device=device)
+        with torch.autocast(device.type, torch.bfloat16, enabled=half):
+            (ones @ ones).item()
+    except (RuntimeError, AssertionError, TypeError) as error:  # of torch alone: nothing of ours runs above
+        return " ".join(str(error).split())
+    return None
+
+
 def self_test(device: torch.device) -> Tuning:
     """What is right and faster on this machine: from the cache, or measured now, which takes some seconds."""
     return _tuning(device.type)
@@ -145,13 +157,14 @@ def measure(device: torch.device) -> Tuning:
         made = torch.randn(*shape, generator=generator).to(device)
         return made.contiguous(memory_format=torch.channels_last) if made.ndim == 4 else made
 
+    has_half = problem_of(device, "bf16-mixed") is None
     for kind, cases in KINDS.items():
         ways = []
         for channels, size, settings in cases:
             x = draw(32, channels, 16, 16)
             weight = draw(channels, channels // settings.get("groups", 1), size, size)
             ways.append((_convolution(x, weight, settings, False), _convolution(x, weight, settings, True)))
-        measured[f"bf16 {kind}"] = _gain(ways, device)
+        measured[f"bf16 {kind}"] = _gain(ways, device) if has_half else 0.0
     precision: Precision = "bf16-mixed" if measured["bf16 plain"] > 1.1 else "32-true"
     half = precision == "bf16-mixed"
     dtype = torch.bfloat16 if half else torch.float32

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -13,7 +14,7 @@ from torch import nn
 
 from supernet.space.choices import Architecture, ArchitectureError, Space
 from supernet.space.layers import Choose, GhostBatchNorm
-from supernet.space.model import OneShot, build, extract
+from supernet.space.model import OneShot, build, extract, from_network, option_names
 from supernet.space.network import choices_of, parameters_inside
 from tests import reference
 from tests.spaces_for_tests import (
@@ -240,3 +241,29 @@ def test_architectures_of_other_spaces_are_refused() -> None:
     for call in (lambda: build(tiny_bender(), other), lambda: extract(build(tiny_bender()), other)):
         with pytest.raises(ArchitectureError, match="has no option"):
             call()
+
+
+class _Named(nn.Module):
+    """One choice, at a place with this name; the same choice whatever the name and the widths."""
+
+    def __init__(self, place: str, widths: object) -> None:
+        super().__init__()
+        self.widths = widths
+        setattr(self, place, Choose("op", {"a": nn.Linear(4, 4), "b": nn.Tanh()}))
+        self.place = place
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return getattr(self, self.place)(x)
+
+
+@pytest.mark.parametrize("widths", [[8, 16], {"a": [1]}, np.int64(3), np.array([1, 2])], ids=lambda w: type(w).__name__)
+def test_networks_with_equal_choices_and_settings_of_any_kind_are_told_apart(widths: object) -> None:
+    def space_with(place: str) -> Space:
+        return from_network(lambda: _Named(place, widths), torch.zeros(1, 4), settings={"widths": widths})
+
+    spaces = {place: space_with(place) for place in ("first", "second")}
+    for _ in range(2):
+        for place, space in spaces.items():
+            assert option_names(space, space.at(1)) == {place: ("op", "b")}
+    assert len(set(spaces.values())) == 2
+    assert space_with("first") != spaces["first"]

@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from supernet.speed import runtime as runtime_module
 from supernet.speed.runtime import RuntimeConfig, start
+from supernet.speed.tune import measure
 
 TWO_RANKS = """
 import sys, torch
@@ -99,10 +101,70 @@ def test_ghost_batches_in_a_forward_pass() -> None:
     assert runtime.ghosts_per_forward(4, 32) == 4
 
 
+@pytest.mark.parametrize("name", ["device", "precision", "kernels"])
+def test_an_unknown_setting_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match=f"{name}: expected one of auto, .*; got 'toaster'"):
+        RuntimeConfig(**{name: "toaster"})
+
+
+@pytest.mark.parametrize("device", ["cuda", "mps"])
+def test_a_device_that_is_not_there_is_refused(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    with pytest.raises(ValueError, match=f"device '{device}': expected 1 on this machine, torch finds 0: set"):
+        start(RuntimeConfig(device=device))
+
+
+def test_more_devices_than_there_are_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(ValueError, match="device 'cuda': expected 3 on this machine, torch finds 2: set"):
+        start(RuntimeConfig(device="cuda", devices=3))
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-def test_a_device_that_is_not_there() -> None:
-    with pytest.raises(ValueError, match="device 'cuda' with precision 'auto' is not to be had here"):
+def test_a_device_that_is_there_but_does_not_work_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)  # as with a driver that is too old
+    with pytest.raises(ValueError, match="device 'cuda' does not work with precision 'auto' .*: set runtime.precision"):
         start(RuntimeConfig(device="cuda"))
+
+
+def test_a_precision_that_does_not_work_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    no_half(monkeypatch)
+    with pytest.raises(ValueError, match="device 'cpu' does not work with precision 'bf16-mixed' .no bfloat16"):
+        start(RuntimeConfig(device="cpu", precision="bf16-mixed"))
+    assert start(RuntimeConfig(device="cpu", precision="32-true", kernels="torch")).tuning.precision == "32-true"
+
+
+def test_half_precision_that_does_not_work_is_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    no_half(monkeypatch)
+    tuning = measure(torch.device("cpu"))
+    assert tuning.precision == "32-true"
+    assert {name: gain for name, gain in tuning.measured.items() if "bf16" in name and gain} == {}
+
+
+def no_half(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Makes autocast refuse half precision, as it does on devices without it."""
+
+    class Refusing(torch.autocast):
+        def __init__(self, device: str, dtype: torch.dtype, enabled: bool = True) -> None:
+            if enabled:
+                raise RuntimeError("no bfloat16 on this device")
+            super().__init__(device, dtype, enabled)
+
+    monkeypatch.setattr(torch, "autocast", Refusing)
+
+
+@pytest.mark.parametrize("place", ["self_test", "_keep_freed_memory"])
+@pytest.mark.parametrize("fault", [KeyError, RuntimeError, TypeError])
+def test_an_error_of_the_program_keeps_its_type(
+    place: str, fault: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise fault("a bug")
+
+    monkeypatch.setattr(runtime_module, place, broken)
+    with pytest.raises(fault, match="^'?a bug'?$"):
+        start(RuntimeConfig(device="cpu"))
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="a setting of glibc")
