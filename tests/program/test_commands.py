@@ -531,11 +531,11 @@ def test_top(run_folder: Path, tmp_path: Path, refused: Refused, capsys: pytest.
     assert out.count("score (%)") == 2
     assert len((tmp_path / "all.csv").read_text().splitlines()) == 9
     assert main(["top", str(run_folder), "--objectives", "score,params"]) == 0
-    assert "Pareto front of accuracy, params" in capsys.readouterr().out
+    assert "Pareto front of score, params" in capsys.readouterr().out
     assert "none of the 8 candidates is within these limits" in refused("top", run_folder, "--max-params", "3")
     assert "latency was not measured" in refused("top", run_folder, "--max-latency", "3ms")
     assert "latency was not measured" in refused("top", run_folder, "--objectives", "score,latency")
-    assert "objectives: no 'size'" in refused("top", run_folder, "--objectives", "accuracy,size")
+    assert "objectives: no 'size'" in refused("top", run_folder, "--objectives", "score,size")
     assert "min_params 2k is above max_params 1k" in refused("top", run_folder, "--max-params=1k", "--min-params=2k")
     assert "k: expected at least 1" in refused("top", run_folder, "-k", "0")
     assert "ends in .csv" in refused("top", run_folder, "--out", tmp_path / "x.txt")
@@ -548,7 +548,7 @@ def test_top(run_folder: Path, tmp_path: Path, refused: Refused, capsys: pytest.
     [
         ("--strategy=evolve", "search.strategy: no 'evolve'; there are: random, enumeration, evolution"),
         ("--strategy=/nowhere/x.py:Mine", "search.strategy: /nowhere/x.py: no such file"),
-        ("--objectives=accuracy,speed", "search.objectives: no 'speed'; there are: accuracy, params"),
+        ("--objectives=score,speed", "search.objectives: no 'speed'; there are: score, params"),
         ("--max-params=lots", "max_params: expected a number like 250k or 1.5M, got 'lots'"),
         ("--max-latency=5MB", "max_latency: expected a time like 5ms"),
         ("--search.strategy_settings.x=1", "'random' has no setting 'x'"),

@@ -522,8 +522,8 @@ def test_finalists_of_few_candidates(number: int, top: int, more: int, small: in
         ({"bands": 0}, "bands: expected at least 1, got 0"),
         ({"strategy": "evolve"}, "strategy: no 'evolve'; there are: random, "),
         ({"strategy": "local", "strategy_settings": {"x": 1}}, "'local' has no setting 'x'; it has: start"),
-        ({"objectives": "accuracy,size"}, "objectives: no 'size'; there are: accuracy, params"),
-        ({"objectives": "params"}, "expected accuracy, and other objectives once each"),
+        ({"objectives": "score,size"}, "objectives: no 'size'; there are: score, params"),
+        ({"objectives": "params"}, "expected score, and other objectives once each"),
         ({"objectives": "score,params,params"}, "once each"),
         (
             {"objectives": "score,params", "strategy": "local"},

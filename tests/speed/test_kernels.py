@@ -61,7 +61,9 @@ def test_norm_relu(shape: tuple[int, int, int, int], dtype: torch.dtype, relu: b
         if edge.any():
             mine, theirs = mine[:1], theirs[:1]
     assert mine[0].dtype == dtype and mine[0].is_contiguous(memory_format=torch.channels_last)
-    assert_near(mine, theirs, dtype)
+    # Of a few pixels far from zero the gradient is what is left of large terms: the library loses digits there, too.
+    also = results(reference, x, scale, offset)[: len(mine)] if dtype == torch.float32 else None
+    assert_near(mine, theirs, dtype, also)
 
 
 @given(
