@@ -460,11 +460,15 @@ def _space(words: list[str]) -> None:
         print("Describes a space: choices, number of architectures, costs.\n\nspaces:")
         print(listed(space_lines()))
         print("\n`supernet space NAME --help` lists its settings. NAME may be FILE.py:FUNCTION too, your own network.")
+        print("`supernet space convnet --reference NAME` describes a known network, as `--reference NAME --help` says.")
         return
     name = words[0]
     is_own = is_function(name)
     if not is_own:
         check_name(name, SPACES, "space")
+    if name == "convnet" and any(word.partition("=")[0] == "--reference" for word in words):
+        _reference(words[1:])
+        return
     parser = make_parser(f"space {name} [--SETTING VALUE ...]", "Describes a space: choices, size and costs.")
     if is_own:
         parser.add_argument("--settings", type=dict[str, Any], default={}, help="arguments of the function, as YAML")
@@ -496,6 +500,39 @@ def _space(words: list[str]) -> None:
         print(json.dumps(facts))
     else:
         print_space(facts)
+
+
+def _reference(words: list[str]) -> None:
+    from supernet.program.printing import print_network
+    from supernet.search.limits import amount
+    from supernet.space.cost import measure
+    from supernet.space.model import build
+    from supernet.spaces.references import REFERENCES, reference
+
+    parser = make_parser(
+        "space convnet --reference NAME [--width W | --max-params N --max-macs N] [--json]",
+        "Describes a known network as an architecture of the space convnet: its text and its costs.",
+    )
+    parser.add_argument("--reference", required=True, help=f"one of {', '.join(REFERENCES)}")
+    parser.add_argument("--num_classes", type=int, default=10, help="number of classes")
+    parser.add_argument("--input_shape", type=tuple[int, int, int], default=(3, 32, 32), help="(C, H, W) of an image")
+    parser.add_argument("--width", type=int, help="channels of the first stage")
+    parser.add_argument("--max-params", help="as wide as so many parameters allow, like 60k")
+    parser.add_argument("--max-macs", help="as wide as so many multiply-adds allow, like 5M")
+    parser.add_argument("--json", action="store_true", help="print it as JSON")
+    given = parse(parser, words)
+    limits = {f"max_{cost}": amount(f"--max-{cost}", cost, given[f"max_{cost}"]) for cost in ("params", "macs")}
+    name, shape = given["reference"], given["input_shape"]
+    space, architecture = reference(name, given["num_classes"], shape, width=given["width"], **limits)
+    cost = measure(build(space, architecture, seed=0), shape)
+    facts = {
+        "name": name, "space": space.name, "settings": dict(space.settings), "architecture": str(architecture),
+        "params": cost.params, "weights": cost.weights, "macs": cost.macs,
+    }  # fmt: skip
+    if given["json"]:
+        print(json.dumps(facts))
+    else:
+        print_network(facts)
 
 
 def _spaces(words: list[str]) -> None:

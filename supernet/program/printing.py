@@ -61,6 +61,17 @@ def describe_space(space: Space, *, samples: int, seed: int) -> dict[str, Any]:
     }
 
 
+def print_network(facts: dict[str, Any]) -> None:
+    """Prints a known network: its settings, its text and its costs."""
+    settings = ", ".join(f"{name}={value}" for name, value in facts["settings"].items())
+    _print_text(f"{facts['name']} in space {facts['space']}: {settings}")
+    print(f"\n{facts['architecture']}\n")
+    _print_text(
+        f"{facts['params']:,} parameters, {facts['weights']:,} of them weights of convolutions and the classifier; "
+        f"{facts['macs']:,} multiply-adds for one image"
+    )
+
+
 def print_space(facts: dict[str, Any]) -> None:
     """Prints what `describe_space` found."""
     settings = ", ".join(f"{name}={value}" for name, value in facts["settings"].items())

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from supernet.space.choices import Space
 from supernet.spaces.bender import bender
+from supernet.spaces.convnet import convnet
 from supernet.spaces.darts import darts
 from supernet.spaces.macro import macro
 from supernet.spaces.mobilenet import mobilenet
@@ -19,6 +20,7 @@ SPACES: dict[str, Callable[..., Space]] = {
     "macro": macro,
     "mobilenet": mobilenet,
     "resnet": resnet,
+    "convnet": convnet,
 }
 
-__all__ = ["SPACES", "bender", "darts", "macro", "mobilenet", "nasbench201", "resnet"]
+__all__ = ["SPACES", "bender", "convnet", "darts", "macro", "mobilenet", "nasbench201", "resnet"]

@@ -115,4 +115,4 @@ def test_bad_settings(settings: dict[str, object], message: str) -> None:
 
 
 def test_names_of_the_spaces() -> None:
-    assert list(SPACES) == ["bender", "nasbench201", "darts", "macro", "mobilenet", "resnet"]
+    assert list(SPACES) == ["bender", "nasbench201", "darts", "macro", "mobilenet", "resnet", "convnet"]
