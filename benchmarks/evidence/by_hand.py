@@ -6,7 +6,8 @@ Every network has as many channels as --max-params allows, is trained from scrat
 16 pixels with the same settings, and is measured on 5,000 validation images; the test splits stay closed. Groups:
 
 - `references`: the networks of `supernet.spaces.references`;
-- `choices`: resnet8 with one thing changed, its width fitted anew;
+- `choices`: resnet8 with one thing changed, its width fitted anew ("as torch begins": convolutions with the initial
+  values of torch); and other references with the last scale of each residual branch at zero;
 - `random`: architectures of `convnet` at the scale of the limit, drawn uniformly among those within 80 % of it.
 
 What the result file holds already is not trained again. One thread; torch's own kernels in single precision.
@@ -16,12 +17,15 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from one_shot import joined, made
+from torch import nn
 
 from supernet import build, fit
 from supernet.base.files import write_json
@@ -39,7 +43,8 @@ from supernet.train.fit import TrainConfig
 PIXELS, VALIDATION, RANDOM = 16, 5000, 12
 TRAIN = {"batch_size": 64, "ghost_size": 64, "lr": 0.1, "weight_decay": 5e-4, "warmup": 0.1}
 CHOICES: dict[str, dict[str, Any]] = {
-    "last scale at one": {"zero_last": False},
+    "last scale at zero": {"zero_last": True},
+    "as torch begins": {},
     "strides 1-1-2": {"strides": ("1-1-2",)},
     "strides 1-2-1": {"strides": ("1-2-1",)},
     "strides 2-2-2": {"strides": ("2-2-2",)},
@@ -58,6 +63,9 @@ CHOICES: dict[str, dict[str, Any]] = {
     "convnext, kernel 3, 4 times": {"blocks": ("convnext",)},
     "convnext, kernel 5, 4 times": {"blocks": ("convnext",), "kernels": (5,)},
 }
+AT_ZERO = ("resnet20", "mobilenetv2", "convnext")
+"""References that are trained with the last scale of each residual branch at zero, too."""
+
 Case = tuple[Space, Architecture]
 
 
@@ -75,9 +83,10 @@ def cases(group: str, shape: tuple[int, int, int], limit: int) -> Iterator[tuple
     changed = {name: settings_of(name) for name in REFERENCES}
     if group == "choices":
         changed = {name: {**settings_of("resnet8"), **changes} for name, changes in CHOICES.items()}
+        changed |= {f"{name}, last scale at zero": {**settings_of(name), "zero_last": True} for name in AT_ZERO}
     for name, settings in changed.items():
-        make: Callable[[int], Space] = lambda width, settings=settings: convnet(10, shape, width, **settings)  # noqa: E731
-        space = make(widest(make, max_params=limit))
+        make = partial(convnet, 10, shape, **settings)
+        space = make(width=widest(lambda width, make=make: make(width=width), max_params=limit))  # type: ignore[misc]
         yield name, (space, space.at(0))
 
 
@@ -88,11 +97,19 @@ def cost_of(case: Case) -> dict[str, int]:
     return {"params": cost.params, "macs": cost.macs}
 
 
-def trained(case: Case, data: Data, config: DataConfig, images: int, seed: int, runtime: Runtime) -> dict[str, float]:
+def trained(
+    label: str, case: Case, data: Data, config: DataConfig, images: int, seed: int, runtime: Runtime
+) -> dict[str, float]:
     """Validation accuracy of a network after its training, and how long that took."""
     train = TrainConfig(steps=images // TRAIN["batch_size"], **TRAIN)  # type: ignore[arg-type]
     own = derive(seed, "by hand", str(case[1]))
     network = build(*case, seed=own)
+    if label == "as torch begins":
+        with torch.random.fork_rng():
+            torch.manual_seed(own)
+            for module in network.modules():
+                if isinstance(module, nn.Conv2d):
+                    module.reset_parameters()
     batch = feed(data.train, data, config, batch_size=train.batch_size, seed=seed, device=runtime.device)
     began = time.process_time()
     history = fit(network, batch, train.total_steps(len(data.train)), train, runtime=runtime, seed=own)
@@ -104,12 +121,13 @@ def trained(case: Case, data: Data, config: DataConfig, images: int, seed: int, 
 def summary(results: dict[str, Any]) -> None:
     """Adds to each data set the mean over seeds of each network, the best first, with its standard error."""
     for of in results.values():
-        means = {}
+        means: dict[str, list[float | None]] = {}
         for name, row in of["networks"].items():
             values = 100 * np.array([run["accuracy"] for run in row["runs"].values()])
             error = values.std(ddof=1) / len(values) ** 0.5 if len(values) > 1 else float("nan")
             means[name] = [round(float(values.mean()), 2), None if np.isnan(error) else round(float(error), 2)]
-        of["mean accuracy, %, and its standard error"] = dict(sorted(means.items(), key=lambda pair: -pair[1][0]))
+        ordered = sorted(means.items(), key=lambda pair: pair[1][0] or 0, reverse=True)
+        of["mean accuracy, %, and its standard error"] = dict(ordered)
 
 
 def main() -> None:
@@ -134,7 +152,7 @@ def main() -> None:
         for name in chosen.data:
             config = DataConfig(
                 name=name, path=chosen.cifar10 if name == "cifar10" else None, validation=VALIDATION,
-                train_images=chosen.train_images, image_size=PIXELS, crop=2, flip=True,
+                train_examples=chosen.train_images, image_size=PIXELS, crop=2, flip=True,
             )  # fmt: skip
             data = load(config, seed=0)
             of = found.setdefault("results", {}).setdefault(name, {"networks": {}})
@@ -156,7 +174,7 @@ def main() -> None:
                         continue
                     if time.process_time() > chosen.seconds:
                         return
-                    row["runs"][str(seed)] = trained(case, data, config, chosen.images, seed, runtime)
+                    row["runs"][str(seed)] = trained(label, case, data, config, chosen.images, seed, runtime)
                     print(name, label, seed, row["params"], row["macs"], row["runs"][str(seed)], flush=True)
                     if chosen.out:
                         summary(found["results"])

@@ -527,7 +527,7 @@ def _reference(words: list[str]) -> None:
     cost = measure(build(space, architecture, seed=0), shape)
     facts = {
         "name": name, "space": space.name, "settings": dict(space.settings), "architecture": str(architecture),
-        "params": cost.params, "weights": cost.weights, "macs": cost.macs,
+        "params": cost.params, "params_without_norm": cost.params_without_norm, "macs": cost.macs,
     }  # fmt: skip
     if given["json"]:
         print(json.dumps(facts))

@@ -67,7 +67,7 @@ def print_network(facts: dict[str, Any]) -> None:
     _print_text(f"{facts['name']} in space {facts['space']}: {settings}")
     print(f"\n{facts['architecture']}\n")
     _print_text(
-        f"{facts['params']:,} parameters, {facts['weights']:,} of them weights of convolutions and the classifier; "
+        f"{facts['params']:,} parameters, {facts['params_without_norm']:,} without those of norms; "
         f"{facts['macs']:,} multiply-adds for one image"
     )
 

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from supernet.space.choices import Space
 from supernet.space.layers import Choose
-from supernet.space.values import DecidedInt, DecidedStr, Factor, Part, value
+from supernet.space.values import DecidedInt, DecidedStr, Factor, Span, value
 from supernet.spaces.blocks import check_sizes, conv_norm, space_of, whole_numbers
 from supernet.spaces.convnet_blocks import ACTIVATIONS, KINDS, Stage, activation, initialise
 
@@ -48,7 +48,7 @@ def convnet(
     activations: Sequence[str] = ("relu", "gelu"),
     heads: Sequence[str] = ("pool", "conv"),
     strides: Sequence[str] | None = None,
-    zero_last: bool = True,
+    zero_last: bool = False,
 ) -> Space:
     """Residual, inverted and ConvNeXt-like networks: kinds, depths, widths, resolutions, activation, attention.
 
@@ -69,7 +69,7 @@ def convnet(
         heads: 'pool' (global pool, classifier), 'conv' (a 1x1 convolution to four times the channels before them).
         strides: where the resolution is halved: for stem and stages after the first 1 or 2 each, as in '1-2-2'. None:
             '1-1-2', '2-2-2' and '1-2-2', and with four stages '1-1-2-2', '2-2-2-2' and '1-2-2-2'.
-        zero_last: whether the last scale of a residual branch begins at zero.
+        zero_last: whether the last scale of a residual branch begins at zero; in short trainings that costs accuracy.
 
     Returns:
         The space.
@@ -209,7 +209,7 @@ def _stride(pattern: str, place: int) -> int:
     if not isinstance(pattern, DecidedStr):
         return int(pattern.split("-")[place])
     numbers = tuple(int(option.split("-")[place]) for option in pattern.factor.numbers)
-    return DecidedInt((Part((Factor(pattern.factor.choice, numbers),)),))
+    return DecidedInt((Span((Factor(pattern.factor.choice, numbers),)),))
 
 
 def _stem(input_shape: tuple[int, int, int], channels: int, stride: int, activations: tuple[str, ...]) -> nn.Module:

@@ -1,10 +1,10 @@
 """The kinds of stages of the space `convnet`: residual blocks as they are usually written.
 
-Every kind takes a `Stage` and returns a module. A branch ends with a batch norm whose scale begins at zero where
-`zero_last` is set, so that a new block does nothing but pass on its input (Goyal et al., "Accurate, Large Minibatch
-SGD", 2017); where there is no shortcut it begins at one. Weights of convolutions are drawn from a normal distribution
-(He et al., "Delving Deep into Rectifiers", 2015), scaled to the fan-out; those of depthwise convolutions to the
-fan-in, since torch takes no account of groups in the fan-out.
+Every kind takes a `Stage` and returns a module. With `zero_last` the last scale of a residual branch begins at zero, so
+that a new block only passes on its input (Goyal et al., "Accurate, Large Minibatch SGD", 2017). In short trainings such
+a branch learns late, so that it is not the default. Weights of convolutions are drawn from a normal distribution (He et
+al., "Delving Deep into Rectifiers", 2015), scaled to the fan-out; those of depthwise convolutions to the fan-in, since
+torch takes no account of groups in the fan-out.
 """
 
 from __future__ import annotations

@@ -312,7 +312,7 @@ def test_choices() -> None:
     choices = {choice.name: choice for choice in space.choices}
     for stage, options in (("stage1", "8 16 24"), ("stage2", "16 32 48"), ("stage3", "32 64 96")):
         assert choices[f"{stage}.width"].options == tuple(options.split())
-        assert choices[f"{stage}.kernel"].within == (f"{stage}.block", ("inverted", "convnext"))
+        assert choices[f"{stage}.kernel"].inside == (f"{stage}.block", ("inverted", "convnext"))
     assert choices["strides"].options == ("1-1-2", "2-2-2", "1-2-2")
     kinds = {"basic": 1, "bottleneck": 1, "preactivation": 1, "inverted": 3, "convnext": 3}
     assert space.size == 3 * 2 * 2 * (3 * 3 * 3 * 2 * sum(kinds.values())) ** 3
@@ -482,7 +482,8 @@ def test_lists_as_from_yaml() -> None:
         "activations": ["relu", "gelu"],
         "heads": ["pool", "conv"],
     }
-    assert tiny_convnet(**lists, **more, strides=list(usual_strides(2))) == TINY
+    space = tiny_convnet(**lists, **more, strides=list(usual_strides(2)))
+    assert (space.settings, space.choices) == (TINY.settings, TINY.choices)
 
 
 @pytest.mark.parametrize(
@@ -530,7 +531,7 @@ def test_reference_as_text_and_json(capsys: pytest.CaptureFixture[str]) -> None:
     facts = json.loads(capsys.readouterr().out)
     space, architecture = reference("resnet8", 10, (3, 16, 16), max_params=60_000)
     assert facts["architecture"] == str(architecture)
-    assert Cost(*(facts[name] for name in ("params", "weights", "macs"))) == measure(
+    assert Cost(*(facts[name] for name in ("params", "params_without_norm", "macs"))) == measure(
         build(space, architecture), (3, 16, 16)
     )
     assert facts["settings"]["width"] == 14
