@@ -11,8 +11,8 @@ import gzip
 import inspect
 import pickle
 import re
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 from supernet.base import trees
 from supernet.base.files import cache_folder
 from supernet.base.own import file_of, is_function, load_function, users_code
-from supernet.data.images import DataError, check_images, decode, line, reading
+from supernet.data.folders import list_folder
+from supernet.data.images import Blob, DataError, Form, check_images, decode, line, reading
 
 NAMES = ("fashion-mnist", "cifar10", "digits", "folder", "parquet", "arrays")
 """Known values of `DataConfig.name`."""
@@ -42,7 +43,6 @@ _FASHION_FILES = (
     ("t10k-images-idx3-ubyte.gz", "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073"),
     ("t10k-labels-idx1-ubyte.gz", "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5"),
 )
-_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp"})
 _CHUNK = 1024  # rows of a parquet file read at once
 
 
@@ -57,8 +57,9 @@ class DataConfig:
     path: str | None = None
     """Folder or file of the source; 'fashion-mnist' and 'digits' work without, a function gets it as `path`."""
 
-    validation: int | None = 5000
-    """Examples taken from the training examples for the validation split, >= 1; None = a fifth of them."""
+    validation: int | None = None
+    """Examples taken from the training examples for the validation split, >= 1; None = the source's own validation
+    split, or a fifth of the training examples if it has none."""
 
     test: float = 0.2
     """Share of all examples for the test split where the source has none, in (0, 1)."""
@@ -68,6 +69,12 @@ class DataConfig:
 
     image_size: int | None = None
     """Pixels, >= 1: resize the shorter side, cut a centred square; None = sizes must already agree."""
+
+    background: str = "white"
+    """Colour behind what is transparent in an image, by a name or as #rrggbb."""
+
+    skip_damaged: bool = False
+    """Go on without images that cannot be read; otherwise all of them are named and nothing starts."""
 
     crop: int = 0
     """Pixels of zero padding on each side for the random crop, >= 0; 0 = off."""
@@ -93,6 +100,9 @@ class Source:
         classes: Names of the K classes; empty where targets are none.
         own_test: Number of examples in the source's own test part; 0 = it has none.
         cache: The file that `examples` maps, if any.
+        own_validation: number of examples in the source's own validation part, which come before those of its test.
+        ignored: number of files of the source that are not read, by the reason.
+        damaged: a line for each image that could not be read and is left out.
     """
 
     examples: Any
@@ -100,6 +110,9 @@ class Source:
     classes: tuple[str, ...]
     own_test: int
     cache: Path | None = None
+    own_validation: int = 0
+    ignored: Mapping[str, int] = field(default_factory=dict)
+    damaged: tuple[str, ...] = ()
 
     @property
     def is_images(self) -> bool:
@@ -107,8 +120,15 @@ class Source:
         return isinstance(self.examples, np.ndarray)
 
 
+def form_of(config: DataConfig) -> Form:
+    """How the images of a source become pixels."""
+    return Form(config.image_size, config.background, config.skip_damaged)
+
+
 def check(config: DataConfig) -> None:
     """Raise `DataError` for a value out of its range."""
+    from PIL.ImageColor import getrgb
+
     if config.name not in NAMES and not is_function(config.name):
         near = difflib.get_close_matches(config.name, NAMES, n=1, cutoff=0.4)
         hint = f"; did you mean {near[0]!r}?" if near else ""
@@ -118,6 +138,12 @@ def check(config: DataConfig) -> None:
         value = getattr(config, key)
         if value is not None and value < least:
             raise DataError(f"data.{key}={value} is too small: set data.{key} to {least} or more")
+    try:
+        getrgb(config.background)
+    except ValueError:
+        raise DataError(
+            f"data.background={config.background!r} is not a colour: use a name like white, or #rrggbb"
+        ) from None
     if not 0 < config.test < 1:
         raise DataError(f"data.test={config.test} is no share: set data.test between 0 and 1, like 0.2")
 
@@ -372,44 +398,27 @@ def _read_batch(path: Path) -> tuple[NDArray[np.uint8], NDArray[Any]]:
 
 
 def _read_folder(config: DataConfig, path: Path) -> Source:
-    # A class may be called 'train' too, so the two-level form needs folders below it.
-    two_levels = (path / "train").is_dir() and bool(_folders(path / "train"))
-    root = path / "train" if two_levels else path
-    classes = [folder.name for folder in _folders(root)]
-    if not classes:
-        raise DataError(f"no class folder in {root}: put the images into {root}/CLASS/ or correct data.path")
-    parts = [_list_images(root)]
-    if two_levels and (path / "test").is_dir():
-        parts.append(_list_images(path / "test"))
-    files = [file for part in parts for file in part]
-    unknown = {file.parent.name for file in files}.difference(classes)
-    if unknown:
-        raise DataError(f"test class {min(unknown)!r} has no folder in {root}: add it or remove it from test")
+    listing = list_folder(path)
 
-    def blobs() -> Iterator[tuple[str, bytes]]:
-        for file in files:
-            with reading(file, "an image"):
-                content = file.read_bytes()
+    def blobs() -> Iterator[Blob]:
+        for file in listing.files:
+            try:
+                with reading(file, "an image"):
+                    content: bytes | DataError = file.read_bytes()
+            except DataError as error:
+                content = error
             yield str(file), content
 
-    images, cache = decode(blobs, len(files), files, config.image_size, _cache(config))
-    numbers = {name: number for number, name in enumerate(classes)}
-    labels = torch.tensor([numbers[file.parent.name] for file in files])
-    return Source(images, labels, tuple(classes), len(parts[1]) if len(parts) > 1 else 0, cache)
-
-
-def _folders(path: Path) -> list[Path]:
-    return sorted(entry for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith("."))
-
-
-def _list_images(root: Path) -> list[Path]:
-    files: list[Path] = []
-    for folder in _folders(root):
-        found = sorted(file for file in folder.iterdir() if file.suffix.lower() in _SUFFIXES)
-        if not found:
-            raise DataError(f"no image in class folder {folder}: add {', '.join(sorted(_SUFFIXES))} or remove it")
-        files += found
-    return files
+    decoded = decode(blobs, len(listing.files), listing.files, form_of(config), _cache(config))
+    own = np.repeat(
+        [0, 1, 2],
+        [len(listing.files) - listing.own_validation - listing.own_test, listing.own_validation, listing.own_test],
+    )[decoded.kept]
+    labels = torch.tensor(listing.labels)[torch.from_numpy(decoded.kept)]
+    return Source(
+        decoded.images, labels, listing.classes, int((own == 2).sum()), decoded.file,
+        own_validation=int((own == 1).sum()), ignored=listing.ignored, damaged=decoded.damaged,
+    )  # fmt: skip
 
 
 def _read_parquet(config: DataConfig, path: Path) -> Source:
@@ -441,7 +450,7 @@ def _from_parquet(config: DataConfig, train: list[Path], test: list[Path], class
         rows.append(len(found))
         values += found
 
-    def blobs() -> Iterator[tuple[str, bytes]]:
+    def blobs() -> Iterator[Blob]:
         for file, (column, _) in zip(files, columns, strict=True):
             row = 0
             with reading(file, "a parquet file"), pq.ParquetFile(file) as table:
@@ -457,8 +466,11 @@ def _from_parquet(config: DataConfig, train: list[Path], test: list[Path], class
         numbers = {name: number for number, name in enumerate(classes)}
         values = [numbers[value] for value in values]
     labels, classes = _check_labels(np.array(values, dtype=None if values else np.int64), classes)
-    images, cache = decode(blobs, len(labels), files, config.image_size, _cache(config))
-    return Source(images, labels, classes, sum(rows[len(train) :]), cache)
+    decoded = decode(blobs, len(labels), files, form_of(config), _cache(config))
+    in_test = np.arange(len(labels)) >= sum(rows[: len(train)])
+    kept = torch.from_numpy(decoded.kept)
+    own_test = int(in_test[decoded.kept].sum())
+    return Source(decoded.images, labels[kept], classes, own_test, decoded.file, damaged=decoded.damaged)
 
 
 def _columns(schema: Any, file: Path) -> tuple[str, str]:

@@ -79,6 +79,7 @@ class Data:
 
     `mean` and `std` are per channel, in units where white is 1, over the training split; empty where the examples are
     no images. `classes` is empty where the targets are none. `hashes` has the keys 'train', 'validation' and 'test'.
+    `summary` says in a line what the data are, for people.
     """
 
     train: Split
@@ -87,6 +88,7 @@ class Data:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     hashes: dict[str, str]
+    summary: str = ""
 
     @property
     def inputs(self) -> Any:
@@ -366,17 +368,23 @@ def _split(source: Source, config: DataConfig, seed: int) -> dict[str, NDArray[n
         chosen = _stratified(labels[pool], count, generator)
         return pool[chosen], np.delete(pool, chosen)
 
-    train = np.arange(total - source.own_test)
-    test = np.arange(len(train), total)
+    train = np.arange(total - source.own_test - source.own_validation)
+    own_validation = np.arange(len(train), len(train) + source.own_validation)
+    test = np.arange(len(train) + source.own_validation, total)
     if not source.own_test:
         test, train = choose(train, max(1, round(config.test * total)))
+    if source.own_validation and config.validation is not None:
+        raise DataError(
+            f"data.validation={config.validation}: the source has its own validation split of "
+            f"{source.own_validation} examples: set data.validation=null to use it"
+        )
     wanted = max(1, len(train) // 5) if config.validation is None else config.validation
-    if wanted >= len(train):
+    if not source.own_validation and wanted >= len(train):
         raise DataError(
             f"data.validation={wanted} leaves none of the {len(train)} training examples: "
             f"set data.validation to less, for example data.validation={max(1, len(train) // 5)}"
         )
-    validation, train = choose(train, wanted)
+    validation, train = (own_validation, train) if source.own_validation else choose(train, wanted)
     validation = validation[torch.randperm(len(validation), generator=generator).numpy()]
     if config.train_examples is not None:
         train, _ = choose(train, min(config.train_examples, len(train)))
@@ -410,7 +418,31 @@ def _data(source: Source, parts: dict[str, NDArray[np.int64]]) -> Data:
     train = _take(source, parts["train"])
     mean, std = _statistics(train.examples) if source.is_images else ((), ())
     hashes = {name: _hash(source, index) for name, index in parts.items()}
-    return Data(train, _take(source, parts["validation"]), source.classes, mean, std, hashes)
+    validation = _take(source, parts["validation"])
+    return Data(train, validation, source.classes, mean, std, hashes, _summary(source, parts))
+
+
+def _summary(source: Source, parts: dict[str, NDArray[np.int64]]) -> str:
+    """One line: how many examples of what, what is ignored, and where the splits are from."""
+    total = trees.rows(source.targets)
+    kind = "images" if source.is_images else "examples"
+    text = f"{total:,} {kind}"
+    if source.classes:
+        counts = np.bincount(source.targets.numpy(), minlength=len(source.classes))
+        number = f"{counts.min():,}" if counts.min() == counts.max() else f"{counts.min():,} to {counts.max():,}"
+        text += f" of {len(source.classes):,} classes ({number} each)"
+    if source.is_images:
+        channels, height, width = source.examples.shape[1:]
+        text += f", {width}x{height} {'RGB' if channels == 3 else 'grey'}"
+    if source.ignored:
+        reasons = ", ".join(f"{number:,} {reason}" for reason, number in sorted(source.ignored.items()))
+        text += f"; {sum(source.ignored.values()):,} files ignored ({reasons})"
+    if source.damaged:
+        text += f"; {len(source.damaged):,} damaged images left out"
+    sizes = {name: len(index) for name, index in parts.items()}
+    places = {"validation": source.own_validation, "test": source.own_test}
+    splits = [f"{name} {sizes[name]:,} ({'its own' if own else 'chosen here'})" for name, own in places.items()]
+    return f"{text}; train {sizes['train']:,}, {', '.join(splits)}"
 
 
 def _hash(source: Source, index: NDArray[np.int64]) -> str:

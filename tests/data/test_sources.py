@@ -171,7 +171,7 @@ def test_fashion_mnist_from_a_folder(root: Path) -> None:
 def test_fashion_mnist_from_the_debian_package() -> None:
     if not sources._FASHION_PACKAGE.is_dir():
         pytest.skip("NOT TESTED: the real Fashion-MNIST; install the Debian package dataset-fashion-mnist")
-    made = load(DataConfig(), seed=0)
+    made = load(DataConfig(validation=5000), seed=0)
     assert made.input_shape == (1, 28, 28) and made.train.targets.bincount().tolist() == [5500] * 10
     assert made.mean == pytest.approx([0.286], abs=0.001) and made.std == pytest.approx([0.353], abs=0.001)
 
@@ -345,7 +345,10 @@ ERRORS: dict[str, tuple[Callable[[Path], DataConfig], str]] = {
     "test nan": (options(test=float("nan")), r"data.test=nan is no share"),
     "no class folder": (lambda root: config(root, "folder"), r"no class folder in .*in: put the images into"),
     "class without image": (empty_class, r"no image in class folder .*in/c: add .*\.png"),
-    "broken image": (broken_image, r"cannot read .*in/b/3.png as an image \(.*\): replace or remove it"),
+    "broken image": (
+        broken_image,
+        r"cannot read .*in/b/3.png as an image \(.*\); replace or remove it, or set data.skip_damaged=true",
+    ),
     "16-bit image": (deep_image, r"in/b/3.png as an image \(it has more than 8 bits per channel\)"),
     "two sizes": (
         two_sizes,
@@ -359,8 +362,8 @@ ERRORS: dict[str, tuple[Callable[[Path], DataConfig], str]] = {
         missing_parquet_column,
         r"a.parquet needs a column 'image' .*found text: string, label: int64",
     ),
-    "parquet image": (parquet([png(4, 4), b"no"], [0, 1]), r"row 1 of .*a.parquet is no image"),
-    "parquet no bytes": (parquet([png(4, 4), None], [0, 1]), r"row 1 of .*a.parquet is no image"),
+    "parquet image": (parquet([png(4, 4), b"no"], [0, 1]), r"row 1 of .*a.parquet is not an image"),
+    "parquet no bytes": (parquet([png(4, 4), None], [0, 1]), r"row 1 of .*a.parquet is not an image"),
     "parquet no label": (
         parquet([png(4, 4)] * 2, [0, None]),
         r"no label in row 1 of .*a.parquet: fill column 'label'",
@@ -415,7 +418,7 @@ def test_errors_are_one_clear_line(root: Path, case: str) -> None:
         read(make(root))
     assert "\n" not in str(caught.value)
     # No failure may leave a partial file behind.
-    assert not [file for file in (root / "cache").glob("*") if not re.fullmatch(r"decoded-\w+\.npy", file.name)]
+    assert not [file for file in (root / "cache").glob("*") if not re.fullmatch(r"decoded-\w+\.(npy|json)", file.name)]
 
 
 def test_failed_download_names_the_package(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

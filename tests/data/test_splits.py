@@ -116,7 +116,7 @@ def test_load_holds_no_test_image(root: Path) -> None:
     test = open_test(config(root, "arrays", 20), seed=0, record=root / "test.json", networks=["a"])
     seen = set(tags(made.train)) | set(tags(made.validation))
     assert not seen & set(tags(test)) and len(seen) == 80
-    assert set(made.__dataclass_fields__) == {"train", "validation", "classes", "mean", "std", "hashes"}
+    assert set(made.__dataclass_fields__) == {"train", "validation", "classes", "mean", "std", "hashes", "summary"}
     # Whatever the tensors share memory with must not reach the test images either.
     for split in (made.train, made.validation):
         assert split.examples.untyped_storage().nbytes() == split.examples.numel()
@@ -184,7 +184,7 @@ def few_training_images(root: Path) -> DataConfig:
 
 ERRORS: dict[str, tuple[Callable[[Path], DataConfig], str]] = {
     "validation too large": (
-        lambda root: DataConfig(name="digits"),
+        lambda root: DataConfig(name="digits", validation=5000),
         r"data.validation=5000 leaves none of the 1438 training examples: .* for example data.validation=287",
     ),
     "rare class": (
