@@ -28,6 +28,7 @@ from torch.nn import functional as F
 
 from supernet import build, extract, fit, score
 from supernet.base.files import read_json, write_json, write_text
+from supernet.base.progress import Watch
 from supernet.base.randomness import stream
 from supernet.data.sources import DataConfig
 from supernet.data.splits import Data, batches, feed, load, prepare
@@ -154,7 +155,7 @@ def train(
     batches = feed(
         data.train, data, config, batch_size=recipe.batch_size, seed=recipe.seed, device=runtime.device
     )  # fmt: skip
-    fit(model, batches, steps, settings, runtime=runtime, draw_live=draw_live, folder=folder, progress=progress)
+    fit(model, batches, steps, settings, runtime=runtime, draw_live=draw_live, folder=folder, watch=Watch(progress))
     return model, read_json(times)["seconds"]
 
 

@@ -75,7 +75,7 @@ def decayed(
     fit(
         model, feed(data.train, data, config.data, batch_size=size, seed=seed, device=runtime.device),
         steps, config.train, runtime=runtime, draw_live=draw_live, loss_function=loss_of_fit(config.task),
-        seed=seed, folder=folder, progress=progress,
+        seed=seed, folder=folder, watch=Watch(progress),
     )  # fmt: skip
     return model
 

@@ -56,7 +56,7 @@ def _bar(step: str) -> Iterator[Callable[..., None]]:
             "examples": "on {:.0f} examples",
             "best": "best {:.4f}",
             "entropy": "entropy {:.2f}",
-            "images_per_second": "{:.0f} images/s",
+            "examples_per_second": "{:.0f} examples/s",
         }
         return " ".join(form.format(figures[key]) for key, form in shown.items() if key in figures)
 

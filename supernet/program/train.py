@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -83,8 +84,7 @@ def train_one_shot(
         loss_function=loss_of_fit(config.task),
         seed=config.seed,
         folder=folder,
-        progress=progress,
-        stop=watch.stop,
+        watch=replace(watch, progress=progress),
     )
     return model, history
 

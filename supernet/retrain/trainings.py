@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from supernet.base.files import read_weights, write_json, write_weights
-from supernet.base.progress import Progress
+from supernet.base.progress import Progress, Watch
 from supernet.base.randomness import derive
 from supernet.base.trees import in_full_precision, join_rows
 from supernet.data.task import Loss, Metric, accuracy, number_of
@@ -135,8 +135,7 @@ def retrain(
                 loss_function=loss,
                 seed=own,
                 folder=place,
-                progress=show,
-                stop=lambda: stop() or bool(failures),
+                watch=Watch(show, lambda: stop() or bool(failures)),
             )
         except BaseException as error:
             failures.append(error)  # the others stop too

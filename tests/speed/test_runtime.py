@@ -17,6 +17,7 @@ from supernet.speed.tune import measure
 
 TWO_RANKS = """
 import sys, torch
+from supernet.base.progress import Watch
 from supernet.space.model import build
 from supernet.speed.runtime import RuntimeConfig, start
 from supernet.train.fit import TrainConfig, fit
@@ -34,7 +35,7 @@ if runtime.rank:  # the first process's weights have to win
 config = TrainConfig(steps=3, batch_size=16, ghost_size=4, lr=0.05, clip_norm=1.0, weight_decay=0.1)
 losses = []
 fit(model, feed_for(space, 16, torch.float64), 3, config, runtime=runtime, draw_live=EVERY_OTHER,
-    progress=lambda *_, loss, **__: losses.append(loss))
+    watch=Watch(lambda *_, loss, **__: losses.append(loss)))
 torch.save({"model": model.state_dict(), "losses": losses}, f"{sys.argv[1]}.{runtime.rank}")
 """
 

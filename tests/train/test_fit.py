@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from supernet.base.progress import Interrupted
+from supernet.base.progress import Interrupted, Watch
 from supernet.base.randomness import seeded, stream
 from supernet.space.layers import Choose
 from supernet.space.model import OneShot, build, from_network
@@ -81,7 +81,7 @@ def test_steps_equal_the_reference(space: object, per_forward: int, runtime: Run
         config,
         runtime=runtime,
         draw_live=draws,
-        progress=lambda *_, loss, **__: losses.append(loss),
+        watch=Watch(lambda *_, loss, **__: losses.append(loss)),
     )
     expected = [
         reference.train_step(
@@ -188,7 +188,7 @@ def train(
         ),
         runtime=start(RuntimeConfig(device="cpu", precision="32-true", threads=threads)),
         draw_live=draws_for(space, 4), folder=folder,
-        stop=lambda: stop_at is not None and next(calls) == stop_at,
+        watch=Watch(stop=lambda: stop_at is not None and next(calls) == stop_at),
     )  # fmt: skip
     return torch.cat([p.detach().flatten() for p in model.parameters()])
 
@@ -260,7 +260,7 @@ def test_averaged_weights_are_the_mean_over_the_last_steps(runtime: Runtime) -> 
     for model, average in zip(models, (0.0, 0.5), strict=True):
         fit(
             model, feed_for(space, 8), 7, TrainConfig(steps=7, batch_size=8, ghost_size=4, average=average),
-            runtime=runtime, draw_live=draws_for(space, 2), progress=look,
+            runtime=runtime, draw_live=draws_for(space, 2), watch=Watch(look),
         )  # fmt: skip
     averaged = torch.cat([p.detach().flatten() for p in models[1].parameters()])
     torch.testing.assert_close(averaged, torch.stack(seen[3:7]).mean(0))
@@ -279,10 +279,17 @@ def test_history_is_complete_after_resuming(tmp_path: Path, runtime: Runtime) ->
     calls = iter(range(100))
     arguments = {"runtime": runtime, "draw_live": draws_for(space, 2), "folder": tmp_path}
     with pytest.raises(Interrupted):
-        fit(build(space, seed=0), feed_for(space, 8), 10, config, stop=lambda: next(calls) == 4, **arguments)
+        fit(
+            build(space, seed=0),
+            feed_for(space, 8),
+            10,
+            config,
+            watch=Watch(stop=lambda: next(calls) == 4),
+            **arguments,
+        )
     history = fit(build(space, seed=0), feed_for(space, 8), 10, config, **arguments)
     assert [record["step"] for record in history] == list(range(1, 11))
-    assert {"loss", "gradient_norm", "lr", "images_per_second"} < set(history[0])
+    assert {"loss", "gradient_norm", "lr", "examples_per_second"} < set(history[0])
 
 
 def test_training_learns(runtime: Runtime) -> None:
@@ -329,10 +336,10 @@ def test_weights_that_are_no_numbers_are_not_saved(tmp_path: Path, runtime: Runt
     space = nested()
     config = TrainConfig(steps=2, batch_size=8, ghost_size=4, lr=1e38, optimizer_settings={}, schedule="constant")
     calls = iter(range(10))
-    with pytest.raises(Diverged, match="weights are no numbers any more at step 1"):
+    with pytest.raises(Diverged, match="weights are NaN or infinite at step 1"):
         fit(
             build(space, seed=0), feed_for(space, 8), 1 + stopped, config, runtime=runtime,
-            draw_live=draws_for(space, 2), folder=tmp_path, stop=lambda: stopped and next(calls) == 1,
+            draw_live=draws_for(space, 2), folder=tmp_path, watch=Watch(stop=lambda: stopped and next(calls) == 1),
             loss_function=lambda outputs, targets: 1e5 * outputs.square().mean(),
         )  # fmt: skip
     assert not list(tmp_path.iterdir())
