@@ -183,6 +183,23 @@ def side_by_side(results: Results) -> str:
     return made_with(results, name) + "\n" + rows_as_table(head, rows)
 
 
+# README.md
+
+
+def demo(results: Results) -> str:
+    """What `supernet show` printed of the run, without the winner's architecture."""
+    file = results("demo")
+    lines = [line for line in file["printed"] if not line.startswith("  block1.")]
+    kernels = "torch's kernels" if not file["kernels"] else "the project's kernels"
+    block = "\n".join(f"    {line}".rstrip() for line in lines)
+    return f"{block}\n\n{file['date']}, {file['machine']}, torch {file['torch']}, {file['precision']}, {kernels}."
+
+
+def demo_verdict(results: Results) -> str:
+    trust = results("demo")["trust"]
+    return f"> {trust['verdict']}"
+
+
 # docs/search.md
 
 MARKS = (50, 100, 200, 500)
@@ -230,6 +247,8 @@ def latency(results: Results) -> str:
 
 
 TABLES: dict[str, Callable[[Results], str]] = {
+    "demo": demo,
+    "demo verdict": demo_verdict,
     "one-shot step": one_shot_step,
     "overhead": overhead,
     "NAS-Bench-201 step": nasbench201_step,
