@@ -68,7 +68,7 @@ def convnet(
         activations: 'relu', 'gelu', 'silu'.
         heads: 'pool' (global pool, classifier), 'conv' (a 1x1 convolution to four times the channels before them).
         strides: where the resolution is halved: for stem and stages after the first 1 or 2 each, as in '1-2-2'. None:
-            '1-1-2', '2-2-2' and '1-2-2', and with four stages '1-1-2-2', '2-2-2-2' and '1-2-2-2'.
+            '2-2-2' and '1-2-2', and with four stages '2-2-2-2' and '1-2-2-2'.
         zero_last: whether the last scale of a residual branch begins at zero; in short trainings that costs accuracy.
 
     Returns:
@@ -105,9 +105,9 @@ def convnet(
 
 
 def usual_strides(stages: int) -> tuple[str, ...]:
-    """Where to halve the resolution, by default: one time less, from the stem on, and after the stem, which is last."""
-    later = ("2",) * (stages - 2)
-    return tuple("-".join(start + later) for start in (("1", "1"), ("2", "2"), ("1", "2")))
+    """Where to halve the resolution, by default: from the stem on, or after it, which is last."""
+    later = "-2" * (stages - 1)
+    return f"2{later}", f"1{later}"
 
 
 def _names(setting: str, names: object, allowed: Any) -> tuple[str, ...]:

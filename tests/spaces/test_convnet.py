@@ -18,13 +18,14 @@ from supernet.program.commands import main
 from supernet.space.choices import Architecture, Space
 from supernet.space.cost import Cost, CostTable, cost_table, measure
 from supernet.space.layers import Choose
-from supernet.space.model import build
+from supernet.space.model import build, option_names
 from supernet.spaces.convnet import convnet, usual_strides, widths
 from supernet.spaces.convnet_blocks import KINDS, Residual, SqueezeExcitation
 from supernet.spaces.references import REFERENCES, reference, scale_for, settings_of, widest
 from supernet.speed.runtime import RuntimeConfig, start
 from supernet.train.fit import TrainConfig
 from supernet.train.paths import PATHS
+from tests.export.writing.test_code import assert_same, inputs_for, lively
 from tests.spaces_for_tests import assert_same_network, one_shot
 
 KINDS_OF_BLOCKS = tuple(KINDS)
@@ -313,9 +314,9 @@ def test_choices() -> None:
     for stage, options in (("stage1", "8 16 24"), ("stage2", "16 32 48"), ("stage3", "32 64 96")):
         assert choices[f"{stage}.width"].options == tuple(options.split())
         assert choices[f"{stage}.kernel"].inside == (f"{stage}.block", ("inverted", "convnext"))
-    assert choices["strides"].options == ("1-1-2", "2-2-2", "1-2-2")
+    assert choices["strides"].options == ("2-2-2", "1-2-2")
     kinds = {"basic": 1, "bottleneck": 1, "preactivation": 1, "inverted": 3, "convnext": 3}
-    assert space.size == 3 * 2 * 2 * (3 * 3 * 3 * 2 * sum(kinds.values())) ** 3
+    assert space.size == 2 * 2 * 2 * (3 * 3 * 3 * 2 * sum(kinds.values())) ** 3
 
 
 @pytest.mark.parametrize(
@@ -407,9 +408,15 @@ def test_any_image_size_and_number_of_channels(height: int, width: int, channels
 )
 @pytest.mark.parametrize("block", KINDS_OF_BLOCKS)
 def test_resolution_and_channels_of_the_stages(pixels: int, strides: str, sizes: tuple[int, ...], block: str) -> None:
-    space = tiny_convnet(input_shape=(1, pixels, pixels), stages=None, multipliers=(1.0,), depths=(1,), blocks=(block,))
-    (architecture, *_) = (a for a in space if f"strides={strides} " in str(a))
-    network = build(space, architecture, seed=0).eval()
+    space = tiny_convnet(
+        input_shape=(1, pixels, pixels),
+        stages=None,
+        multipliers=(1.0,),
+        depths=(1,),
+        blocks=(block,),
+        strides=(strides,),
+    )
+    network = build(space, space.at(0), seed=0).eval()
     seen: list[tuple[int, ...]] = []
     for stage in network.stages:  # type: ignore[union-attr]
         stage.register_forward_hook(lambda _, __, output: seen.append(tuple(output.shape[1:])))
@@ -472,6 +479,13 @@ def test_one_shot_training_learns() -> None:
     x, targets = batch(1000)
     outputs = model(x, space.live(space.sample_distinct(4, generator=torch.Generator().manual_seed(9))))
     assert (outputs.argmax(1) == targets).float().mean() > 0.8
+
+
+@pytest.mark.parametrize("architecture", covering(TINY)[:6], ids=lambda architecture: architecture.id)
+def test_written_code_is_the_same_network(architecture: Architecture) -> None:
+    network = lively(build(TINY, architecture, seed=0))
+    written = assert_same(network, inputs_for(TINY), option_names(TINY, architecture))
+    assert "supernet" not in written.code and "Choose" not in written.code
 
 
 def test_lists_as_from_yaml() -> None:
