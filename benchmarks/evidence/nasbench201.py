@@ -19,6 +19,7 @@ from one_shot import Numbers, Recipe, agreement, arguments, joined, judged, plac
 from supernet import cost_table
 from supernet.base.files import write_json, write_text
 from supernet.draw.plots import published
+from supernet.draw.units import Unit
 from supernet.program.truth import numbers, read_columns
 from supernet.space.choices import Architecture, Space
 from supernet.spaces import nasbench201
@@ -123,7 +124,7 @@ def main() -> None:
             points = [
                 {"score": score, "accuracies": [value]} for score, value in zip(found["accuracy"], true, strict=True)
             ]
-            svg = published(points, COLUMN, "accuracy", "metric")
+            svg = published(points, COLUMN, Unit.of("accuracy"))
             write_text(chosen.figure, svg)
     if chosen.out:
         write_json(chosen.out, result)

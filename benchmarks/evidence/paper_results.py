@@ -14,6 +14,7 @@ from pathlib import Path
 from supernet.base.files import read_json, write_json, write_text
 from supernet.draw import plots as draw
 from supernet.draw.svg import by_itself
+from supernet.draw.units import Unit
 
 
 def main() -> None:
@@ -22,12 +23,13 @@ def main() -> None:
     parser.add_argument("folder", type=Path, metavar="FOLDER")
     chosen = parser.parse_args()
     found = read_json(chosen.run / "analysis.json")
-    points, metric, score = found["points"], found["metric"], found["score"]
+    points, metric = found["points"], Unit.of(found["metric"])
+    score = Unit.of(found["metric"], found["score"])
     figures = {
         "fig5": draw.predicts(points, metric, score),
-        "fig6": draw.divergence(points, metric, score),
-        "fig7": draw.course(points, found["divergence"], metric, score),
-        **{f"fig4_{row['rate']:g}": draw.sweep(points, row, metric) for row in found["sweep"]},
+        "fig6": draw.divergence(points, score),
+        "fig7": draw.course(points, found["divergence"], score),
+        **{f"fig4_{row['rate']:g}": draw.sweep(points, row, metric, score) for row in found["sweep"]},
     }
     for name, svg in figures.items():
         write_text(chosen.folder / f"paper_{name}.svg", by_itself(svg))

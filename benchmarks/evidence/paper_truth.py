@@ -34,6 +34,7 @@ from one_shot import (
 from supernet.base.files import read_json, write_json, write_text
 from supernet.draw import plots as draw
 from supernet.draw.svg import by_itself
+from supernet.draw.units import Unit
 from supernet.program.analyze import divergences_of, scores_of
 from supernet.spaces import bender
 from supernet.train.fit import TrainConfig
@@ -109,8 +110,9 @@ def main() -> None:
     if chosen.out:
         write_json(chosen.out, result)
         longer = [{**point, "accuracies": [value]} for point, value in zip(points, true.tolist(), strict=True)]
-        figures = {"fig5": draw.predicts(longer, study["metric"], study["score"])}
-        figures |= {f"fig4_{row['rate']:g}": draw.sweep(longer, row, study["metric"]) for row in sweep}
+        metric, score = Unit.of(study["metric"]), Unit.of(study["metric"], study["score"])
+        figures = {"fig5": draw.predicts(longer, metric, score)}
+        figures |= {f"fig4_{row['rate']:g}": draw.sweep(longer, row, metric, score) for row in sweep}
         for name, svg in figures.items():
             write_text(chosen.out.with_name(f"{chosen.out.stem}_{name}.svg"), by_itself(svg))
     return None

@@ -24,6 +24,7 @@ from supernet import cost_table
 from supernet.base.files import write_json, write_text
 from supernet.draw.plots import published
 from supernet.draw.svg import by_itself
+from supernet.draw.units import Unit
 from supernet.program.analyze import scores_of
 
 WAYS: dict[str, dict[str, Any]] = {
@@ -61,7 +62,7 @@ def main() -> None:
             if chosen.out and not changes:
                 pairs = zip(judged.tolist(), true.tolist(), strict=True)
                 points = [{"score": value, "accuracies": [accuracy]} for value, accuracy in pairs]
-                drawn = published(points, COLUMN, study.config.task.metric, study.config.search.score)
+                drawn = published(points, COLUMN, Unit.of(study.config.task.metric, study.config.search.score))
                 write_text(chosen.out.with_suffix(".svg"), by_itself(drawn))
         print(
             name,

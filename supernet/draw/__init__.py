@@ -1,1 +1,1 @@
-"""Figures, as SVG texts."""
+"""Figures as SVG texts, and the units in which numbers are shown."""

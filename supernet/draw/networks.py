@@ -1,4 +1,4 @@
-"""Drawings of cells and of networks."""
+"""Drawings of cells, of networks and of what an architecture picks."""
 
 from __future__ import annotations
 
@@ -19,13 +19,16 @@ Graph = tuple[dict[str, list[str]], list[tuple[str, str]]]
 
 
 def arrows(picks: Mapping[str, Sequence[str]]) -> dict[str, Graph]:
-    """The cells as graphs, where the names of the choices tell of any.
+    """The cells of an architecture as graphs, read from the names of its choices.
 
-    Understood are ``NODE.inputs`` with ``NODE.ops``, ``edgeA-B``, and ``CELL.nodeN.inputs`` with ``CELL.nodeN.opI``,
-    whose inputs I are numbers: the outputs of the two cells before, then the cell's own nodes.
+    Three kinds of names are understood: ``NODE.inputs`` with ``NODE.ops``; ``edgeA-B``; and ``CELL.nodeN.inputs`` with
+    ``CELL.nodeN.opI``, whose inputs I are numbers: the outputs of the two cells before, then the cell's nodes.
+
+    Args:
+        picks: options picked, by choice.
 
     Returns:
-        Graphs by the names of the cells; nothing for other choices.
+        Graphs by the names of the cells; empty for all other names.
     """
     if all(re.fullmatch(r"edge\d+-\d+", name) for name in picks):
         edges = {tuple(name.removeprefix("edge").split("-")): picked for name, picked in picks.items()}
@@ -36,73 +39,70 @@ def arrows(picks: Mapping[str, Sequence[str]]) -> dict[str, Graph]:
     blocks = [name.removesuffix(".inputs") for name in picks if name.endswith(".inputs")]
     if not blocks or set(picks) != {f"{block}.{what}" for block in blocks for what in ("inputs", "ops")}:
         return {}
-    given = [source for block in blocks for source in picks[f"{block}.inputs"] if source not in blocks]
-    lines = {**{name: [name] for name in given}, **{block: [block, *picks[f"{block}.ops"]] for block in blocks}}
+    outside = [source for block in blocks for source in picks[f"{block}.inputs"] if source not in blocks]
+    lines = {**{name: [name] for name in outside}, **{block: [block, *picks[f"{block}.ops"]] for block in blocks}}
     return {"cell": (lines, [(source, block) for block in blocks for source in picks[f"{block}.inputs"]])}
 
 
 def _numbered(cell: str, picks: Mapping[str, Sequence[str]]) -> Graph:
-    own = {tuple(name.split(".")[1:]): picked for name, picked in picks.items() if name.startswith(f"{cell}.")}
-    nodes = ["before", "last", *dict.fromkeys(node for node, _ in own)]
-    some = {(node, what.removeprefix("op")): picked for (node, what), picked in own.items() if what != "inputs"}
-    return _operations(nodes, [(nodes[int(source)], node, picked) for (node, source), picked in some.items()])
+    """The graph of one cell whose inputs have numbers."""
+    of_cell = {tuple(name.split(".")[1:]): picked for name, picked in picks.items() if name.startswith(f"{cell}.")}
+    nodes = ["before", "last", *dict.fromkeys(node for node, _ in of_cell)]
+    operations = {(node, kind.removeprefix("op")): p for (node, kind), p in of_cell.items() if kind != "inputs"}
+    return _operations(nodes, [(nodes[int(source)], node, picked) for (node, source), picked in operations.items()])
 
 
 def _operations(nodes: Iterable[str], edges: Sequence[tuple[str, str, Sequence[str]]]) -> Graph:
-    """A cell with operations on its arrows; they are told at the node that an arrow points to."""
-    some = [(source, target, "+".join(picked)) for source, target, picked in edges if "none" not in picked]
+    """A cell with operations on its arrows; they are written at the node that an arrow points to."""
+    drawn = [(source, target, "+".join(picked)) for source, target, picked in edges if "none" not in picked]
     lines = {node: [node] for node in nodes}
-    for source, target, text in some:
+    for source, target, text in drawn:
         lines[target].append(f"{text} of {source}")
-    return lines, [(source, target) for source, target, _ in some]
+    return lines, [(source, target) for source, target, _ in drawn]
 
 
-def cells(picks: Mapping[str, Sequence[str]], every: Mapping[str, Sequence[str]]) -> dict[str, str]:
-    """The winner: its cells as graphs, or else its choices in order, with what it picks among the options.
+def cells(picks: Mapping[str, Sequence[str]], options: Mapping[str, Sequence[str]]) -> dict[str, str]:
+    """The cells of an architecture as graphs; if it has none, its choices with the options that it picks.
 
     Args:
         picks: options picked, by choice.
-        every: all options, by choice.
+        options: all options, by choice.
 
     Returns:
         Figures by their names.
     """
     graphs = arrows(picks)
-    return {name: _graph(name, *graph) for name, graph in graphs.items()} or {"choices": _choices(picks, every)}
+    return {name: _graph(name, *graph) for name, graph in graphs.items()} or {"choices": _choices(picks, options)}
 
 
 ROW, BOXES = 0.4, 1.3
-"""Inches from part to part of a network, and where their middle is."""
-
-
-ROW, BOXES = 0.4, 1.3
-"""Inches from part to part of a network, and where their middle is."""
+"""Inches from part to part of a network, and from the left to the middle of its boxes."""
 
 
 def network(parts: Sequence[Part]) -> str:
     """The parts of a network from top to bottom; the fewer pixels (positions) an output has, the narrower its box."""
     pixels = [math.prod(part.shape[1:]) for part in parts]
     most = math.log(max(2, *pixels))
-    # What reads no part's output as it is reads that of the one before in some form.
+    # A part without a source reads the output of the part before in a changed form.
     edges = [(i, j) for j, part in enumerate(parts) for i in (part.sources or ((j - 1,) if j else ()))]
 
     widths = [0.9 + 0.7 * math.log(max(1, size)) / most for size in pixels]
 
-    def draw(a: Axes) -> None:
+    def draw(axes: Axes) -> None:
         for i, (part, width) in enumerate(zip(parts, widths, strict=True)):
-            _box(a, (BOXES, -ROW * i), width, [part.name])
+            _box(axes, (BOXES, -ROW * i), width, [part.name])
             shape = " x ".join(map(str, part.shape)) or "-"
-            a.text(2.25, -ROW * i, f"{part.kind}, {shape}", va="center", fontsize=8)
-            a.text(WIDTH, -ROW * i, f"{part.params:,}", va="center", ha="right", fontsize=8)
-        a.text(2.25, ROW, "output of one example", va="center", fontsize=8)
-        a.text(WIDTH, ROW, "parameters", va="center", ha="right", fontsize=8)
+            axes.text(2.25, -ROW * i, f"{part.kind}, {shape}", va="center", fontsize=8)
+            axes.text(WIDTH, -ROW * i, f"{part.params:,}", va="center", ha="right", fontsize=8)
+        axes.text(2.25, ROW, "output of one example", va="center", fontsize=8)
+        axes.text(WIDTH, ROW, "parameters", va="center", ha="right", fontsize=8)
         for i, j in edges:
             if j - i == 1:
-                _arrow(a, (BOXES, -ROW * i - 0.12), (BOXES, -ROW * j + 0.12))
+                _arrow(axes, (BOXES, -ROW * i - 0.12), (BOXES, -ROW * j + 0.12))
             else:
                 start, end = (BOXES - widths[part] / 2 for part in (i, j))
                 away = min(start, end, 0.15 + 0.1 * (j - i))
-                _arrow(a, (start, -ROW * i - 0.04), (end, -ROW * j + 0.04), away)
+                _arrow(axes, (start, -ROW * i - 0.04), (end, -ROW * j + 0.04), away)
 
     return _inches("network", draw, -ROW * len(parts) + 0.1, ROW + 0.15)
 
@@ -110,28 +110,28 @@ def network(parts: Sequence[Part]) -> str:
 def _inches(name: str, draw: Callable[[Axes], None], bottom: float, top: float) -> str:
     """A drawing whose units are inches, from 0 to `WIDTH`."""
 
-    def within(a: Axes) -> None:
-        a.set_in_layout(False)
-        a.set_position((0, 0, 1, 1))
-        a.axis("off")
-        a.set(xlim=(0, WIDTH), ylim=(bottom, top))
-        draw(a)
+    def in_inches(axes: Axes) -> None:
+        axes.set_in_layout(False)
+        axes.set_position((0, 0, 1, 1))
+        axes.axis("off")
+        axes.set(xlim=(0, WIDTH), ylim=(bottom, top))
+        draw(axes)
 
-    return svg(name, within, top - bottom)
+    return svg(name, in_inches, top - bottom)
 
 
-def _box(a: Axes, centre: tuple[float, float], width: float, lines: Sequence[str]) -> None:
+def _box(axes: Axes, centre: tuple[float, float], width: float, lines: Sequence[str]) -> None:
     from matplotlib.patches import FancyBboxPatch
 
     height, (x, y) = 2 * _half(lines), centre
-    a.add_patch(
+    axes.add_patch(
         FancyBboxPatch(
             (x - width / 2, y - height / 2), width, height, boxstyle="round,pad=0,rounding_size=0.06", linewidth=1,
             facecolor="#dfe8f5", edgecolor=STRONG,
         )
     )  # fmt: skip
     for i, line in enumerate(lines):
-        a.text(
+        axes.text(
             x, y + 0.16 * ((len(lines) - 1) / 2 - i), line, ha="center", va="center", color="#101418",
             fontsize=min(9, 9 * width / (0.08 * max(1, len(line)))),
             weight="bold" if len(lines) > 1 and i == 0 else "normal",
@@ -139,15 +139,15 @@ def _box(a: Axes, centre: tuple[float, float], width: float, lines: Sequence[str
 
 
 def _half(lines: Sequence[str]) -> float:
-    """Half the height of a box with so many lines."""
+    """Half the height of a box with these lines, in inches."""
     return 0.04 + 0.08 * len(lines)
 
 
-def _arrow(a: Axes, start: tuple[float, float], end: tuple[float, float], away: float = 0.0) -> None:
-    """An arrow downwards: straight, or around something, at its middle so far to the left (below 0: to the right)."""
+def _arrow(axes: Axes, start: tuple[float, float], end: tuple[float, float], away: float = 0.0) -> None:
+    """An arrow downwards, straight or bent to the left by `away` inches at its middle (below 0: to the right)."""
     from matplotlib.patches import FancyArrowPatch
 
-    a.add_patch(
+    axes.add_patch(
         FancyArrowPatch(
             start, end, arrowstyle="-|>", mutation_scale=8, linewidth=0.9, color=INK, shrinkA=0, shrinkB=0,
             connectionstyle=f"arc3,rad={2 * away / (start[1] - end[1]):.4f}",
@@ -156,7 +156,7 @@ def _arrow(a: Axes, start: tuple[float, float], end: tuple[float, float], away: 
 
 
 def _graph(name: str, nodes: Mapping[str, Sequence[str]], edges: Sequence[tuple[str, str]]) -> str:
-    """A graph with one node below the other; arrows that pass nodes go around them, to either side in turn."""
+    """A graph, its nodes one below the other; arrows that pass nodes go around them, left and right in turn."""
     middle, wide = WIDTH / 2, 1.9
     order, height = list(nodes), dict[str, float]()
     y = 0.0
@@ -165,50 +165,51 @@ def _graph(name: str, nodes: Mapping[str, Sequence[str]], edges: Sequence[tuple[
         y -= 2 * _half(lines) + 0.3
     spans = [order.index(target) - order.index(source) for source, target in edges]
 
-    def draw(a: Axes) -> None:
+    def draw(axes: Axes) -> None:
         for node, lines in nodes.items():
-            _box(a, (middle, height[node]), wide, lines)
+            _box(axes, (middle, height[node]), wide, lines)
         passing = 0
         for (source, target), span in zip(edges, spans, strict=True):
             start, end = _half(nodes[source]), _half(nodes[target])
             if span == 1:
-                _arrow(a, (middle, height[source] - start), (middle, height[target] + end))
+                _arrow(axes, (middle, height[source] - start), (middle, height[target] + end))
                 continue
             passing += 1
             side = (-1) ** passing
             edge = middle - side * wide / 2
             away = 0.25 + 0.95 * (span - 1) / max(1, max(spans) - 1)
-            _arrow(a, (edge, height[source] - start / 3), (edge, height[target] + end / 3), side * away)
+            _arrow(axes, (edge, height[source] - start / 3), (edge, height[target] + end / 3), side * away)
 
     return _inches(f"graph-{name}", draw, y + 0.25, 0.05)
 
 
-def _choices(picks: Mapping[str, Sequence[str]], every: Mapping[str, Sequence[str]]) -> str:
+def _choices(picks: Mapping[str, Sequence[str]], options: Mapping[str, Sequence[str]]) -> str:
+    """All choices with their options, those that are picked in boxes."""
     begin, y = 1.75, 0.0
     placed: list[tuple[float, float, str, str]] = []
-    for name, options in every.items():
+    for name, all_options in options.items():
         x = begin
-        for option in options:
+        for option in all_options:
             if x > begin and x + _wide(option) > WIDTH:
                 x, y = begin, y - 0.26
             placed.append((x + _wide(option) / 2, y, option, name))
             x += _wide(option) + 0.08
         y -= 0.3
 
-    def draw(a: Axes) -> None:
-        named: set[str] = set()
+    def draw(axes: Axes) -> None:
+        labelled: set[str] = set()
         for x, row, option, name in placed:
-            if name not in named:
-                a.text(0, row, name, va="center", fontsize=min(9, 9 * begin / (0.08 * len(name))))
-                named.add(name)
+            if name not in labelled:
+                axes.text(0, row, name, va="center", fontsize=min(9, 9 * begin / (0.08 * len(name))))
+                labelled.add(name)
             if option in picks.get(name, ()):
-                _box(a, (x, row), _wide(option), [option])
+                _box(axes, (x, row), _wide(option), [option])
             else:
-                a.text(x, row, option, ha="center", va="center", fontsize=8, alpha=0.7)
+                axes.text(x, row, option, ha="center", va="center", fontsize=8, alpha=0.7)
 
     return _inches("choices", draw, y + 0.1, 0.2)
 
 
 def _wide(option: str) -> float:
-    """Inches of an option's name in a box."""
+    """Inches that an option's name takes in a box."""
     return min(WIDTH - 1.75, 0.16 + 0.075 * len(option))

@@ -1,4 +1,4 @@
-"""Figures of a report, as SVG to stand inside a page: text stays text, and black follows the page's colour."""
+"""Plots of scores, accuracies, sizes and losses, as SVG to stand inside a page."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from supernet.draw.svg import COLOURS, INK, PALE, SECOND, STRONG, THIRD, svg
+from supernet.draw.units import Unit
 from supernet.search import orders
 
 if TYPE_CHECKING:
@@ -15,178 +16,171 @@ if TYPE_CHECKING:
 
 
 def predicts(
-    points: Sequence[Mapping[str, Any]], metric: str, score: str, *, paper: Sequence[Sequence[float]] = ()
+    points: Sequence[Mapping[str, Any]], metric: Unit, score: Unit, *, paper: Sequence[Sequence[float]] = ()
 ) -> str:
-    """Score against stand-alone accuracy, with error bars over repeats (Fig 5).
+    """Score against the metric of the network trained from scratch, with error bars over repeats (Fig 5).
 
     Args:
-        points: networks with their score, and the accuracies of their repeats.
-        metric, score: what is judged by.
-        paper: score and accuracy of the paper's networks, 0 to 1, shown beside these; none where they are not to be
-            compared.
+        points: networks with their score, and the metric of each repeat as `accuracies`.
+        metric, score: units of the two.
+        paper: score and accuracy of the paper's networks, 0 to 1, shown beside these; empty if they cannot be compared.
     """
-    scale = 100 if metric == "accuracy" else 1
-    score_scale = _score_scale(metric, score)
 
-    def draw(a: Axes) -> None:
+    def draw(axes: Axes) -> None:
         if paper:
             x, y = 100 * np.array(paper).T
-            a.plot(x, y, "o", color=PALE, alpha=0.35, markersize=4, label="the paper's (CIFAR-10, its own schedule)")
-        x = [score_scale * p["score"] for p in points]
-        each = [scale * np.array(p["accuracies"]) for p in points]
-        deviation = [float(v.std(ddof=1)) if len(v) > 1 else 0.0 for v in each]
-        a.errorbar(
-            x, [float(v.mean()) for v in each], yerr=deviation, fmt="o", color=STRONG, markersize=4, linewidth=1,
-            label="this run, ± a standard deviation over repeats",
+            label = "the paper's (CIFAR-10, its own schedule)"
+            axes.plot(x, y, "o", color=PALE, alpha=0.35, markersize=4, label=label)
+        repeats = [metric.scale * np.array(p["accuracies"]) for p in points]
+        axes.errorbar(
+            [score.scale * p["score"] for p in points], [float(values.mean()) for values in repeats],
+            yerr=[float(values.std(ddof=1)) if len(values) > 1 else 0.0 for values in repeats],
+            fmt="o", color=STRONG, markersize=4, linewidth=1, label="this run, ± a standard deviation over repeats",
         )  # fmt: skip
-        unit = " (%)" if scale == 100 else ""
-        a.set(xlabel=_score_label(score, metric), ylabel=f"stand-alone validation {metric}{unit}")
+        axes.set(xlabel=_score_label(score), ylabel=_from_scratch_label(metric))
         if paper:
-            _legend(a, columns=1)
+            _legend(axes, columns=1)
 
     return svg("predicts", draw)
 
 
-def published(points: Sequence[Mapping[str, Any]], column: str, metric: str, score: str) -> str:
-    """Score against accuracies that somebody else published, in their unit."""
+def sweep(points: Sequence[Mapping[str, Any]], row: Mapping[str, Any], metric: Unit, score: Unit) -> str:
+    """Scores of one-shot models at one dropout rate against the metric after training from scratch (Fig 4).
 
-    def draw(a: Axes) -> None:
-        x = [_score_scale(metric, score) * p["score"] for p in points]
-        a.plot(x, [p["accuracies"][0] for p in points], "o", color=STRONG, markersize=3, alpha=0.6)
-        a.set(xlabel=_score_label(score, metric), ylabel=f"published: {column}")
+    Args:
+        points: networks with the metric of each repeat as `accuracies`.
+        row: `rate`, and `scores` of the same networks.
+        metric, score: units of the two.
+    """
+
+    def draw(axes: Axes) -> None:
+        x = [score.scale * value for value in row["scores"]]
+        y = [metric.scale * float(np.mean(p["accuracies"])) for p in points]
+        axes.plot(x, y, "o", color=STRONG, markersize=4)
+        axes.set(xlabel=_score_label(score), ylabel=_from_scratch_label(metric))
+
+    return svg(f"sweep-{row['rate']:g}", draw)
+
+
+def published(points: Sequence[Mapping[str, Any]], column: str, score: Unit) -> str:
+    """Score against published accuracies, in the unit of their file."""
+
+    def draw(axes: Axes) -> None:
+        x = [score.scale * p["score"] for p in points]
+        axes.plot(x, [p["accuracies"][0] for p in points], "o", color=STRONG, markersize=3, alpha=0.6)
+        axes.set(xlabel=_score_label(score), ylabel=f"published: {column}")
 
     return svg("published", draw)
 
 
-def liking(columns: Mapping[str, Sequence[float]], metric: str, score: str) -> str:
-    """Score of candidates against their parameters (section 4.3)."""
+def size_bias(columns: Mapping[str, Sequence[float]], score: Unit) -> str:
+    """Score of candidates against their parameters (section 4.3); `columns` has `params` and `value`."""
 
-    def draw(a: Axes) -> None:
-        scale = _score_scale(metric, score)
-        a.plot(
-            columns["params"],
-            [scale * value for value in columns["value"]],
-            "o",
-            color=STRONG,
-            markersize=3,
-            alpha=0.6,
-            markeredgewidth=0,
-        )
-        a.set(xlabel="parameters", ylabel=_score_label(score, metric))
-        _short_numbers(a)
+    def draw(axes: Axes) -> None:
+        y = [score.scale * value for value in columns["value"]]
+        axes.plot(columns["params"], y, "o", color=STRONG, markersize=3, alpha=0.6, markeredgewidth=0)
+        axes.set(xlabel="parameters", ylabel=_score_label(score))
+        _short_numbers(axes)
 
-    return svg("liking", draw)
+    return svg("size-bias", draw)
 
 
-def _short_numbers(a: Axes) -> None:
-    """Sizes as 20k or 1.5M, few enough to stand beside each other."""
+def _score_label(score: Unit) -> str:
+    return f"one-shot score: {score.label}"
+
+
+def _from_scratch_label(metric: Unit) -> str:
+    return f"from scratch: validation {metric.label}"
+
+
+def _short_numbers(axes: Axes) -> None:
+    """Writes sizes as 20k or 1.5M, few enough to stand beside each other."""
     from matplotlib.ticker import EngFormatter, MaxNLocator
 
-    a.xaxis.set_major_locator(MaxNLocator(5))
-    a.xaxis.set_major_formatter(EngFormatter(sep=""))
+    axes.xaxis.set_major_locator(MaxNLocator(5))
+    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
 
 
-def _score_scale(metric: str, score: str) -> int:
-    """Scores that are accuracies are told in per cent."""
-    return 100 if (metric, score) == ("accuracy", "metric") else 1
-
-
-def _legend(a: Axes, columns: int, title: str | None = None) -> None:
-    """Above the axes, where it hides no point; to look for a free place among many points takes long."""
-    a.legend(
+def _legend(axes: Axes, columns: int, title: str | None = None) -> None:
+    """A legend above the axes, where it hides no point; matplotlib's search for a free place is slow."""
+    axes.legend(
         title=title, loc="lower left", bbox_to_anchor=(0, 1), ncols=columns, frameon=False, fontsize=8, title_fontsize=8
     )
 
 
-def _score_label(score: str, metric: str) -> str:
-    if score != "metric":
-        return f"score: negative {'divergence' if score == 'kl' else 'validation loss'} (nats)"
-    return "one-shot validation accuracy (%)" if metric == "accuracy" else f"one-shot validation {metric}"
+def histogram(values: Sequence[float], score: Unit) -> str:
+    """How often each score occurs among the candidates."""
 
-
-def histogram(scores: Sequence[float], metric: str, score: str) -> str:
-    """Scores of candidates."""
-
-    def draw(a: Axes) -> None:
-        scale = _score_scale(metric, score)
-        a.hist([scale * value for value in scores], bins=40, color=PALE)
-        a.set(xlabel=_score_label(score, metric), ylabel="candidates")
+    def draw(axes: Axes) -> None:
+        axes.hist([score.scale * value for value in values], bins=40, color=PALE)
+        axes.set(xlabel=_score_label(score), ylabel="candidates")
 
     return svg("histogram", draw)
 
 
 def front(
-    cost: str,
-    everyone: Sequence[tuple[float, float]],
-    best: Sequence[tuple[float, float, int]],
-    metric: str,
-    score: str,
+    cost: str, candidates: Sequence[tuple[float, float]], best: Sequence[tuple[float, float, int]], score: Unit
 ) -> str:
-    """A cost against the score of candidates, with the Pareto front; its points have their numbers.
+    """A cost against the score of candidates, with the numbers of those on the Pareto front.
 
     Args:
         cost: its name; latency in seconds and memory in bytes are shown in ms and MB.
-        everyone: cost and score of each candidate.
-        best: cost, score and number of those on the front, of which the cheapest in this cost come to stand in a line.
-        metric: of the run.
-        score: of the search.
+        candidates: cost and score of each.
+        best: cost, score and number of those on the front.
+        score: unit of the scores.
     """
-    scale = _score_scale(metric, score)
-    factor, unit = {"latency": (1e3, " (ms)"), "memory": (1e-6, " (MB)")}.get(cost, (1.0, ""))
+    scale, unit = {"latency": (1e3, " (ms)"), "memory": (1e-6, " (MB)")}.get(cost, (1.0, ""))
 
-    def draw(a: Axes) -> None:
-        x, y = np.array(everyone, float).T
-        a.plot(factor * x, scale * y, ".", color=PALE, markersize=3, alpha=0.6, label="candidates")
-        line = sorted(best)
-        a.plot(
-            [factor * p[0] for p in line], [scale * p[1] for p in line], "o-", color=STRONG, markersize=4, linewidth=1,
-            label="Pareto front",
-        )  # fmt: skip
-        for place, value, number in line:
-            a.annotate(
-                str(number), (factor * place, scale * value), textcoords="offset points", xytext=(3, -9), fontsize=7
-            )
-        a.set(xlabel=cost + unit, ylabel=_score_label(score, metric))
-        _legend(a, columns=2)
+    def draw(axes: Axes) -> None:
+        x, y = np.array(candidates, float).T
+        axes.plot(scale * x, score.scale * y, ".", color=PALE, markersize=3, alpha=0.6, label="candidates")
+        line = [(scale * size, score.scale * value, number) for size, value, number in sorted(best)]
+        x_best, y_best, _ = zip(*line, strict=True)
+        axes.plot(x_best, y_best, "o-", color=STRONG, markersize=4, linewidth=1, label="Pareto front")
+        for size, value, number in line:
+            axes.annotate(str(number), (size, value), textcoords="offset points", xytext=(3, -9), fontsize=7)
+        axes.set(xlabel=cost + unit, ylabel=_score_label(score))
+        _legend(axes, columns=2)
 
     return svg(f"front {cost}", draw)
 
 
-def best_so_far(rows: Sequence[tuple[int, float | None, float | None, int]], metric: str, score: str) -> str:
+def best_so_far(rows: Sequence[tuple[int, float | None, float | None, int]], score: Unit) -> str:
     """The best score so far against the number of candidates, with its standard error, and the mean of each round.
 
     Args:
-        rows: for each candidate its number in the order asked; its score, or None where it lost a race; the standard
-            error of the score, where it has one; its round.
-        metric: of the run.
-        score: of the search.
+        rows: for each candidate its number in the order of proposals; its score, or None if it lost a race; the
+            standard error of the score, or None; its round.
+        score: unit of the scores.
     """
-    scale = _score_scale(metric, score)
     whole = [(n, value, error or 0.0, round_) for n, value, error, round_ in rows if value is not None]
-    numbers, values = np.array([n for n, *_ in whole]), scale * np.array([value for _, value, *_ in whole])
-    errors, rounds = scale * np.array([error for _, _, error, _ in whole]), np.array([r for *_, r in whole])
+    numbers, values = np.array([n for n, *_ in whole]), score.scale * np.array([value for _, value, *_ in whole])
+    errors, rounds = score.scale * np.array([error for _, _, error, _ in whole]), np.array([r for *_, r in whole])
     best = np.maximum.accumulate(values)
-    leading = np.maximum.accumulate(np.where(values == best, np.arange(len(values)), 0))  # who is the best so far
+    leading = np.maximum.accumulate(np.where(values == best, np.arange(len(values)), 0))  # index of the best so far
     end = [*numbers, max(n for n, *_ in rows)]
 
-    def draw(a: Axes) -> None:
-        a.plot(numbers, values, ".", color=PALE, markersize=3, alpha=0.6, label="candidates")
+    def draw(axes: Axes) -> None:
+        axes.plot(numbers, values, ".", color=PALE, markersize=3, alpha=0.6, label="candidates")
         low, high = best - errors[leading], best + errors[leading]
         if errors.any():
-            a.fill_between(end, [*low, low[-1]], [*high, high[-1]], step="post", color=STRONG, alpha=0.15, linewidth=0)
-        a.step(end, [*best, best[-1]], where="post", color=STRONG, label="best so far")
-        every = np.unique(rounds)
-        if len(every) > 1:
-            at = [(numbers[rounds == r].mean(), values[rounds == r].mean()) for r in every]
-            a.plot(*zip(*at, strict=True), "x-", color=SECOND, markersize=4, linewidth=0.8, label="mean of a round")
-        a.set(xlabel="candidates, in the order asked", ylabel=_score_label(score, metric))
-        _legend(a, columns=3)
+            edges = [*low, low[-1]], [*high, high[-1]]
+            axes.fill_between(end, *edges, step="post", color=STRONG, alpha=0.15, linewidth=0)
+        axes.step(end, [*best, best[-1]], where="post", color=STRONG, label="best so far")
+        distinct = np.unique(rounds)
+        if len(distinct) > 1:
+            means = [(numbers[rounds == r].mean(), values[rounds == r].mean()) for r in distinct]
+            axes.plot(
+                *zip(*means, strict=True), "x-", color=SECOND, markersize=4, linewidth=0.8, label="mean of a round"
+            )
+        axes.set(xlabel="candidates, in the order of proposals", ylabel=_score_label(score))
+        _legend(axes, columns=3)
 
     return svg("best-so-far", draw)
 
 
 def strategies(marks: Sequence[int], regret: Mapping[str, Mapping[str, Sequence[float]]], unit: str) -> str:
-    """What each strategy has missed so far against the number of candidates: median over seeds, and a band.
+    """The regret of each strategy against the number of candidates: median over seeds, and a band.
 
     Args:
         marks: numbers of candidates.
@@ -194,129 +188,123 @@ def strategies(marks: Sequence[int], regret: Mapping[str, Mapping[str, Sequence[
         unit: of the regret.
     """
 
-    def draw(a: Axes) -> None:
+    def draw(axes: Axes) -> None:
         colours = (PALE, STRONG, SECOND, THIRD, "#8e5ea2", "#c28e0e", "#3aa6a6")
         for (name, row), colour in zip(regret.items(), colours, strict=False):
-            a.plot(marks, row["median"], color=colour, label=name, linewidth=1.5)
-            a.fill_between(list(marks), row["low"], row["high"], color=colour, alpha=0.12, linewidth=0)
-        a.set(xlabel="candidates", ylabel=f"best of all less best so far ({unit})", xscale="log")
+            axes.plot(marks, row["median"], color=colour, label=name, linewidth=1.5)
+            axes.fill_between(list(marks), row["low"], row["high"], color=colour, alpha=0.12, linewidth=0)
+        axes.set(xlabel="candidates", ylabel=f"best of all minus best so far ({unit})", xscale="log")
         shown = [m for m in marks if m in (10, 20, 50, 100, 200, 500, 1000, 2000)] or list(marks)
-        a.set_xticks(shown, [f"{m:,}" for m in shown])
-        a.set_xticks([], minor=True)
-        _legend(a, columns=3)
+        axes.set_xticks(shown, [f"{m:,}" for m in shown])
+        axes.set_xticks([], minor=True)
+        _legend(axes, columns=3)
 
     return svg("strategies", draw, 4.0)
 
 
-def size_against_accuracy(groups: Mapping[str, Sequence[tuple[float, float]]], metric: str) -> str:
-    """Parameters against accuracy of networks trained from scratch, with the Pareto front."""
-    scale = 100 if metric == "accuracy" else 1
+def size_against_metric(groups: Mapping[str, Sequence[tuple[float, float]]], metric: Unit) -> str:
+    """Parameters against the metric of networks trained from scratch, by group, with the Pareto front."""
 
-    def draw(a: Axes) -> None:
+    def draw(axes: Axes) -> None:
         for name, pairs in groups.items():
-            x, y = [size for size, _ in pairs], [scale * value for _, value in pairs]
-            a.plot(x, y, "o", markersize=5, color=COLOURS.get(name, PALE), label=name, alpha=0.85)
-        everyone = [pair for pairs in groups.values() for pair in pairs]
-        best = [everyone[i] for i in orders.front([(-size, value) for size, value in everyone])]
-        a.plot(
-            [size for size, _ in best], [scale * value for _, value in best], "-", color=INK, linewidth=1,
-            label="Pareto front",
-        )  # fmt: skip
-        unit = " (%)" if scale == 100 else ""
-        a.set(xlabel="parameters", ylabel=f"validation {metric}{unit}")
-        _short_numbers(a)
-        _legend(a, columns=3)
+            x, y = [size for size, _ in pairs], [metric.scale * value for _, value in pairs]
+            axes.plot(x, y, "o", markersize=5, color=COLOURS.get(name, PALE), label=name, alpha=0.85)
+        networks = [pair for pairs in groups.values() for pair in pairs]
+        best = [networks[i] for i in orders.front([(-size, value) for size, value in networks])]
+        x, y = [size for size, _ in best], [metric.scale * value for _, value in best]
+        axes.plot(x, y, "-", color=INK, linewidth=1, label="Pareto front")
+        axes.set(xlabel="parameters", ylabel=_from_scratch_label(metric))
+        _short_numbers(axes)
+        _legend(axes, columns=3)
 
     return svg("size", draw)
 
 
 def training(history: Sequence[Mapping[str, float]]) -> str:
-    """The loss of the one-shot model while it was trained."""
+    """The loss of the one-shot model during its training; each row has `step` and `loss`."""
 
-    def draw(a: Axes) -> None:
-        _curve(a, history, color=STRONG, linewidth=1.2)
-        a.set(xlabel="step", ylabel="loss of the one-shot model")
+    def draw(axes: Axes) -> None:
+        _curve(axes, history, color=STRONG, linewidth=1.2)
+        axes.set(xlabel="step", ylabel="loss of the one-shot model")
 
     return svg("training", draw)
 
 
-def training_alone(finalists: Mapping[str, Sequence[Sequence[Mapping[str, float]]]]) -> str:
-    """The losses of the finalists while they were trained, by group."""
+def training_from_scratch(histories: Mapping[str, Sequence[Sequence[Mapping[str, float]]]]) -> str:
+    """The losses of the finalists during their training, by group; each row has `step` and `loss`."""
 
-    def draw(a: Axes) -> None:
-        for name, histories in finalists.items():
-            for number, rows in enumerate(histories):
+    def draw(axes: Axes) -> None:
+        for name, group in histories.items():
+            for number, history in enumerate(group):
                 label = name if number == 0 else "_"
-                _curve(a, rows, color=COLOURS.get(name, PALE), linewidth=0.9, alpha=0.7, label=label)
-        a.set(xlabel="step", ylabel="loss of the finalists")
-        _legend(a, columns=4)
+                _curve(axes, history, color=COLOURS.get(name, PALE), linewidth=0.9, alpha=0.7, label=label)
+        axes.set(xlabel="step", ylabel="loss of the finalists")
+        _legend(axes, columns=4)
 
-    return svg("training-alone", draw)
-
-
-def _curve(a: Axes, rows: Sequence[Mapping[str, float]], **style: Any) -> None:
-    a.plot([row["step"] for row in rows], [row["loss"] for row in rows], **style)
+    return svg("training-from-scratch", draw)
 
 
-def divergence(points: Sequence[Mapping[str, Any]], metric: str, score: str) -> str:
-    """Divergence against score (Fig 6)."""
+def _curve(axes: Axes, history: Sequence[Mapping[str, float]], **style: Any) -> None:
+    axes.plot([row["step"] for row in history], [row["loss"] for row in history], **style)
 
-    def draw(a: Axes) -> None:
-        x = [_score_scale(metric, score) * p["score"] for p in points]
-        a.plot(x, [p["divergence"] for p in points], "o", color=STRONG, markersize=4)
-        a.set(xlabel=_score_label(score, metric), ylabel="divergence from the references (nats)")
+
+def divergence(points: Sequence[Mapping[str, Any]], score: Unit) -> str:
+    """Score against divergence (Fig 6)."""
+
+    def draw(axes: Axes) -> None:
+        x = [score.scale * p["score"] for p in points]
+        axes.plot(x, [p["divergence"] for p in points], "o", color=STRONG, markersize=4)
+        axes.set(xlabel=_score_label(score), ylabel="divergence from the references (nats)")
 
     return svg("divergence", draw)
 
 
-def course(points: Sequence[Mapping[str, Any]], found: Mapping[str, Any], metric: str, score: str) -> str:
-    """The divergence of some architectures while the one-shot model was trained (Fig 7)."""
+def course(points: Sequence[Mapping[str, Any]], divergence: Mapping[str, Any], score: Unit) -> str:
+    """The divergence of some architectures during the training of the one-shot model (Fig 7).
 
-    def draw(a: Axes) -> None:
-        by_id = {p["id"]: _score_scale(metric, score) * p["score"] for p in points}
-        for i, name in enumerate(found["followed"]):
-            shade = 0.25 + 0.75 * i / max(1, len(found["followed"]) - 1)
-            x, y = [row["step"] for row in found["course"]], [row["divergence"][i] for row in found["course"]]
-            a.plot(x, y, "-", color=SECOND, alpha=shade, label=f"{by_id[name]:.3g}")
-        a.set(xlabel="step of the training", ylabel="divergence (nats)")
-        _legend(a, columns=3, title="score at the end")
+    Args:
+        points: networks with their `id` and `score`.
+        divergence: `followed`, the ids of some of them, and `course`, rows with `step` and the `divergence` of each.
+        score: unit of the scores.
+    """
+
+    def draw(axes: Axes) -> None:
+        scores = {p["id"]: score.scale * p["score"] for p in points}
+        rows, followed = divergence["course"], divergence["followed"]
+        for i, name in enumerate(followed):
+            shade = 0.25 + 0.75 * i / max(1, len(followed) - 1)
+            x, y = [row["step"] for row in rows], [row["divergence"][i] for row in rows]
+            axes.plot(x, y, "-", color=SECOND, alpha=shade, label=f"{scores[name]:.3g}")
+        axes.set(xlabel="step of the training", ylabel="divergence (nats)")
+        _legend(axes, columns=3, title="score at the end")
 
     return svg("course", draw)
 
 
-def sweep(points: Sequence[Mapping[str, Any]], row: Mapping[str, Any], metric: str) -> str:
-    """Scores by the one-shot model of one dropout rate against stand-alone accuracy (Fig 4)."""
+def options(rows: Sequence[Mapping[str, Any]], score: Unit) -> str:
+    """What each option is worth: the mean fall of the score without it, over all choices.
 
-    def draw(a: Axes) -> None:
-        scale = 100 if metric == "accuracy" else 1
-        y = [scale * float(np.mean(p["accuracies"])) for p in points]
-        a.plot([scale * value for value in row["scores"]], y, "o", color=STRONG, markersize=4)
-        unit = " (%)" if scale == 100 else ""
-        a.set(xlabel=_score_label("metric", metric), ylabel=f"stand-alone validation {metric}{unit}")
+    Args:
+        rows: of `supernet.trust.probes.option_worth`.
+        score: unit of the scores.
+    """
 
-    return svg(f"sweep-{row['rate']:g}", draw)
+    def mean_fall(option: str, column: str) -> float:
+        values = [row[column] for row in rows if row["option"] == option and row[column] is not None]
+        return score.scale * float(np.mean(values)) if values else float("nan")
 
+    distinct = dict.fromkeys(row["option"] for row in rows)
+    ordered = sorted(distinct, key=lambda option: np.nan_to_num(mean_fall(option, "candidates")))
 
-def options(rows: Sequence[Mapping[str, Any]], metric: str, score: str) -> str:
-    """What each option is worth: the mean fall of the score without it, over all its choices."""
-    names = list(dict.fromkeys(row["option"] for row in rows))
-    scale = _score_scale(metric, score)
-
-    def mean(name: str, where: str) -> float:
-        values = [row[where] for row in rows if row["option"] == name and row[where] is not None]
-        return scale * float(np.mean(values)) if values else float("nan")
-
-    ordered = sorted(names, key=lambda name: np.nan_to_num(mean(name, "candidates")))
-
-    def draw(a: Axes) -> None:
+    def draw(axes: Axes) -> None:
         place = np.arange(len(ordered))
-        a.barh(place + 0.2, [mean(n, "candidates") for n in ordered], 0.4, color=STRONG, label="from random candidates")
-        a.barh(place - 0.2, [mean(n, "everything_on") for n in ordered], 0.4, color=PALE, label="from everything-on")
-        a.set_yticks(place, ordered)
-        a.set(
-            xlabel="mean fall of the score without it"
-            + (" (points)" if scale == 100 else " (nats)" if score != "metric" else "")
-        )
-        _legend(a, columns=2)
+        for shift, column, colour, label in (
+            (0.2, "candidates", STRONG, "from random candidates"),
+            (-0.2, "everything_on", PALE, "from everything-on"),
+        ):
+            axes.barh(place + shift, [mean_fall(o, column) for o in ordered], 0.4, color=colour, label=label)
+        axes.set_yticks(place, ordered)
+        axes.set(xlabel=f"mean fall of the score without it ({score.difference})")
+        _legend(axes, columns=2)
 
     return svg("options", draw, 1.2 + 0.3 * len(ordered))

@@ -1,4 +1,7 @@
-"""A figure as an SVG text, and the colours of all of them."""
+"""Figures as SVG texts, and the colours of all figures.
+
+Text stays text, and black becomes the colour of the page's text.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +15,11 @@ if TYPE_CHECKING:
 
 
 WIDTH = 4.6
-"""Inches of a figure; with it letters on a phone are about as large as the text around them."""
+"""Inches of a figure's width. On a phone, letters in it are then about as large as the text around it."""
 
 
 INK = "#010203"
-"""Stands for the colour of the page's text, until the figure is written."""
+"""A placeholder for the colour of the page's text."""
 
 
 PALE, STRONG, SECOND, THIRD = "#9aa5b1", "#3066be", "#d1495b", "#2e8b57"
@@ -26,19 +29,25 @@ COLOURS = {"Top": SECOND, "Small": THIRD, "Random": STRONG, "All On": "#8a8a8a"}
 
 
 PAGE = {INK: "currentColor", **{c: f"var(--c{c[1:]}, {c})" for c in (STRONG, SECOND, THIRD)}}
-"""What colours become in the page, which has others for them in the dark."""
+"""What colours become in the page, which has other ones for its dark mode."""
 
 
 def svg(name: str, draw: Callable[[Axes], None], height: float = 3.2) -> str:
-    """What `draw` draws on axes, as the text of an SVG element; `height` in inches."""
+    """A figure as the text of an SVG element.
+
+    Args:
+        name: of the figure, different from those of all others on the page.
+        draw: draws on the axes.
+        height: in inches.
+    """
     import matplotlib as mpl
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
-    named = ("text.color", "axes.labelcolor", "axes.edgecolor", "axes.titlecolor", "xtick.color", "ytick.color")
-    # Names of clipping paths come from the salt; equal ones of two figures on a page would be mixed up.
+    coloured = ("text.color", "axes.labelcolor", "axes.edgecolor", "axes.titlecolor", "xtick.color", "ytick.color")
+    # The salt decides the ids of clipping paths, which have to differ between the figures of a page.
     style: Any = {
-        **dict.fromkeys(named, INK), "svg.fonttype": "none", "svg.hashsalt": name, "font.size": 10,
+        **dict.fromkeys(coloured, INK), "svg.fonttype": "none", "svg.hashsalt": name, "font.size": 10,
         "axes.spines.top": False, "axes.spines.right": False,
     }  # fmt: skip
     with mpl.rc_context(style):
@@ -51,11 +60,11 @@ def svg(name: str, draw: Callable[[Axes], None], height: float = 3.2) -> str:
     text = text[text.index("<svg") :]
     for colour, on_page in PAGE.items():
         text = text.replace(colour, on_page)
-    for side in ("width", "height"):  # the page says how wide
+    for side in ("width", "height"):  # the page decides them
         text = re.sub(rf'(<svg[^>]*?) {side}="[^"]*"', r"\1", text, count=1)
     return text
 
 
 def by_itself(svg: str) -> str:
-    """A figure as a file of its own, where no page says what colour text has."""
+    """A figure as a file by itself, with a colour for its text."""
     return svg.replace("currentColor", "#222")

@@ -1,4 +1,4 @@
-"""Facts about spaces and results, as data and as tables for a terminal."""
+"""Facts about a space as data, and tables of spaces and results for the terminal."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from typing import Any
 import numpy as np
 
 from supernet.base.randomness import stream
+from supernet.draw.units import SizeUnit, Unit
 from supernet.export.reading import FILES
 from supernet.space.choices import Space
 from supernet.space.cost import cost_table
 from supernet.trust.tables import (
     band_rows,
     comparison_lines,
-    metric_form,
     replay_rows,
     replay_text,
     result_rows,
-    sizes_of,
+    size_tables,
     top_rows,
     trust_rows,
-    unit_of,
+    units_of,
     winner_text,
 )
 
@@ -30,10 +30,15 @@ QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 
 def describe_space(space: Space, *, samples: int, seed: int) -> dict[str, Any]:
-    """Choices, number of architectures, and costs of everything on and of architectures drawn uniformly.
+    """The choices of a space, its number of architectures, and costs of everything on and of a uniform sample.
+
+    Args:
+        space: the space.
+        samples: number of architectures drawn, at least 1; at most all of the space are.
+        seed: of the draw.
 
     Raises:
-        ValueError: fewer than one to draw.
+        ValueError: `samples` is below 1.
     """
     if samples < 1:
         raise ValueError(f"samples: expected at least 1, got {samples}")
@@ -73,7 +78,7 @@ def print_network(facts: dict[str, Any]) -> None:
 
 
 def print_space(facts: dict[str, Any]) -> None:
-    """Prints what `describe_space` found."""
+    """Prints the facts of `describe_space`."""
     settings = ", ".join(f"{name}={value}" for name, value in facts["settings"].items())
     _print_text(f"space {facts['name']}: {settings}")
     print(f"{facts['architectures']:,} architectures\n")
@@ -82,24 +87,17 @@ def print_space(facts: dict[str, Any]) -> None:
         picks = "1" if choice["max_picks"] == 1 else f"1 to {choice['max_picks']}"
         choices.append((choice["name"], picks, ", ".join(choice["options"])))
     _print_table(choices, left=3)
-    names = ("params_without_norm", "params", "macs")
+    titles = {"params_without_norm": "without norm", "params": "params", "macs": "MACs"}
     everything, sampled = facts["everything_on"], facts["sampled"]
-    rows = {"everything on": [everything[name] for name in names]}
-    rows["mean"] = [sampled[name]["mean"] for name in names]
+    rows = {"everything on": everything, "mean": {name: sampled[name]["mean"] for name in titles}}
     for q in sampled["params"]["quantiles"]:
-        rows[f"{float(q):.0%} have less than"] = [sampled[name]["quantiles"][q] for name in names]
-    forms = [unit_of([figures[i] for figures in rows.values()]) for i in range(len(names))]
-    titles = ("weights", "params", "MACs")
-    costs: list[tuple[str, ...]] = [
-        ("", *(f"{title} ({unit})" for title, (unit, _, _) in zip(titles, forms, strict=True)))
-    ]
-    for label, figures in rows.items():
-        cells = (f"{value / scale:.{digits}f}" for value, (_, scale, digits) in zip(figures, forms, strict=True))
-        costs.append((label, *cells))
-    _print_table(costs)
+        rows[f"{float(q):.0%} have less than"] = {name: sampled[name]["quantiles"][q] for name in titles}
+    units = {name: SizeUnit.of([row[name] for row in rows.values()]) for name in titles}
+    head = ("", *(f"{title} ({units[name].short})" for name, title in titles.items()))
+    _print_table([head] + [(label, *(units[name].number(row[name]) for name in titles)) for label, row in rows.items()])
     _print_text(
-        f"mean and quantiles of {sampled['number']:,} architectures drawn uniformly; weights: of convolutions and the "
-        "classifier; params: all parameters; MACs: multiply-adds for one image"
+        f"mean and quantiles of {sampled['number']:,} architectures drawn uniformly; params: all parameters; without "
+        "norm: those of convolutions and linear layers; MACs: multiply-adds for one example"
     )
     print(f"an architecture as text:\n{facts['example']}")
 
@@ -114,68 +112,58 @@ def print_trained(rows: Sequence[dict[str, Any]]) -> None:
     _print_text("trained from scratch; the test split stayed closed")
 
 
-def print_candidates(found: dict[str, Any]) -> None:
-    """Prints what `supernet.program.score.top_candidates` found."""
-    everyone = [row for band in found["bands"] for row in band]
-    name, scale, digits = metric_form(found) if found["score"] == "metric" else ("nats", 1, 3)
-    forms = {cost: unit_of([row[cost] for row in everyone]) for cost in ("params", "macs")}
-    for band in found["bands"]:
-        rows: list[tuple[str, ...]] = [
-            (
-                "number",
-                f"score ({name})",
-                "on",
-                *(f"{cost} ({form[0]})" for cost, form in forms.items()),
-                "ms",
-                "MB",
-                "id",
-            )
-        ]
-        for row in band:
-            doubt = "" if row["deviation"] is None else f" ± {row['deviation'] / scale:.{digits}f}"
-            rows.append(
-                (
-                    str(row["number"]), f"{row['value'] / scale:.{digits}f}{doubt}", str(row["examples"]),
-                    *(f"{row[cost] / size:.{places}f}" for cost, (_, size, places) in forms.items()),
-                    "-" if row["latency"] is None else f"{row['latency'] * 1e3:.3f}",
-                    "-" if row["memory"] is None else f"{row['memory'] / 1e6:.3f}",
-                    row["id"],
-                )
-            )  # fmt: skip
-        _print_table(rows)
-    if "objectives" in found:
+def print_candidates(top: dict[str, Any]) -> None:
+    """Prints the candidates of `supernet.program.score.top_candidates`."""
+    candidates = [row for band in top["bands"] for row in band]
+    _, score = units_of(top)
+    sizes = {cost: SizeUnit.of([row[cost] for row in candidates]) for cost in ("params", "macs")}
+    titles = (f"{cost} ({unit.short})" for cost, unit in sizes.items())
+    head = ("number", f"score ({score.short})", "on", *titles, "ms", "MB", "id")
+    for band in top["bands"]:
+        _print_table([head, *(_candidate_cells(row, score, sizes) for row in band)])
+    if "objectives" in top:
         _print_text(
-            f"Pareto front of {', '.join(found['objectives'])}: {len(everyone)} of {found['of']:,} candidates; "
-            f"hypervolume {found['hypervolume']:.3f} of the box between the worst and the best of each"
+            f"Pareto front of {', '.join(top['objectives'])}: {len(candidates)} of {top['of']:,} candidates; "
+            f"hypervolume {top['hypervolume']:.3f} of the box between the worst and the best of each"
         )
     else:
-        _print_text(f"the best of {found['of']:,} candidates; score ± its standard error; on: examples it was taken on")
+        _print_text(f"the best of {top['of']:,} candidates; score ± its standard error; on: examples it was taken on")
+
+
+def _candidate_cells(row: dict[str, Any], score: Unit, sizes: dict[str, SizeUnit]) -> tuple[str, ...]:
+    error = "" if row["deviation"] is None else f" ± {score.number(row['deviation'])}"
+    return (
+        str(row["number"]),
+        score.number(row["value"]) + error,
+        str(row["examples"]),
+        *(unit.number(row[cost]) for cost, unit in sizes.items()),
+        "-" if row["latency"] is None else f"{row['latency'] * 1e3:.3f}",
+        "-" if row["memory"] is None else f"{row['memory'] / 1e6:.3f}",
+        row["id"],
+    )
 
 
 def print_export(facts: dict[str, Any]) -> None:
-    """Prints which files were exported and how they compare with the network."""
-    metric = facts["metric"]
-    unit, scale, digits = metric_form(facts)
-    title = metric if unit == metric else f"{metric} ({unit})"
-    table: list[tuple[str, ...]] = [("file", "largest difference", title, "one example (ms)")]
+    """Prints the exported files and how far each differs from the network."""
+    metric, _ = units_of(facts)
+    table: list[tuple[str, ...]] = [("file", "largest difference", metric.label, "one example (ms)")]
     for form, row in facts["parity"]["forms"].items():
         latency = f"{facts['latency_ms'][form]:.3g}"
-        table.append((FILES[form], f"{row['difference']:.1e}", f"{row[metric] / scale:.{digits}f}", latency))
+        table.append((FILES[form], f"{row['difference']:.1e}", metric.number(row[metric.name]), latency))
     _print_table(table)
-    network = f"{facts['validation'] / scale:.{digits}f}"
     batches = ", ".join(map(str, facts["parity"]["sizes"]))
     _print_text(
-        f"differences are shares of the largest output, for batches of {batches} and the whole validation split; the "
-        f"network itself has {metric} {network}; weights {facts['weights']}"
+        f"largest difference: as a share of the largest output, over batches of {batches} and the whole validation "
+        f"split; {metric.name} of the network itself: {metric.number(facts['validation'])}; weights: {facts['weights']}"
     )
     if facts["folded"]:
         number, before, after = (facts["folded"][key] for key in ("batch_norms", "before_ms", "after_ms"))
-        _print_text(f"{number} batch norms folded: one example takes {after:.3g} ms in place of {before:.3g}")
+        _print_text(f"{number} batch norms folded: one example takes {after:.3g} ms instead of {before:.3g}")
 
 
 def print_result(result: dict[str, Any]) -> None:
-    """Prints the groups as in the paper's Table 1, the winner, and how the two rankings agree."""
-    name_of_metric = result.get("metric", "accuracy").rpartition(":")[2]
+    """Prints the groups as in the paper's Table 1, the winner, and how well the two rankings agree."""
+    metric, _ = units_of(result)
     taken_on = {
         "metric": "the validation split",
         "loss": "the validation split: negative loss",
@@ -194,7 +182,7 @@ def print_result(result: dict[str, Any]) -> None:
     agreement = result["rank_correlation"]
     if agreement["kendall"] is not None:
         _print_text(
-            f"one-shot score against validation {name_of_metric} of {agreement['n']} networks: "
+            f"one-shot score against validation {metric.name} of {agreement['n']} networks: "
             f"Kendall tau {agreement['kendall']:.2f} (95% of bootstrap samples: "
             f"{agreement['kendall_interval'][0]:.2f} to {agreement['kendall_interval'][1]:.2f}), "
             f"Spearman {agreement['spearman']:.2f}; the finalists are no random sample of the candidates"
@@ -202,42 +190,42 @@ def print_result(result: dict[str, Any]) -> None:
     _print_text(f"the test split was opened once, at {result['test_split']['opened']}")
 
 
-def print_replay(found: dict[str, Any]) -> None:
-    """Prints a replay."""
-    _print_table(replay_rows(found))
-    _print_text(replay_text(found))
+def print_replay(replay: dict[str, Any]) -> None:
+    """Prints the regret of each strategy; `replay` is that of `analysis.json`."""
+    _print_table(replay_rows(replay))
+    _print_text(replay_text(replay))
 
 
-def print_trust(found: dict[str, Any], more: dict[str, Any] | None = None) -> None:
-    """Prints the verdict, and the figures behind it.
+def print_trust(trust: dict[str, Any], analysis: dict[str, Any] | None = None) -> None:
+    """Prints the verdict, and the numbers behind it.
 
     Args:
-        found: of `supernet.trust.correlation.trust`.
-        more: the whole of `analysis.json`, where there is one.
+        trust: of `supernet.trust.correlation.trust`.
+        analysis: the whole of `analysis.json`, if there is one.
     """
-    more = more or {}
-    _print_text(found["verdict"])
+    analysis = analysis or {}
+    _print_text(trust["verdict"])
     print()
-    _print_table(trust_rows(found, more))
-    for rows in (top_rows(found), band_rows(found)):
+    _print_table(trust_rows(trust, analysis))
+    for rows in (top_rows(trust), band_rows(trust)):
         if len(rows) > 1:
             _print_table(rows)
-    if more.get("best_rate") is not None:
-        _print_text(f"best dropout rate: {more['best_rate']:g}")
-    for line in comparison_lines((more.get("groups") or {}).get("differences", ())):
+    if analysis.get("best_rate") is not None:
+        _print_text(f"best dropout rate: {analysis['best_rate']:g}")
+    for line in comparison_lines((analysis.get("groups") or {}).get("differences", ())):
         _print_text(line)
-    for name, table, lines in sizes_of(more):
+    for name, table, lines in size_tables(analysis):
         print(f"\nfinalists from scratch, {name}:\n")
         _print_table(table)
         for line in lines:
             _print_text(line)
-    for row in more.get("diagnosis", ()):
+    for row in analysis.get("diagnosis", ()):
         if row["found"]:
             _print_text(f"diagnosis: {row['name']} ({row['rule']}): {row['advice']}")
 
 
 def _print_table(rows: Sequence[tuple[str, ...]], left: int = 1) -> None:
-    """Prints a head and rows for 80 columns: the first `left` columns aligned left, only the last of them may wrap."""
+    """Prints a head and rows in 80 columns, the first `left` aligned left; only the last of these may wrap."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for number, row in enumerate(rows):
         cells = [

@@ -6,26 +6,37 @@ from pathlib import Path
 from typing import Any
 
 from supernet.base.files import read_json, read_records, write_text
+from supernet.draw.units import Unit
 from supernet.program.config import Config, retrained_space
 from supernet.program.folder import open_run, require
 from supernet.search.latency import summary
 from supernet.search.table import in_order_asked, read_candidates
 from supernet.train.fit import TrainConfig
-from supernet.trust.page import NO_STUDY, Names, figures, plots, replay_of, search_plots, template, truth_of, winner_of
-from supernet.trust.tables import RESULT_KEYS, comparison_lines, option_rows, result_rows, sizes_of
+from supernet.trust.page import (
+    NOT_ANALYZED,
+    RunFacts,
+    replay_section,
+    run_figures,
+    search_figures,
+    template,
+    trust_tables,
+    truth_section,
+    winner_section,
+)
+from supernet.trust.tables import RESULT_KEYS, comparison_lines, option_rows, result_rows, size_tables
 
 
 def write_report(folder: Path) -> Path:
     """Writes `report.html`, from files only.
 
     Args:
-        folder: of a finished run; with `analysis.json` in it the page tells what the ranking is worth.
+        folder: of a finished run; with `analysis.json` in it the page says how far the ranking can be trusted.
 
     Returns:
-        The page.
+        The path of the page.
 
     Raises:
-        RunError: no run folder, or one that is not finished; the message says which step is missing.
+        RunError: not a run folder, or the run is not finished; the message names the missing step.
         ValueError: a file is damaged.
     """
     try:
@@ -44,53 +55,59 @@ def _page(folder: Path) -> str:
     config = open_run(folder)
     result = read_json(require(folder, "retrain"), RESULT_KEYS)
     analysis = read_json(folder / "analysis.json") if (folder / "analysis.json").exists() else {}
-    known = read_json(folder / "data.json", ("classes", "inputs", "hashes", "examples"))
+    data = read_json(folder / "data.json", ("classes", "inputs", "hashes", "examples"))
     environment = read_json(folder / "environment.json")
-    space = retrained_space(config, known["classes"], known["inputs"])
+    space = retrained_space(config, data["classes"], data["inputs"])
     candidates = read_candidates(folder / "candidates.sqlite", space)
-    history = read_records(folder / "train" / "history.json")
+    metric = Unit.of(config.task.metric)
+    score = Unit.of(config.task.metric, config.search.score)
     trust = analysis.get("trust")
-    names = Names(
-        metric=config.task.metric.rpartition(":")[2],
-        score=config.search.score,
-        space=config.space.name,
-        strategy=config.search.strategy,
-        objectives=config.search.sought,
+    run = RunFacts(
+        metric=metric,
+        score=score,
+        result=result,
+        analysis=analysis,
+        values=[c.value for c in candidates],
+        history=read_records(folder / "train" / "history.json"),
+        histories=_histories(folder, result),
+        is_like_the_paper=config.space.name == "bender" and score == metric == Unit.of("accuracy"),
     )
+    proposed = in_order_asked(folder / "candidates.sqlite", candidates)
     rendered: str = template().render(
         name=folder.resolve().name,
         space=space.name,
         candidates=f"{len(candidates):,}",
-        verdict=NO_STUDY if trust is None else trust["verdict"],
+        metric=metric.name,
+        verdict=NOT_ANALYZED if trust is None else trust["verdict"],
         diagnosis=[row for row in analysis.get("diagnosis", ()) if row["found"]],
         groups=result_rows(result),
         opened=f"The test set was used once, at {result['test_split']['opened']}.",
         comparisons=comparison_lines((analysis.get("groups") or {}).get("differences", ())),
-        sizes=sizes_of(analysis),
-        winner=winner_of(result, space),
-        figures=figures("trust", trust, analysis),
+        sizes=size_tables(analysis),
+        winner=winner_section(result, space),
+        trust_tables=trust_tables("trust", trust, analysis),
         options=option_rows(analysis.get("options", ())),
         best_rate=analysis.get("best_rate"),
-        truth=truth_of(analysis.get("truth"), names),
-        plots=plots(result, analysis, names, [c.value for c in candidates], history, _histories(folder, result)),
-        search=list(search_plots(in_order_asked(folder / "candidates.sqlite", candidates), names)),
-        replay=replay_of(analysis.get("replay", {})),
+        truth=truth_section(analysis.get("truth"), score),
+        run_figures=list(run_figures(run)),
+        search_figures=list(search_figures(proposed, config.search.strategy, config.search.sought, score)),
+        replay=replay_section(analysis.get("replay", {}), score),
         command="\n".join(dict.fromkeys(step["command"] for step in environment.values())),
-        facts=[*_facts(config, environment, known), *_latency_fact(folder)],
+        facts=[*_facts(config, environment, data), *_latency_fact(folder)],
     )
     return rendered
 
 
 def _histories(folder: Path, result: dict[str, Any]) -> dict[str, list[list[dict[str, float]]]]:
-    """Training curves of the finalists, by group; a network of two groups is told in the first."""
+    """Training curves of the finalists, by group; a network of two groups is in the first."""
     seen: set[str] = set()
-    found: dict[str, list[list[dict[str, float]]]] = {}
+    histories: dict[str, list[list[dict[str, float]]]] = {}
     for name, group in result["groups"].items():
         for member in dict.fromkeys(group["members"]):
             for path in sorted((folder / "retrain" / member).glob("*/result.json")) if member not in seen else ():
-                found.setdefault(name, []).append(read_json(path, ("history",))["history"])
+                histories.setdefault(name, []).append(read_json(path, ("history",))["history"])
             seen.add(member)
-    return found
+    return histories
 
 
 def _latency_fact(folder: Path) -> list[tuple[str, str]]:
@@ -98,13 +115,13 @@ def _latency_fact(folder: Path) -> list[tuple[str, str]]:
     return [] if text is None else [("latency", text)]
 
 
-def _facts(config: Config, environment: dict[str, Any], known: dict[str, Any]) -> list[tuple[str, str]]:
+def _facts(config: Config, environment: dict[str, Any], data: dict[str, Any]) -> list[tuple[str, str]]:
     last = list(environment.values())[-1]
     return [
         ("seed", str(config.seed)),
         ("data", str(config.data.path or config.data.name)),
-        ("examples", ", ".join(f"{name} {number:,}" for name, number in known["examples"].items())),
-        *((f"hash of {name}", value) for name, value in known["hashes"].items()),
+        ("examples", ", ".join(f"{name} {number:,}" for name, number in data["examples"].items())),
+        *((f"hash of {name}", value) for name, value in data["hashes"].items()),
         ("budget", f"one-shot model {_budget(config.train)}, each finalist {_budget(config.retrain.train)}"),
         ("versions", f"supernet {last['supernet']}, torch {last['torch']}, Python {last['python']}"),
         ("machine", f"{last['system']}, {last['cores']} cores; {last['precision']}, {last['layout']}"),

@@ -1,224 +1,294 @@
-"""`supernet report`: the files of a run as one page of HTML that needs nothing else."""
+"""The parts of the page of a run: tables, figures with their captions, and the file that the numbers of each are in.
+
+The page itself is `page.html.j2` beside this file.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
 
-from supernet.draw import networks
-from supernet.draw import plots as draw
+from supernet.draw import networks, plots
 from supernet.draw.parts import network_parts
+from supernet.draw.units import Unit
 from supernet.search.orders import Candidate, on_most, pareto
 from supernet.space.choices import Space
 from supernet.trust.correlation import paper_points
 from supernet.trust.tables import band_rows, replay_rows, replay_text, top_rows, trust_rows, winner_text
 
-NO_STUDY = "How far this ranking can be trusted is not known yet: `supernet analyze` finds out."
+NOT_ANALYZED = "How far this ranking can be trusted is not known yet: run `supernet analyze`."
 
 
-@dataclass(frozen=True, slots=True)
-class Names:
-    """What a run was searched by, by name.
+@dataclass(frozen=True, kw_only=True)
+class RunFacts:
+    """What the figures of a run are drawn from.
 
     Attributes:
-        metric: of the task.
-        score: what candidates are scored by; see `SearchConfig.score`.
-        space, strategy: by their names.
-        objectives: what was sought.
+        metric, score: units of the task's metric and of the scores.
+        result: of `results.json`.
+        analysis: of `analysis.json`; empty if there is none.
+        values: of the candidates, as they were scored.
+        history: of the one-shot model's training.
+        histories: of the finalists' trainings, by group.
+        is_like_the_paper: whether the points of the paper's Fig 5 can be shown beside those of the run.
     """
 
-    metric: str
-    score: str
-    space: str
-    strategy: str
-    objectives: tuple[str, ...]
+    metric: Unit
+    score: Unit
+    result: dict[str, Any]
+    analysis: dict[str, Any]
+    values: Sequence[float]
+    history: Sequence[dict[str, float]]
+    histories: dict[str, list[list[dict[str, float]]]]
+    is_like_the_paper: bool
+
+    @property
+    def points(self) -> list[dict[str, Any]]:
+        """The networks that the analysis trained from scratch."""
+        points: list[dict[str, Any]] = self.analysis.get("points", [])
+        return points
+
+    @property
+    def candidates(self) -> dict[str, Any]:
+        """Values and sizes of candidates, by column."""
+        columns: dict[str, Any] = self.analysis.get("candidates", {})
+        return columns
+
+    @property
+    def finalists(self) -> dict[str, list[tuple[float, float]]]:
+        """Parameters and mean validation metric of the finalists, by group; empty if none was validated."""
+        rows = {row["id"]: row for row in self.result["networks"]}
+        groups = {
+            name: [
+                (rows[i]["params"], sum(rows[i]["validation"]) / len(rows[i]["validation"]))
+                for i in group["members"] if rows[i]["validation"]
+            ]
+            for name, group in self.result["groups"].items()
+        }  # fmt: skip
+        return groups if any(groups.values()) else {}
+
+    @property
+    def options(self) -> list[dict[str, Any]]:
+        """What each option is worth."""
+        rows: list[dict[str, Any]] = self.analysis.get("options", [])
+        return rows
+
+    @property
+    def divergence(self) -> dict[str, Any]:
+        """How the divergence agrees with score and accuracy."""
+        return self.analysis.get("divergence") or {}
+
+    @property
+    def course(self) -> list[dict[str, Any]]:
+        """The divergence at steps of the one-shot model's training."""
+        rows: list[dict[str, Any]] = self.divergence.get("course", [])
+        return rows
 
 
-def figures(place: str, trust: dict[str, Any] | None, more: dict[str, Any]) -> list[tuple[str, list[tuple[str, ...]]]]:
-    """Tables of what `supernet.trust.correlation.trust` found, each with where in `analysis.json` its numbers are."""
+def _predicts(run: RunFacts) -> str:
+    paper = paper_points()["figure5"] if run.is_like_the_paper else ()
+    return plots.predicts(run.points, run.metric, run.score, paper=paper)
+
+
+def _size_bias_caption(run: RunFacts) -> str:
+    tau = run.candidates["size_bias"]["params"]["kendall"]
+    return "Does the score favour large networks? Candidates" + (
+        "" if tau is None else f"; Kendall's tau of parameters and score is {tau:.2f}"
+    )
+
+
+FIGURES: tuple[tuple[str, Callable[[RunFacts], str], str | Callable[[RunFacts], str], str], ...] = (
+    (
+        "points",
+        _predicts,
+        "Does the score predict? Networks drawn evenly over the score",
+        "analysis.json: points",
+    ),
+    (
+        "values",
+        lambda run: plots.histogram(run.values, run.score),
+        "Scores of the candidates",
+        "candidates.sqlite",
+    ),
+    (
+        "candidates",
+        lambda run: plots.size_bias(run.candidates, run.score),
+        _size_bias_caption,
+        "analysis.json: candidates",
+    ),
+    (
+        "finalists",
+        lambda run: plots.size_against_metric(run.finalists, run.metric),
+        "Size of the finalists against their validation metric, and the Pareto front",
+        "results.json",
+    ),
+    (
+        "options",
+        lambda run: plots.options(run.options, run.score),
+        "What each option is worth: how much the score falls without it",
+        "analysis.json: options",
+    ),
+    (
+        "divergence",
+        lambda run: plots.divergence(run.points, run.score),
+        "Without labels: divergence from the outputs with almost everything on, and the score",
+        "analysis.json: points",
+    ),
+    (
+        "course",
+        lambda run: plots.course(run.points, run.divergence, run.score),
+        "The divergence of architectures from weak to strong during the training of the one-shot model",
+        "analysis.json: divergence",
+    ),
+    (
+        "history",
+        lambda run: plots.training(run.history),
+        "Training of the one-shot model",
+        "train/history.json",
+    ),
+    (
+        "histories",
+        lambda run: plots.training_from_scratch(run.histories),
+        "Training of the finalists from scratch",
+        "retrain/ID/REPEAT/result.json: history",
+    ),
+)
+"""For each figure what `RunFacts` must have for it, how it is drawn, its caption, and where its numbers are."""
+
+
+def run_figures(run: RunFacts) -> Iterator[dict[str, str]]:
+    """The figures of `FIGURES` for which the run has numbers, and one for each dropout rate that was compared."""
+    for needs, draw, caption, source in FIGURES:
+        if getattr(run, needs):
+            yield _figure(draw(run), caption if isinstance(caption, str) else caption(run), source)
+    for row in run.analysis.get("sweep", ()):
+        rho = row["agreement"]["spearman"]["value"]
+        yield _figure(
+            plots.sweep(run.points, row, run.metric, run.score),
+            f"A one-shot model trained at dropout rate {row['rate']:g}: Spearman "
+            + ("not defined" if rho is None else f"{rho:.2f}"),
+            "analysis.json: points, sweep",
+        )
+
+
+def _figure(svg: str, caption: str, source: str) -> dict[str, str]:
+    return {"svg": svg, "caption": caption, "source": source}
+
+
+def search_figures(
+    proposed: Sequence[tuple[int, Candidate]], strategy: str, objectives: Sequence[str], score: Unit
+) -> Iterator[dict[str, str]]:
+    """The course of the search, and the Pareto front against each cost.
+
+    Args:
+        proposed: round and candidate, in the order in which the strategy proposed them.
+        strategy: by its name.
+        objectives: of the search, the score or the metric first.
+        score: unit of the scores.
+    """
+    candidates = [c for _, c in proposed]
+    whole = on_most(candidates)
+    most = whole[0].examples
+    rows = [
+        (number, c.value if c.examples == most else None, c.deviation, round_)
+        for number, (round_, c) in enumerate(proposed, start=1)
+    ]
+    yield _figure(
+        plots.best_so_far(rows, score),
+        f"The course of the strategy {strategy}, with {len(whole):,} candidates scored on all examples. The band "
+        "is the standard error of the best score so far, without the luck of being the best of many",
+        "candidates.sqlite",
+    )
+    best, volume = pareto(candidates, objectives)
+    for cost in objectives[1:]:
+        yield _figure(
+            plots.front(
+                cost,
+                [(getattr(c, cost), c.value) for c in whole],
+                [(getattr(c, cost), c.value, c.number) for c in best],
+                score,
+            ),
+            f"Pareto front of {', '.join(objectives)} (hypervolume {volume:.3f} of the box between the worst and the "
+            "best of each); `supernet retrain DIR --candidates NUMBER` trains a point",
+            "candidates.sqlite",
+        )
+
+
+def trust_tables(
+    place: str, trust: Mapping[str, Any] | None, analysis: Mapping[str, Any]
+) -> list[tuple[str, list[tuple[str, ...]]]]:
+    """Tables of what `supernet.trust.correlation.trust` returns, each with the place of its numbers in `analysis.json`.
+
+    Args:
+        place: of `trust` in `analysis.json`.
+        trust: None if the run was not analyzed.
+        analysis: as for `trust_rows`.
+    """
     if trust is None:
         return []
-    beside = ", ".join(name for name in ("divergence", "sweep", "candidates") if more.get(name))
+    beside = ", ".join(name for name in ("divergence", "sweep", "candidates") if analysis.get(name))
     tables = [
-        (f"{place}; {beside}" if beside else place, trust_rows(trust, more)),
+        (f"{place}; {beside}" if beside else place, trust_rows(trust, analysis)),
         (f"{place}: regret, recall", top_rows(trust)),
         (f"{place}: bands", band_rows(trust)),
     ]
     return [(source, rows) for source, rows in tables if len(rows) > 1]
 
 
-def truth_of(found: dict[str, Any] | None, names: Names) -> dict[str, Any] | None:
-    """What the scores say of accuracies that somebody else published."""
-    if found is None:
+def truth_section(truth: Mapping[str, Any] | None, score: Unit) -> dict[str, Any] | None:
+    """The comparison with published accuracies (`supernet analyze --truth`); None if there is none."""
+    if truth is None:
         return None
     return {
-        "text": f"{found['trust']['n']:,} architectures of {found['file']}, column {found['column']}.",
-        "verdict": found["trust"]["verdict"],
-        "figures": figures("truth: trust", found["trust"], {}),
-        "plot": {
-            "svg": draw.published(found["points"], found["column"], names.metric, names.score),
-            "caption": "Do the scores predict what was published?", "source": "analysis.json: truth",
-        },
-    }  # fmt: skip
+        "text": f"{truth['trust']['n']:,} architectures of {truth['file']}, column {truth['column']}.",
+        "verdict": truth["trust"]["verdict"],
+        "tables": trust_tables("truth: trust", truth["trust"], {}),
+        "figure": _figure(
+            plots.published(truth["points"], truth["column"], score),
+            "Do the scores predict the published accuracies?",
+            "analysis.json: truth",
+        ),
+    }
+
+
+def replay_section(replay: Mapping[str, Any], score: Unit) -> dict[str, Any] | None:
+    """Every strategy on the run's own table (`supernet analyze --replay`); None unless the replay is finished."""
+    if not replay.get("regret"):
+        return None
+    regret = {
+        name: {key: [score.scale * value for value in values] for key, values in row.items()}
+        for name, row in replay["regret"].items()
+    }
+    return {
+        "text": replay_text(replay),
+        "rows": replay_rows(replay),
+        "figure": _figure(
+            plots.strategies(replay["marks"], regret, score.difference),
+            "How far the best so far of each strategy is below the best of all: median over seeds, and tenth to "
+            "ninetieth percentile",
+            "analysis.json: replay",
+        ),
+    }
+
+
+def winner_section(result: Mapping[str, Any], space: Space) -> dict[str, Any]:
+    """The winner in words and drawings."""
+    first = result["networks"][0]
+    text = winner_text(result) or "everything on, the only network"
+    architecture = space.parse(first["architecture"])
+    return {
+        "text": f"{text[0].upper()}{text[1:]}.",
+        "architecture": first["architecture"],
+        "cells": networks.cells(dict(architecture.picks), {choice.name: choice.options for choice in space.choices}),
+        "network": networks.network(network_parts(space, architecture)),
+    }
 
 
 def template() -> Any:
-    """The page without a run in it."""
+    """The template of the page."""
     from jinja2 import Environment, StrictUndefined
 
     text = files("supernet.trust").joinpath("page.html.j2").read_text(encoding="utf-8")
     return Environment(autoescape=True, undefined=StrictUndefined).from_string(text)
-
-
-def winner_of(result: dict[str, Any], space: Space) -> dict[str, Any]:
-    """What the page says of the winner, with its drawings."""
-    first = result["networks"][0]
-    text = winner_text(result) or "everything on, the only network"
-    architecture = space.parse(first["architecture"])
-    every = {choice.name: choice.options for choice in space.choices}
-    parts = network_parts(space, architecture)
-    return {
-        "text": f"{text[0].upper()}{text[1:]}.",
-        "architecture": first["architecture"],
-        "cells": networks.cells(dict(architecture.picks), every),
-        "network": networks.network(parts),
-    }
-
-
-def plots(
-    result: dict[str, Any],
-    analysis: dict[str, Any],
-    names: Names,
-    scores: Sequence[float],
-    history: Sequence[dict[str, float]],
-    histories: dict[str, list[list[dict[str, float]]]],
-) -> Any:
-    """Each figure with its caption and the file that its numbers are in."""
-    metric, score = names.metric, names.score
-    points = analysis.get("points", [])
-    if points:
-        comparable = names.space == "bender" and (metric, score) == ("accuracy", "metric")
-        yield {
-            "svg": draw.predicts(points, metric, score, paper=paper_points()["figure5"] if comparable else ()),
-            "caption": "Does the score predict? Networks drawn evenly over the score",
-            "source": "analysis.json: points",
-        }  # fmt: skip
-    yield {
-        "svg": draw.histogram(scores, metric, score), "caption": "Scores of the candidates",
-        "source": "candidates.sqlite",
-    }  # fmt: skip
-    if analysis.get("candidates"):
-        columns = analysis["candidates"]
-        tau = columns["size_bias"]["params"]["kendall"]
-        yield {
-            "svg": draw.liking(columns, metric, score),
-            "caption": "Does the score like large networks? Candidates"
-            + ("" if tau is None else f"; Kendall's tau of parameters and score is {tau:.2f}"),
-            "source": "analysis.json: candidates",
-        }  # fmt: skip
-    rows = {row["id"]: row for row in result["networks"]}
-    groups = {
-        name: [
-            (rows[i]["params"], sum(rows[i]["validation"]) / len(rows[i]["validation"]))
-            for i in group["members"] if rows[i]["validation"]
-        ]
-        for name, group in result["groups"].items()
-    }  # fmt: skip
-    if any(groups.values()):
-        yield {
-            "svg": draw.size_against_accuracy(groups, metric),
-            "caption": "Size against accuracy of the finalists, and those that no smaller one beats",
-            "source": "results.json",
-        }  # fmt: skip
-    if analysis.get("options"):
-        yield {
-            "svg": draw.options(analysis["options"], metric, score),
-            "caption": "What each option is worth: how much the score falls without it",
-            "source": "analysis.json: options",
-        }  # fmt: skip
-    if analysis.get("divergence"):
-        yield {
-            "svg": draw.divergence(points, metric, score),
-            "caption": "Without labels: divergence from the outputs with almost everything on, and the score",
-            "source": "analysis.json: points",
-        }  # fmt: skip
-    if analysis.get("divergence") and analysis["divergence"]["course"]:
-        yield {
-            "svg": draw.course(points, analysis["divergence"], metric, score),
-            "caption": "The divergence of architectures from weak to strong while the one-shot model was trained",
-            "source": "analysis.json: divergence",
-        }  # fmt: skip
-    for row in analysis.get("sweep", ()):
-        rho = row["agreement"]["spearman"]["value"]
-        yield {
-            "svg": draw.sweep(points, row, metric),
-            "caption": f"A one-shot model trained at dropout rate {row['rate']:g}: Spearman "
-            + ("not defined" if rho is None else f"{rho:.2f}"),
-            "source": "analysis.json: points, sweep",
-        }  # fmt: skip
-    yield {
-        "svg": draw.training(history), "caption": "Training of the one-shot model", "source": "train/history.json",
-    }  # fmt: skip
-    if histories:
-        yield {
-            "svg": draw.training_alone(histories), "caption": "Training of the finalists from scratch",
-            "source": "retrain/ID/REPEAT/result.json: history",
-        }  # fmt: skip
-
-
-def search_plots(asked: Sequence[tuple[int, Candidate]], names: Names) -> Iterator[dict[str, Any]]:
-    """The course of the search, and the Pareto front against each cost.
-
-    Args:
-        asked: round and candidate, in the order in which the strategy asked for them.
-        names: what they were searched by.
-    """
-    metric, score = names.metric, names.score
-    candidates = [c for _, c in asked]
-    whole = on_most(candidates)
-    most = whole[0].examples
-    yield {
-        "svg": draw.best_so_far(
-            [
-                (number, c.value if c.examples == most else None, c.deviation, round_)
-                for number, (round_, c) in enumerate(asked, start=1)
-            ],
-            metric, score,
-        ),
-        "caption": f"What the strategy {names.strategy} found, of {len(whole):,} candidates scored on all "
-        "examples; around the best so far the standard error of its score (and the best of many is lucky besides)",
-        "source": "candidates.sqlite",
-    }  # fmt: skip
-    best, volume = pareto(candidates, names.objectives)
-    for cost in names.objectives[1:]:
-        yield {
-            "svg": draw.front(
-                cost, [(getattr(c, cost), c.value) for c in whole],
-                [(getattr(c, cost), c.value, c.number) for c in best], metric, score,
-            ),
-            "caption": f"Pareto front of {', '.join(names.objectives)} (hypervolume {volume:.3f} of the box "
-            "between the worst and the best of each); `supernet retrain DIR --candidates NUMBER` trains a point",
-            "source": "candidates.sqlite",
-        }  # fmt: skip
-
-
-def replay_of(found: dict[str, Any]) -> dict[str, Any] | None:
-    """Every strategy on the run's own table, where `supernet analyze --replay` has come to its end."""
-    if not found.get("regret"):
-        return None
-    scale = 100 if (found["metric"], found["score"]) == ("accuracy", "metric") else 1
-    scaled = {
-        name: {key: [scale * value for value in values] for key, values in row.items()}
-        for name, row in found["regret"].items()
-    }
-    return {
-        "text": replay_text(found),
-        "rows": replay_rows(found),
-        "plot": {
-            "svg": draw.strategies(found["marks"], scaled, "points" if scale == 100 else found["score"]),
-            "caption": "What each strategy has missed so far: median over seeds, and tenth to ninetieth percentile",
-            "source": "analysis.json: replay",
-        },
-    }

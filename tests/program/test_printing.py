@@ -8,7 +8,7 @@ from supernet.base.files import read_json
 from supernet.program.printing import describe_space, print_result, print_space
 from supernet.space.cost import cost_table
 from supernet.spaces import SPACES
-from supernet.trust.tables import RESULT_KEYS, unit_of
+from supernet.trust.tables import RESULT_KEYS
 
 SPACE = SPACES["bender"](filters=2, cells=1, choice_blocks=1, input_shape=(1, 8, 8))
 
@@ -35,14 +35,6 @@ def test_space_is_readable(capsys: pytest.CaptureFixture[str]) -> None:
     lines = capsys.readouterr().out.splitlines()
     assert "6,002,115,840 architectures" in lines
     assert all(len(line) < 80 for line in lines[:-1])  # the last is an architecture, to be copied
-
-
-@pytest.mark.parametrize(
-    ("values", "expected"),
-    [([5.0], ("k", 1e3, 2)), ([5e3, 25e3], ("k", 1e3, 1)), ([3e6], ("M", 1e6, 2)), ([2e10], ("G", 1e9, 1))],
-)
-def test_units(values: list[float], expected: tuple[str, float, int]) -> None:
-    assert unit_of(values) == expected
 
 
 def test_result_is_readable_at_any_size(finished_run: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,4 +1,4 @@
-"""The page about a run."""
+"""The page of a run."""
 
 from __future__ import annotations
 
@@ -15,13 +15,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from supernet import spaces
 from supernet.base.files import read_json, write_json
-from supernet.draw import networks
-from supernet.draw.parts import Part, network_parts
 from supernet.program.commands import main
 from supernet.program.report import write_report
 from supernet.trust.tables import result_rows
+from tests.draw.test_plots import dots
 
 Refused = Callable[..., str]
 
@@ -148,7 +146,7 @@ def test_the_numbers_of_the_tables_are_those_of_the_files(studied: Path, page_of
         [list(row) for row in result_rows({**at, "metric": "accuracy"}, ("params", "macs", "validation"))]
         for at in found["at"]
     ]
-    assert "validation, Top (2) less Random (3) networks: +0.0800" in page_of_a_study
+    assert "validation, Top (2) minus Random (3) networks: +0.0800" in page_of_a_study
     told = {row[0]: row[1:] for row in figures}
     trust = found["trust"]
     for title, estimate in (
@@ -169,13 +167,6 @@ def test_the_numbers_of_the_tables_are_those_of_the_files(studied: Path, page_of
     assert "Best dropout rate: 0.01." in page_of_a_study
 
 
-def dots(svg: str) -> list[tuple[float, float]]:
-    """Where the markers of a figure's data are, those of its axes' ticks left out."""
-    inside = re.findall(r'<g clip-path="[^"]*">(.*?)</g>', svg, re.DOTALL)
-    uses = [use for group in inside for use in re.findall(r'<use [^>]*x="([\d.]+)" y="([\d.]+)"', group)]
-    return [(float(x), float(y)) for x, y in uses]
-
-
 def test_the_points_of_the_figures_are_those_of_the_files(studied: Path, page_of_a_study: str) -> None:
     """Places in a drawing and numbers in the file are the same up to scale and origin."""
     found = read_json(studied / "analysis.json")
@@ -185,7 +176,7 @@ def test_the_points_of_the_figures_are_those_of_the_files(studied: Path, page_of
     for start, values in (
         ("Does the score predict?", (score, [np.mean(p["accuracies"]) for p in found["points"]])),
         ("Do the scores predict", (score, [p["accuracies"][0] for p in found["truth"]["points"]])),
-        ("Does the score like", (found["candidates"]["params"], found["candidates"]["value"])),
+        ("Does the score favour", (found["candidates"]["params"], found["candidates"]["value"])),
     ):
         (svg,) = (svg for caption, svg in by_caption.items() if caption.startswith(start))
         drawn = np.array(dots(svg))[-len(score) :]  # before them are the paper's own points
@@ -237,62 +228,6 @@ def test_wrong_empty_and_unfinished_folders(tmp_path: Path, run_folder: Path, re
     assert f"run `supernet retrain {run_folder}` first" in refused("report", run_folder)
     (run_folder / "results.json").write_text("{")
     assert "results.json is damaged" in refused("report", run_folder)
-
-
-@pytest.mark.parametrize("name", spaces.SPACES)
-def test_every_space_has_a_picture_of_its_winner(name: str) -> None:
-    import torch
-
-    space = spaces.SPACES[name]()
-    architecture = space.sample(generator=torch.Generator().manual_seed(0))
-    picks = dict(architecture.picks)
-    found = networks.cells(picks, {choice.name: choice.options for choice in space.choices})
-    drawn = "".join(found.values())
-    for choice, options in picks.items():
-        for option in options:
-            assert option in ("none", "0", "1", "2", "3", "4") or f">{option}" in drawn, (choice, option)
-    assert list(networks.arrows(picks)) == {
-        "bender": ["cell"], "nasbench201": ["cell"], "darts": ["normal", "reduce"],
-    }.get(name, [])  # fmt: skip
-
-
-def test_arrows_of_a_cell_of_numbered_nodes() -> None:
-    picks = {
-        "reduce.node1.inputs": ("0", "1"), "reduce.node1.op0": ("conv",), "reduce.node1.op1": ("none",),
-        "reduce.node2.inputs": ("1", "2"), "reduce.node2.op1": ("pool",), "reduce.node2.op2": ("skip",),
-    }  # fmt: skip
-    lines, edges = networks.arrows(picks)["reduce"]
-    assert lines == {
-        "before": ["before"], "last": ["last"], "node1": ["node1", "conv of before"],
-        "node2": ["node2", "pool of last", "skip of node1"],
-    }  # fmt: skip
-    assert edges == [("before", "node1"), ("last", "node2"), ("node1", "node2")]
-
-
-def test_the_parts_of_a_network() -> None:
-    import torch
-
-    space = spaces.bender(filters=2, cells=2, num_classes=5, input_shape=(3, 16, 16))
-    parts = network_parts(space, space.sample(generator=torch.Generator().manual_seed(0)))
-    assert [part.name for part in parts] == ["stem1", "stem2", "cells.0", "cells.1", "head"]
-    assert parts[0] == Part("stem1", "Conv2d", 54, (2, 16, 16), ())
-    assert parts[-1].shape == (5,)
-    # Each cell reads the outputs of the two parts before it.
-    assert [part.sources for part in parts[1:]] == [(0,), (0, 1), (1, 2), (3,)]
-    svg = networks.network(parts)
-    assert all(f">{part.name}<" in svg and f">{part.params:,}<" in svg for part in parts)
-
-
-def test_a_users_network_is_drawn_too() -> None:
-    import torch
-
-    from tests.spaces_for_tests import elastic
-
-    space = elastic()
-    parts = network_parts(space, space.sample(generator=torch.Generator().manual_seed(0)))
-    assert {part.name for part in parts} >= {"stem", "mix", "depthwise", "head"}
-    assert "<svg" in networks.network(parts)
-    assert "<svg" in networks.network(parts[:1])
 
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -378,6 +313,6 @@ def test_the_front_of_a_search_with_several_objectives(run_folder: Path) -> None
     facts = {"device": "abacus", "batch_size": 1, "threads": 1, "checked": [1, 2], "error": 0.1, "largest_error": 0.3}
     write_json(run_folder / "latency.json", facts)
     page = write_report(run_folder).read_text()
-    assert page.count("Pareto front of accuracy, params, macs (hypervolume ") == 2
-    assert "What the strategy nsga2 found, of " in page
+    assert page.count("Pareto front of score, params, macs (hypervolume ") == 2
+    assert "The course of the strategy nsga2, with " in page
     assert "abacus, batch 1, 1 threads; sums are off by 10.0% on 2 whole networks (at most 30.0%); more than" in page

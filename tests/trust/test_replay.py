@@ -130,8 +130,8 @@ def test_a_run_is_replayed(enumerated: Path, capsys: pytest.CaptureFixture[str])
     assert read_json(enumerated / "analysis.json") == {"truth": None, "replay": found}
     assert main(["report", str(enumerated)]) == 0
     page = (enumerated / "report.html").read_text()
-    assert "Is the strategy worth it?" in page
-    assert "What the strategy enumeration found" in page
+    assert "Does the strategy help?" in page
+    assert "The course of the strategy enumeration" in page
     assert "<td>reinforce</td>" in page
 
 

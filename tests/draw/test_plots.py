@@ -1,0 +1,98 @@
+"""Plots: what is drawn is what was passed, in the units of the axes."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import numpy as np
+import pytest
+
+from supernet.draw import plots
+from supernet.draw.units import Unit
+
+ACCURACY, NATS, R2 = Unit.of("accuracy"), Unit.of("accuracy", "kl"), Unit.of("r2")
+
+
+def dots(svg: str) -> list[tuple[float, float]]:
+    """Where the markers of a figure's data are, without the ticks of its axes."""
+    inside = re.findall(r'<g clip-path="[^"]*">(.*?)</g>', svg, re.DOTALL)
+    uses = [use for group in inside for use in re.findall(r'<use [^>]*x="([\d.]+)" y="([\d.]+)"', group)]
+    return [(float(x), float(y)) for x, y in uses]
+
+
+def assert_drawn(places: list[tuple[float, float]], x: list[float], y: list[float]) -> None:
+    """Places in a drawing are the numbers up to scale and origin, with y upwards."""
+    drawn = np.array(places)
+    assert len(drawn) == len(x)
+    for axis, values, sign in ((0, x, 1), (1, y, -1)):
+        scale, origin = np.polyfit(values, drawn[:, axis], 1)
+        assert np.sign(scale) == sign
+        assert drawn[:, axis] == pytest.approx(scale * np.array(values) + origin, abs=0.01)
+
+
+POINTS: list[dict[str, Any]] = [
+    {"id": str(i), "score": 0.1 * i * i, "accuracies": [0.5 + 0.03 * i, 0.6], "divergence": 4 - i} for i in (1, 2, 3)
+]
+SCORES = [p["score"] for p in POINTS]
+
+
+def test_points_lie_where_their_numbers_say() -> None:
+    means = [float(np.mean(p["accuracies"])) for p in POINTS]
+    assert_drawn(dots(plots.predicts(POINTS, ACCURACY, ACCURACY)), SCORES, means)
+    assert_drawn(dots(plots.sweep(POINTS, {"rate": 0.1, "scores": [3, 1, 2]}, ACCURACY, NATS)), [3, 1, 2], means)
+    assert_drawn(dots(plots.divergence(POINTS, ACCURACY)), SCORES, [p["divergence"] for p in POINTS])
+    assert_drawn(dots(plots.published(POINTS, "test", ACCURACY)), SCORES, [p["accuracies"][0] for p in POINTS])
+    columns = {"params": [10, 30, 20], "value": [0.2, 0.1, 0.4]}
+    assert_drawn(dots(plots.size_bias(columns, R2)), columns["params"], columns["value"])
+
+
+def test_the_front_is_marked_with_the_numbers_of_its_candidates() -> None:
+    candidates = [(1e-3, 0.5), (2e-3, 0.7), (3e-3, 0.6)]
+    svg = plots.front("latency", candidates, [(2e-3, 0.7, 12), (1e-3, 0.5, 34)], ACCURACY)
+    x, y = zip(*candidates, *sorted(candidates[:2]), strict=True)
+    assert_drawn(dots(svg)[: len(x)], list(x), list(y))
+    assert ">12<" in svg and ">34<" in svg and ">latency (ms)<" in svg
+
+
+@pytest.mark.parametrize(
+    ("score", "label"),
+    [(ACCURACY, "accuracy (%)"), (NATS, "negative divergence (nats)"), (R2, "r2")],
+)
+def test_axes_name_what_they_show(score: Unit, label: str) -> None:
+    for svg in (
+        plots.histogram([0.1, 0.2], score),
+        plots.predicts(POINTS, ACCURACY, score),
+        plots.best_so_far([(1, 0.1, None, 0), (2, 0.3, 0.1, 1), (3, None, None, 1)], score),
+    ):
+        assert f">one-shot score: {label}<" in svg
+    assert ">from scratch: validation accuracy (%)<" in plots.predicts(POINTS, ACCURACY, score)
+
+
+def test_options_are_ordered_by_their_worth() -> None:
+    rows = [
+        {"option": name, "everything_on": None, "candidates": fall}
+        for name, fall in (("good", 0.3), ("bad", -0.1), ("good", 0.1), ("fair", 0.1))
+    ]
+    svg = plots.options(rows, ACCURACY)
+    assert [name for name in re.findall(r">(\w+)</text>", svg) if name in ("good", "bad", "fair")] == [
+        "bad", "fair", "good",
+    ]  # fmt: skip
+    assert "without it (points)" in svg
+
+
+def test_the_pareto_front_of_groups_leaves_out_what_is_beaten() -> None:
+    groups = {"Top": [(10.0, 0.5), (20.0, 0.7)], "Random": [(15.0, 0.4)]}
+    svg = plots.size_against_metric(groups, ACCURACY)
+    marked = dots(svg)
+    assert_drawn(marked, [10, 20, 15], [0.5, 0.7, 0.4])
+    (line,) = (path for path in re.findall(r'<path d="M ([^"]*)" clip-path[^>]*currentColor', svg) if "L" in path)
+    ends = [tuple(map(float, pair.split())) for pair in line.strip().split("L")]
+    assert np.array(ends) == pytest.approx(np.array(marked[:2]), abs=0.01)
+
+
+def test_losses_over_steps() -> None:
+    history = [{"step": s, "loss": 1 / s} for s in (1, 2, 4)]
+    assert ">loss of the one-shot model<" in plots.training(history)
+    svg = plots.training_from_scratch({"Top": [history, history], "Random": [history]})
+    assert svg.count(">Top<") == svg.count(">Random<") == 1
