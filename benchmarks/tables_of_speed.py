@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable
 
 from formats import Results, percent, plain, ratio, rows_as_table
@@ -196,8 +197,8 @@ def demo(results: Results) -> str:
 
 
 def demo_verdict(results: Results) -> str:
-    trust = results("demo")["trust"]
-    return f"> {trust['verdict']}"
+    verdict = results("demo")["trust"]["verdict"]
+    return textwrap.fill(verdict, 118, initial_indent="> ", subsequent_indent="> ")
 
 
 # docs/search.md
