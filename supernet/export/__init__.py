@@ -1,1 +1,1 @@
-"""A network by itself: as Python code, weights, torch.export, ONNX; checked before it appears."""
+"""A network as files of its own: Python code, weights, torch.export, ONNX; each is checked before it appears."""

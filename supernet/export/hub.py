@@ -14,24 +14,24 @@ def push(folder: Path, repository: str, *, private: bool = False, api: Any = Non
     """Uploads all files of an export in one commit.
 
     Args:
-        folder: of the export, or the run folder that has it as `export`.
-        repository: OWNER/NAME; made where it is not there.
+        folder: of the export, or a run folder with an export in `export`.
+        repository: OWNER/NAME; created if it does not exist.
         private: whether a new repository is private.
-        api: what makes repositories and takes folders, as `huggingface_hub.HfApi` does; None is that, with the token
-            of ``hf auth login``.
+        api: has the methods of `huggingface_hub.HfApi` that create a repository and upload a folder; None is that
+            class, with the token of ``hf auth login``.
 
     Returns:
         The address of the repository.
 
     Raises:
-        ExportError: no export there, no such name, the package is missing, or the Hub refuses; the message says why.
+        ExportError: there is no export, the name is wrong, a package is missing, or the Hub refuses.
     """
     place = folder if (folder / "export.json").is_file() else folder / "export"
     if not (place / "export.json").is_file():
         raise ExportError(f"{folder} holds no export: run `supernet export {folder}` first")
     facts = read_json(place / "export.json", ("id", "files"))
     if missing := [name for name in facts["files"] if not (place / name).is_file()]:
-        raise ExportError(f"{place / missing[0]} is not there: export the network again")
+        raise ExportError(f"{place / missing[0]} is missing: export the network again")
     owner, _, name = repository.partition("/")
     if not owner or not name or "/" in name:
         raise ExportError(f"repository: expected OWNER/NAME, got {repository!r}")

@@ -1,8 +1,8 @@
-"""Runs exported files in a process of its own, in which `supernet` cannot be imported.
+"""Runs exported files in a process in which `supernet` cannot be imported.
 
-This file is run, not imported: ``python -P parity.py FOLDER``. `FOLDER/case.json` says what to run and how, and
-`FOLDER/inputs.safetensors` holds the examples. What comes out is written to `FOLDER/outputs.safetensors`, and how long
-one example takes on one thread to `FOLDER/latency.json`.
+This file is a script: ``python -P parity.py FOLDER``. `FOLDER/case.json` says what to run and how, and
+`FOLDER/inputs.safetensors` holds the examples. The outputs are written to `FOLDER/outputs.safetensors`, and the time
+of one example on one thread to `FOLDER/latency.json`.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 Run = Callable[[list[torch.Tensor]], Any]
-"""Takes the tensors of some examples, in their order, and gives tensors, or a list, tuple or dict of them."""
+"""Takes the tensors of some examples, in their order, and returns tensors, or a list, tuple or dict of them."""
 
 WHOLE = 250
-"""Examples in a batch when all of them are run."""
+"""Examples in a batch when the whole split is run."""
 
 
 def from_python(case: dict[str, Any], folder: Path) -> Run:
@@ -34,12 +34,12 @@ def from_python(case: dict[str, Any], folder: Path) -> Run:
     spec.loader.exec_module(module)
     network = getattr(module, case["class"])()
     network.load_state_dict(load_file(folder / "network.safetensors"))
-    return _given(network.eval(), case)
+    return _by_name(network.eval(), case)
 
 
 def from_torch(case: dict[str, Any], folder: Path) -> Run:
     """The exported program."""
-    return _given(torch.export.load(folder / "network.pt2").module(), case)
+    return _by_name(torch.export.load(folder / "network.pt2").module(), case)
 
 
 def from_onnx(case: dict[str, Any], folder: Path) -> Run:
@@ -49,7 +49,7 @@ def from_onnx(case: dict[str, Any], folder: Path) -> Run:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     session = onnxruntime.InferenceSession(str(folder / "network.onnx"), options, providers=["CPUExecutionProvider"])
-    names = [given.name for given in session.get_inputs()]
+    names = [node.name for node in session.get_inputs()]
 
     def run(tensors: list[torch.Tensor]) -> Any:
         arrays = [tensor.numpy() for tensor in tensors]
@@ -58,7 +58,8 @@ def from_onnx(case: dict[str, Any], folder: Path) -> Run:
     return run
 
 
-def _given(network: Callable[..., Any], case: dict[str, Any]) -> Run:
+def _by_name(network: Callable[..., Any], case: dict[str, Any]) -> Run:
+    """Passes inputs by their names, if they have names."""
     names = case["names"]
     return lambda tensors: network(**dict(zip(names, tensors, strict=True))) if names else network(*tensors)
 
@@ -83,7 +84,7 @@ def main(folder: Path) -> None:
     """Runs everything that `case.json` asks for."""
     case = json.loads((folder / "case.json").read_text(encoding="utf-8"))
     torch.set_num_threads(1)
-    found: dict[str, torch.Tensor] = {}
+    outputs: dict[str, torch.Tensor] = {}
     latency: dict[str, float] = {}
     examples = load_file(folder / "inputs.safetensors")
     with torch.inference_mode():
@@ -94,20 +95,20 @@ def main(folder: Path) -> None:
             total = len(tensors[0])
             for size in case["sizes"]:
                 for number, output in enumerate(flat(run([t[:size] for t in tensors]))):
-                    found[f"{form}.{size}.{number}"] = output.contiguous()
-            step = case["batch"] or WHOLE  # what fills no last batch of a fixed size is left out
+                    outputs[f"{form}.{size}.{number}"] = output.contiguous()
+            step = case["batch"] or WHOLE  # with a fixed size of batches, a last one that is not full is left out
             starts = range(0, total - step + 1 if case["batch"] else total, step)
             parts = [list(flat(run([t[i : i + step] for t in tensors]))) for i in starts]
-            for number, each in enumerate(zip(*parts, strict=True)):
-                found[f"{form}.all.{number}"] = torch.cat(each)
+            for number, chunks in enumerate(zip(*parts, strict=True)):
+                outputs[f"{form}.all.{number}"] = torch.cat(chunks)
             one = [t[: case["batch"] or 1] for t in tensors]
             latency[form] = milliseconds(partial(run, one), case["seconds"])
-    save_file(found, folder / "outputs.safetensors")
+    save_file(outputs, folder / "outputs.safetensors")
     (folder / "latency.json").write_text(json.dumps(latency), encoding="utf-8")
 
 
 def milliseconds(work: Callable[[], object], seconds: float) -> float:
-    """Median time of a call, over calls for so long, of at least three."""
+    """Median time of a call, over at least three calls in this time."""
     times: list[float] = []
     end = time.perf_counter() + seconds
     while len(times) < 3 or time.perf_counter() < end:
@@ -118,8 +119,8 @@ def milliseconds(work: Callable[[], object], seconds: float) -> float:
 
 
 if __name__ == "__main__":
-    asked = json.loads((Path(sys.argv[1]) / "case.json").read_text(encoding="utf-8"))
-    sys.path += asked["path"]  # where a user's own modules live
-    if asked["alone"]:
-        sys.modules["supernet"] = None  # type: ignore[assignment]  # what is exported has to do without it
+    first = json.loads((Path(sys.argv[1]) / "case.json").read_text(encoding="utf-8"))
+    sys.path += first["path"]  # the folders of a user's modules
+    if first["alone"]:
+        sys.modules["supernet"] = None  # type: ignore[assignment]  # an export must not need it
     main(Path(sys.argv[1]))

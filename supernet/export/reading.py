@@ -17,7 +17,7 @@ FORMS = tuple(FILES)
 
 
 class ExportError(ValueError):
-    """A network that cannot be exported, or a file of an export that is missing, damaged or of another network."""
+    """A network cannot be exported, or a file of an export is missing, damaged or of another network."""
 
 
 def load_export(folder: Path) -> nn.Module:
@@ -29,16 +29,16 @@ def load_export(folder: Path) -> nn.Module:
     facts = read_json(folder / "export.json", ("forms",))
     for form in ("python", "safetensors"):
         if not (folder / FILES[form]).is_file():
-            raise ExportError(f"{folder / FILES[form]} is not there: export the network again with --to {form}")
+            raise ExportError(f"{folder / FILES[form]} is missing: export the network again with --to {form}")
     spec = importlib.util.spec_from_file_location("network", folder / FILES["python"])
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     folders = [folder for folder in facts.get("imports", ()) if folder not in sys.path]
-    sys.path += folders  # where a user's own modules live
+    sys.path += folders  # the folders of a user's modules
     try:
         spec.loader.exec_module(module)
         network: nn.Module = getattr(module, facts["class"])()
-    except Exception as error:  # whatever is in a file that somebody changed
+    except Exception as error:  # a changed file may raise any error
         raise ExportError(f"{folder / FILES['python']} is damaged ({error}): export the network again") from error
     finally:
         sys.path[:] = [folder for folder in sys.path if folder not in folders]

@@ -15,7 +15,8 @@ from supernet.base.progress import Interrupted, Watch
 from supernet.base.randomness import derive
 from supernet.data.splits import Data
 from supernet.export import card
-from supernet.export.forms import STATISTICS, Chosen, ExportConfig, Origin, check_packages, inherit, write_forms
+from supernet.export.forms import Chosen, ExportConfig, Origin, check_packages, write_forms
+from supernet.export.inherited import STATISTICS_EXAMPLES, inherit
 from supernet.export.reading import ExportError
 from supernet.program.config import Config, retrained_space
 from supernet.program.folder import RunError, is_done
@@ -119,7 +120,7 @@ def choose(folder: Path, config: Config, data: Data, space: Space, asked: Export
     if asked.weights == "inherited":
         model, _, _ = load_one_shot(folder)
         network = inherit(model, architecture, data, seed=config.seed)
-        number = min(STATISTICS, len(data.train))
+        number = min(STATISTICS_EXAMPLES, len(data.train))
         words = f"inherited from the one-shot model; running statistics of batch norm estimated on {number:,} examples"
         return Chosen(network, architecture, model.space, row, words)
     larger = retrained_space(config, data.classes, data.inputs)

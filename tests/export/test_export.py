@@ -21,12 +21,14 @@ from PIL import Image
 from torch import nn
 
 from supernet import load
+from supernet.base.files import write_json
 from supernet.base.own import load_function
 from supernet.data.splits import Data, from_arrays, prepare
 from supernet.export import forms as exporting
-from supernet.export import parity
-from supernet.export.forms import Chosen, ExportConfig, inherit, write_forms
+from supernet.export import gate, parity
+from supernet.export.forms import Chosen, ExportConfig, write_forms
 from supernet.export.hub import push
+from supernet.export.inherited import inherit
 from supernet.export.reading import FILES, ExportError
 from supernet.export.writing.folding import fold
 from supernet.program import export
@@ -48,7 +50,7 @@ Refused = Callable[..., str]
 
 @pytest.fixture(autouse=True)
 def in_haste(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(exporting, "SECONDS", 0.0)
+    monkeypatch.setattr(gate, "SECONDS", 0.0)
 
 
 @pytest.fixture
@@ -59,7 +61,7 @@ def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
         parity.main(Path(command[-1]))
         return subprocess.CompletedProcess(command, 0, "", "")
 
-    monkeypatch.setattr(exporting.subprocess, "run", run)
+    monkeypatch.setattr(gate.subprocess, "run", run)
 
 
 @pytest.fixture(scope="module")
@@ -148,7 +150,7 @@ def test_the_files_of_an_export(exported: Path, finished_run: Path) -> None:
     assert facts["folded"]["batch_norms"] >= 0 and facts["licence"] == "cc0-1.0"
     assert all(row["difference"] <= 1e-4 and row["examples"] == 300 for row in facts["parity"]["forms"].values())
     text = (exported / "network.py").read_text()
-    assert winner["architecture"].split()[0] in text and "not to be trained" in text and "import supernet" not in text
+    assert winner["architecture"].split()[0] in text and "do not train" in text and "import supernet" not in text
     card = (exported / "README.md").read_text()
     head = yaml.safe_load(card.split("---")[1])
     assert head["license"] == "cc0-1.0" and head["pipeline_tag"] == "image-classification"
@@ -201,8 +203,8 @@ def test_files_that_are_damaged_missing_or_of_another_network(
 
     weights, other = FILES["safetensors"], finished_run / "train" / "model.safetensors"
     assert "is damaged" in refused(lambda folder: (folder / weights).write_bytes(b"nothing of the kind"))
-    assert "is not there" in refused(lambda folder: (folder / weights).unlink())
-    assert "is not there" in refused(lambda folder: (folder / "network.py").unlink())
+    assert "is missing" in refused(lambda folder: (folder / weights).unlink())
+    assert "is missing" in refused(lambda folder: (folder / "network.py").unlink())
     assert "of another network" in refused(lambda folder: shutil.copy(other, folder / weights))
     assert "is damaged" in refused(lambda folder: (folder / "network.py").write_text("class Network("))
     half = (exported / weights).read_bytes()[:-100]
@@ -443,7 +445,7 @@ def test_a_module_of_the_users_is_imported_from_where_it_lives(tmp_path: Path) -
     assert facts["imports"] == [str(tmp_path)]
     text = (place / "network.py").read_text()
     assert "from own_modules import Clipped" in text and "Clipped(3, limit=1e-09)" in text
-    exporting.write_json(place / "export.json", facts)
+    write_json(place / "export.json", facts)
     x = torch.randn(3, 1, 8, 8)
     torch.testing.assert_close(load(place)(x), network(x))
     assert str(tmp_path) not in sys.path
