@@ -69,7 +69,6 @@ def main() -> None:
 
     space = bender(8, cells=3)
     model = build(space, seed=0)
-    assert isinstance(model, OneShot)
     costs = cost_table(space)
     drawn = space.sample_distinct(16, generator=torch.Generator().manual_seed(0)) * 4
 

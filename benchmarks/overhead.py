@@ -17,7 +17,7 @@ from roofline import counted_on, limit
 
 from supernet import build
 from supernet.base.randomness import stream
-from supernet.space.model import OneShot, picks_of
+from supernet.space.model import picks_of
 from supernet.spaces import bender
 from supernet.speed.runtime import Runtime, RuntimeConfig, cores, start
 from supernet.train.fit import TrainConfig, fit
@@ -40,7 +40,6 @@ def main() -> None:
     config = TrainConfig(steps=1, batch_size=ghosts * GHOST, ghost_size=GHOST, lr=0.001)
     architecture = space.sample(generator=torch.Generator().manual_seed(0))
     one_shot, alone = build(space, seed=0), build(space, architecture, seed=0)
-    assert isinstance(one_shot, OneShot)
     one_live = space.live([architecture]).expand(ghosts, -1)
     dropout = PathsConfig(schedule="constant")
 

@@ -17,7 +17,6 @@ from measure import arguments, ratios, report
 
 from supernet import build, score
 from supernet.base.randomness import stream
-from supernet.space.model import OneShot
 from supernet.spaces import bender
 from supernet.speed.runtime import RuntimeConfig, cores, start
 from supernet.train.fit import TrainConfig, fit
@@ -29,7 +28,6 @@ GHOSTS, SIZE = 8, 32
 def case(filters: int, cells: int, pixels: int, channels: int, rounds: int) -> dict[str, Any]:
     space = bender(filters, cells=cells, input_shape=(channels, pixels, pixels))
     model = build(space, seed=0)
-    assert isinstance(model, OneShot)
     x = torch.randn(GHOSTS * SIZE, channels, pixels, pixels).to(memory_format=torch.channels_last)
     y = torch.randint(0, 10, (GHOSTS * SIZE,))
     config = TrainConfig(steps=1, batch_size=GHOSTS * SIZE, ghost_size=SIZE)

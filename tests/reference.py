@@ -29,15 +29,15 @@ def all_architectures(space: Space) -> list[Architecture]:
             and len(subset) <= choice.max_picks
         ]
         picks.append(subsets)
-    found = {}
+    architectures: dict[Architecture, None] = {}
     for combination in itertools.product(*picks):
         reached: dict[str, tuple[str, ...]] = {}
         for choice, subset in zip(space.choices, combination, strict=True):
             parent, options = choice.inside or ("", ())
             if choice.inside is None or any(option in reached.get(parent, ()) for option in options):
                 reached[choice.name] = subset
-        found[Architecture(tuple(reached.items()))] = None
-    return list(found)
+        architectures[Architecture(tuple(reached.items()))] = None
+    return list(architectures)
 
 
 def forward(model: OneShot, x: Tensor, live_GP: Tensor) -> Tensor:
@@ -57,7 +57,7 @@ def _run(network: nn.Module, x: Tensor, row: Tensor, model: OneShot) -> Tensor:
         outputs = [option(given[i] if module.each_input else given) for i, option in enumerate(module.options)]
         if module.join == "concat":
             return torch.cat([o * any(on) for o, live in zip(outputs, on, strict=True) if live or not any(on)], 1)
-        total: Tensor | float = 0.0
+        total = torch.zeros_like(outputs[0])
         for output, live in zip(outputs, on, strict=True):
             total = total + output * live
         return total / max(1, sum(on)) if module.join == "mean" else total
@@ -110,7 +110,7 @@ def train_step(
             if parameter.ndim > 1:
                 gradient = gradient + weight_decay * share * parameter
             buffers[name] = momentum * buffers[name] + gradient if name in buffers else gradient.clone()
-            parameter -= lr * (gradient + momentum * buffers[name])
+            parameter.sub_(lr * (gradient + momentum * buffers[name]))
     return float(loss.detach())
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -13,24 +15,37 @@ from supernet.space.values import value
 from supernet.spaces import bender, macro, nasbench201
 
 
-def tiny_bender(**changes: object) -> Space:
+def tiny_bender(**changes: Any) -> Space:
     """Two cells of two blocks with two filters on 8x8 images of one channel."""
-    settings = {"filters": 2, "num_classes": 3, "cells": 2, "choice_blocks": 2, "input_shape": (1, 8, 8), **changes}
+    settings: dict[str, Any] = {
+        "filters": 2,
+        "num_classes": 3,
+        "cells": 2,
+        "choice_blocks": 2,
+        "input_shape": (1, 8, 8),
+        **changes,
+    }
     return bender(**settings)
 
 
-def tiny_nasbench201(**changes: object) -> Space:
+def tiny_nasbench201(**changes: Any) -> Space:
     """One cell in each stage, two channels in the first, on 8x8 images of one channel."""
-    settings = {"channels": 2, "cells_per_stage": 1, "num_classes": 3, "input_shape": (1, 8, 8), **changes}
+    settings: dict[str, Any] = {
+        "channels": 2,
+        "cells_per_stage": 1,
+        "num_classes": 3,
+        "input_shape": (1, 8, 8),
+        **changes,
+    }
     return nasbench201(**settings)
 
 
-def tiny_macro(**changes: object) -> Space:
+def tiny_macro(**changes: Any) -> Space:
     """Two channels in the stem, on 16x16 images of one channel.
 
     The last layers see 2x2 pixels. At one pixel, batch norm of what is the same for every image would magnify rounding.
     """
-    settings = {"channels": 2, "num_classes": 3, "input_shape": (1, 16, 16), **changes}
+    settings: dict[str, Any] = {"channels": 2, "num_classes": 3, "input_shape": (1, 16, 16), **changes}
     return macro(**settings)
 
 
@@ -71,6 +86,7 @@ class ElasticNetwork(nn.Module):
         self.join = Choose(
             "join", {"x": first, "y": second}, max_picks=2, each_input=True, join="concat", widths=[4, inner * 2]
         )
+        assert self.join.channels is not None
         self.mix = nn.Conv2d(self.join.channels, width, 1, bias=False)
         self.depthwise = nn.Conv2d(width, width, 3, padding=1, groups=width)
         self.head = nn.Linear(width, 3)
@@ -111,7 +127,6 @@ def one_shot(space: Space) -> OneShot:
     There mistakes could hide, and a constant input would put ReLU at its kink, where rounding decides the gradient.
     """
     model = build(space, seed=0)
-    assert isinstance(model, OneShot)
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for parameter in model.parameters():

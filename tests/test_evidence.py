@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 import torch
@@ -47,13 +48,12 @@ def test_all_weights_are_decayed_as_by_an_optimiser_that_knows_nothing_of_paths(
     fit(live_only, lambda step: (x, y), steps, settings, runtime=runtime, draw_live=draw_live)
 
     weights = [p for p in theirs.parameters() if p.ndim > 1]
-    optimizer = torch.optim.SGD(
-        [{"params": weights, "weight_decay": decay}, {"params": [p for p in theirs.parameters() if p.ndim == 1]}],
-        lr=rate,
-    )
+    others = [p for p in theirs.parameters() if p.ndim == 1]
+    groups: list[dict[str, Any]] = [{"params": weights, "weight_decay": decay}, {"params": others}]
+    optimizer = torch.optim.SGD(groups, lr=rate)
     for step in range(steps):
         optimizer.zero_grad(set_to_none=False)
-        sum((0 * p).sum() for p in weights).backward()  # so that every weight has a gradient, and is decayed
+        torch.stack([(0 * p).sum() for p in weights]).sum().backward()  # so that every weight is decayed
         F.cross_entropy(theirs(x, draw_live(step)), y).backward()
         optimizer.step()
 

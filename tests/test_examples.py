@@ -51,9 +51,7 @@ table_of = cache(cost_table)
 
 @cache
 def model_of(space: Space) -> OneShot:
-    model = build(space, seed=1).eval().double()
-    assert isinstance(model, OneShot)
-    return model
+    return build(space, seed=1).eval().double()
 
 
 def inputs_of(space: Space, number: int) -> Any:

@@ -132,7 +132,7 @@ def train(
     space: Space, recipe: Recipe, data: Data, config: DataConfig, folder: Path, runtime: Runtime
 ) -> tuple[OneShot, float]:
     """The one-shot model, averaged where the recipe says so, and the processor time that it took in seconds."""
-    model = cast(OneShot, build(space, seed=recipe.seed))
+    model = build(space, seed=recipe.seed)
     steps = recipe.images // recipe.batch_size
     settings = TrainConfig(
         steps=steps, batch_size=recipe.batch_size, ghost_size=recipe.ghost_size, lr=recipe.lr,

@@ -21,7 +21,7 @@ from __future__ import annotations
 import argparse
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from one_shot import accuracies_of, averaged, decaying_all, interval, joined, made, study_of
@@ -69,7 +69,7 @@ def decayed(
 ) -> OneShot:  # fmt: skip
     """As `train_one_shot`, with decay of what is not live as well."""
     space, steps = like.space, config.train.total_steps(len(data.train))
-    model = cast(OneShot, build(space, seed=derive(config.seed, "weights")))
+    model = build(space, seed=derive(config.seed, "weights"))
     draw_live = decaying_all(model, lambda step: paths_of(config, space, step, steps), steps, config.train)
     size, seed = config.train.batch_size, config.seed
     fit(

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, overload
 
 import torch
 from torch import Tensor, nn
@@ -187,6 +187,10 @@ def example_of(space: Space, number: int) -> Any:
     return zeros(describe(space.example), number)
 
 
+@overload
+def build(space: Space, architecture: None = None, *, seed: int | None = None) -> OneShot: ...
+@overload
+def build(space: Space, architecture: Architecture | None, *, seed: int | None = None) -> nn.Module: ...
 def build(space: Space, architecture: Architecture | None = None, *, seed: int | None = None) -> nn.Module:
     """The one-shot model of a space, or the stand-alone network of one of its architectures, with new weights.
 

@@ -245,7 +245,7 @@ def open_at_once(options: DataConfig, record: Path, network: str, barrier: Any, 
         barrier.wait(400)
         return take(*arguments)
 
-    data._take = wait
+    data._take = wait  # type: ignore[assignment]  # a name of a module, in a process of its own
     try:
         open_test(options, seed=0, record=record, networks=[network])
         results.put("")
@@ -455,7 +455,8 @@ def test_the_hash_of_a_split_changes_with_a_pixel() -> None:
 
 @pytest.mark.parametrize("classes", [True, False])
 def test_examples_of_any_kind_are_split_without_loss(classes: bool) -> None:
-    examples = {"a": np.arange(100.0).reshape(50, 2), "b": (torch.arange(50, dtype=torch.int32), torch.ones(50, 1) > 0)}
+    array = np.arange(100.0).reshape(50, 2)
+    examples = {"a": array, "b": (torch.arange(50, dtype=torch.int32), torch.ones(50, 1) > 0)}
     targets = np.arange(50) % 3 if classes else np.arange(50.0)
     made, test = from_arrays(examples, targets, seed=1)
     assert made.inputs == {"a": "float32 2", "b": ("int32", "bool 1")} and made.input_shape == () and made.mean == ()
@@ -474,5 +475,5 @@ def test_examples_of_any_kind_are_split_without_loss(classes: bool) -> None:
     assert len(whole) == 40 and whole.examples["a"].shape == (40, 2)
     assert sum(len(y) for _, y in data.batches(whole, made, device=torch.device("cpu"), size=7)) == 40
     again, _ = from_arrays(examples, targets, seed=1)
-    other, _ = from_arrays({**examples, "a": examples["a"] + 1}, targets, seed=1)
+    other, _ = from_arrays({**examples, "a": array + 1}, targets, seed=1)
     assert again.hashes == made.hashes and not set(other.hashes.values()) & set(made.hashes.values())

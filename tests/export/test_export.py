@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import re
 import shutil
@@ -30,6 +31,7 @@ from supernet.export.forms import Chosen, ExportConfig, write_forms
 from supernet.export.hub import push
 from supernet.export.inherited import inherit
 from supernet.export.reading import FILES, ExportError
+from supernet.export.writing.code import write
 from supernet.export.writing.folding import fold
 from supernet.program import export
 from supernet.program.commands import main
@@ -61,7 +63,7 @@ def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
         parity.main(Path(command[-1]))
         return subprocess.CompletedProcess(command, 0, "", "")
 
-    monkeypatch.setattr(gate.subprocess, "run", run)
+    monkeypatch.setattr(subprocess, "run", run)
 
 
 @pytest.fixture(scope="module")
@@ -216,7 +218,6 @@ def test_a_file_that_differs_is_not_exported(
     finished_run: Path, tmp_path: Path, refused: Refused, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Another network than was meant, in the file only."""
-    write = exporting.write
 
     def tampered(*args: Any) -> Any:
         written = write(*args)
@@ -327,7 +328,7 @@ def test_what_is_refused(finished_run: Path, tmp_path: Path, refused: Refused, m
     assert "onnx among what is exported" in refused("export", finished_run, *out, "--to=python", "--preprocess=true")
     assert "retrained" in refused("export", finished_run, *out, "--weights=good")
     assert "no run folder" in refused("export", tmp_path / "nowhere", *out)
-    monkeypatch.setattr(exporting.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     assert "pip install 'supernet[export]'" in refused("export", finished_run, *out)
     assert list(tmp_path.iterdir()) == []
 

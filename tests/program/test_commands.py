@@ -519,9 +519,9 @@ def test_another_search_on_the_same_one_shot_model(
     assert json.loads((folder / "latency.json").read_text())["device"] == facts["device"]
     capsys.readouterr()
     # A search that cannot be does not set aside one that was done.
-    kept = {path: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+    files = {path: path.read_bytes() for path in folder.iterdir() if path.is_file()}
     assert "max_params 3: nothing in the space" in refused("search", folder, "--max-params", "3")
-    assert {path: path.read_bytes() for path in folder.iterdir() if path.is_file()} == kept
+    assert {path: path.read_bytes() for path in folder.iterdir() if path.is_file()} == files
 
 
 def test_top(run_folder: Path, tmp_path: Path, refused: Refused, capsys: pytest.CaptureFixture[str]) -> None:

@@ -42,7 +42,7 @@ class Page(HTMLParser):
                 self.fetched.append(f"{tag} {name}={value}")
 
 
-POINTS = [
+POINTS: list[dict[str, Any]] = [
     {
         "id": f"n{i}", "architecture": "", "params": 100 + i, "macs": 1000 * i, "score": 0.5 + 0.02 * i,
         "divergence": 3 - 0.1 * i, "untrained": 0.1, "accuracies": [0.8 + 0.005 * i, 0.81 + 0.004 * i],
@@ -149,14 +149,15 @@ def test_the_numbers_of_the_tables_are_those_of_the_files(studied: Path, page_of
     assert "validation, Top (2) minus Random (3) networks: +0.0800" in page_of_a_study
     told = {row[0]: row[1:] for row in figures}
     trust = found["trust"]
-    for title, estimate in (
+    estimates: tuple[tuple[str, dict[str, Any]], ...] = (
         ("Spearman, as drawn", trust["as_drawn"]["spearman"]),
         ("ceiling: tau between repeats", trust["ceiling"]),
         ("floor: tau of params", trust["floor"]["params"]),
         ("tau beyond params", trust["beyond"]["params"]),
         ("tau of params and score", {"value": 0.25, "interval": [0.1, 0.4]}),
         ("Kendall tau-b at dropout rate 0.3", found["sweep"][1]["agreement"]["kendall"]),
-    ):
+    )
+    for title, estimate in estimates:
         assert told[title][0] == f"{estimate['value']:.2f}", title
         assert told[title][1] == "{:.2f} to {:.2f}".format(*estimate["interval"]), title
     assert {row[0]: row[1] for row in tops[1:]} == {name: f"{value:.4g}" for name, value in trust["regret"].items()}

@@ -117,7 +117,8 @@ def test_summarise_takes_groups_as_they_are() -> None:
 def test_the_test_split_is_not_reached_before_the_last_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """When it is opened all networks are trained and scored; until then its images are not read."""
     folder, seen = tmp_path / "run", []
-    real, known = data.open_test, set()
+    real = data.open_test
+    known: set[bytes] = set()
 
     def opening(*arguments: Any, **named: Any) -> data.Split:
         groups = read_json(folder / "finalists.json")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from supernet.train.fit import Diverged, TrainConfig
 from tests.spaces_for_tests import tiny_bender
 from tests.train.test_fit import feed_for
 
-test_accuracies.__test__ = False  # type: ignore[attr-defined] -- a function of the package, not a test
+test_accuracies.__test__ = False  # type: ignore[attr-defined]  # a function of the package, not a test
 SPACE = tiny_bender()
 WHO = [SPACE.at(5), SPACE.at(77), SPACE.everything_on()]
 CONFIG = RetrainConfig(repeats=2, train=TrainConfig(steps=4, batch_size=8, ghost_size=4))
@@ -85,7 +86,7 @@ def test_what_is_trained_is_not_trained_again(tmp_path: Path, runtime: Runtime) 
 def test_one_that_diverges_stops_all_and_says_so(tmp_path: Path, runtime: Runtime) -> None:
     config = RetrainConfig(train=TrainConfig(steps=4, batch_size=8, ghost_size=4))
 
-    def feed(seed: int):  # type: ignore[no-untyped-def]
+    def feed(seed: int) -> Callable[[int], tuple[Tensor, Tensor]]:
         def batch(step: int) -> tuple[Tensor, Tensor]:
             x, y = feed_for(SPACE, 8)(step)
             return x * float("nan"), y

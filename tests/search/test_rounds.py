@@ -23,8 +23,8 @@ from supernet.search.finalists import finalists, from_json, to_json
 from supernet.search.limits import LimitsConfig, LimitsError
 from supernet.search.orders import Candidate, standing
 from supernet.search.rounds import SearchConfig, score_into, search
-from supernet.search.scoring import score
-from supernet.search.table import Round, read_candidates, read_rounds
+from supernet.search.scoring import outputs_of, score
+from supernet.search.table import Round, read_candidates, read_rounds, write_round
 from supernet.space.choices import ArchitectureError
 from supernet.space.cost import cost_table
 from supernet.space.model import OneShot, build
@@ -45,9 +45,7 @@ def runtime() -> Runtime:
 
 @pytest.fixture
 def model() -> OneShot:
-    made = build(SPACE, seed=0)
-    assert isinstance(made, OneShot)
-    return made
+    return build(SPACE, seed=0)
 
 
 def run(
@@ -202,7 +200,7 @@ class Remembered:
     """Outputs of architectures on examples, each computed once: what is tested here is the search around them."""
 
     def __init__(self) -> None:
-        self.real = supernet.search.rounds.outputs_of
+        self.real = outputs_of
         self.known: dict[tuple[str, int, float], Any] = {}
         self.asked: list[tuple[str, float]] = []
 
@@ -242,7 +240,7 @@ def test_a_search_killed_at_any_moment_continues_as_if_it_had_not_been(
         assert ask(model, runtime, tmp_path / f"{stop_after}.sqlite", strategy) == whole
         assert rows_of(tmp_path / f"{stop_after}.sqlite") == expected
     # Again and again: after each five candidates, and around each round that is written.
-    table, write = tmp_path / "often.sqlite", supernet.search.rounds.write_round
+    table, write = tmp_path / "often.sqlite", write_round
     for turn in range(60):
 
         def killed(path: Path, number: int, done: Round, turn: int = turn) -> None:
@@ -360,7 +358,7 @@ def test_a_users_strategy_is_repaired_resumed_and_held_to_its_contract(
             ask(model, runtime, tmp_path / f"{name[-5:]}.sqlite", name, 20, limits=limits)
         again = ask(model, runtime, tmp_path / f"{name[-5:]}.sqlite", name, limits=limits)
         assert [c.architecture for c in again] == [c.architecture for c in found]
-    settings = {"strategy_settings": {"state": "random"}}
+    settings: dict[str, Any] = {"strategy_settings": {"state": "random"}}
     ask(model, runtime, tmp_path / "b.sqlite", own, **settings)
     with pytest.raises(ValueError, match=r"cannot continue .* its state_dict is another"):
         ask(model, runtime, tmp_path / "b.sqlite", own, **settings)
@@ -403,7 +401,6 @@ def test_top_of_each_band_of_size() -> None:
 def test_functions_that_are_the_same_are_scored_once(runtime: Runtime, tmp_path: Path) -> None:
     space = tiny_nasbench201()
     model = build(space, seed=0)
-    assert isinstance(model, OneShot)
     assert space.canonical is not None
     found = ask(model, runtime, tmp_path / "c.sqlite", "random", batch=24, exhaustive=True)
     assert len({space.canonical(c.architecture) for c in found}) == len(found) == 24
@@ -415,7 +412,7 @@ def test_candidates_are_without_what_does_nothing_in_them(runtime: Runtime, tmp_
     """Unless each text is wanted by itself; a smallest size is kept, though."""
     space = tiny_nasbench201()
     model = build(space, seed=0)
-    assert isinstance(model, OneShot) and space.simplified is not None
+    assert space.simplified is not None
     found = ask(model, runtime, tmp_path / "c.sqlite", "random", batch=24, exhaustive=True)
     assert [space.simplified(c.architecture) for c in found] == [c.architecture for c in found]
     least = int(np.median(cost_table(space).column("params", list(space))))
@@ -427,7 +424,6 @@ def test_candidates_are_without_what_does_nothing_in_them(runtime: Runtime, tmp_
 def test_a_bonus_for_size_counts_in_the_ranking_and_not_in_the_accuracy(runtime: Runtime, tmp_path: Path) -> None:
     space = tiny_nasbench201()
     model = build(space, seed=0)
-    assert isinstance(model, OneShot)
     plain = ask(model, runtime, tmp_path / "c.sqlite", "random", batch=24, exhaustive=True)
     found = ask(model, runtime, tmp_path / "d.sqlite", "random", batch=24, exhaustive=True, size_bonus=10.0)
     largest = cost_table(space).cost(space.everything_on()).macs
@@ -531,6 +527,6 @@ def test_finalists_of_few_candidates(number: int, top: int, more: int, small: in
         ),
     ],
 )
-def test_bad_settings(values: dict[str, object], message: str) -> None:
+def test_bad_settings(values: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        SearchConfig(**values)  # type: ignore[arg-type]
+        SearchConfig(**values)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from supernet.search.scoring import closeness, divergence, reference_outputs, references, score
+from supernet.space.choices import Architecture
 from supernet.space.layers import Choose
 from supernet.space.model import OneShot, build, from_network
 from supernet.speed.runtime import Runtime, RuntimeConfig, start
@@ -31,9 +32,7 @@ def runtime() -> Runtime:
 
 @pytest.fixture
 def model() -> OneShot:
-    made = build(SPACE, seed=0)
-    assert isinstance(made, OneShot)
-    return made
+    return build(SPACE, seed=0)
 
 
 @pytest.mark.parametrize("ghosts_per_forward", [None, 1, 2, 100])
@@ -53,7 +52,6 @@ def test_scores_equal_the_reference(model: OneShot, runtime: Runtime, ghosts_per
 def test_scores_do_not_depend_on_the_order(order: list[int]) -> None:
     runtime = start(RuntimeConfig(device="cpu", precision="32-true", threads=2))
     one_shot = build(SPACE, seed=0)
-    assert isinstance(one_shot, OneShot)
     plain = list(score(one_shot, DRAWN[:6], EXAMPLES, TARGETS, runtime=runtime, ghost_size=8))
     shuffled = list(score(one_shot, [DRAWN[i] for i in order], EXAMPLES, TARGETS, runtime=runtime, ghost_size=8))
     assert shuffled == [plain[i] for i in order]
@@ -111,7 +109,7 @@ def test_the_divergence_of_each_candidate_equals_its_definition(model: OneShot, 
     assert given.shape == (24, 3, 3)
     found = list(score(model, DRAWN, EXAMPLES, given, runtime=runtime, loss=divergence, metric=closeness, ghost_size=8))
 
-    def probabilities(architecture: object) -> list[list[float]]:
+    def probabilities(architecture: Architecture) -> list[list[float]]:
         rows = []
         with torch.no_grad():
             for g in range(3):
@@ -141,6 +139,5 @@ def test_no_divergence_from_oneself(model: OneShot, runtime: Runtime) -> None:
 def test_outputs_that_are_no_classes_have_no_divergence(runtime: Runtime) -> None:
     space = from_network(lambda: Choose("op", {"a": nn.Conv2d(1, 2, 1), "b": nn.Conv2d(1, 2, 1)}), EXAMPLES)
     one_shot = build(space, seed=0)
-    assert isinstance(one_shot, OneShot)
     with pytest.raises(ValueError, match="outputs are classes"):
         reference_outputs(one_shot, EXAMPLES, [space.everything_on()], runtime=runtime, ghost_size=8)

@@ -195,7 +195,7 @@ def test_reinforce_follows_the_gradient_and_its_entropy_falls() -> None:
         (score - mean) * sum(logits[n].log_softmax(0)[SPACES["macro"].subsets[n].index(p)] for n, p in a.picks)
         for a, score in zip(asked, scores, strict=True)
     )
-    goal.backward()  # type: ignore[union-attr]
+    goal.backward()
     before = {name: values.detach().clone() for name, values in logits.items()}
     strategy.tell(asked, scores)
     for name, values in strategy.logits.items():

@@ -8,8 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from supernet.space.choices import Space
-from supernet.space.cost import Cost, cost_table, measure
+from supernet.space.cost import Cost, CostTable, cost_table, measure
 from supernet.space.model import build, from_network
 from supernet.space.values import value
 from tests.spaces_for_tests import elastic, nested, tiny_bender, tiny_macro, tiny_nasbench201
@@ -28,10 +27,10 @@ TABLES = [cost_table(space) for space in SPACES]
 @pytest.mark.parametrize("table", TABLES, ids=["bender", "imagenet", "nested", "nasbench201", "macro", "elastic"])
 @settings(max_examples=20, deadline=None)
 @given(st.data())
-def test_sums_equal_measured(table: object, data: st.DataObject) -> None:
-    space: Space = table.space  # type: ignore[attr-defined]
+def test_sums_equal_measured(table: CostTable, data: st.DataObject) -> None:
+    space = table.space
     architecture = space.at(data.draw(st.integers(0, space.size - 1)))
-    assert table.cost(architecture) == measure(build(space, architecture), space.input_shape)  # type: ignore[attr-defined]
+    assert table.cost(architecture) == measure(build(space, architecture), space.input_shape)
 
 
 def test_everything_on() -> None:

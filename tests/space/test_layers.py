@@ -30,11 +30,11 @@ def test_inputs_through_their_own_1x1_equal_concatenation_and_one_1x1() -> None:
     for picked in ({0}, {1, 2}, {0, 1, 2}):
         with set_live_paths(live(picked)):
             output = choice(inputs)
-        together = nn.Sequential(
-            nn.BatchNorm2d(3 * len(picked)), nn.ReLU(), nn.Conv2d(3 * len(picked), 5, 1, bias=False)
-        )
+        conv = nn.Conv2d(3 * len(picked), 5, 1, bias=False)
+        together = nn.Sequential(nn.BatchNorm2d(3 * len(picked)), nn.ReLU(), conv)
+        weights: list[Tensor] = [parts.get_parameter(f"{n}.2.weight") for i, n in enumerate("xyz") if i in picked]
         with torch.no_grad():
-            together[2].weight.copy_(torch.cat([parts[n][2].weight for i, n in enumerate("xyz") if i in picked], dim=1))
+            conv.weight.copy_(torch.cat(weights, dim=1))
         expected = together(torch.cat([x for i, x in enumerate(inputs) if i in picked], dim=1))
         torch.testing.assert_close(output, expected)
 
@@ -43,12 +43,14 @@ def test_inputs_through_their_own_1x1_equal_concatenation_and_one_1x1() -> None:
 @pytest.mark.parametrize("affine", [True, False])
 @settings(max_examples=10, deadline=None)
 @given(st.integers(1, 5), st.integers(2, 4))
-def test_ghost_batch_norm_is_batch_norm_of_each_ghost_batch(kind: type, affine: bool, ghosts: int, size: int) -> None:
+def test_ghost_batch_norm_is_batch_norm_of_each_ghost_batch(
+    kind: type[nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d], affine: bool, ghosts: int, size: int
+) -> None:
     ordinary = kind(3, affine=affine, dtype=torch.float64)
     if affine:
         nn.init.normal_(ordinary.weight)
         nn.init.normal_(ordinary.bias)
-    dims = {nn.BatchNorm1d: (), nn.BatchNorm2d: (4, 5), nn.BatchNorm3d: (2, 3, 4)}[kind]
+    dims: tuple[int, ...] = {nn.BatchNorm1d: (), nn.BatchNorm2d: (4, 5), nn.BatchNorm3d: (2, 3, 4)}[kind]
     x = torch.randn(ghosts * size, 3, *dims, dtype=torch.float64)
     expected = torch.cat([ordinary(part) for part in x.chunk(ghosts)])
     norm = GhostBatchNorm(ordinary)
@@ -145,7 +147,7 @@ def test_what_does_not_fit_what_it_is_added_to_is_named() -> None:
 
 def test_a_class_that_runs_otherwise_is_not_asked_to_add() -> None:
     class Plain(Choose):
-        def forward(self, x: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
+        def forward(self, x: torch.Tensor) -> torch.Tensor:  # type: ignore[override]  # it cannot add, on purpose
             return super().forward(x)
 
     with set_live_paths(live({0})):

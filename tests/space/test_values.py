@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import pickle
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -51,9 +53,9 @@ def test_other_options_are_refused(options: tuple[object, ...]) -> None:
         (lambda w: nn.PReLU(w), (2, 4)),
     ],
 )  # fmt: skip
-def test_a_narrow_module_is_the_module_made_narrow(make: object, shape: tuple[int, ...]) -> None:
+def test_a_narrow_module_is_the_module_made_narrow(make: Callable[[Any], nn.Module], shape: tuple[int, ...]) -> None:
     x = torch.randn(shape, generator=torch.Generator().manual_seed(0))
-    narrow, made = resolved(make(value("w", (4, 8))), SMALL), make(4)  # type: ignore[operator]
+    narrow, made = resolved(make(value("w", (4, 8))), SMALL), make(4)
     assert {n: p.shape for n, p in narrow.named_parameters()} == {n: p.shape for n, p in made.named_parameters()}
     made.load_state_dict(dict(narrow.named_parameters()))
     torch.testing.assert_close(narrow(x), made(x))
@@ -66,7 +68,8 @@ def test_stand_alone_networks_begin_at_their_own_scale() -> None:
         return nn.Sequential(nn.Linear(4, value("w", (4, 1024))), nn.Linear(value("w", (4, 1024)), 2))
 
     space = from_network(network, torch.zeros(1, 4))
-    assert build(space, space.parse("w=4"), seed=0)[1].weight.abs().max() > 0.1  # type: ignore[index, operator, union-attr]
+    narrow = build(space, space.parse("w=4"), seed=0)
+    assert narrow.get_parameter("1.weight").abs().max() > 0.1
 
 
 class _Clash(nn.Module):
@@ -131,8 +134,9 @@ def test_decay_follows_the_live_slice() -> None:
 def test_path_dropout_has_one_live_option_of_a_value() -> None:
     space = elastic()
     live = draw(space, PathsConfig(rate=0.5), 600, 0.5, generator=torch.Generator().manual_seed(0))
-    for choice in space.choices:
-        if choice.kind == "value":
-            first = space.columns[choice.name, choice.options[0]]
-            assert (live[:, first : first + len(choice.options)].sum(dim=1) == 1).all()
-            assert live[:, first : first + len(choice.options)].any(dim=0).all()
+    values = [choice for choice in space.choices if choice.kind == "value"]
+    assert values
+    for choice in values:
+        first = space.columns[choice.name, choice.options[0]]
+        assert (live[:, first : first + len(choice.options)].sum(dim=1) == 1).all()
+        assert live[:, first : first + len(choice.options)].any(dim=0).all()

@@ -6,6 +6,7 @@ import itertools
 import math
 from collections import namedtuple
 from importlib import import_module
+from typing import Any
 
 import pytest
 import torch
@@ -33,9 +34,9 @@ from tests.reference import uniformity
 from tests.spaces_for_tests import assert_same_network, one_shot, tiny_bender
 
 
-def tiny_darts(**changes: object) -> Space:
+def tiny_darts(**changes: Any) -> Space:
     """A normal and two reduction cells of two channels, on 8x8 images of one channel."""
-    settings = {"channels": 2, "cells": 3, "num_classes": 3, "input_shape": (1, 8, 8), **changes}
+    settings: dict[str, Any] = {"channels": 2, "cells": 3, "num_classes": 3, "input_shape": (1, 8, 8), **changes}
     return darts(**settings)
 
 
@@ -87,7 +88,8 @@ def test_costs_equal_measured(index: int) -> None:
 def test_operations_by_their_weights() -> None:
     """Weights of each operation at width C: depthwise k*k*C, pointwise C*C; separable ones twice."""
     counted = {}
-    for module in MODEL.network.cells[1].modules():
+    network: Any = MODEL.network
+    for module in network.cells[1].modules():
         if isinstance(module, Choose) and module.choice.options == OPERATIONS:
             for name, option in zip(OPERATIONS, module.options, strict=True):
                 strided = module.choice.name[-1] in "01"
@@ -151,11 +153,14 @@ def cells(draw: st.DrawFn) -> list[tuple[str, int]]:
     return pairs
 
 
+Genotype = namedtuple("Genotype", "normal normal_concat reduce reduce_concat")
+
+
 @given(cells(), cells(), st.sampled_from([range(2, 6), [2, 3, 4, 5]]))
 def test_genotypes_by_the_published_rule(
     normal: list[tuple[str, int]], reduce: list[tuple[str, int]], concat: object
 ) -> None:
-    genotype = namedtuple("Genotype", "normal normal_concat reduce reduce_concat")(normal, concat, reduce, concat)
+    genotype = Genotype(normal, concat, reduce, concat)
     architecture = SPACE.parse(repr(genotype))
     picks = dict(architecture.picks)
     for kind, pairs in (("normal", normal), ("reduce", reduce)):
@@ -242,7 +247,7 @@ def test_cells_of_a_kind_follow_the_same_choices(number: int, reductions: list[i
 
 def test_resolution_halves_and_channels_double_in_reduction_cells() -> None:
     sizes = []
-    network = build(SPACE, SPACE.at(0), seed=0).eval()
+    network: Any = build(SPACE, SPACE.at(0), seed=0).eval()
     for module in (network.stem, *network.cells):
         module.register_forward_hook(lambda _, __, output: sizes.append(tuple(output.shape[1:])))
     network(torch.zeros(1, 1, 8, 8))
@@ -283,10 +288,11 @@ def test_one_architecture_live_equals_the_stand_alone_network(index: int) -> Non
 
 @pytest.mark.parametrize("name", ["channels", "cells", "num_classes"])
 def test_bad_sizes(name: str) -> None:
+    settings: dict[str, Any] = {name: 0}
     with pytest.raises(ValueError, match=f"space.{name}: expected at least 1, got 0"):
-        darts(**{name: 0})
+        darts(**settings)
 
 
 def test_bad_shape() -> None:
     with pytest.raises(ValueError, match=r"expected \(channels, height, width\)"):
-        darts(input_shape=(3, 32))  # type: ignore[arg-type]
+        darts(input_shape=(3, 32))  # type: ignore[arg-type]  # a wrong shape is what is tested

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import pytest
 import torch
@@ -98,7 +99,7 @@ def test_only_single_blocks_of_this_space(architecture: Architecture) -> None:
 
 def test_sizes_of_the_layers() -> None:
     sizes = []
-    network = build(SPACE, SPACE.parse("12012012"), seed=0).eval()
+    network: Any = build(SPACE, SPACE.parse("12012012"), seed=0).eval()
     for layer in network.layers:
         layer.register_forward_hook(lambda _, __, output: sizes.append(tuple(output.shape[1:])))
     network(torch.zeros(1, 3, 32, 32))
@@ -123,8 +124,9 @@ def test_any_size_runs(shape: tuple[int, int, int]) -> None:
 
 @pytest.mark.parametrize("name", ["channels", "num_classes"])
 def test_bad_sizes(name: str) -> None:
+    settings: dict[str, Any] = {name: 0}
     with pytest.raises(ValueError, match=f"space.{name}: expected at least 1, got 0"):
-        macro(**{name: 0})
+        macro(**settings)
 
 
 def test_bad_shape() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -21,13 +23,13 @@ V2_WIDTHS = (24, 32, 64, 96, 160)
 V2_DEPTHS = (2, 3, 4, 3, 3)
 
 
-def tiny_mobilenet(**changes: object) -> Space:
+def tiny_mobilenet(**changes: Any) -> Space:
     """Two stages of up to two blocks and 16 channels, on 16x16 images of one channel."""
-    made = {
+    made: dict[str, Any] = {
         "num_classes": 3, "input_shape": (1, 16, 16), "widths": (16, 16), "strides": (1, 2), "multipliers": (0.5, 1.0),
         "depths": (1, 2), "kernels": (3, 5), "expansions": (1, 2), **changes,
     }  # fmt: skip
-    return mobilenet(**made)  # type: ignore[arg-type]
+    return mobilenet(**made)
 
 
 TINY = tiny_mobilenet()
@@ -125,7 +127,7 @@ def test_sampling_is_uniform() -> None:
 
 
 def test_sizes_of_the_stages() -> None:
-    network = build(SPACE, SPACE.everything_on(), seed=0).eval()
+    network: Any = build(SPACE, SPACE.everything_on(), seed=0).eval()
     sizes = []
     for module in (network.first, *network.stages, network.last):
         module.register_forward_hook(lambda _, __, output: sizes.append(tuple(output.shape[1:])))
@@ -136,7 +138,7 @@ def test_sizes_of_the_stages() -> None:
 def test_shortcuts_around_all_but_the_first_blocks_of_stages() -> None:
     """What is left of a block whose convolutions are zero; in the second stage the first has room for a shortcut."""
     space = tiny_mobilenet(strides=(1, 1))
-    network = build(space, space.everything_on(), seed=0).eval()
+    network: Any = build(space, space.everything_on(), seed=0).eval()
     x = torch.rand(2, 16, 5, 5, generator=torch.Generator().manual_seed(0))
     for first, second in network.stages:
         with torch.no_grad():
@@ -152,7 +154,8 @@ def test_each_kernel_has_weights_of_its_own() -> None:
     choices = [module for module in network.modules() if isinstance(module, Choose)]
     assert len(choices) == 5 * 4 + 1
     for choice in choices:
-        assert [option[0].kernel_size for option in choice.options] == [(3, 3), (5, 5), (7, 7)]
+        options: Any = choice.options
+        assert [option[0].kernel_size for option in options] == [(3, 3), (5, 5), (7, 7)]
         assert len({id(parameter) for parameter in choice.parameters()}) == 3 * 3
 
 
@@ -165,7 +168,9 @@ def test_any_size_runs(shape: tuple[int, int, int]) -> None:
 
 def test_lists_as_from_yaml() -> None:
     lists = {"widths": [16, 16], "strides": [1, 2], "multipliers": [0.5, 1], "depths": [1, 2], "kernels": [3, 5]}
-    assert tiny_mobilenet(**lists, expansions=[1, 2]) == TINY
+    space: Any = tiny_mobilenet(**lists, expansions=[1, 2])
+    expected: Any = TINY
+    assert space.choices == TINY.choices and space.network.keywords == expected.network.keywords
 
 
 @pytest.mark.parametrize("name", ["widths", "strides", "depths", "kernels", "expansions", "multipliers"])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 from collections import defaultdict
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -96,9 +98,11 @@ def test_a_text_that_does_not_fit_says_why(text: str, message: str) -> None:
 
 @pytest.mark.parametrize("function", [to_string, canonical, simplified])
 @pytest.mark.parametrize("architecture", [SPACE.everything_on(), tiny_bender().at(0)], ids=["everything", "bender"])
-def test_only_single_operations_of_this_space(function: object, architecture: Architecture) -> None:
+def test_only_single_operations_of_this_space(
+    function: Callable[[Architecture], object], architecture: Architecture
+) -> None:
     with pytest.raises(ArchitectureError, match="expected one option for each of edge0-1, edge0-2"):
-        function(architecture)  # type: ignore[operator]
+        function(architecture)
 
 
 def test_number_of_classes() -> None:
@@ -152,7 +156,7 @@ def test_every_cell_follows_the_same_choices() -> None:
 
 def test_resolution_halves_and_channels_double_between_stages() -> None:
     space = nasbench201(channels=2, cells_per_stage=1, input_shape=(3, 16, 16))
-    network = build(space, space.parse(LARGEST), seed=0).eval()
+    network: Any = build(space, space.parse(LARGEST), seed=0).eval()
     sizes = []
     for module in network.body:
         module.register_forward_hook(lambda _, __, output: sizes.append(tuple(output.shape[1:])))
@@ -168,7 +172,7 @@ def test_any_size_runs(shape: tuple[int, int, int]) -> None:
 
 
 def test_pooling_at_the_border_averages_what_is_there() -> None:
-    network = build(
+    network: Any = build(
         tiny_nasbench201(),
         tiny_nasbench201().parse(ZERO.replace("none~0|none~1|none~2", "avg_pool_3x3~0|none~1|none~2")),
     )
@@ -178,13 +182,14 @@ def test_pooling_at_the_border_averages_what_is_there() -> None:
 
 @pytest.mark.parametrize("name", ["channels", "cells_per_stage", "num_classes"])
 def test_bad_sizes(name: str) -> None:
+    settings: dict[str, Any] = {name: 0}
     with pytest.raises(ValueError, match=f"space.{name}: expected at least 1, got 0"):
-        nasbench201(**{name: 0})
+        nasbench201(**settings)
 
 
 def test_bad_shape() -> None:
     with pytest.raises(ValueError, match=r"expected \(channels, height, width\)"):
-        nasbench201(input_shape=(3, 32))  # type: ignore[arg-type]
+        nasbench201(input_shape=(3, 32))  # type: ignore[arg-type]  # a wrong shape is what is tested
 
 
 def every_edge(cell: _Cell, x: torch.Tensor) -> torch.Tensor:
@@ -244,7 +249,8 @@ def test_how_many_pixels_a_cells_convolutions_see(cell: str, pixels: list[int]) 
     space = tiny_nasbench201()
     model = one_shot(space)
     seen: list[int] = []
-    for module in model.network.body[0].modules():
+    network: Any = model.network
+    for module in network.body[0].modules():
         if isinstance(module, torch.nn.Conv2d):
             module.register_forward_hook(lambda *args: seen.append(args[1][0][0, 0].numel()))
     model(torch.zeros(4, 1, 8, 8, dtype=torch.float64), space.live([space.parse(cell)]))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, Literal
+
 import pytest
 import torch
 from torch import nn
@@ -40,7 +42,7 @@ def test_choices_of_the_paper() -> None:
 
 
 def test_every_cell_follows_the_same_choices() -> None:
-    network = bender(filters=2).network()
+    network: Any = bender(filters=2).network()
     names = [[m.choice.name for m in cell.modules() if isinstance(m, Choose)] for cell in network.cells]
     assert len(names) == 6
     assert all(cell == names[0] for cell in names)
@@ -57,8 +59,8 @@ def test_imagenet_layout_agrees_with_table_2() -> None:
 @pytest.mark.parametrize("cells", [1, 2, 3, 5, 8])
 @pytest.mark.parametrize("layout", ["cifar", "imagenet"])
 @pytest.mark.parametrize("shape", [(3, 32, 32), (1, 28, 28), (2, 9, 13), (1, 1, 1)])
-def test_any_size_runs(cells: int, layout: str, shape: tuple[int, int, int]) -> None:
-    space = bender(2, 5, cells, 1, shape, layout)  # type: ignore[arg-type]
+def test_any_size_runs(cells: int, layout: Literal["cifar", "imagenet"], shape: tuple[int, int, int]) -> None:
+    space = bender(2, 5, cells, 1, shape, layout)
     network = build(space, space.everything_on(), seed=0).eval()
     assert network(torch.zeros(2, *shape)).shape == (2, 5)
 
@@ -66,7 +68,7 @@ def test_any_size_runs(cells: int, layout: str, shape: tuple[int, int, int]) -> 
 def test_resolution_halves_and_filters_double_between_stages() -> None:
     sizes = []
     space = bender(4, cells=6)
-    network = build(space, space.at(0), seed=0).eval()
+    network: Any = build(space, space.at(0), seed=0).eval()
     for cell in network.cells:
         cell.register_forward_hook(lambda _, __, output: sizes.append(tuple(output.shape[1:])))
     network(torch.zeros(1, 3, 32, 32))
@@ -86,9 +88,9 @@ def test_operations_by_their_weights() -> None:
 
 
 @pytest.mark.parametrize("order", ["bn-relu-conv", "relu-bn-conv"])
-def test_order_of_batch_norm_and_relu(order: str) -> None:
-    cell = bender(2, order=order).network().cells[0]  # type: ignore[arg-type]
-    kinds = [type(m) for m in cell.prepare[0][0]]
+def test_order_of_batch_norm_and_relu(order: Literal["bn-relu-conv", "relu-bn-conv"]) -> None:
+    network: Any = bender(2, order=order).network()
+    kinds = [type(m) for m in network.cells[0].prepare[0][0]]
     expected = [nn.BatchNorm2d, nn.ReLU, nn.Conv2d]
     assert kinds == (expected if order == "bn-relu-conv" else [nn.ReLU, nn.BatchNorm2d, nn.Conv2d])
 
@@ -109,9 +111,9 @@ def test_costs_at_the_papers_size_equal_measured() -> None:
         ({"max_ops": 9}, "max_picks from 1 to 7"),
     ],
 )
-def test_bad_settings(settings: dict[str, object], message: str) -> None:
+def test_bad_settings(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        bender(**settings)  # type: ignore[arg-type]
+        bender(**settings)
 
 
 def test_names_of_the_spaces() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -19,10 +21,10 @@ EVERY = list(SPACE)
 STAGES = ("stage1", "stage2", "stage3")
 
 
-def tiny_resnet(**changes: object) -> Space:
+def tiny_resnet(**changes: Any) -> Space:
     """Up to two blocks in a stage and three channels in the first, on 16x16 images of one channel."""
-    made = {"num_classes": 3, "input_shape": (1, 16, 16), "depths": (1, 2), "widths": (2, 3), **changes}
-    return resnet(**made)  # type: ignore[arg-type]
+    made: dict[str, Any] = {"num_classes": 3, "input_shape": (1, 16, 16), "depths": (1, 2), "widths": (2, 3), **changes}
+    return resnet(**made)
 
 
 TINY = tiny_resnet()
@@ -117,7 +119,7 @@ def test_sampling_is_uniform() -> None:
 
 def test_sizes_of_the_stages() -> None:
     sizes = []
-    network = build(SPACE, paper(SPACE, 2), seed=0).eval()
+    network: Any = build(SPACE, paper(SPACE, 2), seed=0).eval()
     for stage in network.stages:
         for block in stage:
             block.register_forward_hook(lambda _, __, output: sizes.append(tuple(output.shape[1:])))
@@ -130,7 +132,7 @@ def test_shortcuts_leave_out_pixels_and_fill_up_or_cut_channels(widths: tuple[in
     """What a block gives whose convolutions are zero, after a stage that is narrower, wider, or as wide."""
     space = tiny_resnet(widths=(2, 3, 4, 6))
     words = [f"{stage}.depth=1 {stage}.width={width}" for stage, width in zip(STAGES, widths, strict=True)]
-    network = build(space, space.parse(" ".join(words)), seed=0).eval()
+    network: Any = build(space, space.parse(" ".join(words)), seed=0).eval()
     before = widths[0]
     for number, ((block,), width) in enumerate(zip(network.stages, widths, strict=True)):
         with torch.no_grad():
@@ -152,7 +154,9 @@ def test_any_size_runs(shape: tuple[int, int, int]) -> None:
 
 
 def test_lists_as_from_yaml() -> None:
-    assert tiny_resnet(depths=[1, 2], widths=[2, 3]) == TINY
+    space: Any = tiny_resnet(depths=[1, 2], widths=[2, 3])
+    expected: Any = TINY
+    assert space.choices == TINY.choices and space.network.keywords == expected.network.keywords
 
 
 @pytest.mark.parametrize("name", ["depths", "widths"])

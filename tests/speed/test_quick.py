@@ -1,4 +1,6 @@
 import copy
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -50,6 +52,21 @@ def network() -> nn.Module:
 SPACE: Space = from_network(network, X)
 
 
+def channels_last(module: nn.Module) -> nn.Module:
+    moved: nn.Module = module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # not in torch's stub
+    return moved
+
+
+def noted(function: Callable[..., Any], note: Callable[..., Any]) -> Callable[..., Any]:
+    """The function, before which `note` is called with its arguments."""
+
+    def both(*args: Any, **kwargs: Any) -> Any:
+        note(*args, **kwargs)
+        return function(*args, **kwargs)
+
+    return both
+
+
 def gradients(model: nn.Module, of: nn.Module, *inputs: Tensor) -> list[Tensor]:
     for parameter in of.parameters():
         parameter.grad = None
@@ -60,7 +77,7 @@ def gradients(model: nn.Module, of: nn.Module, *inputs: Tensor) -> list[Tensor]:
 @given(st.integers(0, 99), st.integers(1, 2))
 @settings(max_examples=15)
 def test_the_one_shot_model_computes_the_same(seed: int, ghosts: int) -> None:
-    model = build(SPACE, seed=0).to(memory_format=torch.channels_last)
+    model = channels_last(build(SPACE, seed=0))
     live = SPACE.live([SPACE.sample(generator=torch.Generator().manual_seed(seed + i)) for i in range(ghosts)])
     faster = quick(model, ALL)
     assert isinstance(faster, OneShot)
@@ -74,7 +91,7 @@ def test_the_one_shot_model_computes_the_same(seed: int, ghosts: int) -> None:
 @settings(max_examples=10)
 def test_a_stand_alone_network_computes_and_remembers_the_same(seed: int, tuning: Tuning) -> None:
     architecture = SPACE.sample(generator=torch.Generator().manual_seed(seed))
-    plain = build(SPACE, architecture, seed=seed).to(memory_format=torch.channels_last)
+    plain = channels_last(build(SPACE, architecture, seed=seed))
     other = copy.deepcopy(plain)
     before = copy.deepcopy(other.state_dict())
     views = [quick_in_training(other, tuning) for _ in range(2)]
@@ -106,15 +123,15 @@ def test_the_model_stays_as_it_is_and_shares_its_parameters() -> None:
 
 @pytest.mark.skipif(kernels.compiled() is None, reason="no C compiler")
 def test_the_kernels_are_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    used = []
+    used: list[tuple[str, bool | None]] = []
     for name in ("norm_relu", "pool", "depthwise"):
         original = getattr(kernels, name)
-        monkeypatch.setattr(
-            kernels,
-            name,
-            lambda *a, _name=name, _f=original, **k: (used.append((_name, k.get("relu"))), _f(*a, **k))[1],
-        )
-    model = build(SPACE, seed=0).to(memory_format=torch.channels_last)
+
+        def note(*_: Any, name: str = name, relu: bool | None = None, **__: Any) -> None:
+            used.append((name, relu))
+
+        monkeypatch.setattr(kernels, name, noted(original, note))
+    model = channels_last(build(SPACE, seed=0))
     quick(model, ALL)(X, SPACE.live([SPACE.parse("width=16 op=depthwise+conv")]))
     quick(model, ALL)(X, SPACE.live([SPACE.parse("width=16 op=pool")]))
     names = [name for name, _ in used]
@@ -122,7 +139,7 @@ def test_the_kernels_are_used(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [relu for name, relu in used if name == "norm_relu"].count(True) == 3 + 2
 
 
-CONVOLUTIONS: list[tuple[dict[str, object], bool]] = [
+CONVOLUTIONS: list[tuple[dict[str, Any], bool]] = [
     ({}, True), ({"stride": 2}, True), ({"dilation": 2, "padding": 2}, True), ({"bias": True}, False),
     ({"padding": "same"}, False), ({"padding_mode": "circular"}, False), ({"groups": 2}, False), ({"groups": 8}, False),
 ]  # fmt: skip
@@ -136,10 +153,10 @@ def test_our_own_convolutions_are_taken_where_they_win(half: bool, size: int, mo
         pytest.skip("halves are not multiplied here")
     used: list[bool] = []
     original = kernels._Convolution.apply
-    monkeypatch.setattr(kernels._Convolution, "apply", lambda *a: (used.append(a[5] is None), original(*a))[1])
+    monkeypatch.setattr(kernels._Convolution, "apply", noted(original, lambda *a: used.append(a[5] is None)))
     conv = (nn.Conv2d(16, 16, size, padding=size // 2, bias=False) for _ in range(3))
     plain = nn.Sequential(next(conv), nn.ReLU(), next(conv), nn.BatchNorm2d(16), nn.ReLU(), next(conv))
-    plain.to(memory_format=torch.channels_last)
+    channels_last(plain)
     x = torch.randn(4, 16, 8, 8, generator=torch.Generator().manual_seed(0)).to(memory_format=torch.channels_last)
     name = convolution_name(size, torch.bfloat16 if half else torch.float32)
     y, *expected = run(plain, x, half)
@@ -156,12 +173,12 @@ def test_our_own_convolutions_are_taken_where_they_win(half: bool, size: int, mo
 def test_convolutions_of_one_pixel_are_products_where_they_win(half: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     used: list[bool] = []
     original = kernels.pointwise
-    monkeypatch.setattr(kernels, "pointwise", lambda *a: (used.append(True), original(*a))[1])
+    monkeypatch.setattr(kernels, "pointwise", noted(original, lambda *a: used.append(True)))
     plain = nn.Sequential(
         nn.Conv2d(3, 6, 1, bias=False), nn.ReLU(), nn.Conv2d(6, 16, 1, bias=False), nn.BatchNorm2d(16),
         nn.Conv2d(16, 8, 1, stride=2, bias=False), nn.Conv2d(8, 8, 1, bias=False, groups=2), nn.Conv2d(8, 5, 1),
     )  # fmt: skip
-    plain.to(memory_format=torch.channels_last)
+    channels_last(plain)
     x = torch.randn(4, 3, 6, 6, generator=torch.Generator().manual_seed(0)).to(memory_format=torch.channels_last)
     expected = run(plain, x, half)
     for taken, times in ((("norm",), 0), (("norm", POINTWISE), 2)):
@@ -183,23 +200,22 @@ def run(model: nn.Module, x: Tensor, half: bool) -> list[Tensor]:
 @pytest.mark.parametrize("ghosts", [0, 1, 2])
 @pytest.mark.parametrize("half", [False, True])
 def test_batch_norm_takes_over_the_convolution_before_it(
-    changes: dict[str, object], joins: bool, ghosts: int, half: bool, monkeypatch: pytest.MonkeyPatch
+    changes: dict[str, Any], joins: bool, ghosts: int, half: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In a stand-alone network (0 ghost batches) and in the one-shot model; several ghost batches go the plain way."""
     joined: list[kernels.Conv | None] = []
     original = kernels.norm_relu_statistics
-    monkeypatch.setattr(
-        kernels, "norm_relu_statistics", lambda *a, **k: (joined.append(k.get("conv")), original(*a, **k))[1]
-    )
-    settings: dict[str, object] = {"padding": 1, "bias": False, **changes}
+    spy = noted(original, lambda *a, conv=None, **k: joined.append(conv))
+    monkeypatch.setattr(kernels, "norm_relu_statistics", spy)
+    settings: dict[str, Any] = {"padding": 1, "bias": False, **changes}
 
     def network_with_choice() -> nn.Module:
-        conv = nn.Conv2d(8, 16, 3, **settings)  # type: ignore[arg-type]
+        conv = nn.Conv2d(8, 16, 3, **settings)
         options = {"a": nn.Sequential(nn.ReLU(), conv, nn.BatchNorm2d(16), nn.ReLU()), "b": nn.Conv2d(8, 16, 1)}
         return nn.Sequential(nn.Conv2d(3, 8, 1), Choose("op", options))
 
     space = from_network(network_with_choice, X, check=False)
-    network = build(space, None if ghosts else space.parse("op=a"), seed=0).to(memory_format=torch.channels_last)
+    network = channels_last(build(space, None if ghosts else space.parse("op=a"), seed=0))
     for parameter in network.parameters():  # offsets are zero at first, and would not be missed
         nn.init.normal_(parameter, generator=torch.Generator().manual_seed(parameter.numel()))
     live = [space.live([space.parse("op=a")] * ghosts)] if ghosts else []
@@ -250,7 +266,7 @@ def test_an_option_that_does_not_fit_is_named_in_faster_modules_too() -> None:
 def test_equal_passes_give_equal_outputs_in_half_precision() -> None:
     """Whatever ran before: a continued training has to go on bit for bit."""
     space = nasbench201(8, 1, input_shape=(3, 8, 8))
-    model = quick(build(space, seed=0).to(memory_format=torch.channels_last), ALL)
+    model = quick(channels_last(build(space, seed=0)), ALL)
     live = space.live([space.parse("edge0-1=nor_conv_3x3 edge0-2=nor_conv_1x1 edge1-2=avg_pool_3x3 "
                                    "edge0-3=nor_conv_3x3 edge1-3=avg_pool_3x3 edge2-3=nor_conv_3x3")])  # fmt: skip
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):

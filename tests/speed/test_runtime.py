@@ -7,6 +7,7 @@ import platform
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -48,7 +49,7 @@ def EVERY_OTHER(step: int) -> torch.Tensor:
     return space.live([space.at(i * 3919 + step) for i in range(4)])
 
 
-def run(folder: Path, name: str, ranks: int) -> list[dict[str, object]]:
+def run(folder: Path, name: str, ranks: int) -> list[dict[str, Any]]:
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"}
     script = folder / "train.py"
     script.write_text(TWO_RANKS)
@@ -68,8 +69,8 @@ def test_two_processes_train_as_one(tmp_path: Path) -> None:
     pair = run(tmp_path, "pair", 2)
     for rank in pair:
         assert rank["losses"] == pytest.approx(alone["losses"], rel=1e-6)
-        for name, value in alone["model"].items():  # type: ignore[attr-defined]
-            torch.testing.assert_close(rank["model"][name], value, rtol=1e-9, atol=1e-9)  # type: ignore[index]
+        for name, value in alone["model"].items():
+            torch.testing.assert_close(rank["model"][name], value, rtol=1e-9, atol=1e-9)
 
 
 def test_workers_keep_the_order_and_use_one_core_each() -> None:
@@ -91,9 +92,10 @@ def test_an_error_in_a_worker_reaches_the_caller() -> None:
 
 def test_autocast_is_what_was_asked_for() -> None:
     weight = torch.ones(4, 4)
-    for precision, dtype in (("32-true", torch.float32), ("bf16-mixed", torch.bfloat16)):
-        with start(RuntimeConfig(device="cpu", precision=precision)).autocast():  # type: ignore[arg-type]
-            assert (weight @ weight).dtype == dtype
+    with start(RuntimeConfig(device="cpu", precision="32-true")).autocast():
+        assert (weight @ weight).dtype == torch.float32
+    with start(RuntimeConfig(device="cpu", precision="bf16-mixed")).autocast():
+        assert (weight @ weight).dtype == torch.bfloat16
 
 
 def test_ghost_batches_in_a_forward_pass() -> None:
@@ -104,8 +106,9 @@ def test_ghost_batches_in_a_forward_pass() -> None:
 
 @pytest.mark.parametrize("name", ["device", "precision", "kernels"])
 def test_an_unknown_setting_is_refused(name: str) -> None:
+    settings: dict[str, Any] = {name: "toaster"}
     with pytest.raises(ValueError, match=f"{name}: expected one of auto, .*; got 'toaster'"):
-        RuntimeConfig(**{name: "toaster"})
+        RuntimeConfig(**settings)
 
 
 @pytest.mark.parametrize("device", ["cuda", "mps"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,8 +13,9 @@ from torch import Tensor, nn
 
 from supernet.base.progress import Interrupted, Watch
 from supernet.base.randomness import seeded, stream
+from supernet.space.choices import Space
 from supernet.space.layers import Choose
-from supernet.space.model import OneShot, build, from_network
+from supernet.space.model import build, from_network
 from supernet.space.network import parameters_inside
 from supernet.spaces import bender
 from supernet.speed.runtime import Runtime, RuntimeConfig, start
@@ -22,7 +24,7 @@ from supernet.train.paths import PathsConfig, draw
 from tests import reference
 from tests.spaces_for_tests import nested, one_shot, tiny_bender
 
-SGD = {"momentum": 0.9, "nesterov": True}
+SGD: dict[str, Any] = {"momentum": 0.9, "nesterov": True}
 
 
 @pytest.fixture(scope="module")
@@ -30,19 +32,19 @@ def runtime() -> Runtime:
     return start(RuntimeConfig(device="cpu", precision="32-true", threads=2))
 
 
-def feed_for(space: object, batch: int, dtype: torch.dtype = torch.float32) -> Callable[[int], tuple[Tensor, Tensor]]:
+def feed_for(space: Space, batch: int, dtype: torch.dtype = torch.float32) -> Callable[[int], tuple[Tensor, Tensor]]:
     def feed(step: int) -> tuple[Tensor, Tensor]:
         generator = stream(0, "examples", step)
-        x = torch.randn(batch, *space.input_shape, generator=generator)  # type: ignore[attr-defined]
+        x = torch.randn(batch, *space.input_shape, generator=generator)
         y = torch.randint(0, 3, (batch,), generator=generator)
         return (x + y.view(-1, *[1] * (x.ndim - 1))).to(dtype), y
 
     return feed
 
 
-def draws_for(space: object, ghosts: int, rate: float = 0.3) -> Callable[[int], Tensor]:
+def draws_for(space: Space, ghosts: int, rate: float = 0.3) -> Callable[[int], Tensor]:
     config = PathsConfig(rate=rate, schedule="constant")
-    return lambda step: draw(space, config, ghosts, 1.0, generator=stream(0, "paths", step))  # type: ignore[arg-type]
+    return lambda step: draw(space, config, ghosts, 1.0, generator=stream(0, "paths", step))
 
 
 def test_a_stand_alone_network_is_the_same_on_any_number_of_threads() -> None:
@@ -63,11 +65,12 @@ def test_a_stand_alone_network_is_the_same_on_any_number_of_threads() -> None:
 
 @pytest.mark.parametrize("space", [tiny_bender(), nested()], ids=lambda s: s.name)
 @pytest.mark.parametrize("per_forward", [1, 2, 4])
-def test_steps_equal_the_reference(space: object, per_forward: int, runtime: Runtime) -> None:
+def test_steps_equal_the_reference(space: Space, per_forward: int, runtime: Runtime) -> None:
     """Five steps of 4 ghost batches: same weights as the definition, whichever way the ghost batches are grouped."""
     steps, ghosts, size = 5, 4, 3
-    model = one_shot(space)  # type: ignore[arg-type]
-    slow, buffers = copy.deepcopy(model), {}
+    model = one_shot(space)
+    slow = copy.deepcopy(model)
+    buffers: dict[str, Tensor] = {}
     feed, draws = feed_for(space, ghosts * size, torch.float64), draws_for(space, ghosts)
     config = TrainConfig(
         steps=steps, batch_size=ghosts * size, ghost_size=size, lr=0.05, schedule="constant", weight_decay=0.1,
@@ -91,7 +94,7 @@ def test_steps_equal_the_reference(space: object, per_forward: int, runtime: Run
     ]  # fmt: skip
     assert losses == pytest.approx(expected, rel=1e-6)
     for (name, fast), exact in zip(model.named_parameters(), slow.parameters(), strict=True):
-        torch.testing.assert_close(fast, exact, rtol=1e-7, atol=1e-9, msg=lambda text, name=name: f"{name}: {text}")
+        torch.testing.assert_close(fast, exact, rtol=1e-7, atol=1e-9, msg=name)
 
 
 def test_decay_is_in_proportion_to_the_live_ghost_batches(runtime: Runtime) -> None:
@@ -124,7 +127,6 @@ def test_what_is_never_live_is_never_touched(optimizer: str, runtime: Runtime) -
         steps=3, batch_size=8, ghost_size=2, lr=0.01, optimizer=optimizer, optimizer_settings={}, weight_decay=0.3,
     )  # fmt: skip
     fit(model, feed_for(space, 8), 3, config, runtime=runtime, draw_live=lambda _: live)
-    assert isinstance(model, OneShot)
     moved = {
         name: not torch.equal(a, b) for (name, a), b in zip(model.named_parameters(), before.parameters(), strict=True)
     }
@@ -165,7 +167,7 @@ def test_a_stand_alone_network_is_normalised_in_ghost_batches(runtime: Runtime) 
     for part in feed(0)[0].split(4):
         other(part)
     for (name, mine), theirs in zip(network.named_buffers(), other.buffers(), strict=True):
-        torch.testing.assert_close(mine, theirs, msg=lambda text, name=name: f"{name}: {text}")
+        torch.testing.assert_close(mine, theirs, msg=name)
 
 
 def train(
@@ -277,7 +279,7 @@ def test_history_is_complete_after_resuming(tmp_path: Path, runtime: Runtime) ->
     space = nested()
     config = TrainConfig(steps=10, batch_size=8, ghost_size=4)
     calls = iter(range(100))
-    arguments = {"runtime": runtime, "draw_live": draws_for(space, 2), "folder": tmp_path}
+    arguments: dict[str, Any] = {"runtime": runtime, "draw_live": draws_for(space, 2), "folder": tmp_path}
     with pytest.raises(Interrupted):
         fit(
             build(space, seed=0),
@@ -382,9 +384,9 @@ def test_length() -> None:
         ({"optimizer": "Sgd"}, "expected a class of torch.optim, got 'Sgd'"),
     ],
 )
-def test_bad_settings(settings: dict[str, object], message: str) -> None:
+def test_bad_settings(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        TrainConfig(**settings)  # type: ignore[arg-type]
+        TrainConfig(**settings)
 
 
 def test_live_paths_are_for_one_shot_models_only(runtime: Runtime) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -100,7 +101,8 @@ def test_uniform_paths_are_architectures(space: Space) -> None:
     for row in live:
         pairs = [pair for pair, column in space.columns.items() if row[column]]
         words = {name: [o for n, o in pairs if n == name] for name, _ in pairs}
-        space.parse(" ".join(f"{name}={'+'.join(options)}" for name, options in words.items()))
+        architecture = space.parse(" ".join(f"{name}={'+'.join(options)}" for name, options in words.items()))
+        assert torch.equal(space.live([architecture])[0], row)
 
 
 @pytest.mark.parametrize("distribution", PATHS)
@@ -116,6 +118,6 @@ def test_draws_follow_the_generator_only(distribution: str) -> None:
     ("settings", "message"),
     [({"distribution": "dropot"}, "expected one of dropout, uniform, fair"), ({"rate": 1.0}, "from 0 to below 1")],
 )
-def test_bad_settings(settings: dict[str, object], message: str) -> None:
+def test_bad_settings(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         PathsConfig(**settings)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -72,17 +72,22 @@ def test_too_little_to_say() -> None:
 
 @settings(deadline=None)
 @given(POINTS)
-def test_a_weight_is_so_many_points(points: list[tuple[int, int, int]]) -> None:
+def test_a_weight_counts_as_that_many_points(points: list[tuple[int, int, int]]) -> None:
     x, y, weights = map(np.array, zip(*points, strict=True))
+    assume(len(set(x)) > 1 < len(set(y)))
     repeated = np.repeat(x, weights), np.repeat(y, weights)
-    if len(set(x)) > 1 < len(set(y)):
-        assert kendall(x, y, weights) == pytest.approx(stats.kendalltau(*repeated).statistic)
-        assert spearman(x, y, weights) == pytest.approx(stats.spearmanr(*repeated).statistic)
-        both = kendall(x, y, np.array([weights, np.ones(len(x))]))
-        assert both == pytest.approx([kendall(x, y, weights), kendall(x, y)])
-    else:
-        assert np.isnan(kendall(x, y, weights))
-        assert np.isnan(spearman(x, y, weights))
+    assert kendall(x, y, weights) == pytest.approx(stats.kendalltau(*repeated).statistic)
+    assert spearman(x, y, weights) == pytest.approx(stats.spearmanr(*repeated).statistic)
+    both = kendall(x, y, np.array([weights, np.ones(len(x))]))
+    assert both == pytest.approx([kendall(x, y, weights), kendall(x, y)])
+
+
+@given(POINTS)
+def test_what_does_not_vary_has_no_rank_correlation(points: list[tuple[int, int, int]]) -> None:
+    x, _, weights = map(np.array, zip(*points, strict=True))
+    same = np.zeros(len(x))
+    assert np.isnan([kendall(x, same, weights), kendall(same, x, weights)]).all()
+    assert np.isnan([spearman(x, same, weights), spearman(same, x, weights)]).all()
 
 
 PAPER = paper_points()

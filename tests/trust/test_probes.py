@@ -84,9 +84,10 @@ def test_what_holds_other_choices_is_left_alone() -> None:
     space = nested()
     parents = {choice.inside[0] for choice in space.choices if choice.inside is not None}
     whole = space.sample(generator=GENERATOR.manual_seed(0))
-    for choice in space.choices:
-        if choice.name in parents:
-            assert all(without(space, whole, choice, o, generator=GENERATOR) is None for o in choice.options)
+    holding = [choice for choice in space.choices if choice.name in parents]
+    assert holding
+    for choice in holding:
+        assert all(without(space, whole, choice, o, generator=GENERATOR) is None for o in choice.options)
 
 
 def test_an_option_is_worth_what_the_score_loses() -> None:

@@ -23,7 +23,7 @@ from supernet.spaces import bender, darts, macro, mobilenet, nasbench201, resnet
 from tests.spaces_for_tests import elastic, nested
 from tests.test_examples import SPACES as EXAMPLES
 
-SMALL = {"num_classes": 3, "input_shape": (1, 8, 8)}
+SMALL: dict[str, Any] = {"num_classes": 3, "input_shape": (1, 8, 8)}
 SPACES: dict[str, Callable[[], Space]] = {
     "bender": lambda: bender(filters=2, cells=3, choice_blocks=2, **SMALL),
     "nasbench201": lambda: nasbench201(channels=2, cells_per_stage=1, **SMALL),
@@ -127,6 +127,8 @@ def test_types_are_sound(tmp_path: Path) -> None:
 
 class Odd(nn.Module):
     """Everything that a forward pass of a user might do. And more."""
+
+    grid: Tensor
 
     def __init__(self) -> None:
         super().__init__()
