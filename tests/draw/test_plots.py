@@ -43,8 +43,8 @@ def test_points_lie_where_their_numbers_say() -> None:
     assert_drawn(dots(plots.sweep(POINTS, {"rate": 0.1, "scores": [3, 1, 2]}, ACCURACY, NATS)), [3, 1, 2], means)
     assert_drawn(dots(plots.divergence(POINTS, ACCURACY)), SCORES, [p["divergence"] for p in POINTS])
     assert_drawn(dots(plots.published(POINTS, "test", ACCURACY)), SCORES, [p["accuracies"][0] for p in POINTS])
-    columns = {"params": [10, 30, 20], "value": [0.2, 0.1, 0.4]}
-    assert_drawn(dots(plots.size_bias(columns, R2)), columns["params"], columns["value"])
+    params, values = [10.0, 30.0, 20.0], [0.2, 0.1, 0.4]
+    assert_drawn(dots(plots.size_bias({"params": params, "value": values}, R2)), params, values)
 
 
 def test_the_front_is_marked_with_the_numbers_of_its_candidates() -> None:

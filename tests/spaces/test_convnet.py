@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -31,13 +32,13 @@ from tests.spaces_for_tests import assert_same_network, one_shot
 KINDS_OF_BLOCKS = tuple(KINDS)
 
 
-def tiny_convnet(**changes: object) -> Space:
+def tiny_convnet(**changes: Any) -> Space:
     """Two stages of up to two blocks and eight channels in the first, on 8x8 images of one channel."""
-    made = {
+    made: dict[str, Any] = {
         "num_classes": 3, "input_shape": (1, 8, 8), "width": 4, "multipliers": (1.0, 2.0), "stages": 2,
         "depths": (1, 2), "kernels": (3, 5), "expansions": (2, 4), "blocks": KINDS_OF_BLOCKS, **changes,
     }  # fmt: skip
-    return convnet(**made)  # type: ignore[arg-type]
+    return convnet(**made)
 
 
 TINY = tiny_convnet()
@@ -94,7 +95,7 @@ class PlainWideResNet(nn.Module):
             self.bn1, self.conv1 = nn.BatchNorm2d(channels_in), conv3x3(channels_in, channels, stride)
             self.bn2, self.conv2 = nn.BatchNorm2d(channels), conv3x3(channels, channels)
             self.is_first = is_first
-            self.shortcut = nn.Identity()
+            self.shortcut: nn.Module = nn.Identity()
             if channels_in != channels:
                 self.shortcut = nn.Conv2d(channels_in, channels, 1, stride, bias=False)
 
@@ -183,12 +184,12 @@ class PlainConvNeXt(nn.Module):
 
 
 PLAIN: dict[str, Callable[[int, int, int], nn.Module]] = {
-    "resnet8": lambda *sizes: PlainResNet(*sizes, depth=1),
-    "resnet14": lambda *sizes: PlainResNet(*sizes, depth=2),
-    "resnet20": lambda *sizes: PlainResNet(*sizes, depth=3),
-    "resnet18": lambda *sizes: PlainResNet(*sizes, depth=2, stages=4),
-    "wideresnet10": lambda *sizes: PlainWideResNet(*sizes, depth=1),
-    "wideresnet16": lambda *sizes: PlainWideResNet(*sizes, depth=2),
+    "resnet8": partial(PlainResNet, depth=1),
+    "resnet14": partial(PlainResNet, depth=2),
+    "resnet20": partial(PlainResNet, depth=3),
+    "resnet18": partial(PlainResNet, depth=2, stages=4),
+    "wideresnet10": partial(PlainWideResNet, depth=1),
+    "wideresnet16": partial(PlainWideResNet, depth=2),
     "mobilenetv2": PlainMobileNet,
     "convnext": PlainConvNeXt,
 }
@@ -257,8 +258,9 @@ def test_references_are_as_wide_as_limits_allow(name: str, limit: int, cost: str
         measured = measure(build(space, architecture), shape)
         return measured.params if cost == "max_params" else measured.macs
 
+    limits: dict[str, Any] = {cost: limit}
     try:
-        space, architecture = reference(name, 10, shape, **{cost: limit})  # type: ignore[arg-type]
+        space, architecture = reference(name, 10, shape, **limits)
     except ValueError:
         assert at(4) > limit
         return
@@ -416,9 +418,9 @@ def test_resolution_and_channels_of_the_stages(pixels: int, strides: str, sizes:
         blocks=(block,),
         strides=(strides,),
     )
-    network = build(space, space.at(0), seed=0).eval()
+    network: Any = build(space, space.at(0), seed=0).eval()
     seen: list[tuple[int, ...]] = []
-    for stage in network.stages:  # type: ignore[union-attr]
+    for stage in network.stages:
         stage.register_forward_hook(lambda _, __, output: seen.append(tuple(output.shape[1:])))
     network(torch.zeros(1, 1, pixels, pixels))
     assert seen == [(4 * 2**i, size, size) for i, size in enumerate(sizes)]
@@ -429,9 +431,9 @@ def test_resolution_and_channels_of_the_stages(pixels: int, strides: str, sizes:
 def test_new_blocks_pass_on_their_input(block: str, zero_last: bool) -> None:
     """Blocks that keep the shape, in the kinds whose branches end with a batch norm; with `zero_last` only."""
     space = tiny_convnet(blocks=(block,), multipliers=(1.0,), attentions=("none",), zero_last=zero_last, depths=(2,))
-    network = build(space, space.at(0), seed=0)
+    network: Any = build(space, space.at(0), seed=0)
     x = torch.rand(3, 4, 6, 6, generator=torch.Generator().manual_seed(0))  # not below 0, so that ReLU does nothing
-    blocks = [m for m in network.stages[0].modules() if isinstance(m, Residual)]  # type: ignore[index, union-attr]
+    blocks = [m for m in network.stages[0].modules() if isinstance(m, Residual)]
     assert len(blocks) == 2
     for one in blocks:
         assert torch.equal(one(x), x) == (zero_last and block != "preactivation")
@@ -440,7 +442,8 @@ def test_new_blocks_pass_on_their_input(block: str, zero_last: bool) -> None:
 def test_squeeze_and_excitation_scales_channels() -> None:
     module = SqueezeExcitation(8)
     x = torch.randn(2, 8, 5, 5, generator=torch.Generator().manual_seed(0))
-    squeeze, excite = module.gate[1], module.gate[3]
+    squeeze: Any = module.gate[1]
+    excite: Any = module.gate[3]
     gates = torch.sigmoid(
         F.relu(x.mean((2, 3)) @ squeeze.weight.view(2, 8).T + squeeze.bias) @ excite.weight.view(8, 2).T + excite.bias
     )
