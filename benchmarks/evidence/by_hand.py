@@ -1,8 +1,9 @@
 """Known networks, random architectures of `convnet` and single choices, trained alike at the same size.
 
-    python benchmarks/evidence/by_hand.py --cifar10 FOLDER [--cases GROUP ...] [--data NAME ...] [--out RESULT.json]
+    python benchmarks/evidence/by_hand.py --cifar10 FOLDER [--cases GROUP ...] [--only NAME ...] [--data NAME ...]
+        [--seeds N ...] [--out RESULT.json]
 
-Every network has as many channels as --max-params allows, is trained from scratch on the same --train_images images of
+Every network has as many channels as --max-params allows, is trained from scratch on the same --train-images images of
 16 pixels with the same settings, and is measured on 5,000 validation images; the test splits stay closed. Groups:
 
 - `references`: the networks of `supernet.spaces.references`;
@@ -63,7 +64,7 @@ CHOICES: dict[str, dict[str, Any]] = {
     "convnext, kernel 3, 4 times": {"blocks": ("convnext",)},
     "convnext, kernel 5, 4 times": {"blocks": ("convnext",), "kernels": (5,)},
 }
-AT_ZERO = ("resnet20", "mobilenetv2", "convnext")
+AT_ZERO = ("resnet14", "resnet20", "resnet18", "mobilenetv2", "convnext")
 """References that are trained with the last scale of each residual branch at zero, too."""
 
 Case = tuple[Space, Architecture]
@@ -145,6 +146,9 @@ def main() -> None:
     chosen = parser.parse_args()
     runtime = start(RuntimeConfig(device="cpu", precision="32-true", kernels="torch", threads=1))
     found = joined(chosen.out)
+    found.setdefault(
+        "command", "python benchmarks/evidence/by_hand.py --cifar10 FOLDER, in parts by --only and --seeds"
+    )
     how = {"max_params": chosen.max_params, "train_images": chosen.train_images, "images": chosen.images, **TRAIN}
     if found.setdefault("settings", how) != how:
         parser.error(f"--out: {chosen.out} holds results of other settings, {found['settings']}")
