@@ -1,4 +1,4 @@
-"""Expressions of Python, as trees with holes for numbers, and how they are laid out in lines as ruff lays them out."""
+"""Python expressions as trees with holes for numbers, and their layout in lines, which is that of ruff."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ PRECEDENCE = {
 
 @dataclass(frozen=True)
 class Number:
-    """A number; of several places that are written alike, the number at each.
+    """A number, or the numbers at several places that are written alike.
 
     Attributes:
         values: one for each place.
-        hint: what it is: the name of the argument.
+        hint: the name of the argument that it is.
     """
 
     values: tuple[float, ...]
@@ -30,14 +30,14 @@ class Number:
 
 @dataclass(frozen=True)
 class Joined:
-    """Parts one after the other without anything between them."""
+    """Parts one after the other."""
 
     parts: tuple[Any, ...]
 
 
 @dataclass(frozen=True)
 class Item:
-    """Something between brackets, perhaps with a name; what is not needed is left out."""
+    """An expression between brackets, perhaps with a name; it is left out unless it is needed."""
 
     of: Any
     label: str = ""
@@ -63,7 +63,7 @@ class Chain:
 
 
 Expr = Any
-"""A text, a `Number`, `Joined`, `Group`, `Chain`, or a variable: anything else, which a caller puts names for."""
+"""A text, a `Number`, `Joined`, `Group` or `Chain`."""
 
 
 def of_call(prefix: Expr, *items: Expr, **named: Expr) -> Group:
@@ -72,7 +72,7 @@ def of_call(prefix: Expr, *items: Expr, **named: Expr) -> Group:
 
 
 def mapped(expr: Expr, change: Callable[[Any], Any]) -> Expr:
-    """The same with every leaf (text, number, variable) changed, in order."""
+    """The same with every leaf (text or number) changed, in order."""
     if isinstance(expr, Joined):
         return Joined(tuple(mapped(part, change) for part in expr.parts))
     if isinstance(expr, Group):
@@ -84,7 +84,7 @@ def mapped(expr: Expr, change: Callable[[Any], Any]) -> Expr:
 
 
 def leaves(expr: Expr) -> Iterator[Any]:
-    """Texts, numbers and variables, in order; not those that are left out."""
+    """Texts and numbers, in order, except those that are left out."""
     if isinstance(expr, Joined):
         for part in expr.parts:
             yield from leaves(part)
@@ -101,7 +101,7 @@ def leaves(expr: Expr) -> Iterator[Any]:
 
 
 def form(expr: Expr) -> Any:
-    """What two expressions that differ in numbers only have in common."""
+    """An expression without its numbers: equal for two that differ only in these."""
     if isinstance(expr, Number):
         return (Number, expr.hint)
     if isinstance(expr, Joined):
@@ -133,7 +133,7 @@ def merged(exprs: Sequence[Expr]) -> Expr:
 
 
 def operand(expr: Expr, level: float) -> Expr:
-    """An expression where an operator of this precedence stands beside it: in parentheses where it has to be."""
+    """An expression beside an operator of this precedence, in parentheses if it needs them."""
     low = isinstance(expr, Chain) and PRECEDENCE[expr.operator] < level
     return Joined(("(", expr, ")")) if low else expr
 
@@ -146,7 +146,7 @@ def operation(left: Expr, operator: str, right: Expr) -> Chain:
 
 
 def after(expr: Expr, text: str) -> Joined:
-    """An expression with something behind it, as in ``x.T``."""
+    """An expression with a text behind it, as in ``x.T``."""
     return Joined((operand(expr, 99), text))
 
 
@@ -166,7 +166,7 @@ def flat(expr: Expr) -> str:
 
 
 def lines(before: str, expr: Expr, behind: str = "", indent: int = 0) -> list[str]:
-    """``before`` (like ``x = ``), the expression and ``behind``, in lines that are short enough where that can be."""
+    """``before`` (like ``x = ``), the expression and ``behind``, in lines that are short enough if possible."""
     space = " " * indent
     line = f"{space}{before}{flat(expr)}{behind}"
     if len(line) <= WIDTH:
@@ -184,17 +184,16 @@ def lines(before: str, expr: Expr, behind: str = "", indent: int = 0) -> list[st
         return [*result, f"{space}{expr.brackets[1]}{behind}"]
     if isinstance(expr, Chain):
         operands: list[tuple[str, Expr]] = []
-        level, rest = PRECEDENCE[expr.operator], expr
-        while isinstance(rest, Chain) and PRECEDENCE[rest.operator] == level:
-            operands.insert(0, (f"{rest.operator} ", rest.right))
-            rest = rest.left
-        operands.insert(0, ("", rest))
-        # As an argument on lines of its own a chain needs no parentheses of its own.
-        own = behind != ","
-        result = [f"{space}{before}("] if own else []
+        level, left = PRECEDENCE[expr.operator], expr
+        while isinstance(left, Chain) and PRECEDENCE[left.operator] == level:
+            operands.insert(0, (f"{left.operator} ", left.right))
+            left = left.left
+        operands.insert(0, ("", left))
+        in_parentheses = behind != ","  # an argument on its own lines needs none
+        result = [f"{space}{before}("] if in_parentheses else []
         for place, (operator, part) in enumerate(operands):
-            start = operator if own or place else before + operator
-            end = behind if not own and place == len(operands) - 1 else ""
-            result += lines(start, part, end, indent + 4 * own)
-        return [*result, f"{space}){behind}"] if own else result
+            start = operator if in_parentheses or place else before + operator
+            end = behind if not in_parentheses and place == len(operands) - 1 else ""
+            result += lines(start, part, end, indent + 4 * in_parentheses)
+        return [*result, f"{space}){behind}"] if in_parentheses else result
     return [line]

@@ -1,4 +1,4 @@
-"""Batch norm as a part of the convolution before it, where a network is only used and not trained any more.
+"""Batch norm as a part of the convolution before it, for a network that is not trained further.
 
 References:
     Jacob et al., "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference", CVPR
@@ -18,17 +18,17 @@ from supernet.export.writing.tracing import Step, Value, leaves_of, trace, value
 
 
 def fold(network: nn.Module, inputs: Any) -> tuple[nn.Module, int]:
-    """A copy of a network in evaluation mode without the batch norms that directly follow a convolution or linear one.
+    """A copy of a network in evaluation mode without the batch norms that follow a convolution or linear layer.
 
     Args:
         network: a stand-alone network in evaluation mode; it stays as it is.
         inputs: at least three examples.
 
     Returns:
-        The copy, and how many batch norms it has less.
+        The copy, and the number of batch norms left out.
 
     Raises:
-        UnwritableError: what follows what cannot be told, as for `supernet.export.writing.code.write`.
+        UnwritableError: the calls cannot be recorded, as for `supernet.export.writing.code.write`.
     """
     network = copy.deepcopy(network).eval()
     frames = trace(network, inputs, leaves_of(network))

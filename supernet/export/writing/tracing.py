@@ -1,8 +1,8 @@
-"""What a stand-alone network does, written down: it is run once, and every call in it is kept, module by module.
+"""Records the calls of a stand-alone network while it runs, module by module.
 
-Neither source code nor symbols are needed. Loops, lists and conditions of a ``forward`` have done their work by the
-time a tensor reaches a function of torch, and the functions that it reaches are all that is left. What depends on the
-number of examples is found by running twice, with two numbers; what depends on the values of tensors is refused.
+Neither source code nor symbols are needed: loops, lists and conditions of a ``forward`` have been evaluated when a
+tensor reaches a function of torch, so that only the calls remain. Arguments that depend on the number of examples are
+detected by running twice, with two and with three examples; what depends on the values of tensors is refused.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ READS_VALUES = (
     *("__bool__", "__int__", "__float__", "__index__", "__complex__", "__contains__", "__array__"),
     *("item", "tolist", "numpy", "equal", "allclose", "is_nonzero"),
 )
-"""Functions that turn values of tensors into values of Python."""
+"""Functions that turn values of tensors into Python values."""
 
 
 class UnwritableError(ValueError):
-    """A network that cannot be written out as straight code; the message says what stands in the way.
+    """A network that cannot be written as code without conditions; the message says why.
 
     Attributes:
-        module: whose forward pass it is, where it is that of one module.
+        module: the module whose forward pass is the reason, if it is one module.
     """
 
     def __init__(self, reason: str, module: nn.Module | None = None) -> None:
@@ -63,12 +63,12 @@ class Step:
 
 @dataclass(frozen=True)
 class Value:
-    """A tensor: what came in, what a step gave, or a parameter or buffer.
+    """A tensor: an input, the result of a step, or a parameter or buffer.
 
     Attributes:
-        of: the step; the name of an argument of `forward`; or the tensor itself where it is a parameter or buffer.
-        path: which part of it, where it is a tuple, list or dict of tensors.
-        shape: of two examples; no part of what the value is.
+        of: the step; the name of an argument of `forward`; or the parameter or buffer itself.
+        path: which part of it, if it is a tuple, list or dict of tensors.
+        shape: for two examples; not compared.
     """
 
     of: Any
@@ -84,14 +84,14 @@ class Value:
 
 @dataclass(frozen=True)
 class Batch:
-    """So many times the number of examples."""
+    """A multiple of the number of examples."""
 
     times: int
 
 
 @dataclass(eq=False)
 class Frame:
-    """What one module does.
+    """The forward pass of one module.
 
     Attributes:
         module: whose forward pass it is.
@@ -109,23 +109,23 @@ class Frame:
 
 
 def trace(network: nn.Module, inputs: Any, leaves: Collection[int]) -> dict[int, Frame]:
-    """What the network and every module in it does, by the module's id; leaves and what is never run have none.
+    """The forward passes of a network and of the modules in it, by ids; leaves and modules that are not run have none.
 
     Args:
         network: a stand-alone network. It is run in evaluation mode and left as it was.
         inputs: at least three examples.
-        leaves: ids of the modules into which it does not look.
+        leaves: ids of the modules whose forward passes are not recorded.
 
     Raises:
         ValueError: fewer than three examples.
         UnwritableError: the network reads values of tensors in Python, or does different things for different numbers
             of examples.
     """
-    if rows(inputs) < 3:  # what depends on their number is what differs between two of them and three
+    if rows(inputs) < 3:  # it runs with two of them and with three
         raise ValueError(f"inputs: expected at least 3 examples, got {rows(inputs)}")
     training, fast = network.training, torch.backends.mha.get_fastpath_enabled()
     network.eval()
-    torch.backends.mha.set_fastpath_enabled(False)  # one function that stands for a whole layer, and is private
+    torch.backends.mha.set_fastpath_enabled(False)  # a private function that computes a whole layer
     try:
         recorded = [_Recorder(leaves).record(network, take_rows(inputs, slice(number))) for number in (2, 3)]
     finally:
@@ -133,11 +133,11 @@ def trace(network: nn.Module, inputs: Any, leaves: Collection[int]) -> dict[int,
         torch.backends.mha.set_fastpath_enabled(fast)
     first, second = recorded
     if first.keys() != second.keys():
-        raise UnwritableError("it runs other modules for other numbers of examples")
+        raise UnwritableError("it runs different modules for different numbers of examples")
     for key, frame in first.items():
         if len(frame.steps) != len(second[key].steps):
             raise UnwritableError(
-                f"{kind_of(frame.module)} does other things for other numbers of examples", frame.module
+                f"{kind_of(frame.module)} does different things for different numbers of examples", frame.module
             )
         for step, other in zip(frame.steps, second[key].steps, strict=True):
             step.args = _compared(step.args, other.args, frame.module)
@@ -146,7 +146,7 @@ def trace(network: nn.Module, inputs: Any, leaves: Collection[int]) -> dict[int,
 
 
 def _compared(a: Any, b: Any, module: nn.Module) -> Any:
-    """The first of two recorded values, where they differ as a multiple of the number of examples."""
+    """The first of two recorded values; a `Batch` if they are multiples of the number of examples."""
     if isinstance(a, Value) or a is b:
         return a
     if isinstance(a, (tuple, list)) and isinstance(b, (tuple, list)) and len(a) == len(b):
@@ -161,12 +161,13 @@ def _compared(a: Any, b: Any, module: nn.Module) -> Any:
     if type(a) is type(b) and a == b:
         return a
     raise UnwritableError(
-        f"{kind_of(module)} computes {a!r} for 2 examples and {b!r} for 3: no multiple of their number", module
+        f"{kind_of(module)} computes {a!r} for 2 examples and {b!r} for 3, which are not multiples of their number",
+        module,
     )
 
 
 class _Recorder(TorchFunctionMode):
-    """Keeps calls while a network runs. Inside of leaves nothing is kept."""
+    """Records calls while a network runs, except inside leaves."""
 
     def __init__(self, leaves: Collection[int]) -> None:
         super().__init__()
@@ -176,23 +177,23 @@ class _Recorder(TorchFunctionMode):
         self.in_leaf = False
 
     def record(self, network: nn.Module, inputs: Any) -> dict[int, Frame]:
-        self.own = {id(t) for t in (*network.parameters(), *network.buffers())}
+        self.weights = {id(t) for t in (*network.parameters(), *network.buffers())}
         with torch.no_grad(), _wrapped(network, self._run), self:
             call(network, inputs)
         return self.frames
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        here = not self.in_leaf and bool(self.stack)
+        is_recorded = not self.in_leaf and bool(self.stack)
         name = getattr(func, "__name__", "")
-        if here and name in READS_VALUES:
+        if is_recorded and name in READS_VALUES:
             module = self.stack[-1][0].module
             raise UnwritableError(f"{kind_of(module)} reads values of tensors ({name}) in its forward", module)
-        if here and name == "__setitem__":
+        if is_recorded and name == "__setitem__":
             module = self.stack[-1][0].module
             raise UnwritableError(f"{kind_of(module)} writes into a tensor in its forward", module)
         result = func(*args, **kwargs)
-        if not here or not _has_tensors(result):
+        if not is_recorded or not _has_tensors(result):
             return result
         return self._keep(Step(func, self._values(args), self._values(kwargs)), result)
 
@@ -203,13 +204,13 @@ class _Recorder(TorchFunctionMode):
         if parent is not None and _dissolves(module, parent):
             return forward(*args, **kwargs)
         if id(module) in self.leaves and parent is not None:
-            given = self._values(args), self._values(kwargs)
+            arguments = self._values(args), self._values(kwargs)
             self.in_leaf = True
             try:
                 result = forward(*args, **kwargs)
             finally:
                 self.in_leaf = False
-            return self._keep(Step(module, *given), result)
+            return self._keep(Step(module, *arguments), result)
         bound = inspect.signature(forward).bind(*args, **kwargs).arguments
         carried = {name: value for name, value in _spread(forward, bound) if _has_tensors(value)}
         outer = {name: self._values(value) for name, value in carried.items()} if self.stack else {}
@@ -218,10 +219,10 @@ class _Recorder(TorchFunctionMode):
         args, kwargs = _distinct(args, seen), _distinct(kwargs, seen)
         bound = inspect.signature(forward).bind(*args, **kwargs).arguments
         carried = {name: value for name, value in _spread(forward, bound) if _has_tensors(value)}
-        known: dict[int, tuple[Tensor, Value]] = {}
-        inputs = {name: _placed(value, name, (), known) for name, value in carried.items()}
+        values: dict[int, tuple[Tensor, Value]] = {}
+        inputs = {name: _placed(value, name, (), values) for name, value in carried.items()}
         frame = Frame(module, inputs)
-        self.stack.append((frame, known))
+        self.stack.append((frame, values))
         result = forward(*args, **kwargs)
         frame.output = self._values(result)
         self.stack.pop()
@@ -231,29 +232,29 @@ class _Recorder(TorchFunctionMode):
         return self._keep(Step(module, tuple(outer.values())), result) if self.stack else result
 
     def _keep(self, step: Step, result: Any) -> Any:
-        """Notes a step with its result. What it hands through gets an identity of its own, unless it is in place."""
-        frame, known = self.stack[-1]
+        """Records a step with its result. A tensor that is handed through gets a new id, unless in place."""
+        frame, values = self.stack[-1]
         frame.steps.append(step)
         step.several = not isinstance(result, Tensor)
-        if isinstance(result, Tensor) and id(result) in known and not is_in_place(step):
+        if isinstance(result, Tensor) and id(result) in values and not is_in_place(step):
             with torch._C.DisableTorchFunction():
                 result = result.view_as(result)
-        _placed(result, step, (), known)
+        _placed(result, step, (), values)
         return result
 
     def _values(self, thing: Any) -> Any:
         """The same with `Value`s in place of tensors."""
         if isinstance(thing, Tensor):
-            known = self.stack[-1][1].get(id(thing))
-            if known is not None:
-                return known[1]
-            if id(thing) in self.own:
+            recorded = self.stack[-1][1].get(id(thing))
+            if recorded is not None:
+                return recorded[1]
+            if id(thing) in self.weights:
                 return Value(thing, (), tuple(thing.shape))
             if thing.numel() <= 16:
                 return thing.detach().clone()
             module, shape = self.stack[-1][0].module, list(thing.shape)
             raise UnwritableError(
-                f"{kind_of(module)} uses a tensor of shape {shape} that is no parameter or buffer", module
+                f"{kind_of(module)} uses a tensor of shape {shape} that is neither a parameter nor a buffer", module
             )
         if isinstance(thing, (tuple, list)):
             plain = tuple if isinstance(thing, tuple) else list  # named tuples and sizes too
@@ -279,7 +280,7 @@ def _wrapped(network: nn.Module, run: Callable[..., Any]) -> Iterator[None]:
 
 
 def _dissolves(module: nn.Module, parent: nn.Module) -> bool:
-    """Whether a module's steps become those of the module that runs it: sums of options, and what holds nothing."""
+    """Whether a module's steps become those of its parent: for sums of options and modules without parts."""
     if isinstance(module, nn.Identity):
         return True
     if isinstance(parent, nn.Sequential):
@@ -297,9 +298,9 @@ def leaves_of(network: nn.Module) -> dict[int, tuple[dict[str, Any], set[str]]]:
     """The modules of a network that are torch's own and can be made again from what they show.
 
     Returns:
-        By the module's id all arguments that make it, and the names of those without which it would be another.
+        By the module's id, all arguments that make it, and the names of those that cannot be left out.
     """
-    found: dict[int, tuple[dict[str, Any], set[str]]] = {}
+    leaves: dict[int, tuple[dict[str, Any], set[str]]] = {}
     alike: dict[Any, tuple[dict[str, Any], set[str]] | None] = {}
     for module in network.modules():
         if is_of_torch(module) and not isinstance(module, CONTAINERS):
@@ -307,19 +308,19 @@ def leaves_of(network: nn.Module) -> dict[int, tuple[dict[str, Any], set[str]]]:
             if key not in alike:
                 arguments = arguments_of(module)
                 alike[key] = None if arguments is None else (arguments, needed(module, arguments))
-            if (known := alike[key]) is not None:
-                found[id(module)] = known
-    return found
+            if (making := alike[key]) is not None:
+                leaves[id(module)] = making
+    return leaves
 
 
 def arguments_of(module: nn.Module) -> dict[str, Any] | None:
-    """The arguments that make a module like this one, all of them by name; None where that cannot be told.
+    """The arguments that make a module like this one, all by name; None if they cannot be read from it.
 
-    They are read from the attributes that have the names of the arguments. Whether they are right is tried: the module
-    that they make, without data, has to look the same and hold tensors of the same shapes.
+    They are read from the attributes with the names of the arguments, and tried: the module that they make, without
+    data, must look the same and hold tensors of the same shapes.
     """
     kind: Any = RNNBase if isinstance(module, RNNBase) else type(module)
-    found: dict[str, Any] = {}
+    arguments: dict[str, Any] = {}
     for name, parameter in inspect.signature(kind.__init__).parameters.items():
         if name in ("self", "device", "dtype", "mode" if kind is RNNBase else "") or name.startswith("_"):
             continue
@@ -332,17 +333,17 @@ def arguments_of(module: nn.Module) -> dict[str, Any] | None:
             value = (value if "bias" in module._parameters else getattr(module, "in_proj_bias", None)) is not None
         if value is parameter.empty:
             return None
-        found[name] = value
+        arguments[name] = value
     try:
         with torch.device("meta"):
-            again = type(module)(**found)
-    except Exception:  # whatever an unusual module makes of it, it cannot be made like this
+            again = type(module)(**arguments)
+    except Exception:  # an unusual module may raise any error
         return None
-    return found if _looks(again) == _looks(module) else None
+    return arguments if _looks(again) == _looks(module) else None
 
 
 def needed(module: nn.Module, arguments: dict[str, Any]) -> set[str]:
-    """Those of the arguments without which the module would be another."""
+    """The arguments that cannot be left out without making a different module."""
     kind: Any = RNNBase if isinstance(module, RNNBase) else type(module)
     parameters = inspect.signature(kind.__init__).parameters
     left = dict(arguments)
@@ -374,7 +375,7 @@ def kind_of(module: nn.Module) -> str:
 
 
 def _spread(forward: Callable[..., Any], bound: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Arguments by name, those of ``*args`` and ``**kwargs`` each on its own."""
+    """Arguments by name, those in ``*args`` and ``**kwargs`` one by one."""
     parameters = inspect.signature(forward).parameters
     for name, value in bound.items():
         if parameters[name].kind is inspect.Parameter.VAR_KEYWORD:
@@ -397,7 +398,7 @@ def values_in(thing: Any) -> Iterator[Value]:
 
 
 def _distinct(thing: Any, seen: set[int]) -> Any:
-    """The same arguments, where a tensor that came before is another view of it."""
+    """The same arguments, with another view in place of a tensor that came before."""
     if isinstance(thing, Tensor):
         if id(thing) in seen:
             with torch._C.DisableTorchFunction():
@@ -414,15 +415,15 @@ def _has_tensors(thing: Any) -> bool:
     return next(tensors_in(thing), None) is not None
 
 
-def _placed(thing: Any, of: Any, path: tuple[Any, ...], known: dict[int, tuple[Tensor, Value]]) -> Any:
-    """The tree of `Value`s that the parts of `thing` are, each noted in `known` (with its tensor, to keep its id)."""
+def _placed(thing: Any, of: Any, path: tuple[Any, ...], values: dict[int, tuple[Tensor, Value]]) -> Any:
+    """The tree of `Value`s of `thing`, each recorded in `values` with its tensor, which keeps the id in use."""
     if isinstance(thing, Tensor):
         value = Value(of, path, tuple(thing.shape))
-        known[id(thing)] = thing, value
+        values[id(thing)] = thing, value
         return value
     if isinstance(thing, dict):
-        return {name: _placed(part, of, (*path, name), known) for name, part in thing.items()}
+        return {name: _placed(part, of, (*path, name), values) for name, part in thing.items()}
     if isinstance(thing, (tuple, list)):
-        parts = [_placed(part, of, (*path, i), known) for i, part in enumerate(thing)]
+        parts = [_placed(part, of, (*path, i), values) for i, part in enumerate(thing)]
         return tuple(parts) if isinstance(thing, tuple) else parts
     return thing

@@ -241,7 +241,7 @@ class ByNumber(nn.Module):
         (Branching(), "Branching reads values of tensors"),
         (Writing(), "Writing writes into a tensor"),
         (Tied(), "used in two places"),
-        (ByNumber(), "no multiple of their number"),
+        (ByNumber(), "not multiples of their number"),
     ],
 )
 def test_what_cannot_be_written_is_refused(module: nn.Module, why: str) -> None:
