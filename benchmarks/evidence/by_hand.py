@@ -42,7 +42,7 @@ from supernet.speed.runtime import Runtime, RuntimeConfig, start
 from supernet.train.fit import TrainConfig
 
 PIXELS, VALIDATION, RANDOM = 16, 5000, 12
-TRAIN = {"batch_size": 64, "ghost_size": 64, "lr": 0.1, "weight_decay": 5e-4, "warmup": 0.1}
+TRAIN: dict[str, Any] = {"batch_size": 64, "ghost_size": 64, "lr": 0.1, "weight_decay": 5e-4, "warmup": 0.1}
 CHOICES: dict[str, dict[str, Any]] = {
     "last scale at zero": {"zero_last": True},
     "as torch begins": {},
@@ -87,7 +87,7 @@ def cases(group: str, shape: tuple[int, int, int], limit: int) -> Iterator[tuple
         changed |= {f"{name}, last scale at zero": {**settings_of(name), "zero_last": True} for name in AT_ZERO}
     for name, settings in changed.items():
         make = partial(convnet, 10, shape, **settings)
-        space = make(width=widest(lambda width, make=make: make(width=width), max_params=limit))  # type: ignore[misc]
+        space = make(width=widest(lambda width, make=make: make(width=width), max_params=limit))  # type: ignore[misc]  # its default
         yield name, (space, space.at(0))
 
 
@@ -102,7 +102,7 @@ def trained(
     label: str, case: Case, data: Data, config: DataConfig, images: int, seed: int, runtime: Runtime
 ) -> dict[str, float]:
     """Validation accuracy of a network after its training, and how long that took."""
-    train = TrainConfig(steps=images // TRAIN["batch_size"], **TRAIN)  # type: ignore[arg-type]
+    train = TrainConfig(steps=images // TRAIN["batch_size"], **TRAIN)
     own = derive(seed, "by hand", str(case[1]))
     network = build(*case, seed=own)
     if label == "as torch begins":
@@ -159,9 +159,10 @@ def main() -> None:
                 train_examples=chosen.train_images, image_size=PIXELS, crop=2, flip=True,
             )  # fmt: skip
             data = load(config, seed=0)
+            channels, height, width = data.input_shape
             of = found.setdefault("results", {}).setdefault(name, {"networks": {}})
             for group in chosen.cases:
-                for label, case in cases(group, data.input_shape, chosen.max_params):  # type: ignore[arg-type]
+                for label, case in cases(group, (channels, height, width), chosen.max_params):
                     if chosen.only and label not in chosen.only:
                         continue
                     row = of["networks"].setdefault(

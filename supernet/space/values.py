@@ -306,7 +306,7 @@ def resolved(module: nn.Module, picks: Picks) -> nn.Module:
     here = copy.copy(module)
     parameters = dict(module._parameters)
     for name, axes in axis_slices(module, picks).items():
-        parameters[name] = cut(parameters[name], axes)  # type: ignore[arg-type, assignment]
+        parameters[name] = cut(parameters[name], axes)  # type: ignore[arg-type, assignment]  # what has axes is a tensor
     vars(here)["_parameters"] = parameters
     for name, thing in list(vars(here).items()):
         vars(here)[name] = _resolve(thing, picks)

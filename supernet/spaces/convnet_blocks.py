@@ -80,7 +80,7 @@ class Stage:
         """The last convolution of a branch that has a shortcut beside it, with batch norm."""
         layers = conv_norm(channels_in, self.channels, kernel, affine=True)
         if self.zero_last:
-            nn.init.zeros_(layers[1].weight)  # type: ignore[arg-type]
+            nn.init.zeros_(layers[1].weight)  # type: ignore[arg-type]  # a batch norm's, of a sequence
         return layers
 
     def entry(self, index: int) -> tuple[int, int, bool]:

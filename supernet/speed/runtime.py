@@ -132,7 +132,7 @@ class Runtime:
     def place(self, module: nn.Module) -> nn.Module:
         """Moves a module to the device, its convolutions in the layout in which they are faster."""
         layout = getattr(torch, self.tuning.layout)
-        return module.to(self.device, memory_format=layout)  # type: ignore[call-overload, no-any-return]
+        return module.to(self.device, memory_format=layout)  # type: ignore[call-overload, no-any-return]  # not in torch's stub
 
     def autocast(self) -> AbstractContextManager[None]:
         """The precision asked for, inside the ``with`` block."""

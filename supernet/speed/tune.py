@@ -229,7 +229,7 @@ def _with_gradients(function: Callable[..., Tensor], *inputs: Tensor) -> Way:
 def _convolution(x: Tensor, weight: Tensor, settings: dict[str, int], half: bool) -> Way:
     def forward(x: Tensor, weight: Tensor) -> Tensor:
         with torch.autocast(x.device.type, torch.bfloat16, enabled=half):
-            y: Tensor = F.conv2d(x, weight, **settings)  # type: ignore[call-overload]
+            y: Tensor = F.conv2d(x, weight, **settings)  # type: ignore[call-overload]  # torch's stub takes no dict
             return y
 
     return _with_gradients(forward, x.to(torch.bfloat16) if half else x, weight)
