@@ -22,6 +22,7 @@ from matplotlib.figure import Figure
 
 from supernet.base.files import read_json, write_atomically, write_json
 from supernet.draw.svg import COLOURS, PALE
+from supernet.program.folder import open_run
 from supernet.program.load import space_of_run
 from supernet.search.table import read_candidates
 
@@ -34,7 +35,7 @@ def facts_of(run: Path) -> dict[str, Any]:
     printed = subprocess.run([sys.executable, "-c", SHOW, "show", str(run)], check=True, capture_output=True, text=True)
     result, began = read_json(run / "results.json"), read_json(run / "environment.json")["train"]
     analysis = read_json(run / "analysis.json")
-    _, space = space_of_run(run)
+    space = space_of_run(open_run(run))
     group_of = {member: group for group, row in result["groups"].items() for member in row["members"]}
     finalists = [
         {"group": group_of[row["id"]], "score": row["score"], "validation": row["validation"][0]}

@@ -26,7 +26,8 @@ from supernet import cost_table, score
 from supernet.base.randomness import stream
 from supernet.base.trees import take_rows
 from supernet.data.splits import prepare
-from supernet.program.load import load_one_shot
+from supernet.program.folder import open_run
+from supernet.program.load import load_one_shot, load_run
 from supernet.search.orders import Candidate, standing
 from supernet.search.rounds import score_into, search
 from supernet.search.scoring import in_whole_ghost_batches
@@ -55,7 +56,8 @@ def main() -> None:
     chosen = parser.parse_args()
     work = chosen.work or Path(tempfile.mkdtemp())
     work.mkdir(parents=True, exist_ok=True)
-    model, config, data = load_one_shot(chosen.run)
+    loaded = load_run(open_run(chosen.run))
+    model, config, data = load_one_shot(loaded), loaded.config, loaded.data
     settings = replace(
         config.search, candidates=chosen.candidates, examples=chosen.images, top_of=chosen.best, exhaustive=False,
         ghosts_per_forward=None,
@@ -98,7 +100,7 @@ def main() -> None:
         list(score(one_shot, timed, plain_layout, targets, runtime=one, ghost_size=settings.ghost_size))
         torch.set_num_threads(1)
 
-    one_shot, *_ = load_one_shot(chosen.run)
+    one_shot = load_one_shot(loaded)
     raced: list[Candidate] = []
 
     def racing() -> None:

@@ -33,7 +33,8 @@ from supernet.base.randomness import stream
 from supernet.data.sources import DataConfig
 from supernet.data.splits import Data, batches, feed, load, prepare
 from supernet.program.analyze import Study
-from supernet.program.load import load_one_shot
+from supernet.program.folder import open_run
+from supernet.program.load import load_one_shot, load_run
 from supernet.program.truth import numbers, read_columns
 from supernet.retrain.trainings import RetrainConfig, retrain
 from supernet.space.choices import Architecture, Space
@@ -415,7 +416,8 @@ def repeated(twice: Numbers) -> dict[str, float]:
 def study_of(run: Path) -> Study:
     """A run's one-shot model, on one core, with what its scores are taken by."""
     torch.set_num_threads(1)
-    model, config, data = load_one_shot(run)
+    loaded = load_run(open_run(run))
+    model, config, data = load_one_shot(loaded), loaded.config, loaded.data
     runtime = start(replace(config.runtime, threads=1))
     runtime.place(model)
     return Study(model, config, data, runtime)

@@ -12,7 +12,7 @@ import os
 import uuid
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
@@ -74,12 +74,19 @@ class Split:
 
 
 @dataclass(frozen=True, slots=True)
+class SealedTest:
+    """The test split before its one use; `open_test` hands it out, and writes down for which networks."""
+
+    _split: Split
+
+
+@dataclass(frozen=True, slots=True)
 class Data:
-    """What a search may see: two splits, and of the test split no more than its hash.
+    """The examples of a run: two splits that a search may see, and the test split, sealed.
 
     `mean` and `std` are per channel, in units where white is 1, over the training split; empty where the examples are
-    no images. `classes` is empty where the targets are none. `hashes` has the keys 'train', 'validation' and 'test'.
-    `summary` says in a line what the data are, for people.
+    no images. `classes` is empty where the targets are none. `hashes` has the keys 'train', 'validation' and
+    'test'. `test` is for `open_test` only. `summary` says in a line what the data are, for people.
     """
 
     train: Split
@@ -88,6 +95,7 @@ class Data:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     hashes: dict[str, str]
+    test: SealedTest = field(repr=False)
     summary: str = ""
 
     @property
@@ -103,7 +111,7 @@ class Data:
 
 
 def load(config: DataConfig, *, seed: int) -> Data:
-    """Read the source and return its training and validation split, never the test images.
+    """Reads the source and splits it; the test split is sealed until `open_test`.
 
     The test split is the source's own test part, or a stratified share. The validation split is a
     stratified choice from the training images; the rest, in source order, is the training split.
@@ -119,27 +127,25 @@ def load(config: DataConfig, *, seed: int) -> Data:
     return _data(source, _split(source, config, seed))
 
 
-def open_test(config: DataConfig, *, seed: int, record: Path, networks: Sequence[str]) -> Split:
-    """Write `record`, then return the test split that belongs to `load(config, seed=seed)`.
+def open_test(sealed: SealedTest, *, record: Path, networks: Sequence[str]) -> Split:
+    """Writes `record`, then returns the test split.
 
     The record is JSON: opened (ISO time, UTC), networks, split_hash, examples. It is written before the images are
     handed out. It opens the split for these networks only: a test that was killed continues, but nobody tests other
     networks on the same split afterwards. Of several processes at the same time one writes the record.
 
     Args:
-        config: As for `load`.
-        seed: As for `load`.
+        sealed: the test split of `load`.
         record: The file that says that the test split was opened.
         networks: What is tested; the identity of each network.
 
     Raises:
-        DataError: The split was opened for other networks before, or the source is unusable.
+        DataError: the split was opened for other networks before.
         DiskFull: There is no space for the record; the test split stays closed.
     """
     if record.exists():
         _same_test(record, networks)
-    source = read(config)
-    test = _take(source, _split(source, config, seed)["test"])
+    test = sealed._split
     entry = {
         "opened": datetime.now(UTC).isoformat(timespec="seconds"),
         "networks": sorted(networks),
@@ -205,8 +211,8 @@ def from_arrays(
     if test_examples is not None:
         pairs.append((test_examples, test_targets))
     source = join(pairs, classes, None)
-    parts = _split(source, config, seed)
-    return _data(source, parts), _take(source, parts["test"])
+    data = _data(source, _split(source, config, seed))
+    return data, data.test._split
 
 
 def normalise(
@@ -415,11 +421,14 @@ def _stratified(labels: NDArray[np.int64], count: int, generator: torch.Generato
 
 
 def _data(source: Source, parts: dict[str, NDArray[np.int64]]) -> Data:
-    train = _take(source, parts["train"])
+    splits = {name: _take(source, index) for name, index in parts.items()}
+    train = splits["train"]
     mean, std = _statistics(train.examples) if source.is_images else ((), ())
-    hashes = {name: _hash(source, index) for name, index in parts.items()}
-    validation = _take(source, parts["validation"])
-    return Data(train, validation, source.classes, mean, std, hashes, _summary(source, parts))
+    hashes = {name: split.hash for name, split in splits.items()}
+    return Data(
+        train, splits["validation"], source.classes, mean, std, hashes, SealedTest(splits["test"]),
+        _summary(source, parts),
+    )  # fmt: skip
 
 
 def _summary(source: Source, parts: dict[str, NDArray[np.int64]]) -> str:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import platform
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from supernet.base.files import read_json, write_text
+from supernet.base.files import write_text
 from supernet.draw import networks, svg
 from supernet.draw.parts import network_parts
 from supernet.draw.units import Unit
@@ -86,14 +86,15 @@ def _normalisation(facts: dict[str, Any]) -> str:
     return f"normalised with mean {mean} and deviation {std}"
 
 
-def write_card(place: Path, run: Path, space: Space, facts: dict[str, Any]) -> None:
+def write_card(place: Path, space: Space, facts: dict[str, Any], data: Mapping[str, Any], verdict: str | None) -> None:
     """Writes the model card, the drawing of the network and, for images, `predict.py` into an export.
 
     Args:
         place: the folder of the export.
-        run: the run folder.
         space: the space of the network.
         facts: what `export.json` holds; the names of the files are added to it.
+        data: `examples` and `hashes` of the splits, by name.
+        verdict: on the ranking of the run; None if it was not analysed.
     """
     architecture = space.parse(facts["architecture"])
     drawings = {
@@ -106,10 +107,10 @@ def write_card(place: Path, run: Path, space: Space, facts: dict[str, Any]) -> N
     if _classifies_images(facts) and (form := _runnable(facts["forms"])):
         write_text(place / "predict.py", _predict(form, facts))
         facts["files"].append("predict.py")
-    write_text(place / "README.md", _card(run, facts, list(drawings)))
+    write_text(place / "README.md", _card(facts, list(drawings), _origin(facts, data, verdict)))
 
 
-def _card(run: Path, facts: dict[str, Any], drawings: Sequence[str]) -> str:
+def _card(facts: dict[str, Any], drawings: Sequence[str], origin: Sequence[tuple[str, str]]) -> str:
     """The model card, with the head that the Hugging Face Hub reads."""
     from jinja2 import Environment, StrictUndefined
 
@@ -126,7 +127,7 @@ def _card(run: Path, facts: dict[str, Any], drawings: Sequence[str]) -> str:
         drawings=drawings,
         normalisation=_normalisation(facts) if facts["mean"] else "",
         results=_results(facts),
-        origin=_origin(run, facts),
+        origin=origin,
     )
 
 
@@ -168,18 +169,15 @@ def _mean(values: list[float], metric: Unit) -> str:
     return f"{metric.text(mean)} ± {metric.number(deviation)} over {len(values)} trainings"
 
 
-def _origin(run: Path, facts: dict[str, Any]) -> list[tuple[str, str]]:
+def _origin(facts: dict[str, Any], data: Mapping[str, Any], verdict: str | None) -> list[tuple[str, str]]:
     """Data, weights and versions, as rows of a table."""
-    data = read_json(run / "data.json", ("examples", "hashes"))
-    analysis = run / "analysis.json"
-    trust = read_json(analysis).get("trust") if analysis.exists() else None
     return [
         ("data", facts["data"]),
         ("examples", ", ".join(f"{name} {number:,}" for name, number in data["examples"].items())),
         *((f"hash of {name}", digest) for name, digest in data["hashes"].items()),
         ("weights", facts["weights"]),
         ("seed", str(facts["seed"])),
-        ("trust in the ranking", trust["verdict"] if trust else "not known: `supernet analyze` was not run"),
+        ("trust in the ranking", verdict or "not known: `supernet analyze` was not run"),
         ("licence", facts["licence"]),
         ("versions", ", ".join(f"{name} {version}" for name, version in facts["versions"].items())),
         ("exported", facts["written"]),

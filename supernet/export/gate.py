@@ -106,7 +106,7 @@ def _run(case: dict[str, Any], reference: Reference) -> tuple[dict[str, Tensor],
         if process.returncode:
             reason = (process.stderr.strip().splitlines() or ["?"])[-1]
             raise ExportError(f"an exported file does not run by itself: {reason}")
-        latency = json.loads((folder / "latency.json").read_text(encoding="utf-8"))
+        latency = json.loads((folder / "times.json").read_text(encoding="utf-8"))
         return load_file(folder / "outputs.safetensors"), latency
 
 

@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from supernet.base.files import read_json
-from supernet.export.reading import ExportError
+from supernet.export.reading import FACTS, ExportError, is_export
 
 
 def push(folder: Path, repository: str, *, private: bool = False, api: Any = None) -> str:
     """Uploads all files of an export in one commit.
 
     Args:
-        folder: of the export, or a run folder with an export in `export`.
+        folder: of the export.
         repository: OWNER/NAME; created if it does not exist.
         private: whether a new repository is private.
         api: has the methods of `huggingface_hub.HfApi` that create a repository and upload a folder; None is that
@@ -26,12 +26,11 @@ def push(folder: Path, repository: str, *, private: bool = False, api: Any = Non
     Raises:
         ExportError: there is no export, the name is wrong, a package is missing, or the Hub refuses.
     """
-    place = folder if (folder / "export.json").is_file() else folder / "export"
-    if not (place / "export.json").is_file():
-        raise ExportError(f"{folder} holds no export: run `supernet export {folder}` first")
-    facts = read_json(place / "export.json", ("id", "files"))
-    if missing := [name for name in facts["files"] if not (place / name).is_file()]:
-        raise ExportError(f"{place / missing[0]} is missing: export the network again")
+    if not is_export(folder):
+        raise ExportError(f"{folder} holds no export: run `supernet export` first")
+    facts = read_json(folder / FACTS, ("id", "files"))
+    if missing := [name for name in facts["files"] if not (folder / name).is_file()]:
+        raise ExportError(f"{folder / missing[0]} is missing: export the network again")
     owner, _, name = repository.partition("/")
     if not owner or not name or "/" in name:
         raise ExportError(f"repository: expected OWNER/NAME, got {repository!r}")
@@ -44,7 +43,7 @@ def push(folder: Path, repository: str, *, private: bool = False, api: Any = Non
     try:
         address = api.create_repo(repository, private=private, exist_ok=True)
         api.upload_folder(
-            repo_id=repository, folder_path=str(place), commit_message=f"Network {facts['id']}, exported by supernet"
+            repo_id=repository, folder_path=str(folder), commit_message=f"Network {facts['id']}, exported by supernet"
         )
     except Exception as error:  # the Hub's client raises errors of several libraries
         raise ExportError(f"{repository}: the Hub refuses ({' '.join(str(error).split())})") from error

@@ -2,7 +2,7 @@
 
 This file is a script: ``python -P parity.py FOLDER``. `FOLDER/case.json` says what to run and how, and
 `FOLDER/inputs.safetensors` holds the examples. The outputs are written to `FOLDER/outputs.safetensors`, and the time
-of one example on one thread to `FOLDER/latency.json`.
+of one example on one thread to `FOLDER/times.json`.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ def main(folder: Path) -> None:
             one = [t[: case["batch"] or 1] for t in tensors]
             latency[form] = milliseconds(partial(run, one), case["seconds"])
     save_file(outputs, folder / "outputs.safetensors")
-    (folder / "latency.json").write_text(json.dumps(latency), encoding="utf-8")
+    (folder / "times.json").write_text(json.dumps(latency), encoding="utf-8")
 
 
 def milliseconds(work: Callable[[], object], seconds: float) -> float:

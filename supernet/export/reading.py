@@ -16,8 +16,17 @@ FILES = {"python": "network.py", "safetensors": "network.safetensors", "torch": 
 FORMS = tuple(FILES)
 
 
+FACTS = "export.json"
+"""The file that says what an export holds."""
+
+
 class ExportError(ValueError):
     """A network cannot be exported, or a file of an export is missing, damaged or of another network."""
+
+
+def is_export(folder: Path) -> bool:
+    """Whether a folder holds an export."""
+    return (folder / FACTS).is_file()
 
 
 def load_export(folder: Path) -> nn.Module:
@@ -26,7 +35,7 @@ def load_export(folder: Path) -> nn.Module:
     Raises:
         ExportError: a file is missing, damaged, or of another network.
     """
-    facts = read_json(folder / "export.json", ("forms",))
+    facts = read_json(folder / FACTS, ("forms",))
     for form in ("python", "safetensors"):
         if not (folder / FILES[form]).is_file():
             raise ExportError(f"{folder / FILES[form]} is missing: export the network again with --to {form}")

@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import numpy as np
 import torch
@@ -22,7 +21,8 @@ from supernet.data.splits import Data, batches, feed
 from supernet.data.task import metric_of
 from supernet.program.config import Config, resized, retrained_space
 from supernet.program.folder import is_done, record_environment, require
-from supernet.program.load import load_one_shot, loss_of_fit
+from supernet.program.load import Loaded, load_one_shot, loss_of_fit
+from supernet.program.paths import RunFolder
 from supernet.program.score import judged_on
 from supernet.program.train import train_one_shot
 from supernet.retrain.results import group_table, longest_first
@@ -35,6 +35,7 @@ from supernet.space.choices import Architecture, Space
 from supernet.space.cost import cost_table
 from supernet.space.model import OneShot, build
 from supernet.speed.runtime import Runtime
+from supernet.train.fit import CHECKPOINT
 from supernet.trust.correlation import agreement, population_weights, rank_correlation, score_noise, trust
 from supernet.trust.probes import Facts, bucket_width, diagnose, differences, option_worth, strata
 
@@ -50,7 +51,7 @@ WORTH_IMAGES = 512
 
 
 def analyze_step(
-    folder: Path,
+    run: Loaded,
     runtime: Runtime,
     watch: Watch,
     rates: Sequence[float] = (),
@@ -59,7 +60,7 @@ def analyze_step(
     """The study of a run whose candidates are scored. What is trained already is not trained again.
 
     Args:
-        folder: of the run.
+        run: it.
         runtime: device and precision.
         watch: who follows the work.
         rates: constant dropout rates; for each a one-shot model is trained, to compare how well it ranks (Fig 4).
@@ -74,10 +75,11 @@ def analyze_step(
         ConfigError: `at` names a setting that the space does not have, or that changes its choices.
         Interrupted: asked to stop; the same call continues.
     """
+    folder, config, data = run.folder, run.config, run.data
     require(folder, "search")
     before = known_so_far(folder)
-    model, config, data = load_one_shot(folder)
-    space, place, settings = model.space, folder / "analysis", config.analysis
+    model = load_one_shot(run)
+    space, settings = model.space, config.analysis
     sizes_asked = [
         (name, value, _at_size(name, value, space, config, data))
         for name, values in (at or {}).items()
@@ -85,7 +87,7 @@ def analyze_step(
     ]
     record_environment(folder, "analyze", runtime.tuning)
     runtime.place(model)
-    candidates = read_candidates(folder / "candidates.sqlite", space)
+    candidates = read_candidates(folder.candidates, space)
     are_accuracies = config.search.score == "metric" and config.task.metric == "accuracy"
     everyone = np.array([c.score for c in candidates])
     bucket = bucket_width(everyone, settings.bucket, are_accuracies=are_accuracies)
@@ -95,7 +97,7 @@ def analyze_step(
     architectures = [c.architecture for c in drawn]
     study = Study(model, config, data, runtime)
     short = RetrainConfig(train=settings.train, repeats=settings.repeats)
-    accuracies = _stand_alone(space, architectures, short, study, place / "networks", watch)
+    accuracies = _stand_alone(space, architectures, short, study, folder.analysed_networks, watch)
     points: list[dict[str, Any]] = [
         {
             "id": c.architecture.id, "architecture": str(c.architecture), "params": c.params, "macs": c.macs,
@@ -109,7 +111,7 @@ def analyze_step(
     ]  # fmt: skip
     # Buckets are those of the score in the table, which a race may have taken on fewer examples.
     weights = population_weights([c.score for c in drawn], everyone, bucket)
-    right = read_right(folder / "candidates.sqlite", SHOWN) if are_accuracies else np.zeros((0, 0), bool)
+    right = read_right(folder.candidates, SHOWN) if are_accuracies else np.zeros((0, 0), bool)
     scores, mean = [p["score"] for p in points], [float(np.mean(p["accuracies"])) for p in points]
     sizes = {name: [p[name] for p in points] for name in ("params", "macs")}
     result: dict[str, Any] = {
@@ -133,7 +135,7 @@ def analyze_step(
         "diagnosis": _diagnosis(folder, candidates, study) if are_accuracies else [],
     }  # fmt: skip
     write_analysis(folder, result)  # what is long to train comes after it
-    swept = [_sweep(rate, points, mean, study, place / "sweep", watch) for rate in rates]
+    swept = [_sweep(rate, points, mean, study, folder.swept(rate), watch) for rate in rates]
     result["sweep"] = _joined(before.get("sweep", []), swept, lambda row: row["rate"])
     known = [row for row in result["sweep"] if row["agreement"]["kendall"]["value"] is not None]
     best = max(known, key=lambda row: row["agreement"]["kendall"]["value"], default=None)
@@ -151,17 +153,16 @@ def _joined(
     return list({key(row): row for row in (*before, *rows)}.values())
 
 
-def write_analysis(folder: Path, result: dict[str, Any]) -> dict[str, Any]:
+def write_analysis(folder: RunFolder, result: dict[str, Any]) -> dict[str, Any]:
     """Puts results into `analysis.json`, beside what another way of analysing has put there; returns all of it."""
     everything = {**known_so_far(folder), **result}
-    write_json(folder / "analysis.json", everything)
+    write_json(folder.analysis, everything)
     return everything
 
 
-def known_so_far(folder: Path) -> dict[str, Any]:
+def known_so_far(folder: RunFolder) -> dict[str, Any]:
     """What `analysis.json` holds already."""
-    path = folder / "analysis.json"
-    return read_json(path) if path.exists() else {}
+    return read_json(folder.analysis) if folder.analysis.exists() else {}
 
 
 @dataclass(frozen=True)
@@ -241,7 +242,7 @@ def _at_size(name: str, value: Any, space: Space, config: Config, data: Data) ->
     return resized(f"--at {name}={value}", space, config.space, len(data.classes), data.inputs, changes)
 
 
-def _at(name: str, value: Any, space: Space, study: Study, folder: Path, watch: Watch) -> dict[str, Any]:
+def _at(name: str, value: Any, space: Space, study: Study, folder: RunFolder, watch: Watch) -> dict[str, Any]:
     """The groups of finalists at another size (Table 1), from scratch by the run's `retrain`; never on the test split.
 
     At the size that `retrain` took, its own trainings are the same ones.
@@ -252,7 +253,7 @@ def _at(name: str, value: Any, space: Space, study: Study, folder: Path, watch: 
     everyone = longest_first(groups, costs)
     ours = retrained_space(config, data.classes, data.inputs)
     is_same = ours.settings == space.settings and config.retrain.splits == "train" and is_done(folder, "retrain")
-    place = folder / "retrain" if is_same else folder / "analysis" / "at" / f"{name}={quote(str(value), safe='')}"
+    place = folder.retrain if is_same else folder.analysed_size(name, value)
     found = _stand_alone(space, everyone, replace(config.retrain, splits="train"), study, place, watch)
     networks = [
         {"id": a.id, "architecture": str(a), **asdict(costs.cost(a)), "validation": accuracies}
@@ -262,7 +263,7 @@ def _at(name: str, value: Any, space: Space, study: Study, folder: Path, watch: 
     return {
         "setting": name,
         "value": value,
-        "folder": str(place.relative_to(folder)),
+        "folder": str(place.relative_to(folder.path)),
         "groups": group_table(groups, networks),
         "networks": networks,
         "differences": differences({group: [mean[a.id] for a in members] for group, members in groups.items()}),
@@ -270,7 +271,7 @@ def _at(name: str, value: Any, space: Space, study: Study, folder: Path, watch: 
 
 
 def _divergence(
-    points: Sequence[dict[str, Any]], scores: list[float], mean: list[float], study: Study, folder: Path
+    points: Sequence[dict[str, Any]], scores: list[float], mean: list[float], study: Study, folder: RunFolder
 ) -> dict[str, Any] | None:
     """How the divergence goes with score and accuracy (Fig 6), and its course during training (Fig 7)."""
     far = [p["divergence"] for p in points]
@@ -280,7 +281,7 @@ def _divergence(
     chosen = [ranked[i] for i in sorted({round(i) for i in np.linspace(0, len(ranked) - 1, COURSE)})]
     followed = [study.model.space.parse(points[i]["architecture"]) for i in chosen]
     course = []
-    for file in sorted((folder / "train" / "snapshots").glob("*.safetensors"), key=lambda path: int(path.stem)):
+    for file in sorted(folder.snapshots.glob("*.safetensors"), key=lambda path: int(path.stem)):
         model = build(study.model.space, seed=0)
         read_weights(file, model)
         course.append({"step": int(file.stem), "divergence": divergences_of(_of(study, model), followed)})
@@ -293,19 +294,18 @@ def _divergence(
 
 
 def _sweep(
-    rate: float, points: Sequence[dict[str, Any]], mean: list[float], study: Study, place: Path, watch: Watch
+    rate: float, points: Sequence[dict[str, Any]], mean: list[float], study: Study, weights: Path, watch: Watch
 ) -> dict[str, Any]:
     """How well a one-shot model ranks that was trained at a constant dropout rate (Fig 4)."""
     paths = replace(study.config.paths, distribution="dropout", schedule="constant", rate=rate)
-    config, space, folder = replace(study.config, paths=paths), study.model.space, place / f"{rate:g}"
-    weights = folder / "model.safetensors"
+    config, space = replace(study.config, paths=paths), study.model.space
     if weights.exists():
         trained = build(space, seed=0)
         read_weights(weights, trained)
     else:
-        trained, _ = train_one_shot(config, space, study.data, folder, study.runtime, watch)
+        trained, _ = train_one_shot(config, space, study.data, weights.parent, study.runtime, watch)
         write_weights(weights, trained)
-        (folder / "checkpoint.pt").unlink(missing_ok=True)
+        (weights.parent / CHECKPOINT).unlink(missing_ok=True)
     scores = scores_of(_of(study, trained), [space.parse(p["architecture"]) for p in points])
     return {"rate": rate, "scores": scores, "agreement": agreement(scores, mean)}
 
@@ -324,12 +324,11 @@ def _candidates(candidates: Sequence[Candidate], config: Config) -> dict[str, An
     return {"number": len(candidates), **columns, "size_bias": bias}
 
 
-def _groups(folder: Path) -> dict[str, Any] | None:
+def _groups(folder: RunFolder) -> dict[str, Any] | None:
     """The groups of finalists and whether they differ (Table 1); None before `retrain` is done."""
-    path = folder / "results.json"
-    if not path.exists():
+    if not folder.results.exists():
         return None
-    results = read_json(path, ("groups", "networks"))
+    results = read_json(folder.results, ("groups", "networks"))
     tests = {row["id"]: float(np.mean(row["test"])) for row in results["networks"] if row["test"]}
     groups = {
         name: [tests[member] for member in group["members"] if member in tests]
@@ -338,8 +337,7 @@ def _groups(folder: Path) -> dict[str, Any] | None:
     return {"test": groups, "differences": differences(groups)}
 
 
-def _diagnosis(folder: Path, candidates: Sequence[Candidate], study: Study) -> list[dict[str, Any]]:
-    history = folder / "train" / "history.json"
+def _diagnosis(folder: RunFolder, candidates: Sequence[Candidate], study: Study) -> list[dict[str, Any]]:
     (full,) = scores_of(study, [study.model.space.everything_on()])
     return diagnose(
         Facts(
@@ -349,6 +347,6 @@ def _diagnosis(folder: Path, candidates: Sequence[Candidate], study: Study) -> l
             examples=min(c.examples for c in candidates),
             sizes=np.array([c.params for c in candidates], float),
             ghosts=study.config.train.batch_size // study.config.train.ghost_size,
-            losses=[row["loss"] for row in read_records(history)] if history.exists() else [],
+            losses=[row["loss"] for row in read_records(folder.history)] if folder.history.exists() else [],
         )
     )

@@ -7,7 +7,7 @@ import math
 import re
 import textwrap
 from collections.abc import Mapping
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
 from importlib.resources import files
 from itertools import pairwise
 from pathlib import Path
@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
+
+    from supernet.program.folder import Opened
 
 
 def make_parser(usage: str, description: str, **more: Any) -> ArgumentParser:
@@ -28,7 +30,9 @@ def make_parser(usage: str, description: str, **more: Any) -> ArgumentParser:
     )  # fmt: skip
 
 
-def parse(parser: ArgumentParser, words: list[str], hints: dict[str, Any] | None = None) -> dict[str, Any]:
+def parse(
+    parser: ArgumentParser, words: list[str], hints: dict[str, Any] | None = None, base: dict[str, Any] | None = None
+) -> dict[str, Any]:
     """What the words say; `hints` are the types of the settings among them, for the message when one does not fit."""
     import yaml
     from jsonargparse import ArgumentError
@@ -46,7 +50,8 @@ def parse(parser: ArgumentParser, words: list[str], hints: dict[str, Any] | None
             if value or following:
                 values[option[2:]] = value if equals else following
     try:
-        given: dict[str, Any] = parser.parse_args(words).as_dict()
+        start = [] if base is None else ["--config", yaml.safe_dump(base, sort_keys=False)]
+        given: dict[str, Any] = parser.parse_args([*start, *words]).as_dict()
         return given
     except ArgumentError as error:
         for name in values.keys() & (hints or {}).keys():
@@ -63,7 +68,7 @@ def parse(parser: ArgumentParser, words: list[str], hints: dict[str, Any] | None
 
 def prepare(
     command: str, words: list[str], own: Mapping[str, str] | None = None
-) -> tuple[Path, bool, dict[str, str | None]] | None:
+) -> tuple[Opened, bool, dict[str, str | None]] | None:
     """Reads folder, recipe and settings; makes the run folder, or checks that its configuration is the same.
 
     Args:
@@ -72,12 +77,13 @@ def prepare(
         own: options of this command only, with their help.
 
     Returns:
-        The folder, whether JSON is asked for, and the values of the command's own options; None where only the settings
+        The run, whether JSON is asked for, and the values of the command's own options; None where only the settings
         were to be printed.
     """
     from supernet.base.own import absolute, is_function
     from supernet.program.config import Config, check_config, from_dict, to_yaml
-    from supernet.program.folder import create_run, open_run
+    from supernet.program.folder import continue_run, create_run, open_run
+    from supernet.program.paths import RunFolder
     from supernet.program.settings import read_settings, setting_hints
 
     usage = "run [RECIPE] --out DIR" if command == "run" else f"{command} DIR [RECIPE]"
@@ -122,27 +128,26 @@ def prepare(
             read_settings(Path(value if equals else following), Config)
     hints = setting_hints(Config)
     given = parse(parser, words, hints)
-    folder = None if given["dir"] is None else Path(given["dir"])
-    if command == "analyze" and folder is not None:
-        open_run(folder)  # unlike the steps it begins no run
-    base = None
-    is_new = not given["config"] and (folder is None or not (folder / "config.yaml").exists())
+    folder = None if given["dir"] is None else RunFolder(Path(given["dir"]))
+    run = None
+    if folder is not None and (folder.config.exists() or command == "analyze"):
+        run = open_run(folder.path)  # unlike the steps analyze begins no run
+    base: dict[str, Any] | None = None
+    is_new = not given["config"] and run is None
     if given["recipe"] is None and is_new and is_function(given["space"]["name"]):
         given["recipe"] = OWN
         if not any(word.startswith("--data") for word in words):
             raise ValueError("--model needs --data: the name of a source, a folder of images, or FILE.py:FUNCTION")
     if given["recipe"] is not None:
-        base = recipe_path(given["recipe"])
-    elif not given["config"] and folder is not None and (folder / "config.yaml").exists():
-        base = folder / "config.yaml"
+        base = read_settings(recipe_path(given["recipe"]), Config)
+    elif not given["config"] and run is not None:
+        base = asdict(run.config)
     elif not given["config"]:
         place = f"{folder} is no run folder, so " if folder is not None else ""
         raise ValueError(f"{place}expected a recipe ({', '.join(recipe_files())}) or --config FILE.yaml")
     if base is not None:
-        if base.parent == folder:
-            open_run(folder)
-        known = read_settings(base, Config).get("search", {})
-        given = parse(parser, ["--config", str(base), *words], hints)
+        known = base.get("search", {})
+        given = parse(parser, words, hints, base)
         asked = absolute(given["search"]["strategy"])
         if known.get("strategy", asked) != asked and not any("strategy_settings" in word for word in words):
             given["search"]["strategy_settings"] = {}  # those there were are another strategy's
@@ -160,13 +165,12 @@ def prepare(
         return None
     if folder is None:
         raise ValueError(f"expected a run folder: supernet {usage}")
-    known = all((folder / name).exists() for name in ("config.yaml", "data.json"))
-    if known and open_run(folder).search.limits != config.search.limits:
+    if run is not None and folder.data.exists() and run.config.search.limits != config.search.limits:
         from supernet.program.load import check_limits
 
-        check_limits(folder, config)  # before a search that was done is set aside for one that cannot be
-    create_run(folder, config)
-    return folder, given["json"], {option: given[option.removeprefix("--")] for option in own or ()}
+        check_limits(run, config.search.limits)  # before a search that was done is set aside for one that cannot be
+    run = create_run(folder, config) if run is None else continue_run(run, config)
+    return run, given["json"], {option: given[option.removeprefix("--")] for option in own or ()}
 
 
 def _long(words: list[str]) -> list[str]:

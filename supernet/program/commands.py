@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import TYPE_CHECKING, Any, get_type_hints
 
 from supernet.base.progress import Watch
 from supernet.program.arguments import (
@@ -39,7 +39,11 @@ from supernet.program.arguments import (
 )
 from supernet.program.screen import watching
 
+if TYPE_CHECKING:
+    from supernet.program.folder import Opened
+
 STEP_NAMES = ("train", "search", "retrain")
+
 MAIN_HELP = """usage: supernet COMMAND ...
 
 One-shot neural architecture search that says how far its ranking can be trusted.
@@ -188,10 +192,9 @@ def _run(words: list[str]) -> None:
     prepared = prepare("run", words, STORAGE_OPTIONS)
     if prepared is None:
         return
-    folder, as_json, own = prepared
-    for step in STEP_NAMES:
-        _do(step, folder, own)
-    _print_result(folder, as_json)
+    run, as_json, own = prepared
+    _do(STEP_NAMES, run, own)
+    _print_result(run, as_json)
 
 
 def _step(step: str, words: list[str]) -> None:
@@ -199,32 +202,32 @@ def _step(step: str, words: list[str]) -> None:
     prepared = prepare(step, words, more)
     if prepared is None:
         return
-    folder, as_json, own = prepared
+    run, as_json, own = prepared
     if own.get("--candidates") is not None:
-        _retrain_candidates(folder, own, as_json)
+        _retrain_candidates(run, own, as_json)
         return
-    did = _do(step, folder, own)
+    did = _do([step], run, own)
     if step == "retrain":
-        _print_result(folder, as_json)
+        _print_result(run, as_json)
     elif as_json and not _is_helper():
-        print(json.dumps({"step": step, "folder": str(folder), "did_something": did}))
+        print(json.dumps({"step": step, "folder": str(run.folder), "did_something": did}))
 
 
-def _retrain_candidates(folder: Path, own: Mapping[str, str | None], as_json: bool) -> None:
+def _retrain_candidates(run: Opened, own: Mapping[str, str | None], as_json: bool) -> None:
     text = own["--candidates"] or ""
     if not re.fullmatch(r"\d+(,\d+)*", text.strip()):
         raise ValueError(f"--candidates: expected numbers as `supernet top` prints them, as in 3,17; got {text!r}")
     numbers = list(dict.fromkeys(map(int, text.split(","))))
-    from supernet.program.folder import open_run
+    from supernet.program.load import load_run
     from supernet.program.printing import print_trained
     from supernet.program.retrain import retrain_candidates
     from supernet.speed.runtime import start
 
     with watching("retrain") as watch:
-        runtime = start(open_run(folder).runtime)
+        runtime = start(run.config.runtime)
         if runtime.rank > 0:
             return
-        found = retrain_candidates(folder, numbers, runtime.alone(), _with_storage(watch, own))
+        found = retrain_candidates(load_run(run), numbers, runtime.alone(), _with_storage(watch, own))
     print(json.dumps(found)) if as_json else print_trained(found)
 
 
@@ -239,26 +242,29 @@ def _study(words: list[str]) -> None:
         parser.add_argument(option, help=text)
     parser.add_argument("--json", action="store_true", help="print as JSON what was sent")
     given = parse(parser, words)
+    from supernet.program.folder import open_run
     from supernet.program.study import send_study
 
     found = send_study(
-        Path(given["dir"]), given["storage"], given["study"], given["artifacts"] and Path(given["artifacts"])
+        open_run(Path(given["dir"])), given["storage"], given["study"], given["artifacts"] and Path(given["artifacts"])
     )
     text = f"{found['sent']} trials sent; study {found['study']!r} at {found['storage']} has {found['trials']}"
     print(json.dumps(found) if given["json"] else text)
 
 
-def _do(step: str, folder: Path, own: Mapping[str, str | None]) -> bool:
-    from supernet.program.folder import is_done
+def _do(steps: Sequence[str], run: Opened, own: Mapping[str, str | None]) -> bool:
+    """Takes steps, and says after each whether it did anything; returns whether the last did."""
+    from supernet.program.steps import run_steps
+
+    @contextmanager
+    def watching_with_storage(step: str) -> Iterator[Watch]:
+        with watching(step) as watch:
+            yield _with_storage(watch, own)
 
     did = False
-    if not is_done(folder, step):  # asked first: nothing is loaded for a step that is done
-        from supernet.program.steps import run_step
-
-        with watching(step) as watch:
-            did = run_step(step, folder, _with_storage(watch, own))
-    if not _is_helper():
-        print(f"{step}: {'done' if did else 'was done already, nothing to do'} ({folder})", file=sys.stderr)
+    for step, did in run_steps(run, steps, watching_with_storage):
+        if not _is_helper():
+            print(f"{step}: {'done' if did else 'was done already, nothing to do'} ({run.folder})", file=sys.stderr)
     return did
 
 
@@ -292,7 +298,7 @@ def _analyze(words: list[str]) -> None:
     prepared = prepare("analyze", words, ANALYZE_OPTIONS)
     if prepared is None:
         return
-    folder, as_json, own = prepared
+    run, as_json, own = prepared
     if (own["--truth"] is None) != (own["--column"] is None):
         raise ValueError("--truth and --column: expected both or none of them")
     rates, at = rates_of(own["--sweep"]), values_of(own["--at"])
@@ -303,7 +309,7 @@ def _analyze(words: list[str]) -> None:
     if seeds is not None and not (seeds.isdecimal() and int(seeds)):
         raise ValueError(f"--replay: expected a number of seeds, as in 20; got {seeds!r}")
     from supernet.program.analyze import analyze_step
-    from supernet.program.folder import open_run
+    from supernet.program.load import load_run
     from supernet.program.replay import analyze_replay
     from supernet.program.truth import analyze_truth
     from supernet.speed.runtime import start
@@ -312,19 +318,19 @@ def _analyze(words: list[str]) -> None:
         from supernet.program.printing import print_replay
 
         with watching("replay") as watch:
-            found = analyze_replay(folder, int(seeds), watch)
-        print(f"replay: done ({folder / 'analysis.json'})", file=sys.stderr)
+            found = analyze_replay(run, int(seeds), watch)
+        print(f"replay: done ({run.folder.analysis})", file=sys.stderr)
         print(json.dumps(found)) if as_json else print_replay(found)
         return
     with watching("analyze") as watch:
         if own["--truth"] is not None:
-            found = analyze_truth(folder, Path(own["--truth"]), own["--column"] or "", watch)
+            found = analyze_truth(run, Path(own["--truth"]), own["--column"] or "", watch)
         else:
-            runtime = start(open_run(folder).runtime)
+            runtime = start(run.config.runtime)
             if runtime.rank > 0:
                 return
-            found = analyze_step(folder, runtime.alone(), watch, rates, at)
-    print(f"analyze: done ({folder / 'analysis.json'})", file=sys.stderr)
+            found = analyze_step(load_run(run), runtime.alone(), watch, rates, at)
+    print(f"analyze: done ({run.folder.analysis})", file=sys.stderr)
     print(json.dumps(found)) if as_json else print_trust(found["trust"], found)
 
 
@@ -335,9 +341,10 @@ def _report(words: list[str]) -> None:
     parser.add_argument("dir", help="run folder")
     parser.add_argument("--json", action="store_true", help="print as JSON where the page is")
     given = parse(parser, words)
+    from supernet.program.folder import open_run
     from supernet.program.report import write_report
 
-    page = write_report(Path(given["dir"]))
+    page = write_report(open_run(Path(given["dir"])))
     print(json.dumps({"report": str(page)}) if given["json"] else page)
 
 
@@ -350,6 +357,7 @@ def _export(words: list[str]) -> None:
     from supernet.export.forms import ExportConfig
     from supernet.export.reading import FORMS
     from supernet.program.export import export
+    from supernet.program.folder import open_run
 
     parser.add_argument("dir", help="run folder")
     parser.add_argument("--out", help="where to; DIR/export unless given. An earlier export is replaced")
@@ -357,12 +365,12 @@ def _export(words: list[str]) -> None:
     parser.add_argument("--json", action="store_true", help="print as JSON what was written and how it compares")
     parser.add_class_arguments(ExportConfig, skip={"to"})
     given = parse(parser, words, get_type_hints(ExportConfig))
-    folder, names = Path(given["dir"]), {field.name for field in fields(ExportConfig)} - {"to"}
+    run, names = open_run(Path(given["dir"])), {field.name for field in fields(ExportConfig)} - {"to"}
     to = tuple(word.strip() for word in given["to"].split(",") if word.strip())
     config = ExportConfig(to=to, **{name: given[name] for name in names})
-    out = Path(given["out"]) if given["out"] else folder / "export"
+    out = Path(given["out"]) if given["out"] else run.folder.export
     with watching("export") as watch:
-        facts = export(folder, out, config, watch)
+        facts = export(run, out, config, watch)
     print(f"export: done ({out})", file=sys.stderr)
     if given["json"]:
         print(json.dumps({"folder": str(out), **facts}))
@@ -383,8 +391,12 @@ def _push(words: list[str]) -> None:
     parser.add_argument("--json", action="store_true", help="print as JSON where it is")
     given = parse(parser, words)
     from supernet.export.hub import push
+    from supernet.export.reading import is_export
+    from supernet.program.paths import RunFolder
 
-    address = push(Path(given["dir"]), given["repository"], private=given["private"])
+    folder = Path(given["dir"])
+    export = folder if is_export(folder) else RunFolder(folder).export
+    address = push(export, given["repository"], private=given["private"])
     print(json.dumps({"address": address}) if given["json"] else address)
 
 
@@ -393,7 +405,9 @@ def _show(words: list[str]) -> None:
     parser.add_argument("dir", help="run folder")
     parser.add_argument("--json", action="store_true", help="print it as JSON")
     given = parse(parser, words)
-    _print_result(Path(given["dir"]), given["json"])
+    from supernet.program.folder import open_run
+
+    _print_result(open_run(Path(given["dir"])), given["json"])
 
 
 def _top(words: list[str]) -> None:
@@ -417,6 +431,7 @@ def _top(words: list[str]) -> None:
     for name in ("k", "bands"):
         if given[name] < 1:
             raise ValueError(f"{name}: expected at least 1, got {given[name]}")
+    from supernet.program.folder import open_run
     from supernet.program.printing import print_candidates
     from supernet.program.score import top_candidates
     from supernet.search.limits import LimitsConfig
@@ -424,7 +439,12 @@ def _top(words: list[str]) -> None:
     limits = LimitsConfig(**{f"{end}_{cost}": given[f"{end}_{cost}"] for cost in LIMITED for end in ("max", "min")})
     objectives = given["objectives"]
     found = top_candidates(
-        Path(given["dir"]), given["k"], limits, given["bands"], objectives, given["out"] and Path(given["out"])
+        open_run(Path(given["dir"])),
+        given["k"],
+        limits,
+        given["bands"],
+        objectives,
+        given["out"] and Path(given["out"]),
     )
     print(json.dumps(found)) if given["json"] else print_candidates(found)
 
@@ -438,10 +458,11 @@ def _score(words: list[str]) -> None:
     parser.add_argument("--out", required=True, help="CSV file; rows that it holds already are not scored again")
     parser.add_argument("--json", action="store_true", help="print as JSON how many were scored")
     given = parse(parser, words)
+    from supernet.program.folder import open_run
     from supernet.program.score import score_file
 
     with watching("score") as watch:
-        scored = score_file(Path(given["dir"]), Path(given["architectures"]), Path(given["out"]), watch)
+        scored = score_file(open_run(Path(given["dir"])), Path(given["architectures"]), Path(given["out"]), watch)
     print(f"score: {scored} scored, all in {given['out']}", file=sys.stderr)
     if given["json"]:
         print(json.dumps({"scored": scored, "out": given["out"]}))
@@ -567,16 +588,15 @@ def _listing(rows: dict[str, str], as_json: bool) -> None:
 # ---- what people see ----
 
 
-def _print_result(folder: Path, as_json: bool) -> None:
+def _print_result(run: Opened, as_json: bool) -> None:
     from supernet.base.files import read_json
-    from supernet.program.folder import open_run, require
+    from supernet.program.folder import require
     from supernet.program.printing import print_result
     from supernet.trust.tables import RESULT_KEYS
 
     if _is_helper():
         return
-    open_run(folder)
-    result = read_json(require(folder, "retrain"), RESULT_KEYS)
+    result = read_json(require(run.folder, "retrain"), RESULT_KEYS)
     if as_json:
         print(json.dumps(result))
     else:

@@ -10,29 +10,28 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from supernet.base.files import write_json
+from supernet.base.files import read_json, write_json
 from supernet.base.progress import Interrupted, Watch
 from supernet.base.randomness import derive
-from supernet.data.splits import Data
 from supernet.export import card
 from supernet.export.forms import Chosen, ExportConfig, Origin, check_packages, write_forms
 from supernet.export.inherited import STATISTICS_EXAMPLES, inherit
-from supernet.export.reading import ExportError
+from supernet.export.reading import FACTS, ExportError, is_export
 from supernet.program.config import Config, retrained_space
-from supernet.program.folder import RunError, is_done
-from supernet.program.load import finalist, load_one_shot, load_run, read_networks
-from supernet.retrain.trainings import read_network
-from supernet.space.choices import Space
+from supernet.program.folder import Opened, RunError, is_done
+from supernet.program.load import Loaded, finalist, load_one_shot, load_run, read_networks
+from supernet.program.paths import RunFolder
+from supernet.retrain.trainings import is_trained, read_network
 from supernet.space.model import build
 
 
-def export(folder: Path, out: Path, config: ExportConfig, watch: Watch) -> dict[str, Any]:
+def export(run: Opened, out: Path, config: ExportConfig, watch: Watch) -> dict[str, Any]:
     """Writes a network of a run to a folder.
 
     Nothing is left behind unless every file agrees with the network.
 
     Args:
-        folder: of the run.
+        run: it.
         out: where to; a folder of an earlier export is replaced.
         config: what and how.
         watch: who follows the work.
@@ -44,11 +43,12 @@ def export(folder: Path, out: Path, config: ExportConfig, watch: Watch) -> dict[
         RunError: the run is not ready for this.
         ExportError: the network cannot be written so, a package is missing, or a file does not agree with the network.
     """
-    if out.exists() and not (out / "export.json").is_file() and (not out.is_dir() or any(out.iterdir())):
+    if out.exists() and not is_export(out) and (not out.is_dir() or any(out.iterdir())):
         raise ExportError(f"{out} is there and holds no export: choose a new folder, or delete this one")
     for form in config.to:
         check_packages(form)
-    run_config, data, space = load_run(folder)
+    loaded = load_run(run)
+    data = loaded.data
     if config.preprocess and not data.mean:
         raise ExportError("preprocess: is for images, and the examples of this run are none")
     number_of_steps = 3 + len(config.to)  # read, write each, compare, describe
@@ -59,16 +59,21 @@ def export(folder: Path, out: Path, config: ExportConfig, watch: Watch) -> dict[
         if watch.stop():
             raise Interrupted("stopped; nothing was exported")
 
-    chosen = choose(folder, run_config, data, space, config)
+    chosen = choose(loaded, config)
     done(1)
     out.parent.mkdir(parents=True, exist_ok=True)
     with _unfinished(out) as place:
-        facts = write_forms(place, chosen, origin_of(run_config), data, config, done)
+        facts = write_forms(place, chosen, origin_of(run.config), data, config, done)
         done(number_of_steps - 1)
-        card.write_card(place, folder, chosen.space, facts)
-        write_json(place / "export.json", facts)
+        card.write_card(place, chosen.space, facts, read_json(run.folder.data), _verdict(run.folder))
+        write_json(place / FACTS, facts)
         done(number_of_steps)
     return facts
+
+
+def _verdict(folder: RunFolder) -> str | None:
+    trust = read_json(folder.analysis).get("trust") if folder.analysis.exists() else None
+    return trust["verdict"] if trust else None
 
 
 def origin_of(config: Config) -> Origin:
@@ -103,22 +108,23 @@ def _unfinished(out: Path) -> Iterator[Path]:
         shutil.rmtree(place, ignore_errors=True)
 
 
-def choose(folder: Path, config: Config, data: Data, space: Space, asked: ExportConfig) -> Chosen:
+def choose(run: Loaded, asked: ExportConfig) -> Chosen:
     """The network that is asked for, with its weights.
 
     Raises:
         RunError: there is no such rank, or no such weights; the message says what there is.
         ArchitectureError: the text is no architecture of the space.
     """
+    folder, config, data = run.folder, run.config, run.data
     if asked.architecture is None:
         row = finalist(folder, asked.rank)
-        architecture = space.parse(row["architecture"])
+        architecture = run.space.parse(row["architecture"])
     else:
-        architecture = space.parse(asked.architecture)
+        architecture = run.space.parse(asked.architecture)
         known = read_networks(folder) if is_done(folder, "retrain") else []
         row = next((row for row in known if row["id"] == architecture.id), {})
     if asked.weights == "inherited":
-        model, _, _ = load_one_shot(folder)
+        model = load_one_shot(run)
         network = inherit(model, architecture, data, seed=config.seed)
         number = min(STATISTICS_EXAMPLES, len(data.train))
         words = f"inherited from the one-shot model; running statistics of batch norm estimated on {number:,} examples"
@@ -127,10 +133,10 @@ def choose(folder: Path, config: Config, data: Data, space: Space, asked: Export
     if asked.weights == "new":
         network = build(larger, architecture, seed=derive(config.seed, "export", architecture.id))
         return Chosen(network.eval(), architecture, larger, row, "new, not trained")
-    if not (folder / "retrain" / architecture.id / "0" / "weights.safetensors").exists():
+    if not is_trained(folder.retrain, architecture):
         raise RunError(
             f"{architecture.id} was not retrained in {folder}: take --weights inherited (from the one-shot model) or "
             "--weights new"
         )
-    network = read_network(larger, architecture, folder / "retrain")
+    network = read_network(larger, architecture, folder.retrain)
     return Chosen(network, architecture, larger, row, "trained from scratch (supernet retrain)")

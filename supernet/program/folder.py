@@ -1,32 +1,4 @@
-"""The run folder, the interface between the steps.
-
-| path | written by | content |
-|---|---|---|
-| `config.yaml` | the first step | every setting; `supernet run config.yaml` repeats the run |
-| `environment.json` | each step | versions, machine, command and time of the step |
-| `data.json` | the first step | sizes and hashes of the three splits, classes, types and shapes, mean and deviation |
-| `train/model.safetensors` | train | weights of the one-shot model; its presence says that the step is done |
-| `train/history.json` | train | training curve |
-| `train/paths.npy` | train | live_GP of every step, packed bits: uint8 [steps, G, ceil(P / 8)] |
-| `train/snapshots/STEP.safetensors` | train | weights on the way, for the course of the divergence |
-| `train/checkpoint.pt` | train | state of a training under way |
-| `latency.json` | search | times of modules on this device, checked on whole networks; where latency is asked for |
-| `candidates.sqlite` | search | every candidate with its score and its costs; what was asked for in each round |
-| `finalists.drawn.json` | search | finalists that are not all scored on everything yet |
-| `finalists.json` | search | groups of finalists; its presence says that the step is done |
-| `retrain/ID/REPEAT/` | retrain | `result.json`, `weights.safetensors` of one training |
-| `study.sqlite`, `artifacts/` | retrain | the trainings as an Optuna study, for people; where Optuna is installed |
-| `retrain/test_opened.json` | retrain | when and for which networks the test split was opened |
-| `results.json` | retrain | groups and networks with score, validation and test accuracy; the run is done |
-| `analysis/networks/ID/REPEAT/` | analyze | `result.json`, `weights.safetensors` of one short training |
-| `analysis/sweep/RATE/` | analyze | `model.safetensors` of the one-shot model trained at this dropout rate |
-| `analysis/at/SETTING=VALUE/ID/REPEAT/` | analyze | the same of one finalist at another size |
-| `analysis.json` | analyze | what the ranking is worth: every number and every point |
-| `report.html` | report | one page about the run |
-| `export/` | export | a network by itself: code, weights, .pt2, ONNX, `predict.py`, model card, `export.json` |
-
-Every file is written whole or not at all.
-"""
+"""Run folders: made, opened, and what is done in them."""
 
 from __future__ import annotations
 
@@ -34,6 +6,8 @@ import itertools
 import platform
 import shlex
 import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -42,67 +16,114 @@ import torch
 
 from supernet.base.files import read_json, without_password, write_json, write_text
 from supernet.base.version import __version__
-from supernet.program.config import Config, differences, read_yaml, to_yaml
-from supernet.program.settings import read_settings, setting_hints
+from supernet.program.config import Config, differences, to_yaml
+from supernet.program.paths import RunFolder
+from supernet.program.settings import ConfigError, dataclass_of, read_settings, setting_hints
 from supernet.speed.runtime import cores
 from supernet.speed.tune import Tuning
 
-DONE = {"train": "train/model.safetensors", "search": "finalists.json", "retrain": "results.json"}
-"""The steps on a run folder, in order, with the file that each writes last."""
-
-
-MISSING = object()
+_MISSING = object()
 
 
 class RunError(ValueError):
     """A run folder that is not there, of another configuration, or not ready for the step."""
 
 
-def create_run(folder: Path, config: Config) -> None:
-    """Makes a run folder, or accepts the one that is there if it has the same configuration.
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A run folder with its configuration, which is read once in a command."""
 
-    Device and processes (`runtime`) may change: a run moves from one machine to another. So may `analysis`; and, until
-    the test split is opened, `retrain`, for instance after a network diverged, and `search`, for another strategy or
-    other limits with the same one-shot model. What was searched or trained before is set aside.
+    folder: RunFolder
+    config: Config
+
+
+def open_run(path: Path) -> Opened:
+    """Opens a run folder.
+
+    Raises:
+        RunError: it is no run folder, or its configuration is not complete.
+    """
+    folder = RunFolder(path)
+    if not folder.config.is_file():
+        raise RunError(
+            f"{folder} is no run folder (no {folder.config.name}): `supernet run RECIPE --out {folder}` makes one"
+        )
+    settings = read_settings(folder.config, Config)
+    for name in setting_hints(Config):
+        part: Any = settings
+        for word in name.split("."):
+            part = part.get(word, _MISSING)
+            if part is _MISSING:
+                raise RunError(
+                    f"{folder.config} is of another version, or damaged (it has no {name}): take another folder, or "
+                    "delete this one"
+                )
+    try:
+        return Opened(folder, dataclass_of(settings, Config))
+    except ConfigError as error:
+        raise ConfigError(f"{folder.config}: {error}") from None
+
+
+def create_run(folder: RunFolder, config: Config) -> Opened:
+    """Makes a run folder, or accepts the one that is there if it has the same configuration; see `continue_run`.
 
     Raises:
         RunError: the folder has another configuration in which work was done already, or is of something else.
     """
-    path = folder / "config.yaml"
-    if path.exists():
-        differing = differences(open_run(folder), config)
-        changed = [text for text in differing if not text.startswith("runtime.")]
-        begun = {entry.name for entry in folder.iterdir()} - {"config.yaml", "data.json", "environment.json"}
-        tested = (folder / "retrain" / "test_opened.json").exists()
-        free = ("analysis.",) if tested else ("analysis.", "retrain.", "search.")
-        if changed and begun and not all(text.startswith(free) for text in changed):
+    if folder.config.exists():
+        return continue_run(open_run(folder.path), config)
+    if folder.path.exists() and not folder.path.is_dir():
+        raise RunError(f"{folder} is a file: expected the name of a new folder")
+    # The half-written files of a killed process begin with a dot.
+    if folder.path.exists() and not all(entry.name.startswith(".") for entry in folder.path.iterdir()):
+        raise RunError(f"{folder} is there and is no run folder: choose a new or empty folder")
+    write_text(folder.config, to_yaml(config))
+    return Opened(folder, config)
+
+
+def continue_run(run: Opened, config: Config) -> Opened:
+    """The run with another configuration, where that is allowed.
+
+    Device and processes (`runtime`) may change: a run moves from one machine to another. So may `analysis`; and, until
+    the test split is opened, `retrain`, for instance after a network diverged, and `search`, for another strategy or
+    other limits with the same one-shot model. Results that a change makes stale are set aside.
+
+    Raises:
+        RunError: another setting differs, and work was done already.
+    """
+    folder = run.folder
+    differing = differences(run.config, config)
+    changed = [text for text in differing if not text.startswith("runtime.")]
+    begun = {entry.name for entry in folder.path.iterdir()} - {
+        path.name for path in (folder.config, folder.data, folder.environment)
+    }
+    if changed and begun:
+        free = ("analysis.",) if folder.test_opened.exists() else ("analysis.", "retrain.", "search.")
+        if not all(text.startswith(free) for text in changed):
             raise RunError(
                 f"{folder} was made with another configuration ({'; '.join(changed)}): choose another folder, or "
                 "delete this one"
             )
-        if changed and begun:
-            if any(text.startswith("search.") for text in changed):
-                stale = ["candidates.sqlite", "finalists.json", "finalists.drawn.json", "retrain", "analysis"]
-            else:
-                depending = (("retrain.", ("retrain", "analysis/at")), ("analysis.", ("analysis/networks",)))
-                stale = [
-                    place
-                    for part, places in depending
-                    if any(text.startswith(part) for text in changed)
-                    for place in places
-                ]
-            for place in (*stale, "analysis.json"):
-                set_aside(folder / place)
-        elif changed:  # a first try that found its data or device wanting must not stand in the way of the second
-            (folder / "data.json").unlink(missing_ok=True)
-        if not differing:
-            return
-    elif folder.exists() and not folder.is_dir():
-        raise RunError(f"{folder} is a file: expected the name of a new folder")
-    # What a killed process left half written begins with a dot.
-    elif folder.exists() and not all(entry.name.startswith(".") for entry in folder.iterdir()):
-        raise RunError(f"{folder} is there and is no run folder: choose a new or empty folder")
-    write_text(path, to_yaml(config))
+        for path in _stale(folder, changed):
+            set_aside(path)
+    elif changed:  # a first try that failed for its data or device must not stand in the way of the second
+        folder.data.unlink(missing_ok=True)
+    if differing:
+        write_text(folder.config, to_yaml(config))
+    return Opened(folder, config)
+
+
+def _stale(folder: RunFolder, changed: Sequence[str]) -> list[Path]:
+    """The results that depend on settings that changed."""
+    if any(text.startswith("search.") for text in changed):
+        searched = [folder.candidates, folder.finalists, folder.drawn_finalists]
+        return [*searched, folder.retrain, folder.analysed, folder.analysis]
+    stale = []
+    if any(text.startswith("retrain.") for text in changed):
+        stale += [folder.retrain, folder.analysed_sizes]
+    if any(text.startswith("analysis.") for text in changed):
+        stale.append(folder.analysed_networks)
+    return [*stale, folder.analysis]
 
 
 def set_aside(path: Path) -> None:
@@ -112,37 +133,14 @@ def set_aside(path: Path) -> None:
         path.rename(path.with_name(f"{path.name}.before-{number}"))
 
 
-def open_run(folder: Path) -> Config:
-    """The configuration of a run folder.
-
-    Raises:
-        RunError: it is no run folder, or its configuration is not complete.
-    """
-    if not (folder / "config.yaml").is_file():
-        raise RunError(f"{folder} is no run folder (no config.yaml): `supernet run RECIPE --out {folder}` makes one")
-    path = folder / "config.yaml"
-    values = read_settings(path, Config)
-    for name in setting_hints(Config):
-        part: Any = values
-        for word in name.split("."):
-            part = part.get(word, MISSING)
-            if part is MISSING:
-                raise RunError(
-                    f"{path} is of another version, or damaged (it has no {name}): take another folder, or delete "
-                    "this one"
-                )
-    return read_yaml(path)
-
-
-def is_done(folder: Path, step: str) -> bool:
+def is_done(folder: RunFolder, step: str) -> bool:
     """Whether a step of a run is complete."""
-    return (folder / DONE[step]).exists()
+    return folder.last_of(step).exists()
 
 
-def record_environment(folder: Path, step: str, tuning: Tuning) -> None:
+def record_environment(folder: RunFolder, step: str, tuning: Tuning) -> None:
     """Adds versions, machine, command and what the self-test chose to `environment.json`, by step; the last is kept."""
-
-    path = folder / "environment.json"
+    path = folder.environment
     steps = read_json(path) if path.exists() else {}
     steps[step] = {
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -162,13 +160,13 @@ def record_environment(folder: Path, step: str, tuning: Tuning) -> None:
     write_json(path, steps)
 
 
-def require(folder: Path, step: str) -> Path:
+def require(folder: RunFolder, step: str) -> Path:
     """The file that a step of a run writes last.
 
     Raises:
         RunError: it is not there; the message says which step writes it.
     """
-    path = folder / DONE[step]
+    path = folder.last_of(step)
     if not path.exists():
         raise RunError(f"{path} is not there: run `supernet {step} {folder}` first")
     return path

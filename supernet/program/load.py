@@ -1,9 +1,10 @@
-"""What a run folder holds, loaded: configuration, data, space, weights."""
+"""What a run folder holds, loaded: data, space, weights."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,10 @@ from supernet.base.own import digest_of, file_of, is_function
 from supernet.data import splits as datasets
 from supernet.data.splits import Data
 from supernet.data.task import Loss, TaskConfig, loss_of
-from supernet.export.reading import load_export
+from supernet.export.reading import is_export, load_export
 from supernet.program.config import Config, check_space, make_space, retrained_space
-from supernet.program.folder import RunError, open_run, require
+from supernet.program.folder import Opened, RunError, open_run, require
+from supernet.program.paths import RunFolder
 from supernet.retrain.trainings import read_network
 from supernet.search.limits import LimitsConfig, region
 from supernet.search.scoring import UNLABELLED
@@ -25,30 +27,31 @@ from supernet.space.cost import cost_table
 from supernet.space.model import OneShot, build
 
 
-def load_run(folder: Path) -> tuple[Config, Data, Space]:
-    """The configuration of a run, its data and its space, checked against what the folder has recorded of them."""
-    config = open_run(folder)
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A run with its data and its space: what the steps work on, loaded once in a command."""
+
+    folder: RunFolder
+    config: Config
+    data: Data
+    space: Space
+
+
+def load_run(run: Opened) -> Loaded:
+    """Loads the data of a run and makes its space, both checked against what the folder has recorded of them.
+
+    The first call records them. What steps 3 and 4 would refuse is refused here, before step 2.
+
+    Raises:
+        RunError: data or files of the user have changed since the folder was made.
+        ValueError: a setting does not fit the data.
+    """
+    folder, config = run.folder, run.config
     data = datasets.load(config.data, seed=config.seed)
-    functions = (config.space.name, config.task.loss, config.task.metric)
-    files = {str(file_of(name)): digest_of(name) for name in functions if is_function(name)}
-    facts = {
-        "examples": {"train": len(data.train), "validation": len(data.validation)},
-        "hashes": data.hashes,
-        "classes": list(data.classes),
-        "inputs": data.inputs,
-        "mean": list(data.mean),
-        "std": list(data.std),
-        "files": files,
-    }
-    path = folder / "data.json"
-    known = read_json(path, ("hashes", "files")) if path.exists() else facts
-    if known["hashes"] != facts["hashes"]:
-        raise RunError(f"the data at {config.data.path or config.data.name} has changed since {folder} was made")
-    if changed := [file for file, digest in files.items() if known["files"].get(file) != digest]:
-        raise RunError(
-            f"{changed[0]} has changed since {folder} was made: put it back as it was, or choose another folder"
-        )
-    # What step 4 or 3 would refuse is refused before step 2.
+    facts = _facts(config, data)
+    is_new = not folder.data.exists()
+    if not is_new:
+        _check_unchanged(run, facts)
     config.retrain.train.total_steps(len(data.train))
     available, usual = (data.train, UNLABELLED) if config.search.score == "kl" else (data.validation, math.inf)
     number = min(len(available), config.search.examples or usual)
@@ -57,39 +60,62 @@ def load_run(folder: Path) -> tuple[Config, Data, Space]:
             f"{number} examples to score on are too few for search.ghost_size {config.search.ghost_size}: lower it, or "
             "raise search.examples or data.validation"
         )
-    space = check_space(config, len(data.classes), data.inputs, check=not path.exists())
-    if not path.exists():
+    space = check_space(config, len(data.classes), data.inputs, check=is_new)
+    if is_new:
         _check_limits(config.search.limits, space)
-        write_json(path, facts)
-    return config, data, space
+        write_json(folder.data, facts)
+    return Loaded(folder, config, data, space)
 
 
-def load_one_shot(folder: Path) -> tuple[OneShot, Config, Data]:
-    """The trained one-shot model of a run, its configuration and its data.
+def _facts(config: Config, data: Data) -> dict[str, Any]:
+    """What a run folder records of its data and of the user's files."""
+    functions = (config.space.name, config.task.loss, config.task.metric)
+    return {
+        "examples": {"train": len(data.train), "validation": len(data.validation)},
+        "hashes": data.hashes,
+        "classes": list(data.classes),
+        "inputs": data.inputs,
+        "mean": list(data.mean),
+        "std": list(data.std),
+        "files": {str(file_of(name)): digest_of(name) for name in functions if is_function(name)},
+    }
+
+
+def _check_unchanged(run: Opened, facts: dict[str, Any]) -> None:
+    recorded = read_json(run.folder.data, ("hashes", "files"))
+    if recorded["hashes"] != facts["hashes"]:
+        place = run.config.data.path or run.config.data.name
+        raise RunError(f"the data at {place} has changed since {run.folder} was made")
+    if changed := [file for file, digest in facts["files"].items() if recorded["files"].get(file) != digest]:
+        raise RunError(
+            f"{changed[0]} has changed since {run.folder} was made: put it back as it was, or choose another folder"
+        )
+
+
+def load_one_shot(run: Loaded) -> OneShot:
+    """The trained one-shot model of a run.
 
     Raises:
         RunError: it is not trained yet.
         ValueError: the weights are damaged or do not fit.
     """
-    config, data, space = load_run(folder)
-    weights = require(folder, "train")
-    model = build(space, seed=0)
+    weights = require(run.folder, "train")
+    model = build(run.space, seed=0)
     assert isinstance(model, OneShot)
     read_weights(weights, model)
-    return model, config, data
+    return model
 
 
-def space_of_run(folder: Path) -> tuple[Config, Space]:
-    """The configuration of a run and the space of its one-shot model, without its data.
+def space_of_run(run: Opened) -> Space:
+    """The space of the one-shot model of a run, without the run's data.
 
     Raises:
-        RunError: no run folder, or nothing has been done in it.
+        RunError: nothing has been done in the folder.
     """
-    config = open_run(folder)
-    if not (folder / "data.json").exists():
-        raise RunError(f"{folder} has no step that is done: run `supernet train {folder}` first")
-    known = read_json(folder / "data.json", ("classes", "inputs"))
-    return config, make_space(config.space, len(known["classes"]), known["inputs"])
+    if not run.folder.data.exists():
+        raise RunError(f"{run.folder} has no step that is done: run `supernet train {run.folder}` first")
+    facts = read_json(run.folder.data, ("classes", "inputs"))
+    return make_space(run.config.space, len(facts["classes"]), facts["inputs"])
 
 
 def load(folder: str | Path, rank: int = 1) -> nn.Module:
@@ -102,18 +128,21 @@ def load(folder: str | Path, rank: int = 1) -> nn.Module:
     Raises:
         RunError: the run is not finished, or has no such rank.
     """
-    folder = Path(folder)
-    if (folder / "export.json").is_file():
-        return load_export(folder)
-    config = open_run(folder)
-    row = finalist(folder, rank)
-    known = read_json(folder / "data.json")
-    space = retrained_space(config, known["classes"], known["inputs"])
-    return read_network(space, space.parse(row["architecture"]), folder / "retrain")
+    if is_export(Path(folder)):
+        return load_export(Path(folder))
+    run = open_run(Path(folder))
+    return load_finalist(run, finalist(run.folder, rank))
 
 
-def read_networks(folder: Path) -> list[dict[str, Any]]:
-    """What `results.json` of a finished run says of each network that was trained from scratch.
+def load_finalist(run: Opened, row: dict[str, Any]) -> nn.Module:
+    """The network of a row of `results.json`, with the weights of its first training, in evaluation mode."""
+    facts = read_json(run.folder.data, ("classes", "inputs"))
+    space = retrained_space(run.config, facts["classes"], facts["inputs"])
+    return read_network(space, space.parse(row["architecture"]), run.folder.retrain)
+
+
+def read_networks(folder: RunFolder) -> list[dict[str, Any]]:
+    """The rows of `results.json` of a finished run, one for each network that was trained from scratch.
 
     Raises:
         RunError: the run is not finished.
@@ -123,8 +152,8 @@ def read_networks(folder: Path) -> list[dict[str, Any]]:
     return networks
 
 
-def finalist(folder: Path, rank: int) -> dict[str, Any]:
-    """What `results.json` says of the finalist of this rank.
+def finalist(folder: RunFolder, rank: int) -> dict[str, Any]:
+    """The row of `results.json` of the finalist of this rank.
 
     Raises:
         RunError: the run is not finished, or has no such rank; the message says which there are.
@@ -135,21 +164,20 @@ def finalist(folder: Path, rank: int) -> dict[str, Any]:
     return ranks[rank]
 
 
-def check_limits(folder: Path, config: Config) -> None:
-    """Whether anything meets the limits of a new configuration of a run, as far as that is known without measuring.
+def check_limits(run: Opened, limits: LimitsConfig) -> None:
+    """Whether any architecture meets new limits of a run, as far as that is known without measuring.
 
     Raises:
-        LimitsError: nothing does; the message names the smallest or largest possible.
+        LimitsError: none does; the message names the smallest or largest possible.
     """
-    known = read_json(folder / "data.json", ("classes", "inputs"))
-    _check_limits(config.search.limits, make_space(config.space, len(known["classes"]), known["inputs"]))
+    _check_limits(limits, space_of_run(run))
 
 
 def _check_limits(limits: LimitsConfig, space: Space) -> None:
-    """Whether anything meets the limits that are known without measuring: before step 2 and not after it."""
-    here = dataclasses.replace(limits, max_latency=None, min_latency=None, max_memory=None, min_memory=None)
-    if here.bounds():
-        region(cost_table(space), here)
+    """Checks the limits that are known without measuring: before step 2 and not after it."""
+    computed = dataclasses.replace(limits, max_latency=None, min_latency=None, max_memory=None, min_memory=None)
+    if computed.bounds():
+        region(cost_table(space), computed)
 
 
 def loss_of_fit(config: TaskConfig) -> Loss | None:

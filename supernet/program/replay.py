@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from supernet.base.progress import Watch
 from supernet.program.analyze import known_so_far, write_analysis
-from supernet.program.folder import RunError, require
+from supernet.program.folder import Opened, RunError, require
 from supernet.program.load import space_of_run
 from supernet.search.limits import LISTED, region
 from supernet.search.orders import on_most
@@ -21,14 +20,14 @@ from supernet.space.cost import cost_table
 from supernet.trust.replay import marks, replay
 
 
-def analyze_replay(folder: Path, seeds: int, watch: Watch) -> dict[str, Any]:
+def analyze_replay(run: Opened, seeds: int, watch: Watch) -> dict[str, Any]:
     """Whether a strategy is worth it: each asks again, over seeds, and is answered from the run's table.
 
     Every architecture of the space, within the limits of the search, has to be in it with a score on all examples. No
     network is run. What was played already, with the same scores and settings, is not played again.
 
     Args:
-        folder: of a run whose search is done.
+        run: it; its search is done.
         seeds: how many.
         watch: who follows the work.
 
@@ -40,15 +39,16 @@ def analyze_replay(folder: Path, seeds: int, watch: Watch) -> dict[str, Any]:
         RunError: the table does not have all of the space.
         Interrupted: asked to stop; the same call continues.
     """
+    folder, config = run.folder, run.config
     require(folder, "search")
-    config, space = space_of_run(folder)
+    space = space_of_run(run)
     asked = config.search
     if measured := {"latency", "memory"} & set(asked.limits.bounds()):
         raise RunError(f"replay: needs a search without limits of latency and memory; this one limits {min(measured)}")
     if space.size > LISTED:
         raise RunError(f"replay: is for spaces of at most {LISTED:,} architectures; {space.name!r} has {space.size:,}")
     allowed = region(cost_table(space), asked.limits, merge=asked.merge)
-    whole = on_most(read_candidates(folder / "candidates.sqlite", space))
+    whole = on_most(read_candidates(folder.candidates, space))
     known = {allowed.key(c.architecture): c for c in whole}
     keys = dict.fromkeys(map(allowed.key, allowed.listed or ()))
     if missing := sum(key not in known for key in keys):

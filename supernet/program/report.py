@@ -8,7 +8,8 @@ from typing import Any
 from supernet.base.files import read_json, read_records, write_text
 from supernet.draw.units import Unit
 from supernet.program.config import Config, retrained_space
-from supernet.program.folder import open_run, require
+from supernet.program.folder import Opened, require
+from supernet.program.paths import RunFolder
 from supernet.search.latency import summary
 from supernet.search.table import in_order_asked, read_candidates
 from supernet.train.fit import TrainConfig
@@ -26,55 +27,55 @@ from supernet.trust.page import (
 from supernet.trust.tables import RESULT_KEYS, comparison_lines, option_rows, result_rows, size_tables
 
 
-def write_report(folder: Path) -> Path:
+def write_report(run: Opened) -> Path:
     """Writes `report.html`, from files only.
 
     Args:
-        folder: of a finished run; with `analysis.json` in it the page says how far the ranking can be trusted.
+        run: a finished run; with `analysis.json` in it the page says how far the ranking can be trusted.
 
     Returns:
         The path of the page.
 
     Raises:
-        RunError: not a run folder, or the run is not finished; the message names the missing step.
+        RunError: the run is not finished; the message names the missing step.
         ValueError: a file is damaged.
     """
+    folder = run.folder
     try:
-        page = _page(folder)
+        page = _page(run)
     except (KeyError, IndexError, TypeError) as error:
         raise ValueError(
             f"{folder}: results.json or analysis.json is damaged or of another version ({type(error).__name__}: "
             f"{error}): run `supernet analyze {folder}` again"
         ) from None
-    path = folder / "report.html"
-    write_text(path, page)
-    return path
+    write_text(folder.report, page)
+    return folder.report
 
 
-def _page(folder: Path) -> str:
-    config = open_run(folder)
+def _page(run: Opened) -> str:
+    folder, config = run.folder, run.config
     result = read_json(require(folder, "retrain"), RESULT_KEYS)
-    analysis = read_json(folder / "analysis.json") if (folder / "analysis.json").exists() else {}
-    data = read_json(folder / "data.json", ("classes", "inputs", "hashes", "examples"))
-    environment = read_json(folder / "environment.json")
+    analysis = read_json(folder.analysis) if folder.analysis.exists() else {}
+    data = read_json(folder.data, ("classes", "inputs", "hashes", "examples"))
+    environment = read_json(folder.environment)
     space = retrained_space(config, data["classes"], data["inputs"])
-    candidates = read_candidates(folder / "candidates.sqlite", space)
+    candidates = read_candidates(folder.candidates, space)
     metric = Unit.of(config.task.metric)
     score = Unit.of(config.task.metric, config.search.score)
     trust = analysis.get("trust")
-    run = RunFacts(
+    facts = RunFacts(
         metric=metric,
         score=score,
         result=result,
         analysis=analysis,
         values=[c.value for c in candidates],
-        history=read_records(folder / "train" / "history.json"),
+        history=read_records(folder.history),
         histories=_histories(folder, result),
         is_like_the_paper=config.space.name == "bender" and score == metric == Unit.of("accuracy"),
     )
-    proposed = in_order_asked(folder / "candidates.sqlite", candidates)
+    proposed = in_order_asked(folder.candidates, candidates)
     rendered: str = template().render(
-        name=folder.resolve().name,
+        name=folder.name,
         space=space.name,
         candidates=f"{len(candidates):,}",
         metric=metric.name,
@@ -89,7 +90,7 @@ def _page(folder: Path) -> str:
         options=option_rows(analysis.get("options", ())),
         best_rate=analysis.get("best_rate"),
         truth=truth_section(analysis.get("truth"), score),
-        run_figures=list(run_figures(run)),
+        run_figures=list(run_figures(facts)),
         search_figures=list(search_figures(proposed, config.search.strategy, config.search.sought, score)),
         replay=replay_section(analysis.get("replay", {}), score),
         command="\n".join(dict.fromkeys(step["command"] for step in environment.values())),
@@ -98,20 +99,20 @@ def _page(folder: Path) -> str:
     return rendered
 
 
-def _histories(folder: Path, result: dict[str, Any]) -> dict[str, list[list[dict[str, float]]]]:
+def _histories(folder: RunFolder, result: dict[str, Any]) -> dict[str, list[list[dict[str, float]]]]:
     """Training curves of the finalists, by group; a network of two groups is in the first."""
     seen: set[str] = set()
     histories: dict[str, list[list[dict[str, float]]]] = {}
     for name, group in result["groups"].items():
         for member in dict.fromkeys(group["members"]):
-            for path in sorted((folder / "retrain" / member).glob("*/result.json")) if member not in seen else ():
+            for path in sorted((folder.retrain / member).glob("*/result.json")) if member not in seen else ():
                 histories.setdefault(name, []).append(read_json(path, ("history",))["history"])
             seen.add(member)
     return histories
 
 
-def _latency_fact(folder: Path) -> list[tuple[str, str]]:
-    text = summary(folder / "latency.json")
+def _latency_fact(folder: RunFolder) -> list[tuple[str, str]]:
+    text = summary(folder.latency)
     return [] if text is None else [("latency", text)]
 
 

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from supernet.base.files import read_json, write_json
 from supernet.base.progress import Watch
 from supernet.base.trees import rows
-from supernet.data.splits import Data, batches, feed, joined, open_test
+from supernet.data.splits import batches, feed, joined, open_test
 from supernet.data.task import metric_of
-from supernet.program.config import Config, retrained_space
+from supernet.program.config import retrained_space
 from supernet.program.folder import RunError, record_environment, require
-from supernet.program.load import load_one_shot, load_run, loss_of_fit
+from supernet.program.load import Loaded, load_one_shot, loss_of_fit
 from supernet.program.score import judged_on
 from supernet.program.study import run_id, trainings_of
 from supernet.retrain.results import longest_first, network_row, summarise
@@ -28,27 +27,27 @@ from supernet.space.cost import cost_table
 from supernet.speed.runtime import Runtime
 
 
-def retrain_step(folder: Path, runtime: Runtime, watch: Watch) -> bool:
+def retrain_step(run: Loaded, runtime: Runtime, watch: Watch) -> bool:
     """Step 4 on a run folder: finalists from scratch, then the test split. Returns whether there was anything to do."""
-    done = folder / "results.json"
-    if done.exists():
+    folder, config, data = run.folder, run.config, run.data
+    if folder.results.exists():
         return False
-    model, config, data = load_one_shot(folder)
+    model = load_one_shot(run)
     groups = from_json(read_json(require(folder, "search")), model.space)
     if not groups:
-        raise RunError(f"{folder / 'finalists.json'} names no network: there is nothing to retrain")
-    scored = {c.architecture: c for c in read_candidates(folder / "candidates.sqlite", model.space)}
+        raise RunError(f"{folder.finalists} names no network: there is nothing to retrain")
+    scored = {c.architecture: c for c in read_candidates(folder.candidates, model.space)}
     record_environment(folder, "retrain", runtime.tuning)
     space = retrained_space(config, data.classes, data.inputs)
     metric = metric_of(config.task)
     costs = cost_table(space)
     everyone = longest_first(groups, costs)
     with sender(
-        folder, space, run_id(config, data.hashes), lambda: trainings_of(folder, config, space, costs),
+        folder.path, space, run_id(config, data.hashes), lambda: trainings_of(folder, config, space, costs, scored),
         watch.storage, watch.study, watch.artifacts,
     ) as tell:  # fmt: skip
-        train_alone(everyone, folder, config, data, space, runtime, watch, tell)
-    place = folder / "retrain"
+        train_alone(everyone, run, space, runtime, watch, tell)
+    place = folder.retrain
     runtime.place(model)
     missing = [architecture for architecture in everyone if architecture not in scored]
     if missing:  # All On, which is drawn by no search
@@ -61,9 +60,7 @@ def retrain_step(folder: Path, runtime: Runtime, watch: Watch) -> bool:
             scored[architecture] = Candidate(architecture, found, mean_loss, rows(examples), 0, 0, 0)
     networks = [network_row(costs, scored[a], place, config.retrain.repeats) for a in everyone]
     # From here on nothing is chosen any more. This line opens the test split.
-    test = open_test(
-        config.data, seed=config.seed, record=place / "test_opened.json", networks=[a.id for a in everyone]
-    )
+    test = open_test(data.test, record=folder.test_opened, networks=[a.id for a in everyone])
     tested = test_accuracies(
         space,
         everyone,
@@ -75,22 +72,21 @@ def retrain_step(folder: Path, runtime: Runtime, watch: Watch) -> bool:
     )
     for row in networks:
         row["test"] = tested[row["id"]]
-    result = summarise(groups, networks, read_json(place / "test_opened.json"))
-    write_json(done, {"metric": config.task.metric, "score": config.search.score, **result})
+    result = summarise(groups, networks, read_json(folder.test_opened))
+    write_json(folder.results, {"metric": config.task.metric, "score": config.search.score, **result})
     return True
 
 
 def train_alone(
     architectures: Sequence[Architecture],
-    folder: Path,
-    config: Config,
-    data: Data,
+    run: Loaded,
     space: Space,
     runtime: Runtime,
     watch: Watch,
     tell: Sender,
 ) -> None:
     """Trains networks from scratch as `config.retrain` says; those that are trained already are not trained again."""
+    config, data = run.config, run.data
     tell.update()
     settings = config.retrain.train
     images = data.train if config.retrain.splits == "train" else joined([data.train, data.validation])
@@ -103,7 +99,7 @@ def train_alone(
         config.retrain,
         runtime=runtime,
         seed=config.seed,
-        folder=folder / "retrain",
+        folder=run.folder.retrain,
         loss=loss_of_fit(config.task),
         metric=metric_of(config.task),
         progress=watch.progress,
@@ -113,7 +109,7 @@ def train_alone(
     )
 
 
-def retrain_candidates(folder: Path, numbers: Sequence[int], runtime: Runtime, watch: Watch) -> list[dict[str, Any]]:
+def retrain_candidates(run: Loaded, numbers: Sequence[int], runtime: Runtime, watch: Watch) -> list[dict[str, Any]]:
     """Trains candidates from scratch, by their numbers in the table; the test split stays closed.
 
     Returns:
@@ -122,11 +118,11 @@ def retrain_candidates(folder: Path, numbers: Sequence[int], runtime: Runtime, w
     Raises:
         RunError: there is no candidate with such a number.
     """
-    config, data, space = load_run(folder)
-    table = folder / "candidates.sqlite"
+    folder, config, data = run.folder, run.config, run.data
+    table = folder.candidates
     if not table.exists():
         raise RunError(f"{table} is not there: run `supernet search {folder}` first")
-    known = {c.number: c for c in read_candidates(table, space)}
+    known = {c.number: c for c in read_candidates(table, run.space)}
     if wrong := [n for n in numbers if n not in known]:
         raise RunError(f"candidates: no number {wrong[0]}; `supernet top {folder}` prints those that there are")
     picked = [known[n] for n in numbers]
@@ -134,10 +130,12 @@ def retrain_candidates(folder: Path, numbers: Sequence[int], runtime: Runtime, w
     large = retrained_space(config, data.classes, data.inputs)
     costs = cost_table(large)
     wanted = [c.architecture for c in picked]
+    scored = {c.architecture: c for c in known.values()}
     with sender(
-        folder, large, run_id(config, data.hashes), lambda: trainings_of(folder, config, large, costs, wanted),
+        folder.path, large, run_id(config, data.hashes),
+        lambda: trainings_of(folder, config, large, costs, scored, wanted),
         watch.storage, watch.study, watch.artifacts,
     ) as tell:  # fmt: skip
-        train_alone(wanted, folder, config, data, large, runtime, watch, tell)
-    rows = [network_row(costs, c, folder / "retrain", config.retrain.repeats) for c in picked]
+        train_alone(wanted, run, large, runtime, watch, tell)
+    rows = [network_row(costs, c, folder.retrain, config.retrain.repeats) for c in picked]
     return [{**record, "validation": row["validation"]} for record, row in zip(records(picked), rows, strict=True)]

@@ -19,8 +19,8 @@ from supernet.base.trees import take_rows
 from supernet.data.splits import Data, Split, prepare
 from supernet.data.task import Loss, Metric, loss_of, metric_of
 from supernet.program.config import Config
-from supernet.program.folder import RunError, require
-from supernet.program.load import load_one_shot, space_of_run
+from supernet.program.folder import Opened, RunError, require
+from supernet.program.load import load_one_shot, load_run, space_of_run
 from supernet.search.limits import LimitsConfig
 from supernet.search.orders import best, pareto, within
 from supernet.search.scoring import UNLABELLED, closeness, divergence, reference_outputs, references, score
@@ -53,7 +53,7 @@ def judged_on(model: OneShot, config: Config, data: Data, runtime: Runtime) -> t
     return examples, outputs, divergence, closeness
 
 
-def score_file(folder: Path, architectures: Path, out: Path, watch: Watch) -> int:
+def score_file(run: Opened, architectures: Path, out: Path, watch: Watch) -> int:
     """Scores architectures given one a line as text, in that order, into a CSV file.
 
     Lines that the file holds already are kept and not scored again.
@@ -65,7 +65,8 @@ def score_file(folder: Path, architectures: Path, out: Path, watch: Watch) -> in
         ArchitectureError: a line is no architecture of the run's space; the message names the line.
         RunError: the CSV file is of other architectures, or of another one-shot model.
     """
-    model, config, data = load_one_shot(folder)
+    loaded = load_run(run)
+    model, config, data = load_one_shot(loaded), run.config, loaded.data
     runtime = start(config.runtime)
     if runtime.rank > 0:
         return 0
@@ -78,7 +79,7 @@ def score_file(folder: Path, architectures: Path, out: Path, watch: Watch) -> in
             except ArchitectureError as error:
                 raise ArchitectureError(f"{architectures}, line {number}: {error}") from None
     # What the scores depend on besides the architecture, so that a file of another run is not taken for this one's.
-    weights = sha256(require(folder, "train"))
+    weights = sha256(require(run.folder, "train"))
     asked = config.search
     facts: tuple[Any, ...] = (
         weights, data.hashes["validation"], asked.examples, asked.ghost_size, asked.size_bonus
@@ -138,12 +139,12 @@ SAVE_SECONDS = 5.0
 
 
 def top_candidates(
-    folder: Path, number: int, limits: LimitsConfig, in_bands: int, objectives: str | None, out: Path | None
+    run: Opened, number: int, limits: LimitsConfig, in_bands: int, objectives: str | None, out: Path | None
 ) -> dict[str, Any]:
     """The best candidates of a search, also of one that is under way.
 
     Args:
-        folder: of the run.
+        run: it.
         number: how many, of each band.
         limits: within which they have to be.
         in_bands: bands of size.
@@ -158,8 +159,8 @@ def top_candidates(
         RunError: there are no candidates yet.
         ValueError: nobody is within the limits, or an objective is unknown or was not measured.
     """
-    config, space = space_of_run(folder)
-    table = folder / "candidates.sqlite"
+    folder, config, space = run.folder, run.config, space_of_run(run)
+    table = folder.candidates
     if not table.exists():
         raise RunError(f"{table} is not there: run `supernet search {folder}` first")
     inside = within(read_candidates(table, space), limits.bounds())

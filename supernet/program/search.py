@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import logging
-from pathlib import Path
 from typing import Any
 
 from supernet.base.files import read_json, write_json
 from supernet.base.progress import Watch
 from supernet.base.randomness import stream
 from supernet.program.folder import record_environment, set_aside
-from supernet.program.load import load_one_shot
+from supernet.program.load import Loaded, load_one_shot
+from supernet.program.paths import RunFolder
 from supernet.program.score import judged_on
 from supernet.search.finalists import finalists, from_json, in_order, to_json
 from supernet.search.latency import changed, latency_costs
@@ -22,17 +22,17 @@ from supernet.space.cost import CostTable, cost_table
 from supernet.speed.runtime import Runtime
 
 
-def search_step(folder: Path, runtime: Runtime, watch: Watch) -> bool:
+def search_step(run: Loaded, runtime: Runtime, watch: Watch) -> bool:
     """Step 3 on a run folder. Returns whether there was anything to do."""
-    done = folder / "finalists.json"
-    if done.exists():
+    folder, config = run.folder, run.config
+    if folder.finalists.exists():
         return False
-    model, config, data = load_one_shot(folder)
+    model = load_one_shot(run)
     record_environment(folder, "search", runtime.tuning)
     runtime.place(model)
-    table, drawn = folder / "candidates.sqlite", folder / "finalists.drawn.json"
+    table, drawn = folder.candidates, folder.drawn_finalists
     costs = search_costs(config.search, model.space, runtime, folder)
-    examples, targets, loss, metric = judged_on(model, config, data, runtime)
+    examples, targets, loss, metric = judged_on(model, config, run.data, runtime)
     how: Any = {
         "runtime": runtime,
         "loss": loss,
@@ -50,22 +50,22 @@ def search_step(folder: Path, runtime: Runtime, watch: Watch) -> bool:
     everyone = list(dict.fromkeys(a for name, members in groups.items() if name != "All On" for a in members))
     images = in_whole_ghost_batches(examples, config.search.ghost_size)
     score_into(table, model, everyone, examples, targets, images, costs, config.search, **how)
-    write_json(done, to_json(in_order(groups, read_candidates(table, model.space))))
+    write_json(folder.finalists, to_json(in_order(groups, read_candidates(table, model.space))))
     drawn.unlink()
     return True
 
 
-def search_costs(config: SearchConfig, space: Space, runtime: Runtime, folder: Path) -> CostTable:
+def search_costs(config: SearchConfig, space: Space, runtime: Runtime, folder: RunFolder) -> CostTable:
     """What candidates cost, with latency and memory on the run's device where a limit or an objective asks for them."""
     if not {"latency", "memory"} & set(config.needs):
         return cost_table(space)
-    path = folder / "latency.json"
+    path = folder.latency
     if path.exists() and (differing := changed(path, config.latency, runtime.device)):
-        begun = (folder / "candidates.sqlite").exists()
+        begun = folder.candidates.exists()
         more = ", and the search that it belongs to is set aside" if begun else ""
         log.info("latency is measured anew%s: it was measured with %s", more, "; ".join(differing))
-        for name in ("latency.json", "candidates.sqlite", "finalists.drawn.json"):
-            set_aside(folder / name)
+        for stale in (folder.latency, folder.candidates, folder.drawn_finalists):
+            set_aside(stale)
     return latency_costs(space, config.latency, runtime.device, path)
 
 

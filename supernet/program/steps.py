@@ -2,30 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 
 from supernet.base.progress import Watch
-from supernet.program.folder import is_done, open_run
+from supernet.program.folder import Opened, is_done
+from supernet.program.load import Loaded, load_run
 from supernet.program.retrain import retrain_step
 from supernet.program.search import search_step
 from supernet.program.train import train_step
 from supernet.speed.runtime import Runtime, start
 
-STEPS: dict[str, Callable[[Path, Runtime, Watch], bool]] = {
+_STEPS: dict[str, Callable[[Loaded, Runtime, Watch], bool]] = {
     "train": train_step,
     "search": search_step,
     "retrain": retrain_step,
 }
 
 
-def run_step(step: str, folder: Path, watch: Watch) -> bool:
-    """Runs one step by its name, on the device of the run's configuration. Returns whether it did anything."""
-    if is_done(folder, step):
-        return False
-    runtime = start(open_run(folder).runtime)
-    if step != "train":
-        if runtime.rank > 0:
-            return False  # scoring and stand-alone networks are the first process's work
-        runtime = runtime.alone()
-    return STEPS[step](folder, runtime, watch)
+def run_steps(
+    run: Opened, names: Sequence[str], watching: Callable[[str], AbstractContextManager[Watch]]
+) -> Iterator[tuple[str, bool]]:
+    """Takes steps by their names, in this order, on the device of the run's configuration.
+
+    Data are loaded and the device is started once, before the first step that is not done: of a run that is done
+    nothing is loaded.
+
+    Args:
+        run: the run.
+        names: "train", "search", "retrain".
+        watching: gives progress and stop of a step.
+
+    Yields:
+        After each step its name, and whether it did anything.
+    """
+    loaded: Loaded | None = None
+    runtime: Runtime | None = None
+    for name in names:
+        did = False
+        if not is_done(run.folder, name):
+            with watching(name) as watch:
+                runtime = runtime or start(run.config.runtime)
+                if name == "train" or runtime.rank == 0:  # the first process alone scores and trains networks
+                    loaded = loaded or load_run(run)
+                    did = _STEPS[name](loaded, runtime if name == "train" else runtime.alone(), watch)
+        yield name, did

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from supernet.base.files import read_json, without_password
 from supernet.program.config import Config, retrained_space, to_yaml
-from supernet.program.folder import require
+from supernet.program.folder import Opened, require
 from supernet.program.load import space_of_run
+from supernet.program.paths import RunFolder
 from supernet.retrain.study import Training, open_study, send
 from supernet.search.finalists import from_json
+from supernet.search.orders import Candidate
 from supernet.search.table import read_candidates
 from supernet.space.choices import Architecture, Space
 from supernet.space.cost import CostTable, cost_table
@@ -27,7 +29,12 @@ def run_id(config: Config, hashes: dict[str, str]) -> str:
 
 
 def trainings_of(
-    folder: Path, config: Config, space: Space, costs: CostTable, others: Sequence[Architecture] = ()
+    folder: RunFolder,
+    config: Config,
+    space: Space,
+    costs: CostTable,
+    scored: Mapping[Architecture, Candidate],
+    others: Sequence[Architecture] = (),
 ) -> list[Training]:
     """The stand-alone trainings of a run: those of finalists, done or not, and what else was trained from scratch.
 
@@ -36,18 +43,17 @@ def trainings_of(
         config: its configuration.
         space: of its stand-alone networks.
         costs: of these.
-        others: who is to be trained too.
+        scored: the candidates of the run, by architecture.
+        others: architectures that are to be trained too.
     """
-    place = folder / "retrain"
-    done = folder / "finalists.json"
-    groups = from_json(read_json(done), space) if done.exists() else {}
+    place = folder.retrain
+    groups = from_json(read_json(folder.finalists), space) if folder.finalists.exists() else {}
     everyone = [*(a for members in groups.values() for a in members), *others]
     everyone += [space.parse(read_json(path)["architecture"]) for path in sorted(place.glob("*/0/result.json"))]
-    scored = {c.architecture: c for c in read_candidates(folder / "candidates.sqlite", space)}
     found = []
     for architecture in dict.fromkeys(everyone):
         known = scored.get(architecture)
-        facts: dict[str, Any] = {**dataclasses.asdict(costs.cost(architecture)), "run": folder.resolve().name}
+        facts: dict[str, Any] = {**dataclasses.asdict(costs.cost(architecture)), "run": folder.name}
         facts["groups"] = ", ".join(name for name, members in groups.items() if architecture in members)
         if known is not None:
             facts |= {
@@ -62,7 +68,7 @@ def trainings_of(
     return found
 
 
-def send_study(folder: Path, storage: str | None, name: str | None, artifacts: Path | None = None) -> dict[str, Any]:
+def send_study(run: Opened, storage: str | None, name: str | None, artifacts: Path | None = None) -> dict[str, Any]:
     """Brings the study of a run up to date, from files only.
 
     Returns:
@@ -73,14 +79,16 @@ def send_study(folder: Path, storage: str | None, name: str | None, artifacts: P
         RunError: nothing was searched yet.
         StorageError: see `supernet.retrain.study.open_study`.
     """
-    config, _ = space_of_run(folder)
+    folder, config = run.folder, run.config
+    space_of_run(run)
     require(folder, "search")
-    known = read_json(folder / "data.json", ("classes", "inputs", "hashes"))
+    known = read_json(folder.data, ("classes", "inputs", "hashes"))
     space = retrained_space(config, known["classes"], known["inputs"])
-    trainings = trainings_of(folder, config, space, cost_table(space))
-    address = without_password(storage) if storage else f"sqlite:///{folder / 'study.sqlite'}"
-    with open_study(folder, space, storage, name) as study:
-        place = artifacts or folder / "artifacts"
+    scored = {c.architecture: c for c in read_candidates(folder.candidates, space)}
+    trainings = trainings_of(folder, config, space, cost_table(space), scored)
+    address = without_password(storage) if storage else f"sqlite:///{folder.study}"
+    with open_study(folder.path, space, storage, name) as study:
+        place = artifacts or folder.artifacts
         place.mkdir(parents=True, exist_ok=True)
         sent = send(study, space, trainings, run_id(config, known["hashes"]), place, is_own=storage is None)
         trials = len(study.get_trials(deepcopy=False))

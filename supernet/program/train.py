@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import io
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,52 +15,63 @@ import torch
 from supernet.base.files import write_atomically, write_json, write_weights
 from supernet.base.progress import Watch
 from supernet.base.randomness import derive, stream
+from supernet.data.images import write_header
 from supernet.data.splits import Data, feed
 from supernet.program.config import Config
-from supernet.program.folder import record_environment
-from supernet.program.load import load_run, loss_of_fit
+from supernet.program.folder import RunError, record_environment
+from supernet.program.load import Loaded, loss_of_fit
 from supernet.space.choices import Space
 from supernet.space.model import OneShot, build
 from supernet.speed.runtime import Runtime
 from supernet.train import paths
-from supernet.train.fit import fit
+from supernet.train.fit import CHECKPOINT, fit
+
+Record = Callable[[int, torch.Tensor], None]
+"""Called with a step and its live_GP."""
 
 
-def train_step(folder: Path, runtime: Runtime, watch: Watch) -> bool:
+def train_step(run: Loaded, runtime: Runtime, watch: Watch) -> bool:
     """Step 2 on a run folder. Returns whether there was anything to do."""
-    done = folder / "train" / "model.safetensors"
-    if done.exists():
+    folder, config = run.folder, run.config
+    if folder.one_shot.exists():
         return False
-    config, data, space = load_run(folder)
     if runtime.rank == 0:
         record_environment(folder, "train", runtime.tuning)
-    steps = config.train.total_steps(len(data.train))
-    model, history = train_one_shot(
-        config, space, data, folder / "train", runtime, watch, snapshots=config.analysis.snapshots
-    )
-    if runtime.rank == 0:
-        live = [paths_of(config, space, step, steps).numpy() for step in range(steps)]
-        drawn = np.stack([np.packbits(each, axis=1) for each in live])
-        write_atomically(folder / "train" / "paths.npy", lambda file: np.save(file, drawn))
-        write_json(folder / "train" / "history.json", history)
-        write_weights(done, model)
-        (folder / "train" / "checkpoint.pt").unlink(missing_ok=True)
+        with _recorded(folder.live_paths, _shape_of_paths(run), folder.train / CHECKPOINT) as record:
+            model, history = train_one_shot(
+                config, run.space, run.data, folder.train, runtime, watch,
+                snapshots=config.analysis.snapshots, record=record,
+            )  # fmt: skip
+        write_json(folder.history, history)
+        write_weights(folder.one_shot, model)
+        (folder.train / CHECKPOINT).unlink(missing_ok=True)
+    else:
+        train_one_shot(config, run.space, run.data, folder.train, runtime, watch)
     runtime.wait()
     return True
 
 
 def train_one_shot(
-    config: Config, space: Space, data: Data, folder: Path, runtime: Runtime, watch: Watch, *, snapshots: int = 0
+    config: Config,
+    space: Space,
+    data: Data,
+    folder: Path,
+    runtime: Runtime,
+    watch: Watch,
+    *,
+    snapshots: int = 0,
+    record: Record | None = None,
 ) -> tuple[OneShot, list[dict[str, float]]]:
     """Trains a one-shot model with new weights.
 
     Args:
         config: of the run.
-        space, data: what `config` says.
-        folder: where checkpoints go, and a killed training continues from.
+        space, data: of the configuration.
+        folder: of the checkpoint, from which a killed training continues.
         runtime: device, precision, processes.
-        watch: who follows the work.
-        snapshots: so many times, the last at the end, the weights are kept in ``snapshots/STEP.safetensors``.
+        watch: progress and stop.
+        snapshots: how often the weights are kept in ``snapshots/STEP.safetensors``, the last time at the end.
+        record: called before each step with what is live in it.
 
     Returns:
         The model, and the history of `fit`.
@@ -65,6 +80,12 @@ def train_one_shot(
     assert isinstance(model, OneShot)
     steps = config.train.total_steps(len(data.train))
     kept = {max(1, round(i * steps / snapshots)) for i in range(1, snapshots + 1)}
+
+    def draw_live(step: int) -> torch.Tensor:
+        live = paths_of(config, space, step, steps)
+        if record is not None:
+            record(step, live)
+        return live
 
     def progress(done: int, total: int, **figures: float) -> None:
         if done in kept and runtime.rank == 0:
@@ -80,7 +101,7 @@ def train_one_shot(
         steps,
         config.train,
         runtime=runtime,
-        draw_live=lambda step: paths_of(config, space, step, steps),
+        draw_live=draw_live,
         loss_function=loss_of_fit(config.task),
         seed=config.seed,
         folder=folder,
@@ -93,3 +114,40 @@ def paths_of(config: Config, space: Space, step: int, steps: int) -> torch.Tenso
     """What is live in a step of the one-shot model's training: bool [G, P]."""
     ghosts = config.train.batch_size // config.train.ghost_size
     return paths.draw(space, config.paths, ghosts, step / steps, generator=stream(config.seed, "paths", step))
+
+
+def _shape_of_paths(run: Loaded) -> tuple[int, int, int]:
+    """Steps, ghost batches, and bytes for the bits of all options."""
+    train = run.config.train
+    options = sum(len(choice.options) for choice in run.space.choices)
+    return train.total_steps(len(run.data.train)), train.batch_size // train.ghost_size, -(-options // 8)
+
+
+@contextmanager
+def _recorded(path: Path, shape: tuple[int, int, int], checkpoint: Path) -> Iterator[Record]:
+    """Inside the ``with`` block a function that records live_GP of a step; at its end the file is there.
+
+    Until then the bits are in a file beside it, each step at its place, so that a training that was stopped goes on
+    recording, and no step is kept in memory.
+
+    Raises:
+        RunError: a training is continued, and what it recorded so far is not there.
+    """
+    header = io.BytesIO()
+    write_header(header, shape)
+    size = len(header.getvalue()) + math.prod(shape)
+    part = path.with_name(f".{path.name}.part")
+    if not checkpoint.exists():
+        write_atomically(part, lambda file: file.write(header.getvalue() + bytes(math.prod(shape))))
+    elif not part.exists() or part.stat().st_size != size:
+        raise RunError(f"{part} is missing or damaged: delete {checkpoint} to train from the beginning")
+    with part.open("r+b", buffering=0) as file:
+
+        def record(step: int, live: torch.Tensor) -> None:
+            file.seek(len(header.getvalue()) + step * shape[1] * shape[2])
+            file.write(np.packbits(live.numpy(), axis=1).tobytes())
+
+        yield record
+    bits = part.read_bytes()
+    write_atomically(path, lambda file: file.write(bits))
+    part.unlink()

@@ -13,6 +13,7 @@ import numpy as np
 from supernet.base.files import write_atomically
 from supernet.base.progress import Watch
 from supernet.program.analyze import write_analysis
+from supernet.program.folder import Opened
 from supernet.program.score import score_file
 from supernet.trust.correlation import trust
 
@@ -40,13 +41,13 @@ def analyze_file(path: Path) -> dict[str, Any]:
     return {"trust": trust(given["score"], np.array([given[name] for name in repeats]).T, sizes)}
 
 
-def analyze_truth(folder: Path, path: Path, column: str, watch: Watch) -> dict[str, Any]:
+def analyze_truth(run: Opened, path: Path, column: str, watch: Watch) -> dict[str, Any]:
     """Trust from accuracies that somebody else published.
 
     Scores are kept in ``analysis/truth-DIGEST.csv``, so that a stopped call continues.
 
     Args:
-        folder: of a run whose one-shot model is trained.
+        run: it; its one-shot model is trained.
         path: CSV file with a column `architecture`, texts of the run's space or of its benchmark.
         column: the accuracies.
         watch: who follows the work.
@@ -66,9 +67,9 @@ def analyze_truth(folder: Path, path: Path, column: str, watch: Watch) -> dict[s
     if truth is None:
         raise ValueError(f"{path}: expected numbers in column {column!r}")
     wanted = "".join(f"{text}\n" for text in columns["architecture"]).encode()
-    texts = folder / "analysis" / f"truth-{hashlib.sha256(wanted).hexdigest()[:10]}.txt"
+    texts = run.folder.truth(hashlib.sha256(wanted).hexdigest()[:10])
     write_atomically(texts, lambda file: file.write(wanted))
-    score_file(folder, texts, texts.with_suffix(".csv"), watch)
+    score_file(run, texts, texts.with_suffix(".csv"), watch)
     scored = read_columns(texts.with_suffix(".csv"))
     accuracies, bonuses, params, macs = (numbers(scored[name]) or [] for name in ("value", "bonus", "params", "macs"))
     scores = [accuracy + bonus for accuracy, bonus in zip(accuracies, bonuses, strict=True)]
@@ -78,7 +79,7 @@ def analyze_truth(folder: Path, path: Path, column: str, watch: Watch) -> dict[s
     ]
     found = trust(scores, truth, {"params": params, "macs": macs})
     result = {"file": path.name, "column": column, "points": points, "trust": found}
-    write_analysis(folder, {"truth": result})
+    write_analysis(run.folder, {"truth": result})
     return result
 
 

@@ -23,7 +23,7 @@ from supernet.space.choices import Architecture, Space
 from supernet.space.model import build
 from supernet.space.network import call
 from supernet.speed.runtime import Runtime
-from supernet.train.fit import Batch, TrainConfig, fit, is_noted
+from supernet.train.fit import CHECKPOINT, Batch, TrainConfig, fit, is_noted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,7 +144,7 @@ def retrain(
         write_weights(place / "weights.safetensors", network)
         result = {"architecture": str(architecture), "repeat": repeat, "seed": own, "validation": validated}
         write_json(place / "result.json", {**result, "history": history})
-        (place / "checkpoint.pt").unlink(missing_ok=True)
+        (place / CHECKPOINT).unlink(missing_ok=True)
         finished()
 
     with runtime.workers() as run:
@@ -153,6 +153,11 @@ def retrain(
                 break
     if failures:  # the first of them, not what it made of the others
         raise failures[0]
+
+
+def is_trained(folder: Path, architecture: Architecture, repeat: int = 0) -> bool:
+    """Whether the weights of a training are there."""
+    return (folder / architecture.id / str(repeat) / "weights.safetensors").exists()
 
 
 def read_network(space: Space, architecture: Architecture, folder: Path, repeat: int = 0) -> nn.Module:

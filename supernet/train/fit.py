@@ -43,6 +43,10 @@ Batch = tuple[Any, Any]
 """Examples and targets: each a tensor, or a tuple, list or dict of tensors, with the examples along the first axis."""
 
 
+CHECKPOINT = "checkpoint.pt"
+"""The state of a training under way, in its folder."""
+
+
 class Diverged(ValueError):
     """The loss, the gradient or a weight is NaN or infinite; the last good checkpoint is kept."""
 
@@ -510,7 +514,7 @@ class _Checkpoint:
     def __init__(
         self, folder: Path | None, model: nn.Module, optimiser: _Optimiser, config: TrainConfig, runtime: Runtime
     ) -> None:
-        self._path = None if folder is None else folder / "checkpoint.pt"
+        self._path = None if folder is None else folder / CHECKPOINT
         self._model, self._optimiser, self._config = model, optimiser, config
         self._is_mine = runtime.rank == 0
         self._saved = time.monotonic()

@@ -48,7 +48,7 @@ def root(tmp_path: Path) -> Path:
 def test_cifar10_batches(root: Path, protocol: int, below: str) -> None:
     write_batches(root / "in" / below, protocol)
     made = load(config(root, "cifar10", 20), seed=0)
-    test = open_test(config(root, "cifar10", 20), seed=0, record=root / "test.json", networks=["a"])
+    test = open_test(load(config(root, "cifar10", 20), seed=0).test, record=root / "test.json", networks=["a"])
     assert made.input_shape == (3, 32, 32) and len(made.train.targets) == 80 and made.classes[5] == "dog"
     assert np.array_equal(test.examples.flatten(1).numpy(), pixels(20, 3072, seed=5))
 
@@ -65,7 +65,7 @@ def test_cifar10_parquet_decodes_once(root: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(pixels_of, "_open_image", lambda *_: pytest.fail("decoded again"))
     again = load(config(root, "cifar10", 20), seed=0)
     assert torch.equal(first.train.examples, again.train.examples) and first.hashes == again.hashes
-    test = open_test(config(root, "cifar10", 20), seed=0, record=root / "test.json", networks=["a"])
+    test = open_test(load(config(root, "cifar10", 20), seed=0).test, record=root / "test.json", networks=["a"])
     assert np.array_equal(test.examples[7].permute(1, 2, 0).numpy(), pixels(4, 4, 3, seed=7))
 
 
@@ -90,7 +90,7 @@ def test_folder_in_two_levels(root: Path, monkeypatch: pytest.MonkeyPatch, limit
     write_classes(root / "in" / "test", 4, 6, 3, each=3)
     (root / "in" / "train" / ".hidden").mkdir()
     made = load(config(root, "folder"), seed=0)
-    test = open_test(config(root, "folder"), seed=0, record=root / "test.json", networks=["a"])
+    test = open_test(load(config(root, "folder"), seed=0).test, record=root / "test.json", networks=["a"])
     assert made.classes == ("a", "b") and made.input_shape == (3, 4, 6) and len(made.train.targets) == 12
     expected = [pixels(4, 6, 3, seed=ord(name) * 100 + number) for name in "ab" for number in range(3)]
     assert np.array_equal(test.examples.permute(0, 2, 3, 1).numpy(), expected)
@@ -140,7 +140,7 @@ def test_image_size_applies_to_arrays(root: Path, shape: tuple[int, ...]) -> Non
 def test_arrays_with_own_test(root: Path) -> None:
     write_arrays(root / "in", tagged([*range(20)]), labels(20, 2))
     write_arrays(root / "in", tagged([*range(20, 26)]), labels(6, 2), "test_")
-    test = open_test(config(root, "arrays"), seed=0, record=root / "test.json", networks=["a"])
+    test = open_test(load(config(root, "arrays"), seed=0).test, record=root / "test.json", networks=["a"])
     assert tags(test) == list(range(20, 26))
 
 
@@ -163,7 +163,7 @@ def test_digits() -> None:
 def test_fashion_mnist_from_a_folder(root: Path) -> None:
     write_fashion(root / "in")
     made = load(config(root, "fashion-mnist", 20), seed=0)
-    test = open_test(config(root, "fashion-mnist", 20), seed=0, record=root / "test.json", networks=["a"])
+    test = open_test(load(config(root, "fashion-mnist", 20), seed=0).test, record=root / "test.json", networks=["a"])
     assert made.input_shape == (1, 4, 4) and len(made.train.targets) == 40 and made.classes[9] == "Ankle boot"
     assert np.array_equal(test.examples[:, 0].numpy(), pixels(20, 4, 4))
 

@@ -37,6 +37,7 @@ from supernet.program import export
 from supernet.program.commands import main
 from supernet.program.config import Config
 from supernet.program.export import origin_of
+from supernet.program.folder import open_run
 from supernet.program.load import load_one_shot, load_run
 from supernet.retrain.trainings import evaluate
 from supernet.space.choices import Architecture, Space
@@ -308,7 +309,8 @@ def test_any_architecture_with_inherited_or_new_weights(
 
 def test_inherited_weights_give_what_the_one_shot_model_gives(finished_run: Path) -> None:
     """On the very batch whose statistics are estimated they are the batch's, as in the one-shot model."""
-    model, config, data = load_one_shot(finished_run)
+    run = load_run(open_run(finished_run))
+    model, config, data = load_one_shot(run), run.config, run.data
     architecture = model.space.everything_on()
     network = inherit(model, architecture, data, seed=config.seed)
     assert all(m.momentum == 0.1 for m in network.modules() if isinstance(m, nn.BatchNorm2d))
@@ -403,7 +405,8 @@ def test_a_push_and_back(exported: Path, tmp_path: Path, refused: Refused) -> No
 
 
 def test_the_reported_accuracy_is_that_of_the_files(exported: Path, finished_run: Path) -> None:
-    config, data, _ = load_run(finished_run)
+    run = load_run(open_run(finished_run))
+    config, data = run.config, run.data
     batches = [prepare(data.validation, data, device=torch.device("cpu"))]
     accuracy = evaluate(load(exported), batches, runtime=start(RuntimeConfig(device="cpu", precision="32-true")))
     facts = json.loads((exported / "export.json").read_text())

@@ -13,6 +13,7 @@ import torch
 
 from supernet.base.files import read_json
 from supernet.program.commands import main
+from supernet.program.folder import open_run
 from supernet.program.load import space_of_run
 from supernet.space.cost import cost_table
 from supernet.trust.correlation import paper_points, trust
@@ -155,7 +156,7 @@ def test_published_accuracies(analyzed: Path, tmp_path: Path, refused: Refused) 
 def test_a_bonus_for_size_is_in_what_is_compared_with_published_accuracies(run_folder: Path, tmp_path: Path) -> None:
     config = run_folder / "config.yaml"
     config.write_text(config.read_text().replace("size_bonus: 0.0", "size_bonus: 0.5"))
-    _, space = space_of_run(run_folder)
+    space = space_of_run(open_run(run_folder))
     cells = space.sample_distinct(5, generator=torch.Generator().manual_seed(0))
     file = tmp_path / "truth.csv"
     file.write_text("\n".join(["architecture,published", *(f"{cell},{i}" for i, cell in enumerate(cells))]) + "\n")
@@ -209,10 +210,10 @@ def test_a_search_by_divergence_needs_no_labels(finished_run: Path, tmp_path: Pa
     assert main(["train", str(folder), "digits-smoke", *words, "--score", "kl"]) == 0
     shutil.copy(finished_run / "train" / "model.safetensors", folder / "train" / "model.safetensors")
     assert main(["search", str(folder)]) == 0
-    from supernet.program.load import load_one_shot
+    from supernet.program.load import load_one_shot, load_run
     from supernet.search.table import read_candidates
 
-    model, *_ = load_one_shot(folder)
+    model = load_one_shot(load_run(open_run(folder)))
     found = read_candidates(folder / "candidates.sqlite", model.space)
     assert len(found) == 8
     for candidate in found:
@@ -237,7 +238,7 @@ def test_a_search_by_loss_ranks_by_the_negative_loss(
     assert main(["retrain", str(folder)]) == 0
     text = " ".join(capsys.readouterr().out.split())
     assert "score: of the one-shot model on the validation split: negative loss" in text
-    _, space = space_of_run(folder)
+    space = space_of_run(open_run(folder))
     found = read_candidates(folder / "candidates.sqlite", space)
     assert [c.value for c in found] == pytest.approx([-c.loss for c in found], abs=1e-5)
     assert sorted(found, key=standing) == sorted(found, key=lambda c: c.loss)

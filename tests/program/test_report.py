@@ -17,6 +17,7 @@ import pytest
 
 from supernet.base.files import read_json, write_json
 from supernet.program.commands import main
+from supernet.program.folder import open_run
 from supernet.program.report import write_report
 from supernet.trust.tables import result_rows
 from tests.draw.test_plots import dots
@@ -212,11 +213,11 @@ def test_the_verdict_comes_first_and_texts_are_escaped(page_of_a_study: str) -> 
 
 
 def test_without_a_study_the_page_says_so(run_folder: Path) -> None:
-    text = write_report(run_folder).read_text()
+    text = write_report(open_run(run_folder)).read_text()
     assert "How far this ranking can be trusted is not known yet" in text
     result = read_json(run_folder / "results.json")
     assert result["networks"][0]["architecture"] in text
-    assert write_report(run_folder).read_text() == text
+    assert write_report(open_run(run_folder)).read_text() == text
 
 
 def test_wrong_empty_and_unfinished_folders(tmp_path: Path, run_folder: Path, refused: Refused) -> None:
@@ -313,7 +314,7 @@ def test_the_front_of_a_search_with_several_objectives(run_folder: Path) -> None
     (run_folder / "config.yaml").write_text(config.replace("strategy: random\n", "strategy: nsga2\n"))
     facts = {"device": "abacus", "batch_size": 1, "threads": 1, "checked": [1, 2], "error": 0.1, "largest_error": 0.3}
     write_json(run_folder / "latency.json", facts)
-    page = write_report(run_folder).read_text()
+    page = write_report(open_run(run_folder)).read_text()
     assert page.count("Pareto front of score, params, macs (hypervolume ") == 2
     assert "The course of the strategy nsga2, with " in page
     assert "abacus, batch 1, 1 threads; sums are off by 10.0% on 2 whole networks (at most 30.0%); more than" in page

@@ -12,8 +12,8 @@ from supernet.data import splits as data
 from supernet.program import retrain as retraining
 from supernet.program.commands import main
 from supernet.program.config import SpaceConfig, make_space
-from supernet.program.folder import RunError
-from supernet.program.load import load_one_shot
+from supernet.program.folder import RunError, open_run
+from supernet.program.load import load_one_shot, load_run
 from supernet.retrain.results import summarise
 from tests.conftest import TINY
 
@@ -156,7 +156,7 @@ def test_scores_of_another_one_shot_model_are_not_taken_for_this_one(
     assert main([str(word) for word in words]) == 0
     assert out.read_bytes() == before
     weights = run_folder / "train" / "model.safetensors"
-    model = load_one_shot(run_folder)[0]
+    model = load_one_shot(load_run(open_run(run_folder)))
     with torch.no_grad():
         next(model.parameters()).add_(1.0)
     write_weights(weights, model)

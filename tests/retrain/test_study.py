@@ -25,7 +25,8 @@ import pytest
 from supernet.base.files import read_json, without_password, write_json
 from supernet.base.progress import Interrupted, Watch
 from supernet.program.commands import main
-from supernet.program.load import space_of_run
+from supernet.program.folder import open_run
+from supernet.program.load import load_run, space_of_run
 from supernet.program.retrain import retrain_candidates
 from supernet.program.study import send_study
 from supernet.retrain import study as trials
@@ -40,14 +41,14 @@ NOWHERE = "postgresql+psycopg://ann:geheim@127.0.0.1:9/nothing"
 
 def test_a_run_has_its_trainings_in_a_study(finished_run: Path) -> None:
     """Parameters, costs, scores, curves and artifacts, and no test accuracy."""
-    with open_study(finished_run, space_of_run(finished_run)[1]) as study:
+    with open_study(finished_run, space_of_run(open_run(finished_run))) as study:
         sent, storage = study.trials, study._storage
         metas = [optuna.artifacts.get_all_artifact_meta(t, storage=storage) for t in sent]
     results = read_json(finished_run / "results.json")
     networks = {row["id"]: row for row in results["networks"]}
     assert {t.user_attrs["id"] for t in sent} == set(networks)
     assert len(sent) == len(networks)
-    _, space = space_of_run(finished_run)
+    space = space_of_run(open_run(finished_run))
     store = optuna.artifacts.FileSystemArtifactStore(str(finished_run / "artifacts"))
     for trial, meta in zip(sent, metas, strict=True):
         row, place = networks[trial.user_attrs["id"]], finished_run / "retrain" / trial.user_attrs["id"] / "0"
@@ -69,7 +70,7 @@ def test_a_run_has_its_trainings_in_a_study(finished_run: Path) -> None:
 def test_what_is_there_is_not_sent_again(run_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     other = f"sqlite:///{run_folder / 'other.sqlite'}"
     networks = len(read_json(run_folder / "results.json")["networks"])
-    first = send_study(run_folder, other, "ours")
+    first = send_study(open_run(run_folder), other, "ours")
     assert (first["sent"], first["trials"]) == (networks, networks)
     assert main(["study", str(run_folder), "--storage", other, "--study", "ours", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == {**first, "sent": 0}
@@ -84,18 +85,18 @@ def test_finalists_are_running_trials_until_they_are_trained(run_folder: Path) -
     kept = {path: path.read_bytes() for path in results}
     for path in results[1:]:
         path.unlink()
-    assert send_study(run_folder, None, None)["trials"] == len(results)
-    with open_study(run_folder, space_of_run(run_folder)[1]) as study:
+    assert send_study(open_run(run_folder), None, None)["trials"] == len(results)
+    with open_study(run_folder, space_of_run(open_run(run_folder))) as study:
         states = [t.state for t in study.trials]
     assert states.count(optuna.trial.TrialState.RUNNING) == len(results) - 1
     for path, content in kept.items():
         path.write_bytes(content)
     write_json(results[1], {**read_json(results[1]), "validation": None})
-    assert send_study(run_folder, None, None) == {
+    assert send_study(open_run(run_folder), None, None) == {
         "storage": f"sqlite:///{run_folder / 'study.sqlite'}", "study": run_folder.name,
         "artifacts": str(run_folder / "artifacts"), "sent": len(results) - 1, "trials": len(results),
     }  # fmt: skip
-    with open_study(run_folder, space_of_run(run_folder)[1]) as study:
+    with open_study(run_folder, space_of_run(open_run(run_folder))) as study:
         states = [t.state for t in study.trials]
     assert sorted(state.name for state in states) == ["COMPLETE"] * (len(results) - 1) + ["PRUNED"]
 
@@ -234,7 +235,8 @@ def test_a_trial_that_was_given_up_is_made_anew(tmp_path: Path, training: Traini
 
 def test_candidates_are_trials_from_the_beginning(run_folder: Path) -> None:
     """Killed and started again there is one trial of each."""
-    config, space = space_of_run(run_folder)
+    run = open_run(run_folder)
+    config, space = run.config, space_of_run(run)
     everyone = read_candidates(run_folder / "candidates.sqlite", space)
     trained = {path.parent.parent.name for path in run_folder.glob("retrain/*/0/result.json")}
     new = [c for c in everyone if c.architecture.id not in trained][:2]
@@ -251,11 +253,11 @@ def test_candidates_are_trials_from_the_beginning(run_folder: Path) -> None:
         return {t.user_attrs["id"]: t for t in found}
 
     with pytest.raises(Interrupted):
-        retrain_candidates(run_folder, numbers, start(config.runtime).alone(), Watch(stop=stop))
+        retrain_candidates(load_run(run), numbers, start(config.runtime).alone(), Watch(stop=stop))
     before = seen()
     assert {t.state.name for t in before.values()} == {"RUNNING"}
     assert any(t.intermediate_values for t in before.values())
-    found = retrain_candidates(run_folder, numbers, start(config.runtime).alone(), Watch())
+    found = retrain_candidates(load_run(run), numbers, start(config.runtime).alone(), Watch())
     after = seen()
     assert [after[row["id"]].values for row in found] == [row["validation"] for row in found]
     assert all(after[key].intermediate_values.items() >= t.intermediate_values.items() for key, t in before.items())
@@ -288,12 +290,12 @@ def test_without_optuna_a_run_has_no_study(
 ) -> None:
     monkeypatch.setitem(sys.modules, "optuna", None)
     (run_folder / "study.sqlite").unlink()
-    quiet = sender(run_folder, space_of_run(run_folder)[1], "run", list, None, None)
+    quiet = sender(run_folder, space_of_run(open_run(run_folder)), "run", list, None, None)
     with caplog.at_level("INFO"), quiet as tell:
         tell.update()
     assert "no study of the trainings is written: Optuna is not installed" in caplog.text
     assert not (run_folder / "study.sqlite").exists()
-    nowhere = sender(run_folder, space_of_run(run_folder)[1], "run", list, NOWHERE, None)
+    nowhere = sender(run_folder, space_of_run(open_run(run_folder)), "run", list, NOWHERE, None)
     with pytest.raises(ValueError, match="Optuna is not installed"), nowhere:
         pass
 
@@ -405,13 +407,13 @@ def test_two_processes_share_a_study_in_postgresql(
     outputs = [process.communicate(timeout=300) for process in both]
     assert [process.returncode for process in both] == [0, 0], outputs
     assert [json.loads(out)["sent"] for out, _ in outputs] == [networks, networks]
-    with open_study(run_folder, space_of_run(run_folder)[1], postgres, "team") as study:
+    with open_study(run_folder, space_of_run(open_run(run_folder)), postgres, "team") as study:
         sent = study.trials
     keys = [t.user_attrs["training"] for t in sent]
     assert len(set(keys)) == len(keys) == 2 * networks
     assert {t.state for t in sent} == {optuna.trial.TrialState.COMPLETE}
     assert {t.user_attrs["run"] for t in sent} == {run_folder.name, "second"}
-    assert send_study(run_folder, postgres, "team")["sent"] == 0
+    assert send_study(open_run(run_folder), postgres, "team")["sent"] == 0
     assert "pass-word" not in "".join(out + err for out, err in outputs)
     wrong = postgres.replace("pass-word", "wrong-word")
     message = refused("study", run_folder, "--storage", wrong)

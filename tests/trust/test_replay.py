@@ -14,6 +14,7 @@ import torch
 from supernet.base.files import read_json, write_json
 from supernet.base.progress import Interrupted
 from supernet.program.commands import main
+from supernet.program.folder import open_run
 from supernet.program.load import space_of_run
 from supernet.search import strategies
 from supernet.search.limits import LimitsConfig, region
@@ -118,7 +119,7 @@ def test_a_run_is_replayed(enumerated: Path, capsys: pytest.CaptureFixture[str])
     out = capsys.readouterr().out
     assert max(map(len, out.splitlines())) <= 80
     found = read_json(enumerated / "analysis.json")["replay"]
-    assert found["candidates"] == space_of_run(enumerated)[1].size
+    assert found["candidates"] == space_of_run(open_run(enumerated)).size
     assert set(found["regret"]) == set(strategies.STRATEGIES) - {"enumeration"}
     assert f"random {100 * found['regret']['random']['median'][0]:.2f}" in " ".join(out.split())
     assert found["marks"][-1] == found["budget"] == found["candidates"]
@@ -139,7 +140,7 @@ def test_a_table_without_everything_is_not_replayed(
     run_folder: Path, enumerated: Path, refused: Callable[..., str]
 ) -> None:
     message = refused("analyze", run_folder, "--replay", "2")
-    size = space_of_run(run_folder)[1].size
+    size = space_of_run(open_run(run_folder)).size
     assert f"of {size} architectures have no score on all examples: `supernet search" in message
     for wrong in ("0", "-1", "x", "1.5"):
         assert "--replay: expected a number of seeds" in refused("analyze", run_folder, f"--replay={wrong}")
@@ -155,7 +156,8 @@ def test_a_table_without_everything_is_not_replayed(
 def test_candidates_in_the_order_asked(finished_run: Path) -> None:
     """The random draw, which the table has in another order."""
     table = finished_run / "candidates.sqlite"
-    config, space = space_of_run(finished_run)
+    run = open_run(finished_run)
+    config, space = run.config, space_of_run(run)
     candidates = read_candidates(table, space)
     found = in_order_asked(table, candidates)
     allowed = region(cost_table(space), LimitsConfig())

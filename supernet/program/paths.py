@@ -1,0 +1,165 @@
+"""The files of a run folder, the interface between the steps. Every file is written whole or not at all."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+
+@dataclass(frozen=True, slots=True)
+class RunFolder:
+    """The folder of a run; each property is one of its files or folders, with the step that writes it."""
+
+    path: Path
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    @property
+    def name(self) -> str:
+        """The folder's own name."""
+        return self.path.resolve().name
+
+    # ---- the first step ----
+
+    @property
+    def config(self) -> Path:
+        """Every setting; `supernet run config.yaml` repeats the run."""
+        return self.path / "config.yaml"
+
+    @property
+    def environment(self) -> Path:
+        """Versions, machine, command and time of each step; each step adds its own."""
+        return self.path / "environment.json"
+
+    @property
+    def data(self) -> Path:
+        """Sizes and hashes of the three splits, classes, types and shapes, mean and deviation."""
+        return self.path / "data.json"
+
+    # ---- train ----
+
+    @property
+    def train(self) -> Path:
+        """Folder of the one-shot model's training; its checkpoint is there while it is under way."""
+        return self.path / "train"
+
+    @property
+    def one_shot(self) -> Path:
+        """Weights of the one-shot model; its presence says that train is done."""
+        return self.train / "model.safetensors"
+
+    @property
+    def history(self) -> Path:
+        """Training curve of the one-shot model."""
+        return self.train / "history.json"
+
+    @property
+    def live_paths(self) -> Path:
+        """live_GP of every step as it was trained, packed bits: uint8 [steps, G, ceil(P / 8)]."""
+        return self.train / "paths.npy"
+
+    @property
+    def snapshots(self) -> Path:
+        """STEP.safetensors: weights at some steps, for the course of the divergence."""
+        return self.train / "snapshots"
+
+    # ---- search ----
+
+    @property
+    def latency(self) -> Path:
+        """Times of modules on the device, checked on whole networks; only if latency is asked for."""
+        return self.path / "latency.json"
+
+    @property
+    def candidates(self) -> Path:
+        """Every candidate with its score and its costs, and what was asked for in each round."""
+        return self.path / "candidates.sqlite"
+
+    @property
+    def drawn_finalists(self) -> Path:
+        """Finalists that are not all scored on all examples yet; only while the search is under way."""
+        return self.path / "finalists.drawn.json"
+
+    @property
+    def finalists(self) -> Path:
+        """Groups of finalists; its presence says that search is done."""
+        return self.path / "finalists.json"
+
+    # ---- retrain ----
+
+    @property
+    def retrain(self) -> Path:
+        """ID/REPEAT/: `result.json` and `weights.safetensors` of one training from scratch."""
+        return self.path / "retrain"
+
+    @property
+    def test_opened(self) -> Path:
+        """When and for which networks the test split was opened."""
+        return self.retrain / "test_opened.json"
+
+    @property
+    def study(self) -> Path:
+        """The trainings as an Optuna study, for people; only if Optuna is installed."""
+        return self.path / "study.sqlite"
+
+    @property
+    def artifacts(self) -> Path:
+        """Results, weights and drawings of the study's trials."""
+        return self.path / "artifacts"
+
+    @property
+    def results(self) -> Path:
+        """Groups and networks with score, validation and test metric; its presence says that the run is done."""
+        return self.path / "results.json"
+
+    # ---- analyze ----
+
+    @property
+    def analysis(self) -> Path:
+        """What the ranking is worth: every number and every point."""
+        return self.path / "analysis.json"
+
+    @property
+    def analysed(self) -> Path:
+        """Folder of everything that an analysis trains or scores."""
+        return self.path / "analysis"
+
+    @property
+    def analysed_networks(self) -> Path:
+        """ID/REPEAT/: `result.json` and `weights.safetensors` of one short training."""
+        return self.analysed / "networks"
+
+    @property
+    def analysed_sizes(self) -> Path:
+        """SETTING=VALUE/ID/REPEAT/: the same for finalists at other sizes."""
+        return self.analysed / "at"
+
+    def analysed_size(self, setting: str, value: object) -> Path:
+        """The trainings of finalists at one size."""
+        return self.analysed_sizes / f"{setting}={quote(str(value), safe='')}"
+
+    def swept(self, rate: float) -> Path:
+        """Weights of a one-shot model that is trained at this dropout rate, in the folder of its training."""
+        return self.analysed / "sweep" / f"{rate:g}" / "model.safetensors"
+
+    def truth(self, digest: str) -> Path:
+        """Architectures with published accuracies, one a line; their scores are beside it, ending in .csv."""
+        return self.analysed / f"truth-{digest}.txt"
+
+    # ---- report, export ----
+
+    @property
+    def report(self) -> Path:
+        """One page about the run."""
+        return self.path / "report.html"
+
+    @property
+    def export(self) -> Path:
+        """A network by itself: code, weights, .pt2, ONNX, `predict.py`, model card, `export.json`."""
+        return self.path / "export"
+
+    def last_of(self, step: str) -> Path:
+        """The file that a step writes last: its presence says that the step is done."""
+        return {"train": self.one_shot, "search": self.finalists, "retrain": self.results}[step]
