@@ -78,8 +78,7 @@ def analyze_step(
     folder, config, data = run.folder, run.config, run.data
     require(folder, "search")
     before = known_so_far(folder)
-    model = load_one_shot(run)
-    space, settings = model.space, config.analysis
+    model, space, settings = load_one_shot(run), run.space, config.analysis
     sizes_asked = [
         (name, value, _at_size(name, value, space, config, data))
         for name, values in (at or {}).items()
