@@ -200,7 +200,7 @@ LINES = 60
 LONGER = {
     "search/rounds.py:search": 78,
     "search/rounds.py:score_into": 78,
-    "program/arguments.py:prepare": 97,
+    "program/arguments.py:prepare": 92,
     "program/analyze.py:analyze_step": 74,
     "program/score.py:score_file": 64,
     "export/writing/code.py:_define": 74,

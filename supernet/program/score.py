@@ -84,8 +84,6 @@ def score_file(run: Opened, architectures: Path, out: Path, watch: Watch) -> int
     facts: tuple[Any, ...] = (
         weights, data.hashes["validation"], asked.examples, asked.ghost_size, asked.size_bonus
     )  # fmt: skip
-    if asked.size_bonus:
-        facts = (*facts, "macs")  # files of before, where it went by parameters, are of another model
     if config.search.score == "loss":
         facts = (*facts, config.search.score)
     if config.search.score == "kl":
