@@ -36,8 +36,8 @@ from supernet.space.cost import cost_table
 from supernet.space.model import OneShot, build
 from supernet.speed.runtime import Runtime
 from supernet.train.fit import CHECKPOINT
-from supernet.trust.correlation import agreement, population_weights, rank_correlation, score_noise, trust
-from supernet.trust.probes import Facts, bucket_width, diagnose, differences, option_worth, strata
+from supernet.trust.correlation import agreement, population_counts, rank_correlation, score_noise, trust
+from supernet.trust.probes import TrainingFacts, bucket_width, diagnose, differences, option_worth, strata
 
 SHOWN = 2000
 """Candidates whose scores and sizes are kept for the report, drawn at random."""
@@ -109,7 +109,7 @@ def analyze_step(
         )
     ]  # fmt: skip
     # Buckets are those of the score in the table, which a race may have taken on fewer examples.
-    weights = population_weights([c.score for c in drawn], everyone, bucket)
+    counts = population_counts([c.score for c in drawn], everyone, bucket)
     right = read_right(folder.candidates, SHOWN) if are_accuracies else np.zeros((0, 0), bool)
     scores, mean = [p["score"] for p in points], [float(np.mean(p["accuracies"])) for p in points]
     sizes = {name: [p[name] for p in points] for name in ("params", "macs")}
@@ -119,7 +119,7 @@ def analyze_step(
         "bucket": bucket,
         "points": points,
         "trust": trust(
-            scores, accuracies, sizes, untrained=[p["untrained"] for p in points], weights=weights,
+            scores, accuracies, sizes, untrained=[p["untrained"] for p in points], counts=counts,
             noise=score_noise(right) if len(right) >= 2 else None,
         ),
         "divergence": _divergence(points, scores, mean, study, folder),
@@ -339,7 +339,7 @@ def _groups(folder: RunFolder) -> dict[str, Any] | None:
 def _diagnosis(folder: RunFolder, candidates: Sequence[Candidate], study: Study) -> list[dict[str, Any]]:
     (full,) = scores_of(study, [study.model.space.everything_on()])
     return diagnose(
-        Facts(
+        TrainingFacts(
             scores=np.array([c.value for c in candidates]),
             everything_on=full,
             chance=1 / max(2, len(study.data.classes)),

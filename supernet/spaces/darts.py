@@ -110,15 +110,6 @@ def to_genotype(architecture: Architecture) -> str:
     return f"Genotype(normal={pairs[:half]}, normal_concat={concat}, reduce={pairs[half:]}, reduce_concat={concat})"
 
 
-def from_genotype(space: Space, text: str) -> Architecture:
-    """The architecture with this text, the published code's or ours.
-
-    Raises:
-        ArchitectureError: the text does not fit the space, or the space has no normal cell.
-    """
-    return space.parse(text)
-
-
 def _read(text: str, cells: int) -> str:
     """The published code's text in words CHOICE=OPTION; a text without parentheses as it is."""
     if "(" not in text:

@@ -67,15 +67,6 @@ def to_digits(architecture: Architecture) -> str:
     return "".join(str(OPTIONS.index(option)) for option in single_picks(architecture, NAMES))
 
 
-def from_digits(space: Space, text: str) -> Architecture:
-    """The architecture with this text, the benchmark's or ours.
-
-    Raises:
-        ArchitectureError: the text does not fit the space.
-    """
-    return space.parse(_read(text))
-
-
 def _read(text: str) -> str:
     """The benchmark's digits in words CHOICE=OPTION; a text with anything but digits as it is."""
     if not text.strip().isdecimal():

@@ -79,15 +79,6 @@ def to_string(architecture: Architecture) -> str:
     return "+".join(f"|{'|'.join(edges)}|" for edges in nodes.values())
 
 
-def from_string(space: Space, text: str) -> Architecture:
-    """The architecture with this text, the benchmark's or ours.
-
-    Raises:
-        ArchitectureError: the text does not fit the space.
-    """
-    return space.parse(_read(text))
-
-
 def canonical(architecture: Architecture, *, complete: bool = False) -> str:
     """A text that architectures with the same function share, up to the values of weights.
 

@@ -1,7 +1,7 @@
-"""How far scores can be trusted: functions of numbers, whoever measured them.
+"""How far scores can be trusted, as functions of numbers.
 
 References:
-    Bender et al., ICML 2018, figures 4 to 6. What is more than the correlation of two rankings is ours.
+    Bender et al., ICML 2018, figures 4 to 6. All but the correlation of two rankings is ours.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from numpy.typing import ArrayLike, NDArray
 Numbers = NDArray[np.float64]
 
 BOOTSTRAP = 2000
-"""Bootstrap samples for an interval, which is where 95 % of them lie."""
+"""Bootstrap samples; an interval holds 95 % of them."""
 
 TOPS = (1, 5, 10)
-"""Numbers of networks with the best scores for which regret and recall are told."""
+"""Numbers of networks with the best scores for which regret and recall are given."""
 
 FEW = 10
-"""With fewer networks there is no verdict."""
+"""Networks that a verdict needs, at least."""
 
 BANDS = 4
-"""Parts of equal size, by accuracy or by size, within which agreement is told."""
+"""Parts of equal number, by accuracy or by size, inside which the agreement is given."""
 
 Z95 = 1.96
 """Standard deviations to either side that hold 95 % of a normal distribution."""
@@ -40,17 +40,20 @@ def paper_points() -> dict[str, Any]:
     return points
 
 
-def kendall(x: ArrayLike, y: ArrayLike, weights: ArrayLike | None = None) -> Any:
+def kendall(x: ArrayLike, y: ArrayLike, counts: ArrayLike | None = None) -> Any:
     """Kendall's tau-b, where each point may count several times.
 
     Args:
         x, y: [n]; memory grows with n squared.
-        weights: how often each point counts, at least 0: [n], or [..., n] for several answers at once. None: once.
+        counts: how often each point counts, at least 0: [n], or [..., n] for several results at once. None: once.
 
     Returns:
-        From -1 to 1, [...]; NaN where all x or all y are equal.
+        From -1 to 1, [...]; NaN if all x or all y are equal.
+
+    Raises:
+        ValueError: the lengths differ, or a value is NaN.
     """
-    x, y, w = _points(x, y, weights)
+    x, y, w = _points(x, y, counts)
     sx, sy = _order(x), _order(y)
 
     def pairs(signs: Numbers) -> Numbers:
@@ -61,13 +64,13 @@ def kendall(x: ArrayLike, y: ArrayLike, weights: ArrayLike | None = None) -> Any
         return pairs(sx * sy) / np.sqrt(pairs(sx * sx) * pairs(sy * sy))
 
 
-def spearman(x: ArrayLike, y: ArrayLike, weights: ArrayLike | None = None) -> Any:
+def spearman(x: ArrayLike, y: ArrayLike, counts: ArrayLike | None = None) -> Any:
     """Spearman's rank correlation, where each point may count several times; see `kendall`."""
-    x, y, w = _points(x, y, weights)
+    x, y, w = _points(x, y, counts)
     total = w.sum(-1, keepdims=True)
 
     def centred(values: Numbers) -> Numbers:
-        ranks = w @ (0.5 - 0.5 * _order(values)).T  # equal values share the rank in their middle
+        ranks = w @ (0.5 - 0.5 * _order(values)).T  # equal values share their mean rank
         return np.asarray(ranks - (w * ranks).sum(-1, keepdims=True) / total)
 
     a, b = centred(x), centred(y)
@@ -75,17 +78,18 @@ def spearman(x: ArrayLike, y: ArrayLike, weights: ArrayLike | None = None) -> An
         return (w * a * b).sum(-1) / np.sqrt((w * a * a).sum(-1) * (w * b * b).sum(-1))
 
 
-def _points(x: ArrayLike, y: ArrayLike, weights: ArrayLike | None) -> tuple[Numbers, Numbers, Numbers]:
+def _points(x: ArrayLike, y: ArrayLike, counts: ArrayLike | None) -> tuple[Numbers, Numbers, Numbers]:
+    """Two lists and the counts of their points as arrays."""
     x, y = np.asarray(x, float), np.asarray(y, float)
     if x.ndim != 1 or x.shape != y.shape:
         raise ValueError(f"expected two lists of equal length, got shapes {list(x.shape)} and {list(y.shape)}")
     if np.isnan(x).any() or np.isnan(y).any():
         raise ValueError("expected numbers, got NaN among them")
-    return x, y, np.ones(len(x)) if weights is None else np.asarray(weights, float)
+    return x, y, np.ones(len(x)) if counts is None else np.asarray(counts, float)
 
 
 def _order(values: Numbers) -> Numbers:
-    """For each pair 1, 0 or -1: whether the first is larger."""
+    """The sign of the difference of each pair: [n, n]."""
     return (values[:, None] > values).astype(float) - (values[:, None] < values)
 
 
@@ -99,25 +103,25 @@ def _interval(samples: Numbers) -> list[float] | None:
     return [float(edge) for edge in np.quantile(defined, [0.025, 0.975])] if len(defined) else None
 
 
-def _estimate(statistic: Callable[[Numbers], Any], n: int, weights: Numbers | None = None) -> dict[str, Any]:
-    """A statistic of weights [..., n] with its bootstrap interval."""
-    own = np.ones(n) if weights is None else weights
-    value = float(statistic(own))
-    interval = _interval(statistic(_resamples(n) * own)) if n >= 3 else None
+def _estimate(statistic: Callable[[Numbers], Any], n: int, counts: Numbers | None = None) -> dict[str, Any]:
+    """A statistic of the counts of points, [..., n], with its bootstrap interval."""
+    counts = np.ones(n) if counts is None else counts
+    value = float(statistic(counts))
+    interval = _interval(statistic(_resamples(n) * counts)) if n >= 3 else None
     return {"value": None if math.isnan(value) else value, "interval": interval}
 
 
 def rank_correlation(scores: Sequence[float], accuracies: Sequence[float]) -> dict[str, Any]:
-    """Agreement of two rankings.
+    """The agreement of two rankings.
 
     Args:
         scores: one-shot scores, of any scale.
         accuracies: stand-alone accuracies of the same architectures.
 
     Returns:
-        `n`, and `spearman` and `kendall` (tau-b) from -1 to 1; None where they are not defined, that is for fewer
-        than 3 architectures or where all values are equal. `kendall_interval`: what 95 % of 2,000 bootstrap samples
-        of the architectures lie in, as [lowest, highest].
+        `n`, and `spearman` and `kendall` (tau-b) from -1 to 1; None if they are not defined, that is for fewer than
+        3 architectures or if all values are equal. `kendall_interval`: [lowest, highest] of 95 % of 2,000 bootstrap
+        samples of the architectures.
 
     Raises:
         ValueError: the lengths differ.
@@ -137,31 +141,31 @@ def rank_correlation(scores: Sequence[float], accuracies: Sequence[float]) -> di
     }
 
 
-def agreement(scores: ArrayLike, accuracies: ArrayLike, weights: ArrayLike | None = None) -> dict[str, Any]:
+def agreement(scores: ArrayLike, accuracies: ArrayLike, counts: ArrayLike | None = None) -> dict[str, Any]:
     """Spearman, Kendall tau-b and top-weighted tau, each with a bootstrap interval.
 
     Args:
         scores, accuracies: [n].
-        weights: how many candidates each point stands for, [n]; None: all points as many. The top-weighted tau has
-            no place for them and is left out then.
+        counts: how many candidates each point stands for, [n]; None: one each. With counts the top-weighted tau is
+            left out, since it is not defined for them.
 
     Returns:
-        For each name `value` and `interval`, [lowest, highest] of 95 % of the bootstrap samples; None where not
-        defined. The top-weighted tau (Vigna, 2015) counts an exchange of two points the more, the higher they rank.
+        For each name `value` and `interval`, [lowest, highest] of 95 % of the bootstrap samples; None if they are not
+        defined. In the top-weighted tau (Vigna, 2015) an exchange of two points counts more, the higher they rank.
     """
     x, y, _ = _points(scores, accuracies, None)
     n = len(x)
-    own = None if weights is None else np.asarray(weights, float)
-    found = {
-        "spearman": _estimate(lambda w: spearman(x, y, w), n, own),
-        "kendall": _estimate(lambda w: kendall(x, y, w), n, own),
+    point_counts = None if counts is None else np.asarray(counts, float)
+    estimates = {
+        "spearman": _estimate(lambda c: spearman(x, y, c), n, point_counts),
+        "kendall": _estimate(lambda c: kendall(x, y, c), n, point_counts),
     }
-    if own is None:
+    if counts is None:
         value = _top_weighted(x, y)
         draws = np.random.default_rng(0).integers(0, n, (BOOTSTRAP // 4 if n >= 3 else 0, n))
         interval = _interval(np.array([_top_weighted(x[draw], y[draw]) for draw in draws]))
-        found["top_weighted"] = {"value": None if math.isnan(value) else value, "interval": interval}
-    return found
+        estimates["top_weighted"] = {"value": None if math.isnan(value) else value, "interval": interval}
+    return estimates
 
 
 def _top_weighted(x: Numbers, y: Numbers) -> float:
@@ -171,14 +175,15 @@ def _top_weighted(x: Numbers, y: Numbers) -> float:
 
 
 def buckets(scores: ArrayLike, width: float) -> NDArray[np.int64]:
-    """The bucket that each score lies in, by its number; buckets begin at multiples of their width."""
+    """The number of the bucket of each score; buckets begin at multiples of their width."""
     return np.floor(np.asarray(scores, float) / width + 1e-9).astype(np.int64)
 
 
-def population_weights(scores: ArrayLike, population: ArrayLike, bucket: float) -> Numbers:
-    """How many candidates each network stands for that was drawn in buckets of the score.
+def population_counts(scores: ArrayLike, population: ArrayLike, bucket: float) -> Numbers:
+    """How many candidates each network stands for, of networks drawn in buckets of the score.
 
-    Networks drawn evenly over the score flatter it, since most candidates have scores that are close together.
+    A correlation over networks drawn evenly over the score is too high for all candidates, since the scores of most of
+    these are close together.
 
     Args:
         scores: of the networks, [n].
@@ -186,54 +191,58 @@ def population_weights(scores: ArrayLike, population: ArrayLike, bucket: float) 
         bucket: width of the buckets; see `buckets`.
 
     Returns:
-        [n], with mean 1. Candidates in buckets without a network are stood for by nobody.
+        [n], with mean 1. Candidates in buckets without a network are left out.
 
     Raises:
         ValueError: no candidate shares a bucket with a network.
     """
-    own, everyone = buckets(scores, bucket), buckets(population, bucket)
-    weights = np.array([(everyone == b).sum() / (own == b).sum() for b in own], float)
-    if weights.sum() == 0:
+    places, population_places = buckets(scores, bucket), buckets(population, bucket)
+    counts = np.array([(population_places == b).sum() / (places == b).sum() for b in places], float)
+    if counts.sum() == 0:
         raise ValueError("population: expected scores of the candidates that the networks were drawn from")
-    return np.asarray(weights / weights.mean())
+    return np.asarray(counts / counts.mean())
 
 
 def score_noise(right_CN: NDArray[np.bool_]) -> float:
-    """Differences of two scores that are no more than the choice of validation images, with 95 % confidence.
+    """The largest difference of two scores that the choice of validation examples alone explains (95 % confidence).
 
     Args:
-        right_CN: whether candidate c is right on image n.
+        right_CN: whether candidate c is right on example n.
 
     Returns:
-        A difference of accuracies, from 0 to 1: 1.96 standard deviations of the difference of two candidates, whose
-        number of images on which only one of both is right is the mean over all pairs.
+        A difference of accuracies, from 0 to 1: 1.96 standard deviations of the difference of two candidates of which
+        only one is right on as many examples as on average over all pairs.
     """
-    candidates, images = right_CN.shape
+    candidates, examples = right_CN.shape
     share = right_CN.mean(0)
     disagree = 2 * float((share * (1 - share)).mean()) * candidates / max(1, candidates - 1)
-    return Z95 * math.sqrt(disagree / images)
+    return Z95 * math.sqrt(disagree / examples)
 
 
 def regret(scores: ArrayLike, accuracies: ArrayLike) -> dict[str, float]:
-    """How much accuracy the best of the top 1, 5, 10 by score lacks to the best of all."""
+    """How far the accuracy of the best of the top 1, 5, 10 by score is below the best of all."""
     x, y, _ = _points(scores, accuracies, None)
     best_first = np.argsort(-x, kind="stable")
     return {str(k): float(y.max() - y[best_first[:k]].max()) for k in TOPS if k < len(x)}
 
 
 def recall(scores: ArrayLike, accuracies: ArrayLike) -> dict[str, float]:
-    """Which share of the best 5, 10 and 10 % is among as many with the best scores."""
+    """The share of the best 5, 10 and 10 % by accuracy that are also among the best 5, 10 and 10 % by score."""
     x, y, _ = _points(scores, accuracies, None)
     sizes = {**{str(k): k for k in TOPS if k > 1}, "10 %": round(len(x) / 10)}
     first, best = (np.argsort(-v, kind="stable").tolist() for v in (x, y))
     return {name: len(set(first[:k]) & set(best[:k])) / k for name, k in sizes.items() if 1 < k < len(x)}
 
 
-def within_bands(scores: ArrayLike, accuracies: ArrayLike, by: ArrayLike) -> list[dict[str, Any]]:
-    """Kendall's tau within quarters of the networks, by accuracy or by size, the smallest first.
+def bands_of(scores: ArrayLike, accuracies: ArrayLike, by: ArrayLike) -> list[dict[str, Any]]:
+    """Kendall's tau inside quarters of the networks, by accuracy or by size, the smallest first.
+
+    Args:
+        scores, accuracies: [n].
+        by: what the quarters are formed by, [n].
 
     Returns:
-        For each `from` and `to` of what the bands are by, `n` and `kendall`.
+        For each band `from` and `to` in the unit of `by`, `n` and `kendall`.
     """
     x, y, _ = _points(scores, accuracies, None)
     key = np.asarray(by, float)
@@ -247,7 +256,7 @@ def within_bands(scores: ArrayLike, accuracies: ArrayLike, by: ArrayLike) -> lis
 
 
 def ceiling(accuracies_nR: ArrayLike) -> dict[str, Any] | None:
-    """Kendall's tau between repeats of the same trainings with other seeds: no score can do better.
+    """Kendall's tau between repeats of the same trainings with other seeds, which no score can exceed by merit.
 
     Args:
         accuracies_nR: of n networks, R repeats each.
@@ -260,8 +269,8 @@ def ceiling(accuracies_nR: ArrayLike) -> dict[str, Any] | None:
         return None
     pairs = [(a, b) for b in range(repeats.shape[1]) for a in range(b)]
 
-    def mean_tau(weights: Numbers) -> Any:
-        return np.mean([kendall(repeats[:, a], repeats[:, b], weights) for a, b in pairs], axis=0)
+    def mean_tau(counts: Numbers) -> Any:
+        return np.mean([kendall(repeats[:, a], repeats[:, b], counts) for a, b in pairs], axis=0)
 
     return _estimate(mean_tau, len(repeats))
 
@@ -272,7 +281,7 @@ def trust(
     sizes: Mapping[str, ArrayLike] | None = None,
     *,
     untrained: ArrayLike | None = None,
-    weights: ArrayLike | None = None,
+    counts: ArrayLike | None = None,
     noise: float | None = None,
 ) -> dict[str, Any]:
     """Whether scores predict accuracies, by how much, and whether size alone would do.
@@ -280,28 +289,28 @@ def trust(
     Args:
         scores: of n architectures, more is better.
         accuracies: their stand-alone accuracies, [n], or [n, R] of R repeats.
-        sizes: what else might explain them, for instance ``{"params": ..., "macs": ...}``, each [n].
+        sizes: other explanations of the accuracies, for instance ``{"params": ..., "macs": ...}``, each [n].
         untrained: scores of the same architectures by a one-shot model that was not trained, [n].
-        weights: how many candidates each of the n stands for, where they were drawn evenly in buckets of the score;
-            see `population_weights`.
-        noise: difference of two scores that means nothing; see `score_noise`.
+        counts: how many candidates each of the n stands for, if they were drawn evenly over the score; see
+            `population_counts`.
+        noise: largest difference of two scores that means nothing; see `score_noise`.
 
     Returns:
-        Everything as numbers, texts, lists and dicts:
+        A dictionary that can be written as JSON:
 
         - `n`, `repeats`;
-        - `as_drawn`, `population`: see `agreement`; the second re-weighted to all candidates, or None;
+        - `as_drawn`, `population`: see `agreement`; the second with `counts`, or None without;
         - `ceiling`: see `ceiling`;
         - `floor`: for each size and for `untrained` Kendall's tau with the accuracies, as `value` and `interval`;
         - `beyond`: for each of these, by how much the tau of the scores is larger, with the interval of the
           difference over the same bootstrap samples;
         - `partial`: Kendall's partial tau of scores and accuracies given each size;
         - `size_bias`: Kendall's tau of each size with the scores;
-        - `regret`, `recall`, `bands`: see there;
+        - `regret`, `recall`, and `bands` (see `bands_of`);
         - `noise`; and `verdict`, in words.
 
     Raises:
-        ValueError: the lengths differ, or a number is NaN.
+        ValueError: the lengths differ, or a value is NaN.
     """
     truth = np.asarray(accuracies, float)
     if truth.ndim not in (1, 2):
@@ -311,24 +320,24 @@ def trust(
     n = len(x)
     others = {name: _points(values, mean, None)[0] for name, values in (sizes or {}).items()}
     floors = others if untrained is None else {**others, "untrained": _points(untrained, mean, None)[0]}
-    w = None if weights is None else np.asarray(weights, float)
+    point_counts = None if counts is None else np.asarray(counts, float)
 
     def tau(a: Numbers, b: Numbers) -> dict[str, Any]:
-        return _estimate(lambda each: kendall(a, b, each), n, w)
+        return _estimate(lambda c: kendall(a, b, c), n, point_counts)
 
     def difference(other: Numbers) -> dict[str, Any]:
-        return _estimate(lambda each: kendall(x, y, each) - kendall(other, y, each), n, w)
+        return _estimate(lambda c: kendall(x, y, c) - kendall(other, y, c), n, point_counts)
 
     def partial(size: Numbers) -> float | None:
-        xy, xs, ys = (float(kendall(a, b, w)) for a, b in ((x, y), (x, size), (y, size)))
-        rest = (1 - xs**2) * (1 - ys**2)
-        return (xy - xs * ys) / math.sqrt(rest) if rest > 0 else None
+        xy, xs, ys = (float(kendall(a, b, point_counts)) for a, b in ((x, y), (x, size), (y, size)))
+        unexplained = (1 - xs**2) * (1 - ys**2)
+        return (xy - xs * ys) / math.sqrt(unexplained) if unexplained > 0 else None
 
     result: dict[str, Any] = {
         "n": n,
         "repeats": truth.shape[1] if truth.ndim == 2 else 1,
         "as_drawn": agreement(x, y),
-        "population": None if w is None else agreement(x, y, w),
+        "population": None if point_counts is None else agreement(x, y, point_counts),
         "ceiling": ceiling(truth),
         "floor": {name: tau(v, y) for name, v in floors.items()},
         "beyond": {name: difference(v) for name, v in floors.items()},
@@ -336,22 +345,22 @@ def trust(
         "size_bias": {name: tau(v, x) for name, v in others.items()},
         "regret": regret(x, y),
         "recall": recall(x, y),
-        "bands": {"accuracy": within_bands(x, y, y), **{k: within_bands(x, y, v) for k, v in others.items()}},
+        "bands": {"accuracy": bands_of(x, y, y), **{k: bands_of(x, y, v) for k, v in others.items()}},
         "noise": noise,
     }
     return {**result, "verdict": verdict(result)}
 
 
 def verdict(result: Mapping[str, Any]) -> str:
-    """What `trust` found, in words; the rules are ours.
+    """The result of `trust` in words, by rules that are ours.
 
-    Fewer than `FEW` networks allow none. Scores mislead, or show nothing, where the interval of tau (re-weighted to
-    all candidates where that is known) lies below 0, or holds it. They say no more than size does unless the interval
-    of the difference of both taus lies above 0. Otherwise they predict.
+    Fewer than `FEW` networks give no verdict. Scores mislead if the interval of tau (over all candidates if that is
+    given) lies below 0, and show nothing if it holds 0. They say no more than size does unless the interval of the
+    difference of both taus lies above 0. Otherwise they predict.
     """
     n, tau = result["n"], (result["population"] or result["as_drawn"])["kendall"]
     if n < FEW:
-        return f"No verdict: {n} networks are too few; at least {FEW} have to be trained."
+        return f"No verdict: {n} networks are too few; at least {FEW} must be trained."
     if tau["value"] is None or tau["interval"] is None:
         return "No verdict: all scores, or all accuracies, are equal."
     low, high = tau["interval"]
@@ -359,22 +368,21 @@ def verdict(result: Mapping[str, Any]) -> str:
         name: floor for name, floor in result["floor"].items() if name != "untrained" and floor["value"] is not None
     }
     strongest = max(sizes, key=lambda name: sizes[name]["value"], default=None)
-    said = f"tau {tau['value']:.2f} ({low:.2f} to {high:.2f})"
-    beside = []
+    parts = [f"tau {tau['value']:.2f} ({low:.2f} to {high:.2f})"]
     if result["ceiling"] is not None and result["ceiling"]["value"] is not None:
-        beside.append(f"ceiling {result['ceiling']['value']:.2f}")
+        parts.append(f"ceiling {result['ceiling']['value']:.2f}")
     if strongest is not None:
-        beside.append(f"size alone {sizes[strongest]['value']:.2f} ({strongest})")
-    figures = ", ".join([said, *beside])
+        parts.append(f"size alone {sizes[strongest]['value']:.2f} ({strongest})")
+    figures = ", ".join(parts)
     beyond = result["beyond"][strongest]["interval"] if strongest is not None else None
     if high < 0:
-        words = f"Scores mislead: {figures}. The better the score, the worse the network."
+        text = f"Scores mislead: {figures}. The better the score, the worse the network."
     elif low <= 0:
-        words = f"No evidence that scores predict: {figures}."
+        text = f"No evidence that scores predict: {figures}."
     elif beyond is not None and beyond[0] <= 0:
-        words = f"These scores say no more than size does: {figures}."
+        text = f"These scores say no more than size does: {figures}."
     else:
-        words = f"Scores predict: {figures}."
+        text = f"Scores predict: {figures}."
     if result["noise"] is not None:
-        words += f" Differences under {100 * result['noise']:.1f} points of score are noise."
-    return words
+        text += f" Differences under {100 * result['noise']:.1f} points of score are noise."
+    return text

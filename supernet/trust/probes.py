@@ -1,8 +1,7 @@
-"""`supernet analyze`: a study of what the scores of a run are worth.
+"""The parts of `supernet analyze`, as functions of numbers and architectures.
 
-Networks are drawn evenly over the score and trained from scratch on a short schedule; their accuracies say whether the
-score predicts. Beside it: what a score without training says, the divergence from the reference outputs, what each
-option is worth, and rules that tell what went wrong.
+Networks are drawn evenly over the score and trained from scratch on a short schedule; their accuracies show whether the
+score predicts. Further parts say what each option is worth, whether groups differ, and what may be wrong.
 
 References:
     Bender et al., ICML 2018, section 4 (figures 4, 5, Table 1) and section 5 (figures 6, 7).
@@ -29,7 +28,7 @@ Scores = Callable[[Sequence[Architecture]], list[float]]
 
 @dataclass(frozen=True, kw_only=True)
 class AnalysisConfig:
-    """How `supernet analyze` finds out what the scores are worth."""
+    """How `supernet analyze` measures how far the scores can be trusted."""
 
     train: TrainConfig = field(default_factory=lambda: TrainConfig(epochs=28, batch_size=64, ghost_size=32))
     """The short training of each network drawn (paper: 28 epochs)."""
@@ -38,18 +37,18 @@ class AnalysisConfig:
     """Networks drawn from each bucket of the score (paper, section 4)."""
 
     bucket: float | None = None
-    """Width of a bucket. None: 0.05 where scores are accuracies (as the points of the paper's Fig 5 lie), otherwise a
-    thirteenth of their range."""
+    """Width of a bucket. None: 0.05 if scores are accuracies (the spacing of the paper's Fig 5), otherwise a thirteenth
+    of their range."""
 
     repeats: int = 2
     """Trainings of each with different seeds (paper: 5)."""
 
     snapshots: int = 12
-    """Times at which the training of the one-shot model keeps its weights, for the course of the divergence; 0 for
+    """Times at which the training of the one-shot model saves its weights, for the course of the divergence; 0 for
     none."""
 
     removals: int = 20
-    """Candidates from which each option is removed, to see what it is worth."""
+    """Candidates from which each option is removed, to measure what it is worth."""
 
     def __post_init__(self) -> None:
         for name, least in (("per_bucket", 1), ("repeats", 1), ("snapshots", 0), ("removals", 1)):
@@ -59,10 +58,10 @@ class AnalysisConfig:
             raise ValueError(f"bucket: expected to be above 0, got {self.bucket}")
 
 
-def bucket_width(scores: ArrayLike, asked: float | None, *, are_accuracies: bool) -> float:
+def bucket_width(scores: ArrayLike, setting: float | None, *, are_accuracies: bool) -> float:
     """The width of the buckets of the score; see `AnalysisConfig.bucket`."""
-    if asked is not None:
-        return asked
+    if setting is not None:
+        return setting
     scores = np.asarray(scores, float)
     return 0.05 if are_accuracies else float(scores.max() - scores.min()) / 13 or 1.0
 
@@ -73,7 +72,7 @@ def strata(scores: ArrayLike, bucket: float, per_bucket: int, *, generator: torc
     Args:
         scores: of all candidates, [n].
         bucket: width of the buckets; see `supernet.trust.correlation.buckets`.
-        per_bucket: how many from each; all where there are no more.
+        per_bucket: number drawn from each; all of a bucket if it has no more.
         generator: of the draws.
 
     Returns:
@@ -91,13 +90,13 @@ def strata(scores: ArrayLike, bucket: float, per_bucket: int, *, generator: torc
 def without(
     space: Space, architecture: Architecture, choice: Choice, option: str, *, generator: torch.Generator
 ) -> Architecture | None:
-    """The architecture less one option that it picks.
+    """The architecture without one of its options.
 
-    Where nothing else is picked of the choice, another option takes its place, drawn at random: a layer that is
-    missing would tell of the hole and not of the option.
+    If the choice has no other option picked, one drawn at random takes its place: without any, the effect measured
+    would be that of a missing layer and not of the option.
 
     Returns:
-        None where it does not pick the option, or where other choices are nested in this one.
+        None if the architecture does not pick the option, or if other choices are nested in this one.
     """
     picks = dict(architecture.picks)
     nested = any(other.inside is not None and other.inside[0] == choice.name for other in space.choices)
@@ -119,55 +118,55 @@ def option_worth(
 
     Args:
         space: the space.
-        candidates: from which it is removed where they pick it; and from everything-on.
-        scores: of the one-shot model.
-        generator: of options that take another's place.
+        candidates: architectures from which options are removed, besides everything-on.
+        scores: scores architectures with the one-shot model.
+        generator: draws the options that take another's place.
 
     Returns:
-        For each option `choice`, `option`, `everything_on` (the fall; None where it cannot be removed), `candidates`
-        (the mean fall) and `number`, of how many candidates.
+        For each option `choice`, `option`, `everything_on` (the fall; None if it cannot be removed), `candidates` (the
+        mean fall; None if no candidate picks it) and `number`, the number of candidates that pick it.
     """
     full = space.everything_on()
-    work: list[tuple[Choice, str, Architecture, Architecture]] = []
-    for choice in space.choices:
-        for option in choice.options:
-            for whole in (full, *candidates):
-                less = without(space, whole, choice, option, generator=generator)
-                if less is not None:
-                    work.append((choice, option, whole, less))
-    distinct = list(dict.fromkeys([full, *candidates, *(less for *_, less in work)]))
-    known = dict(zip(distinct, scores(distinct), strict=True))
-    result = []
-    for choice in space.choices:
-        for option in choice.options:
-            falls = [(w, known[w] - known[less]) for c, o, w, less in work if (c.name, o) == (choice.name, option)]
-            of_full = [fall for whole, fall in falls if whole == full]
-            others = [fall for whole, fall in falls if whole != full]
-            result.append(
-                {
-                    "choice": choice.name,
-                    "option": option,
-                    "everything_on": of_full[0] if of_full else None,
-                    "candidates": float(np.mean(others)) if others else None,
-                    "number": len(others),
-                }
-            )
-    return result
+    removals = {
+        (choice.name, option): [
+            (whole, less)
+            for whole in (full, *candidates)
+            if (less := without(space, whole, choice, option, generator=generator)) is not None
+        ]
+        for choice in space.choices
+        for option in choice.options
+    }
+    distinct = list(dict.fromkeys([full, *candidates, *(less for pairs in removals.values() for _, less in pairs)]))
+    score_of = dict(zip(distinct, scores(distinct), strict=True))
+    rows = []
+    for (choice_name, option), pairs in removals.items():
+        falls = [score_of[whole] - score_of[less] for whole, less in pairs if whole != full]
+        falls_of_full = [score_of[full] - score_of[less] for whole, less in pairs if whole == full]
+        rows.append(
+            {
+                "choice": choice_name,
+                "option": option,
+                "everything_on": falls_of_full[0] if falls_of_full else None,
+                "candidates": float(np.mean(falls)) if falls else None,
+                "number": len(falls),
+            }
+        )
+    return rows
 
 
 def differences(groups: Mapping[str, Sequence[float]]) -> list[dict[str, Any]]:
     """Whether groups of networks differ (paper, Table 1): Welch's test of each pair.
 
     Args:
-        groups: for each group the accuracy of each network, a mean where it was trained several times.
+        groups: for each group the accuracy of each network, the mean if it was trained several times.
 
     Returns:
-        For each pair of groups with two networks at least: `groups`, `networks` in each, `difference` of the means,
-        `interval` that holds it with 95 % confidence, and `p`.
+        For each pair of groups with at least two networks: `groups`, `networks` in each, `difference` of the means,
+        its 95 % confidence `interval`, and `p`; the last two are None if neither group varies.
     """
     from scipy import stats
 
-    found = []
+    rows = []
     large = {name: np.asarray(values, float) for name, values in groups.items() if len(values) >= 2}
     names = list(large)
     for i, first in enumerate(names):
@@ -181,22 +180,22 @@ def differences(groups: Mapping[str, Sequence[float]]) -> list[dict[str, Any]]:
                 test = stats.ttest_ind(a, b, equal_var=False)
                 interval = test.confidence_interval(0.95)
                 row |= {"interval": [float(interval.low), float(interval.high)], "p": float(test.pvalue)}
-            found.append(row)
-    return found
+            rows.append(row)
+    return rows
 
 
 @dataclass(frozen=True, kw_only=True)
-class Facts:
-    """What `diagnose` looks at.
+class TrainingFacts:
+    """The numbers that `diagnose` reads.
 
     Attributes:
-        scores: of all candidates, accuracies.
+        scores: of all candidates, which are accuracies, [n].
         everything_on: the score of everything-on.
         chance: the accuracy of guessing.
-        examples: on which scores were taken.
+        examples: number of examples that the scores were taken on.
         sizes: parameters of the candidates, [n].
         ghosts: ghost batches in a step of the one-shot model's training.
-        losses: of that training, in order, evenly spread.
+        losses: of that training, in order, at equal distances.
     """
 
     scores: NDArray[np.float64]
@@ -208,11 +207,12 @@ class Facts:
     losses: Sequence[float]
 
 
-def diagnose(facts: Facts) -> list[dict[str, Any]]:
-    """What may be wrong with a one-shot model, by stated rules, which are ours.
+def diagnose(facts: TrainingFacts) -> list[dict[str, Any]]:
+    """What may be wrong with a one-shot model, by rules that are ours.
 
     Returns:
-        For each rule `name`, `found`, `rule` in words, `value` that it looked at, `limit`, and `advice`.
+        For each rule `name`, `found` (whether it applies), `rule` in words, the `value` that it compares with `limit`,
+        and `advice`.
     """
     from scipy import stats
 
@@ -241,14 +241,14 @@ def diagnose(facts: Facts) -> list[dict[str, Any]]:
         ),
         rule(
             "co-adaptation", share < 0.35 and float(stats.skew(scores)) > 0.5,
-            "the median candidate keeps less than 35 % of what everything-on has above guessing, few keep much more "
-            "(skewness above 0.5): the snout of the paper's Fig 4, left", share, 0.35,
-            "raise paths.rate, so that options learn to do without each other",
+            "the median candidate keeps less than 35 % of what everything-on has above guessing, and few keep much "
+            "more (skewness above 0.5): the snout of the paper's Fig 4, left", share, 0.35,
+            "raise paths.rate, so that options learn to work without each other",
         ),
         rule(
             "collapse to skip connections", bias < -0.2,
             "Kendall's tau of parameters and score is below -0.2: the smaller, the better", bias, -0.2,
-            "train longer: options with weights have not learnt yet what those without need not learn",
+            "train longer: options with weights have not learnt enough yet to beat those without weights",
         ),
         rule(
             "few ghost batches", facts.ghosts < 4, "fewer than 4 ghost batches in a step", facts.ghosts, 4,

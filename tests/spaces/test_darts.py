@@ -27,7 +27,6 @@ from supernet.spaces.darts import (
     _FactorizedReduce,
     _operations,
     darts,
-    from_genotype,
     to_genotype,
 )
 from tests.reference import uniformity
@@ -139,9 +138,9 @@ def test_every_node_takes_two_inputs_with_one_operation_each(index: int) -> None
 def test_texts_go_there_and_back(index: int) -> None:
     architecture = SPACE.at(index)
     text = to_genotype(architecture)
-    assert from_genotype(SPACE, text) == SPACE.parse(f" {text}\n") == architecture
-    assert to_genotype(from_genotype(SPACE, text)) == text
-    assert from_genotype(SPACE, str(architecture)) == SPACE.parse(str(architecture)) == architecture
+    assert SPACE.parse(text) == SPACE.parse(f" {text}\n") == architecture
+    assert to_genotype(SPACE.parse(text)) == text
+    assert SPACE.parse(str(architecture)) == architecture
 
 
 @st.composite
@@ -205,7 +204,7 @@ def test_genotypes_by_the_published_rule(
 )
 def test_a_genotype_that_does_not_fit_says_why(text: str, message: str) -> None:
     with pytest.raises(ArchitectureError, match=message):
-        from_genotype(SPACE, text)
+        SPACE.parse(text)
 
 
 @pytest.mark.parametrize(
@@ -230,7 +229,7 @@ def test_without_a_normal_cell(cells: int) -> None:
     architecture = space.at(space.size // 3)
     assert space.parse(str(architecture)) == architecture
     with pytest.raises(ArchitectureError, match=f"this network of {cells} has no normal cell"):
-        from_genotype(space, DARTS_V2)
+        space.parse(DARTS_V2)
     with pytest.raises(ArchitectureError, match="of a normal and of a reduction cell"):
         to_genotype(architecture)
 

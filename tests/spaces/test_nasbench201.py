@@ -17,7 +17,7 @@ from supernet.space.cost import cost_table, measure
 from supernet.space.layers import Choose
 from supernet.space.model import OneShot, build
 from supernet.spaces import nasbench201
-from supernet.spaces.nasbench201 import EDGES, NAMES, _Cell, canonical, from_string, simplified, to_string
+from supernet.spaces.nasbench201 import EDGES, NAMES, _Cell, canonical, simplified, to_string
 from tests.spaces_for_tests import one_shot, tiny_bender, tiny_nasbench201
 
 SPACE = nasbench201()
@@ -68,7 +68,7 @@ def test_number_of_architectures() -> None:
 def test_every_text_goes_there_and_back() -> None:
     texts = {to_string(architecture): architecture for architecture in EVERY}
     assert len(texts) == len(EVERY)
-    assert all(from_string(SPACE, text) == architecture for text, architecture in texts.items())
+    assert all(SPACE.parse(text) == architecture for text, architecture in texts.items())
 
 
 @given(st.lists(st.sampled_from(SPACE.choices[0].options), min_size=6, max_size=6))
@@ -76,7 +76,7 @@ def test_text_by_the_benchmarks_rule(ops: list[str]) -> None:
     text = "|{}~0|+|{}~0|{}~1|+|{}~0|{}~1|{}~2|".format(*ops)
     architecture = SPACE.parse(f" {text}\n")
     assert to_string(architecture) == text
-    assert SPACE.parse(str(architecture)) == from_string(SPACE, str(architecture)) == architecture
+    assert SPACE.parse(str(architecture)) == architecture
     for (source, node), operation in zip(EDGES, ops, strict=True):
         assert dict(architecture.picks)[f"edge{source}-{node}"] == (operation,)
 
@@ -93,7 +93,7 @@ def test_text_by_the_benchmarks_rule(ops: list[str]) -> None:
 )
 def test_a_text_that_does_not_fit_says_why(text: str, message: str) -> None:
     with pytest.raises(ArchitectureError, match=message):
-        from_string(SPACE, text)
+        SPACE.parse(text)
 
 
 @pytest.mark.parametrize("function", [to_string, canonical, simplified])

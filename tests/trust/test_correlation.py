@@ -15,7 +15,7 @@ from scipy import stats
 from supernet.trust.correlation import (
     kendall,
     paper_points,
-    population_weights,
+    population_counts,
     rank_correlation,
     recall,
     regret,
@@ -63,7 +63,7 @@ def test_the_interval_narrows_with_more_architectures_and_covers_the_value() -> 
     assert widths[1] < 0.6 * widths[0]
 
 
-def test_too_little_to_say() -> None:
+def test_too_few_architectures() -> None:
     assert rank_correlation([1, 2], [1, 2])["kendall"] is None
     assert rank_correlation([1, 1, 1], [1, 2, 3])["spearman"] is None
     with pytest.raises(ValueError, match="as many accuracies as scores, got 2 and 3"):
@@ -73,21 +73,21 @@ def test_too_little_to_say() -> None:
 @settings(deadline=None)
 @given(POINTS)
 def test_a_weight_counts_as_that_many_points(points: list[tuple[int, int, int]]) -> None:
-    x, y, weights = map(np.array, zip(*points, strict=True))
+    x, y, counts = map(np.array, zip(*points, strict=True))
     assume(len(set(x)) > 1 < len(set(y)))
-    repeated = np.repeat(x, weights), np.repeat(y, weights)
-    assert kendall(x, y, weights) == pytest.approx(stats.kendalltau(*repeated).statistic)
-    assert spearman(x, y, weights) == pytest.approx(stats.spearmanr(*repeated).statistic)
-    both = kendall(x, y, np.array([weights, np.ones(len(x))]))
-    assert both == pytest.approx([kendall(x, y, weights), kendall(x, y)])
+    repeated = np.repeat(x, counts), np.repeat(y, counts)
+    assert kendall(x, y, counts) == pytest.approx(stats.kendalltau(*repeated).statistic)
+    assert spearman(x, y, counts) == pytest.approx(stats.spearmanr(*repeated).statistic)
+    both = kendall(x, y, np.array([counts, np.ones(len(x))]))
+    assert both == pytest.approx([kendall(x, y, counts), kendall(x, y)])
 
 
 @given(POINTS)
 def test_what_does_not_vary_has_no_rank_correlation(points: list[tuple[int, int, int]]) -> None:
-    x, _, weights = map(np.array, zip(*points, strict=True))
+    x, _, counts = map(np.array, zip(*points, strict=True))
     same = np.zeros(len(x))
-    assert np.isnan([kendall(x, same, weights), kendall(same, x, weights)]).all()
-    assert np.isnan([spearman(x, same, weights), spearman(same, x, weights)]).all()
+    assert np.isnan([kendall(x, same, counts), kendall(same, x, counts)]).all()
+    assert np.isnan([spearman(x, same, counts), spearman(same, x, counts)]).all()
 
 
 PAPER = paper_points()
@@ -104,10 +104,10 @@ PAPER = paper_points()
     ],
 )
 def test_the_points_of_the_paper(points: list[list[float]], rho: float, tau: float) -> None:
-    found = trust(*np.array(points).T)["as_drawn"]
-    assert found["spearman"]["value"] == pytest.approx(rho, abs=0.005)
-    assert found["kendall"]["value"] == pytest.approx(tau, abs=0.005)
-    low, high = found["spearman"]["interval"]
+    result = trust(*np.array(points).T)["as_drawn"]
+    assert result["spearman"]["value"] == pytest.approx(rho, abs=0.005)
+    assert result["kendall"]["value"] == pytest.approx(tau, abs=0.005)
+    low, high = result["spearman"]["interval"]
     assert low < rho < high
 
 
@@ -116,10 +116,10 @@ def test_the_paper_reweighted_to_its_20_000_candidates() -> None:
     width = np.diff([edge for edge, _ in edges]).mean()
     everyone = np.concatenate([np.linspace(edge, edge + width, int(n) + 2)[1:-1] for edge, n in edges])
     scores, accuracies = np.array(PAPER["figure5"]).T
-    found = trust(scores, accuracies, weights=population_weights(scores, everyone, 0.05))
-    assert found["population"]["spearman"]["value"] == pytest.approx(0.75, abs=0.01)
-    assert found["population"]["kendall"]["value"] == pytest.approx(0.56, abs=0.01)
-    assert found["verdict"].startswith("Scores predict: tau 0.56")
+    result = trust(scores, accuracies, counts=population_counts(scores, everyone, 0.05))
+    assert result["population"]["spearman"]["value"] == pytest.approx(0.75, abs=0.01)
+    assert result["population"]["kendall"]["value"] == pytest.approx(0.56, abs=0.01)
+    assert result["verdict"].startswith("Scores predict: tau 0.56")
 
 
 def test_noise_is_called_noise_as_often_as_promised() -> None:
@@ -155,27 +155,27 @@ def test_verdicts() -> None:
 
 
 def test_what_stands_beside_the_correlation() -> None:
-    given = drawn(40, of_size=0.5, of_score=1)
-    found = trust(**given, untrained=np.random.default_rng(3).normal(size=40))
-    repeats, mean = given["accuracies"], given["accuracies"].mean(1)
+    data = drawn(40, of_size=0.5, of_score=1)
+    result = trust(**data, untrained=np.random.default_rng(3).normal(size=40))
+    repeats, mean = data["accuracies"], data["accuracies"].mean(1)
     pairs = [stats.kendalltau(repeats[:, a], repeats[:, b]).statistic for a, b in ((0, 1), (0, 2), (1, 2))]
-    assert found["ceiling"]["value"] == pytest.approx(np.mean(pairs))
+    assert result["ceiling"]["value"] == pytest.approx(np.mean(pairs))
     xy, xs, ys = (
         stats.kendalltau(a, b).statistic
         for a, b in (
-            (given["scores"], mean), (given["scores"], given["sizes"]["params"]), (mean, given["sizes"]["params"])
+            (data["scores"], mean), (data["scores"], data["sizes"]["params"]), (mean, data["sizes"]["params"])
         )
     )  # fmt: skip
-    assert found["floor"]["params"]["value"] == pytest.approx(ys)
-    assert found["size_bias"]["params"]["value"] == pytest.approx(xs)
-    assert found["beyond"]["params"]["value"] == pytest.approx(xy - ys)
-    assert found["partial"]["params"] == pytest.approx((xy - xs * ys) / ((1 - xs**2) * (1 - ys**2)) ** 0.5)
-    low, high = found["floor"]["untrained"]["interval"]
+    assert result["floor"]["params"]["value"] == pytest.approx(ys)
+    assert result["size_bias"]["params"]["value"] == pytest.approx(xs)
+    assert result["beyond"]["params"]["value"] == pytest.approx(xy - ys)
+    assert result["partial"]["params"] == pytest.approx((xy - xs * ys) / ((1 - xs**2) * (1 - ys**2)) ** 0.5)
+    low, high = result["floor"]["untrained"]["interval"]
     assert low < 0 < high
-    assert found["as_drawn"]["top_weighted"]["value"] == pytest.approx(
-        stats.weightedtau(given["scores"], mean).statistic
+    assert result["as_drawn"]["top_weighted"]["value"] == pytest.approx(
+        stats.weightedtau(data["scores"], mean).statistic
     )
-    assert [band["n"] for band in found["bands"]["accuracy"]] == [10] * 4
+    assert [band["n"] for band in result["bands"]["accuracy"]] == [10] * 4
 
 
 def test_regret_and_recall() -> None:
@@ -186,21 +186,21 @@ def test_regret_and_recall() -> None:
     assert recall(scores, accuracies) == pytest.approx({"5": 0.8, "10": 0.9, "10 %": 0.5})
 
 
-def test_population_weights_are_candidates_for_each_network() -> None:
-    weights = population_weights([0.11, 0.12, 0.31], [0.1] * 6 + [0.33] * 9 + [0.9], 0.1)
-    assert weights.tolist() == pytest.approx([0.6, 0.6, 1.8])
+def test_population_counts_are_candidates_for_each_network() -> None:
+    counts = population_counts([0.11, 0.12, 0.31], [0.1] * 6 + [0.33] * 9 + [0.9], 0.1)
+    assert counts.tolist() == pytest.approx([0.6, 0.6, 1.8])
     with pytest.raises(ValueError, match="the candidates that the networks were drawn from"):
-        population_weights([0.1], [0.9], 0.1)
+        population_counts([0.1], [0.9], 0.1)
 
 
-def test_score_noise_is_what_other_images_would_change() -> None:
+def test_score_noise_is_the_effect_of_other_examples() -> None:
     """Two candidates, right with known chances on each image: the deviation over many draws of the images."""
     generator = np.random.default_rng(0)
     chances = generator.uniform(size=(2, 400))
     images = generator.integers(0, 400, (3000, 100))
     right = generator.uniform(size=(2, 3000, 100)) < chances[:, images]
-    found = np.mean([score_noise(right[:, i]) for i in range(200)])
-    assert found == pytest.approx(1.96 * (right[0] * 1.0 - right[1]).mean(1).std(), rel=0.05)
+    noise = np.mean([score_noise(right[:, i]) for i in range(200)])
+    assert noise == pytest.approx(1.96 * (right[0] * 1.0 - right[1]).mean(1).std(), rel=0.05)
 
 
 def test_bad_numbers_are_refused() -> None:

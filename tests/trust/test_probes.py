@@ -18,7 +18,7 @@ from supernet.space.choices import Architecture, Choice, Space
 from supernet.trust.correlation import paper_points
 from supernet.trust.probes import (
     AnalysisConfig,
-    Facts,
+    TrainingFacts,
     bucket_width,
     diagnose,
     differences,
@@ -99,9 +99,9 @@ def test_an_option_is_worth_what_the_score_loses() -> None:
         return [sum(worth[option] for _, options in a.picks for option in options) for a in architectures]
 
     pairs = [a for a in space if all(len(options) > 1 for _, options in a.picks)]
-    found = option_worth(space, pairs, scores, generator=GENERATOR.manual_seed(0))
-    assert [row["option"] for row in found] == ["x", "y", "z", "u", "v"]
-    for row in found:
+    rows = option_worth(space, pairs, scores, generator=GENERATOR.manual_seed(0))
+    assert [row["option"] for row in rows] == ["x", "y", "z", "u", "v"]
+    for row in rows:
         assert row["everything_on"] == pytest.approx(worth[row["option"]])
         assert row["candidates"] == pytest.approx(worth[row["option"]])
         assert row["number"] > 0
@@ -118,7 +118,7 @@ def test_groups_are_compared_by_welchs_test() -> None:
     assert differences({"a": [0.5, 0.5], "b": [0.5, 0.5]})[0]["p"] is None
 
 
-GOOD = Facts(
+GOOD = TrainingFacts(
     scores=np.random.default_rng(0).normal(0.8, 0.03, 500),
     everything_on=0.9,
     chance=0.1,
@@ -129,7 +129,7 @@ GOOD = Facts(
 )
 
 
-def found_in(facts: Facts) -> list[str]:
+def found_in(facts: TrainingFacts) -> list[str]:
     return [row["name"] for row in diagnose(facts) if row["found"]]
 
 

@@ -1,0 +1,101 @@
+"""`supernet export`."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import shutil
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from supernet.program import export
+from supernet.program.commands import main
+from tests.export.conftest import in_haste, in_this_process  # noqa: F401  fixtures
+
+Refused = Callable[..., str]
+
+
+@pytest.mark.usefixtures("in_this_process")
+def test_an_earlier_export_is_replaced_whole(finished_run: Path, tmp_path: Path, refused: Refused) -> None:
+    out = tmp_path / "out"
+    assert main(["export", str(finished_run), "--out", str(out), "--to=python,safetensors"]) == 0
+    assert (out / "predict.py").exists()
+    assert main(["export", str(finished_run), "--out", str(out), "--to=safetensors", "--rank=2"]) == 0
+    assert sorted(path.name for path in out.iterdir()) == sorted(
+        ["README.md", "cell.svg", "export.json", "network.safetensors", "network.svg"]
+    )
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.tex").touch()
+    assert "holds no export" in refused("export", finished_run, "--out", tmp_path / "mine")
+    assert (tmp_path / "mine" / "thesis.tex").exists()
+
+
+@pytest.mark.usefixtures("in_this_process")
+def test_between_two_moves_nothing_is_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever fails there puts the earlier export back; of whoever is killed there the next call does."""
+    out, move = tmp_path / "export [1]", Path.rename
+    out.mkdir()
+    (out / "old").touch()
+    moves: list[Path] = []
+
+    def fails(path: Path, to: Path) -> Path:
+        moves.append(path)
+        if len(moves) == 2:
+            raise OSError("no")
+        return move(path, to)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", fails)
+        with pytest.raises(OSError, match="no"), export._unfinished(out):
+            pass
+    assert len(moves) == 3
+    before = tmp_path / f".{out.name}.{uuid.uuid4().hex}.before"
+    assert [path.name for path in tmp_path.rglob("*")] == [out.name, "old"]
+    out.rename(before)
+    with pytest.raises(KeyError), export._unfinished(out):
+        raise KeyError
+    assert [path.name for path in tmp_path.rglob("*")] == [out.name, "old"]
+    shutil.copytree(out, before)  # killed before this was deleted
+    with export._unfinished(out) as place:
+        (place / "new").touch()
+    assert [path.name for path in tmp_path.rglob("*")] == [out.name, "new"]
+
+
+def test_any_architecture_with_inherited_or_new_weights(
+    finished_run: Path, tmp_path: Path, refused: Refused, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = "block1.inputs=before block1.ops=sep5x5+sep7x7"
+    known = [row["architecture"] for row in json.loads((finished_run / "results.json").read_text())["networks"]]
+    assert text not in known
+    words = [
+        "export",
+        str(finished_run),
+        "--out",
+        str(tmp_path / "out"),
+        "--to=python,safetensors",
+        f"--architecture={text}",
+    ]
+    assert "was not retrained" in refused(*words)
+    capsys.readouterr()
+    for weights, said in (("inherited", "running statistics of batch norm estimated"), ("new", "not trained")):
+        assert main([*words, f"--weights={weights}", "--json"]) == 0
+        facts = json.loads(capsys.readouterr().out)
+        assert facts["architecture"] == text and said in facts["weights"] and facts["finalist"] == {}
+        assert said in (tmp_path / "out" / "network.py").read_text().replace("\n", " ")
+
+
+def test_what_is_refused(finished_run: Path, tmp_path: Path, refused: Refused, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = ("--out", tmp_path / "out")
+    assert "expected from 1 to" in refused("export", finished_run, *out, "--rank=99")
+    assert "expected some of python" in refused("export", finished_run, *out, "--to=pickle")
+    assert "no choice 'x'" in refused("export", finished_run, *out, "--architecture=x=1")
+    assert "onnx among what is exported" in refused("export", finished_run, *out, "--to=python", "--preprocess=true")
+    assert "retrained" in refused("export", finished_run, *out, "--weights=good")
+    assert "no run folder" in refused("export", tmp_path / "nowhere", *out)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert "pip install 'supernet[export]'" in refused("export", finished_run, *out)
+    assert list(tmp_path.iterdir()) == []
