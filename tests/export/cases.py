@@ -59,10 +59,10 @@ def operations(space: Space, picks: Iterable[tuple[str, Iterable[str]]]) -> set[
 def architectures(space: Space) -> list[Architecture]:
     """A few architectures that have every operation of a space between them."""
     chosen = [space.parse(text) for text in EVERYTHING.get(space.name, ())]
-    wanted = operations(space, ((choice.name, choice.options) for choice in space.choices))
+    all_operations = operations(space, ((choice.name, choice.options) for choice in space.choices))
     candidates = space.sample_distinct(min(300, space.size), generator=torch.Generator().manual_seed(0))
-    left = wanted - {pair for architecture in chosen for pair in operations(space, architecture.picks)}
-    while left:  # whoever has most of what is still missing
+    left = all_operations - {pair for architecture in chosen for pair in operations(space, architecture.picks)}
+    while left:  # the one with most of the missing operations
         chosen.append(max(candidates, key=lambda a: len(left & operations(space, a.picks))))
         left -= operations(space, chosen[-1].picks)
     return chosen

@@ -32,6 +32,6 @@ def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
 def exported(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An export of everything, folded and with the preprocessing inside; only to be read."""
     out = tmp_path_factory.mktemp("exports") / "all"
-    words = ["export", str(finished_run), "--out", str(out), "--preprocess=true", "--fold=true", "--licence=cc0-1.0"]
-    assert main(words) == 0
+    command = ["export", str(finished_run), "--out", str(out), "--preprocess=true", "--fold=true", "--licence=cc0-1.0"]
+    assert main(command) == 0
     return out

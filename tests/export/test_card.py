@@ -46,10 +46,10 @@ def test_the_network_without_supernet(exported: Path, tmp_path: Path) -> None:
     )
     assert ran.stdout.endswith("torch.Size([2, 10])\n")
     Image.fromarray(np.full((20, 30), 90, np.uint8)).save(tmp_path / "image.png")
-    words = [sys.executable, str(exported / "predict.py"), str(tmp_path / "image.png")]
-    said = subprocess.run(words, capture_output=True, text=True, check=True).stdout.strip()
+    command = [sys.executable, str(exported / "predict.py"), str(tmp_path / "image.png")]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     network = load(exported)
     facts = json.loads((exported / "export.json").read_text())
     pixels = torch.full((1, 1, 8, 8), 90.0)
     outputs = network((pixels / 255 - facts["mean"][0]) / facts["std"][0])
-    assert said == facts["classes"][int(outputs.argmax())]
+    assert printed == facts["classes"][int(outputs.argmax())]

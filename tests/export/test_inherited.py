@@ -15,7 +15,7 @@ from supernet.space.model import extract
 
 
 def test_inherited_weights_give_what_the_one_shot_model_gives(finished_run: Path) -> None:
-    """On the very batch whose statistics are estimated they are the batch's, as in the one-shot model."""
+    """On the examples of the estimate, its statistics are those of the batch, which the one-shot model takes."""
     run = load_run(open_run(finished_run))
     model, config, data = load_one_shot(run), run.config, run.data
     architecture = model.space.everything_on()

@@ -36,7 +36,7 @@ def test_an_earlier_export_is_replaced_whole(finished_run: Path, tmp_path: Path,
 
 @pytest.mark.usefixtures("in_this_process")
 def test_between_two_moves_nothing_is_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever fails there puts the earlier export back; of whoever is killed there the next call does."""
+    """A failure there puts the earlier export back; after a kill there, the next call does."""
     out, move = tmp_path / "export [1]", Path.rename
     out.mkdir()
     (out / "old").touch()
@@ -69,9 +69,9 @@ def test_any_architecture_with_inherited_or_new_weights(
     finished_run: Path, tmp_path: Path, refused: Refused, capsys: pytest.CaptureFixture[str]
 ) -> None:
     text = "block1.inputs=before block1.ops=sep5x5+sep7x7"
-    known = [row["architecture"] for row in json.loads((finished_run / "results.json").read_text())["networks"]]
-    assert text not in known
-    words = [
+    retrained = [row["architecture"] for row in json.loads((finished_run / "results.json").read_text())["networks"]]
+    assert text not in retrained
+    command = [
         "export",
         str(finished_run),
         "--out",
@@ -79,10 +79,10 @@ def test_any_architecture_with_inherited_or_new_weights(
         "--to=python,safetensors",
         f"--architecture={text}",
     ]
-    assert "was not retrained" in refused(*words)
+    assert "was not retrained" in refused(*command)
     capsys.readouterr()
     for weights, said in (("inherited", "running statistics of batch norm estimated"), ("new", "not trained")):
-        assert main([*words, f"--weights={weights}", "--json"]) == 0
+        assert main([*command, f"--weights={weights}", "--json"]) == 0
         facts = json.loads(capsys.readouterr().out)
         assert facts["architecture"] == text and said in facts["weights"] and facts["finalist"] == {}
         assert said in (tmp_path / "out" / "network.py").read_text().replace("\n", " ")

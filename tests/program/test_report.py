@@ -63,7 +63,7 @@ def studied(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
     folder = Path(shutil.copytree(finished_run, tmp_path_factory.mktemp("runs") / "studied"))
     scores, accuracies = [p["score"] for p in POINTS], [p["accuracies"] for p in POINTS]
-    found = agreement(scores, [a for a, _ in accuracies])
+    agreed = agreement(scores, [a for a, _ in accuracies])
     sizes = {"params": [p["params"] for p in POINTS]}
     groups = read_json(folder / "results.json")["groups"]
     write_json(
@@ -90,10 +90,10 @@ def studied(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
             ],
             "best_rate": 0.01,
             "divergence": {
-                "with_score": found, "with_accuracy": found, "followed": ["n0", "n11"],
+                "with_score": agreed, "with_accuracy": agreed, "followed": ["n0", "n11"],
                 "course": [{"step": s, "divergence": [s / 10, s / 20]} for s in (1, 5, 9)],
             },
-            "sweep": [{"rate": rate, "scores": scores, "agreement": found} for rate in (0.01, 0.3)],
+            "sweep": [{"rate": rate, "scores": scores, "agreement": agreed} for rate in (0.01, 0.3)],
             "options": [
                 {"choice": "a", "option": name, "everything_on": 0.1, "candidates": 0.05, "number": 3}
                 for name in ("x", "y<z")
@@ -136,7 +136,7 @@ def tables(page: str) -> list[list[list[str]]]:
 
 
 def test_the_numbers_of_the_tables_are_those_of_the_files(studied: Path, page_of_a_study: str) -> None:
-    found, results = read_json(studied / "analysis.json"), read_json(studied / "results.json")
+    analysis, results = read_json(studied / "analysis.json"), read_json(studied / "results.json")
     groups, *sizes, figures, tops, bands, options, _, _, _, _ = tables(page_of_a_study)
     for row in groups[1:]:
         group = results["groups"][row[0]]
@@ -145,22 +145,22 @@ def test_the_numbers_of_the_tables_are_those_of_the_files(studied: Path, page_of
             assert row[column].split(" ± ")[0] == f"{100 * group[name]['mean']:.2f}"
     assert sizes == [
         [list(row) for row in result_rows({**at, "metric": "accuracy"}, ("params", "macs", "validation"))]
-        for at in found["at"]
+        for at in analysis["at"]
     ]
     assert "validation, Top (2) minus Random (3) networks: +0.0800" in page_of_a_study
-    told = {row[0]: row[1:] for row in figures}
-    trust = found["trust"]
+    cells = {row[0]: row[1:] for row in figures}
+    trust = analysis["trust"]
     estimates: tuple[tuple[str, dict[str, Any]], ...] = (
         ("Spearman, as drawn", trust["as_drawn"]["spearman"]),
         ("ceiling: tau between repeats", trust["ceiling"]),
         ("floor: tau of params", trust["floor"]["params"]),
         ("tau beyond params", trust["beyond"]["params"]),
         ("tau of params and score", {"value": 0.25, "interval": [0.1, 0.4]}),
-        ("Kendall tau-b at dropout rate 0.3", found["sweep"][1]["agreement"]["kendall"]),
+        ("Kendall tau-b at dropout rate 0.3", analysis["sweep"][1]["agreement"]["kendall"]),
     )
     for title, estimate in estimates:
-        assert told[title][0] == f"{estimate['value']:.2f}", title
-        assert told[title][1] == "{:.2f} to {:.2f}".format(*estimate["interval"]), title
+        assert cells[title][0] == f"{estimate['value']:.2f}", title
+        assert cells[title][1] == "{:.2f} to {:.2f}".format(*estimate["interval"]), title
     assert {row[0]: row[1] for row in tops[1:]} == {name: f"{value:.4g}" for name, value in trust["regret"].items()}
     assert [row[4] for row in bands[1:]] == [
         "-" if band["kendall"] is None else f"{band['kendall']:.2f}" for by in trust["bands"].values() for band in by
@@ -171,14 +171,14 @@ def test_the_numbers_of_the_tables_are_those_of_the_files(studied: Path, page_of
 
 def test_the_points_of_the_figures_are_those_of_the_files(studied: Path, page_of_a_study: str) -> None:
     """Places in a drawing and numbers in the file are the same up to scale and origin."""
-    found = read_json(studied / "analysis.json")
-    score = [p["score"] for p in found["points"]]
+    analysis = read_json(studied / "analysis.json")
+    score = [p["score"] for p in analysis["points"]]
     captions = re.findall(r"<figcaption>(.*?)</figcaption>", page_of_a_study)
     by_caption = dict(zip(captions, re.findall(r"<svg.*?</svg>", page_of_a_study, re.DOTALL), strict=True))
     for start, values in (
-        ("Does the score predict?", (score, [np.mean(p["accuracies"]) for p in found["points"]])),
-        ("Do the scores predict", (score, [p["accuracies"][0] for p in found["truth"]["points"]])),
-        ("Does the score favour", (found["candidates"]["params"], found["candidates"]["value"])),
+        ("Does the score predict?", (score, [np.mean(p["accuracies"]) for p in analysis["points"]])),
+        ("Do the scores predict", (score, [p["accuracies"][0] for p in analysis["truth"]["points"]])),
+        ("Does the score favour", (analysis["candidates"]["params"], analysis["candidates"]["value"])),
     ):
         (svg,) = (svg for caption, svg in by_caption.items() if caption.startswith(start))
         drawn = np.array(dots(svg))[-len(score) :]  # before them are the paper's own points
@@ -272,19 +272,19 @@ def look(page: str, folder: Path) -> tuple[dict[str, Any], list[str]]:
     )
     wrapper = folder / "wrapper.html"
     wrapper.write_text(f"<!doctype html><body>{code}<script>window.onload = () => {{{LOOK}}}</script>")
-    words = [CHROMIUM, *SWITCHES, f"--user-data-dir={folder / 'profile'}", wrapper.as_uri()]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=120)
-    body = re.search(r"<body>(.*?)</body>", done.stdout, re.DOTALL)
-    assert body is not None, done.stderr[-2000:]
-    return json.loads(html.unescape(body[1])), [line for line in done.stderr.splitlines() if "CONSOLE" in line]
+    command = [CHROMIUM, *SWITCHES, f"--user-data-dir={folder / 'profile'}", wrapper.as_uri()]
+    browser = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    body = re.search(r"<body>(.*?)</body>", browser.stdout, re.DOTALL)
+    assert body is not None, browser.stderr[-2000:]
+    return json.loads(html.unescape(body[1])), [line for line in browser.stderr.splitlines() if "CONSOLE" in line]
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="NOT CHECKED IN A BROWSER: there is no chromium on this machine")
 def test_a_browser_shows_all_of_it_and_asks_for_nothing(page_of_a_study: str, tmp_path: Path) -> None:
-    found, console = look(page_of_a_study, tmp_path)
+    views, console = look(page_of_a_study, tmp_path)
     assert console == []
-    for name, seen in found.items():
-        assert seen["wide"] == seen["screen"] <= (1400 if name == "desk" else 400)  # nobody scrolls sideways
+    for name, seen in views.items():
+        assert seen["wide"] == seen["screen"] <= (1400 if name == "desk" else 400)  # no sideways scrolling
         assert seen["drawn"] == FIGURES
         assert seen["cut"] == []
         assert seen["requests"] == []
@@ -299,9 +299,9 @@ def test_a_browser_would_have_seen_what_is_wrong(tmp_path: Path) -> None:
         "<p style='width:1500px'>wide</p><figure><svg width='60' height='60'>"
         "<text y='30' font-size='5'>much longer than the figure is wide</text></svg></figure>"
     )
-    found, console = look(wrong, tmp_path)
+    views, console = look(wrong, tmp_path)
     assert console
-    for seen in found.values():
+    for seen in views.values():
         assert seen["wide"] > seen["screen"]
         assert (seen["drawn"], len(seen["cut"]), len(seen["requests"])) == (1, 1, 1)
         assert seen["letters"] < 7

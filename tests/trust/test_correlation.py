@@ -134,7 +134,7 @@ def test_noise_is_called_noise_as_often_as_promised() -> None:
 
 
 def drawn(n: int, *, of_size: float, of_score: float, noise: float = 0.3) -> dict[str, Any]:
-    """Networks whose accuracy depends on what the score sees, and on size, as much as said."""
+    """Networks whose accuracy depends on the quality that the score sees, and on size, by the given factors."""
     generator = np.random.default_rng(1)
     size, quality = generator.normal(size=(2, n))
     score = of_score * quality + size

@@ -119,9 +119,9 @@ def test_types_are_sound(tmp_path: Path) -> None:
         (architecture,) = space.sample_distinct(1, generator=torch.Generator().manual_seed(5))
         written = write(build(space, architecture, seed=0), inputs_for(space, 3), option_names(space, architecture))
         (tmp_path / f"{name}_network.py").write_text(IMPORTS + written.code)
-    words = [sys.executable, "-m", "mypy", "--strict", str(tmp_path)]
+    command = [sys.executable, "-m", "mypy", "--strict", str(tmp_path)]
     # In the project's folder, where what mypy knows of torch is kept from `make check`.
-    ran = subprocess.run(words, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[3])
+    ran = subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[3])
     assert ran.returncode == 0, ran.stdout
 
 
