@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from supernet.space.values import value
 from supernet.spaces import bender, macro, nasbench201
 
 
+@cache
 def tiny_bender(**changes: Any) -> Space:
     """Two cells of two blocks with two filters on 8x8 images of one channel."""
     settings: dict[str, Any] = {
@@ -28,6 +30,7 @@ def tiny_bender(**changes: Any) -> Space:
     return bender(**settings)
 
 
+@cache
 def tiny_nasbench201(**changes: Any) -> Space:
     """One cell in each stage, two channels in the first, on 8x8 images of one channel."""
     settings: dict[str, Any] = {
@@ -40,6 +43,7 @@ def tiny_nasbench201(**changes: Any) -> Space:
     return nasbench201(**settings)
 
 
+@cache
 def tiny_macro(**changes: Any) -> Space:
     """Two channels in the stem, on 16x16 images of one channel.
 
@@ -75,7 +79,7 @@ def _block(width: int) -> nn.Sequential:
 class ElasticNetwork(nn.Module):
     """Widths, a depth, values, a mean and a concatenation of inputs, some of them nested or shared."""
 
-    def __init__(self, images: bool = True) -> None:
+    def __init__(self) -> None:
         super().__init__()
         width, inner = value("width", (2, 3, 5)), value("inner", (1, 2))
         dilation = value("dilation", (1, 2))
