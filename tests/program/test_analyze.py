@@ -243,4 +243,4 @@ def test_a_search_by_loss_ranks_by_the_negative_loss(
     assert [c.value for c in found] == pytest.approx([-c.loss for c in found], abs=1e-5)
     assert sorted(found, key=standing) == sorted(found, key=lambda c: c.loss)
     assert main(["report", str(folder)]) == 0
-    assert "score: negative validation loss (nats)" in (folder / "report.html").read_text()
+    assert "one-shot score: negative loss (nats)" in (folder / "report.html").read_text()
