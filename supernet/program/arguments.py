@@ -1,208 +1,244 @@
-"""Words of the command line as settings; recipes."""
+"""Words of the command line: which there are, and what they ask for."""
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
+import inspect
 import math
-import re
 import textwrap
-from collections.abc import Mapping
-from dataclasses import asdict, fields, replace
-from importlib.resources import files
-from itertools import pairwise
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn, get_type_hints
+
+import docstring_parser
+import yaml
+
+from supernet.program.settings import (
+    ConfigError,
+    argument_hints,
+    check_name,
+    check_value,
+    describe,
+    parse_value,
+    setting_hints,
+)
 
 if TYPE_CHECKING:
-    from jsonargparse import ArgumentParser
+    from supernet.program.resolve import Setting
 
-    from supernet.program.folder import Opened
-
-
-def make_parser(usage: str, description: str, **more: Any) -> ArgumentParser:
-    """A parser of a command's words that ends with one line and exit code 2."""
-    from jsonargparse import ArgumentParser, set_parsing_settings
-
-    set_parsing_settings(docstring_parse_attribute_docstrings=True)
-    return ArgumentParser(
-        usage=f"supernet {usage}", description=description, exit_on_error=False, print_config=None, allow_abbrev=False,
-        **more,
-    )  # fmt: skip
+LIMITED = ("params", "macs", "latency", "memory")
+"""Costs that can be limited: --max-params and so on."""
 
 
-def parse(
-    parser: ArgumentParser, words: list[str], hints: dict[str, Any] | None = None, base: dict[str, Any] | None = None
-) -> dict[str, Any]:
-    """What the words say; `hints` are the types of the settings among them, for the message when one does not fit."""
-    import yaml
-    from jsonargparse import ArgumentError
+class Parser(argparse.ArgumentParser):
+    """A parser of a command's words; its errors are one line."""
 
-    from supernet.program.settings import ConfigError, check_name, check_value
-
-    known = [option for action in parser._actions for option in action.option_strings]
-    values: dict[str, str] = {}
-    for word, following in pairwise([*words, ""]):
-        option, equals, value = word.partition("=")
-        if option.startswith("--"):
-            # Settings of spaces and optimisers are names that only the space and the optimiser know.
-            if option not in known and not option.rpartition(".")[0].endswith(("settings", "--retrain.space")):
-                check_name(option, known, "option")
-            if value or following:
-                values[option[2:]] = value if equals else following
-    try:
-        start = [] if base is None else ["--config", yaml.safe_dump(base, sort_keys=False)]
-        given: dict[str, Any] = parser.parse_args([*start, *words]).as_dict()
-        return given
-    except ArgumentError as error:
-        for name in values.keys() & (hints or {}).keys():
-            try:
-                value = yaml.safe_load(values[name])
-            except yaml.YAMLError:
-                value = values[name]
-            check_value(name, value, (hints or {})[name])
-        text = " ".join(str(error).split())
-        for pattern, better in ((r'^Parser key "(.*?)":', r"\1:"), (r"<class '(.*?)'>", r"\1")):
-            text = re.sub(pattern, better, text)
-        raise ConfigError(f"{text} ({parser.format_usage().strip()})") from None
+    def error(self, message: str) -> NoReturn:
+        """Ends with a message and how the command is used."""
+        raise ConfigError(f"{message} ({' '.join(self.format_usage().split())})")
 
 
-def prepare(
-    command: str, words: list[str], own: Mapping[str, str] | None = None
-) -> tuple[Opened, bool, dict[str, str | None]] | None:
-    """Reads folder, recipe and settings; makes the run folder, or checks that its configuration is the same.
+def make_parser(usage: str, description: str, **more: Any) -> Parser:
+    """The parser of a command."""
+    return Parser(usage=f"supernet {usage}", description=description, allow_abbrev=False, **more)
+
+
+def parse(parser: Parser, words: Sequence[str]) -> dict[str, Any]:
+    """The values of a command's words by name.
+
+    Raises:
+        ConfigError: an unknown option, with the nearest known, or a value that does not fit.
+    """
+    options = [option for action in parser._actions for option in action.option_strings]
+    for word in words:
+        if word.startswith("--"):
+            check_name(word.partition("=")[0], options, "option")
+    return vars(parser.parse_args(words))
+
+
+def typed(hint: Any) -> Callable[[str], Any]:
+    """The `type` of an option, from an annotated type."""
+
+    def convert(text: str) -> Any:
+        try:
+            return check_value("value", parse_value(text, hint), hint)
+        except ConfigError as error:
+            raise argparse.ArgumentTypeError(str(error).removeprefix("value: ")) from None
+
+    return convert
+
+
+def add_arguments(parser: Parser, function: Callable[..., Any], skip: Sequence[str] = ()) -> None:
+    """An option for each argument of a function or field of a dataclass, with its type, default and documentation."""
+    docs, hints = _docs(function), argument_hints(function)
+    if dataclasses.is_dataclass(function):
+        hints = get_type_hints(function)
+    for name, parameter in inspect.signature(function).parameters.items():
+        if name not in skip:
+            hint, default = hints.get(name, Any), parameter.default
+            text = f"{docs.get(name, '')} ({describe(hint)}; default {_shown(default)})"
+            parser.add_argument(
+                f"--{name}", type=typed(hint), default=default, metavar=name.upper(), help=_escaped(text)
+            )
+
+
+def _shown(default: Any) -> str:
+    return yaml.safe_dump(default, default_flow_style=True).splitlines()[0] if default != "" else "''"
+
+
+def _docs(thing: Any) -> dict[str, str]:
+    """What docstrings say of the arguments of a function or the fields of a dataclass."""
+    parsed = docstring_parser.parse_from_object(thing)
+    return {param.arg_name: " ".join((param.description or "").split()) for param in parsed.params}
+
+
+def _escaped(text: str) -> str:
+    return text.replace("%", "%%")
+
+
+# ---- commands that begin or continue a run ----
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What the words of a command ask for that begins or continues a run.
+
+    Attributes:
+        folder: of the run; None if none is named.
+        recipe: name or YAML file.
+        settings: in the order of the words.
+        as_json: whether the result is printed as JSON.
+        print_config: whether settings are printed, and nothing else is done.
+        options: values of the command's own options, by their words.
+        usage: of the command, for messages.
+    """
+
+    folder: Path | None
+    recipe: str | None
+    settings: tuple[Setting, ...]
+    as_json: bool
+    print_config: bool
+    options: Mapping[str, str | None]
+    usage: str
+
+
+def parse_run(command: str, words: Sequence[str], options: Mapping[str, str] | None = None) -> Asked:
+    """Reads the words of a command that begins or continues a run.
 
     Args:
-        command: whose words they are.
-        words: of the command line.
-        own: options of this command only, with their help.
+        command: its name.
+        words: that follow it.
+        options: of this command only, with their help.
 
-    Returns:
-        The run, whether JSON is asked for, and the values of the command's own options; None where only the settings
-        were to be printed.
+    Raises:
+        ConfigError: unknown words.
     """
-    from supernet.base.own import absolute, is_function
-    from supernet.program.config import Config, check_config, from_dict, to_yaml
-    from supernet.program.folder import continue_run, create_run, open_run
-    from supernet.program.paths import RunFolder
-    from supernet.program.settings import read_settings, setting_hints
-
     usage = "run [RECIPE] --out DIR" if command == "run" else f"{command} DIR [RECIPE]"
+    parser = _parser_of_run(command, usage, options or {})
+    _add_keys(parser, words)
+    values = parse(parser, words)
+    folder = values["dir"]
+    return Asked(
+        folder=None if folder is None else Path(folder),
+        recipe=values["recipe"],
+        settings=tuple(values["settings"]),
+        as_json=values["json"],
+        print_config=values["print_config"],
+        options={option: values[option.removeprefix("--")] for option in options or ()},
+        usage=usage,
+    )
+
+
+def _parser_of_run(command: str, usage: str, options: Mapping[str, str]) -> Parser:
     parser = make_parser(
         f"{usage} [--SETTING VALUE ...] [--config FILE.yaml] [--json]",
-        f"{DESCRIPTIONS[command]} It continues where it was; what is done already is not done again.\n\n"
-        f"recipes:\n{listed(recipe_lines())}",
-        formatter_class=_formatter(),
+        _paragraphs(
+            f"{DESCRIPTIONS[command]} It continues where it was; what is done already is not done again.",
+            f"recipes:\n{listed(recipe_lines())}",
+        ),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     if command != "run":
         parser.add_argument("dir", help="run folder")
     parser.add_argument("recipe", nargs="?", help="one of the recipes above, or a YAML file of settings")
     if command == "run":
         parser.add_argument("--out", dest="dir", help="run folder; an existing one is continued, also without RECIPE")
-    parser.add_argument("--config", action="config", help="YAML file of settings on top; of several the last one wins")
+    parser.add_argument("--config", action=_Append, help="YAML file of settings on top; of several the last one wins")
     parser.add_argument("--print_config", action="store_true", help="print all settings as YAML, and do nothing else")
+    parser.set_defaults(settings=())
     parser.add_argument("--json", action="store_true", help="print the result as JSON on stdout")
-    parser.add_argument("--device", help="short for --runtime.device")
-    parser.add_argument("--precision", help="short for --runtime.precision")
+    parser.add_argument("--data", action=_AppendData, help="name of a source, folder, file, or FILE.py:FUNCTION")
     parser.add_argument(
-        "--exhaustive", action="store_true", help="score all on all: short for --search.exhaustive true"
+        "--exhaustive", action=_Append, nargs=0, const="true", dest="search.exhaustive", help="score all on all"
     )
-    parser.add_argument("--score", help="short for --search.score: 'metric', 'loss', or 'kl', which needs no labels")
-    parser.add_argument("--strategy", help="short for --search.strategy: who is scored next")
-    parser.add_argument("--objectives", help="short for --search.objectives: score,params,latency gives the front")
-    for cost in LIMITED:
-        for end, text in (("max", "at the most"), ("min", "at the least")):
-            parser.add_argument(f"--{end}-{cost}", help=f"short for --search.limits.{end}_{cost}: {cost} {text}")
-    parser.add_argument(
-        "--model", help="short for --space.name: FILE.py:FUNCTION that returns your network with choices"
-    )
-    for option, text in (own or {}).items():
+    for option, text in options.items():
         parser.add_argument(option, help=text)
-    parser.add_class_arguments(Config)
-    for action in parser._actions:
-        if action.help == "Path to a configuration file.":  # each part may come from a file; not worth the space
-            action.help = argparse.SUPPRESS
-    words = _long(words)
-    for word, following in pairwise([*words, ""]):
-        option, equals, value = word.partition("=")
-        if option == "--config":
-            read_settings(Path(value if equals else following), Config)
-    hints = setting_hints(Config)
-    given = parse(parser, words, hints)
-    folder = None if given["dir"] is None else RunFolder(Path(given["dir"]))
-    run = None
-    if folder is not None and (folder.config.exists() or command == "analyze"):
-        run = open_run(folder.path)  # unlike the steps analyze begins no run
-    base: dict[str, Any] | None = None
-    is_new = not given["config"] and run is None
-    if given["recipe"] is None and is_new and is_function(given["space"]["name"]):
-        given["recipe"] = OWN
-        if not any(word.startswith("--data") for word in words):
-            raise ValueError("--model needs --data: the name of a source, a folder of images, or FILE.py:FUNCTION")
-    if given["recipe"] is not None:
-        base = read_settings(recipe_path(given["recipe"]), Config)
-    elif not given["config"] and run is not None:
-        base = asdict(run.config)
-    elif not given["config"]:
-        place = f"{folder} is no run folder, so " if folder is not None else ""
-        raise ValueError(f"{place}expected a recipe ({', '.join(recipe_files())}) or --config FILE.yaml")
-    if base is not None:
-        known = base.get("search", {})
-        given = parse(parser, words, hints, base)
-        asked = absolute(given["search"]["strategy"])
-        if known.get("strategy", asked) != asked and not any("strategy_settings" in word for word in words):
-            given["search"]["strategy_settings"] = {}  # those there were are another strategy's
-    config = from_dict({name: value for name, value in given.items() if name in {f.name for f in fields(Config)}})
-    config = replace(
-        config,
-        space=replace(config.space, name=absolute(config.space.name)),
-        data=replace(config.data, name=absolute(config.data.name)),
-        search=replace(config.search, strategy=absolute(config.search.strategy)),
-        task=replace(config.task, loss=absolute(config.task.loss), metric=absolute(config.task.metric)),
-    )
-    check_config(config)
-    if given["print_config"]:
-        print(to_yaml(config), end="")
-        return None
-    if folder is None:
-        raise ValueError(f"expected a run folder: supernet {usage}")
-    if run is not None and folder.data.exists() and run.config.search.limits != config.search.limits:
-        from supernet.program.load import check_limits
-
-        check_limits(run, config.search.limits)  # before a search that was done is set aside for one that cannot be
-    run = create_run(folder, config) if run is None else continue_run(run, config)
-    return run, given["json"], {option: given[option.removeprefix("--")] for option in own or ()}
+    _add_settings(parser)
+    return parser
 
 
-def _long(words: list[str]) -> list[str]:
-    """Options with their long names; ``--data`` takes the name of a source, a folder, a parquet file or a function."""
-    from supernet.base.own import is_function
-    from supernet.data.sources import NAMES
+def _add_settings(parser: Parser) -> None:
+    """An option for each setting, and its short name."""
+    from supernet.program.config import Config
 
-    long: list[str] = []
-    short = dict(SHORT)
-    for number, word in enumerate(words):
-        option, equals, value = word.partition("=")
-        if option == "--data":
-            value = value if equals else next(iter(words[number + 1 : number + 2]), "")
-            if value in NAMES or is_function(value):
-                short["--data"] = "--data.name"
-            elif Path(value).exists() and not value.endswith((".yaml", ".yml")):
-                short["--data"] = "--data.path"
-                long.append(f"--data.name={'parquet' if value.endswith('.parquet') else 'folder'}")
-        long.append(short.get(option, option) + word[len(option) :])
-    return long
+    for prefix, kind in {"": Config, **_parts(Config)}.items():
+        docs, hints = _docs(kind), get_type_hints(kind)
+        group = parser.add_argument_group(prefix.rstrip(".") or "settings", _escaped(inspect.getdoc(kind) or ""))
+        for name, hint in hints.items():
+            if not dataclasses.is_dataclass(hint):
+                full = f"--{prefix}{name}"
+                text = _escaped(f"{docs[name]} ({describe(hint)})")
+                names = [full, *(short for short, long in SHORT.items() if long == full)]
+                group.add_argument(*names, action=_Append, dest=prefix + name, metavar=name.upper(), help=text)
 
 
-def _formatter() -> Any:
-    """jsonargparse's layout of the help, with the line breaks of the description as they are."""
-    from jsonargparse import DefaultHelpFormatter
+def _parts(kind: Any, prefix: str = "") -> dict[str, Any]:
+    """The dataclasses inside a dataclass, by the beginning of their settings' names."""
+    parts: dict[str, Any] = {}
+    for name, hint in get_type_hints(kind).items():
+        if dataclasses.is_dataclass(hint):
+            parts |= {f"{prefix}{name}.": hint, **_parts(hint, f"{prefix}{name}.")}
+    return parts
 
-    class Formatter(DefaultHelpFormatter):
-        def _fill_text(self, text: str, width: int, indent: str) -> str:
-            parts = [textwrap.fill(part, width) if ":\n" not in part else part for part in text.split("\n\n")]
-            return "\n\n".join(parts)
 
-    return Formatter
+def _add_keys(parser: Parser, words: Sequence[str]) -> None:
+    """Options for keys of settings that are dicts, such as --space.settings.filters: only the space knows which."""
+    from supernet.program.config import Config
+
+    dicts = tuple(f"--{name}." for name, hint in setting_hints(Config).items() if describe(hint) == "settings by name")
+    for option in dict.fromkeys(word.partition("=")[0] for word in words):
+        if option.startswith(dicts):
+            parser.add_argument(option, action=_Append, help=argparse.SUPPRESS)
+
+
+class _Append(argparse.Action):
+    """Keeps settings in the order of the words."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option: str | None = None) -> None:
+        from supernet.program.resolve import Setting
+
+        text = self.const if self.nargs == 0 else values
+        _append(namespace, [Setting(self.dest, text, is_text=self.dest != "config")])
+
+
+class _AppendData(argparse.Action):
+    def __call__(self, parser: Any, namespace: Any, values: Any, option: str | None = None) -> None:
+        from supernet.program.resolve import data_settings
+
+        _append(namespace, data_settings(values))
+
+
+def _append(namespace: argparse.Namespace, settings: list[Setting]) -> None:
+    namespace.settings = [*namespace.settings, *settings]
+
+
+def _paragraphs(text: str, *more: str) -> str:
+    return "\n\n".join([textwrap.fill(text, 79), *more])
+
+
+# ---- values of some options ----
 
 
 def rates_of(text: str | None) -> list[float]:
@@ -218,16 +254,14 @@ def rates_of(text: str | None) -> list[float]:
 
 def values_of(text: str | None) -> dict[str, list[Any]]:
     """Values by setting, written SETTING=VALUE,VALUE."""
-    import yaml
-
-    name, equals, values = (text or "").partition("=")
+    name, equals, listed_values = (text or "").partition("=")
     try:
-        found = [yaml.safe_load(value) for value in values.split(",")]
+        values = [yaml.safe_load(value) for value in listed_values.split(",")]
     except yaml.YAMLError:
-        found = [None]
-    if text is not None and not (name and equals and all(isinstance(v, (str, int, float)) for v in found)):
+        values = [None]
+    if text is not None and not (name and equals and all(isinstance(v, (str, int, float)) for v in values)):
         raise ValueError(f"--at: expected a setting of the space and its values, as in filters=16,32; got {text!r}")
-    return {name: list(dict.fromkeys(found))} if text is not None else {}
+    return {name: list(dict.fromkeys(values))} if text is not None else {}
 
 
 def listed(rows: dict[str, str]) -> str:
@@ -238,27 +272,10 @@ def listed(rows: dict[str, str]) -> str:
     )
 
 
-def recipe_files() -> dict[str, Path]:
-    """The recipes by name."""
-    folder = Path(str(files("supernet.program") / "recipes"))
-    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
-
-
-def recipe_path(name: str) -> Path:
-    """A recipe by its name, or any YAML file by its path."""
-    from supernet.program.settings import check_name
-
-    if name.endswith((".yaml", ".yml")):
-        if not Path(name).is_file():
-            raise ValueError(f"{name}: no such file")
-        return Path(name)
-    known = recipe_files()
-    check_name(name, known, "recipe")
-    return known[name]
-
-
 def recipe_lines() -> dict[str, str]:
     """The first line of each recipe, which says what it is for."""
+    from supernet.program.resolve import recipe_files
+
     return {
         name: path.read_text(encoding="utf-8").splitlines()[0].lstrip("# ") for name, path in recipe_files().items()
     }
@@ -271,24 +288,15 @@ def space_lines() -> dict[str, str]:
     return {name: (make.__doc__ or "").splitlines()[0] for name, make in SPACES.items()}
 
 
-LIMITED = ("params", "macs", "latency", "memory")
-"""Costs that can be limited: --max-params and so on."""
-
-
 SHORT = {
     "--device": "--runtime.device",
     "--precision": "--runtime.precision",
     "--model": "--space.name",
-    "--exhaustive": "--search.exhaustive=true",
     "--score": "--search.score",
     "--strategy": "--search.strategy",
     "--objectives": "--search.objectives",
     **{f"--{end}-{cost}": f"--search.limits.{end}_{cost}" for cost in LIMITED for end in ("max", "min")},
 }
-
-
-OWN = "own-network"
-"""The recipe of a run with `--model` where none is named."""
 
 
 DESCRIPTIONS = {

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_type_hints
+from typing import TYPE_CHECKING, Any
 
 from supernet.base.progress import Watch
 from supernet.program.arguments import (
@@ -27,14 +27,17 @@ from supernet.program.arguments import (
     DESCRIPTIONS,
     LIMITED,
     STORAGE_OPTIONS,
+    Asked,
+    Parser,
+    add_arguments,
     listed,
     make_parser,
     parse,
-    prepare,
+    parse_run,
     rates_of,
     recipe_lines,
-    recipe_path,
     space_lines,
+    typed,
     values_of,
 )
 from supernet.program.screen import watching
@@ -43,7 +46,6 @@ if TYPE_CHECKING:
     from supernet.program.folder import Opened
 
 STEP_NAMES = ("train", "search", "retrain")
-
 MAIN_HELP = """usage: supernet COMMAND ...
 
 One-shot neural architecture search that says how far its ranking can be trusted.
@@ -83,63 +85,49 @@ Results go to stdout (as JSON with --json), messages to stderr.
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command; returns the exit code."""
-    with _noted_interrupts() as interrupts:
-        return _exit_code(list(sys.argv[1:] if argv is None else argv), interrupts)
-
-
-def _exit_code(words: list[str], interrupts: Sequence[int]) -> int:
-    try:
-        _command(words)
-        sys.stdout.flush()
-        return 0
-    except SystemExit as end:
-        return end.code if isinstance(end.code, int) else 0
-    except KeyboardInterrupt:
-        return _interrupted()
-    except BrokenPipeError:
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 -- whoever read our output has gone
-        return 0
-    except Exception as error:
-        if interrupts:  # while a library was imported, which then failed for a reason of its own
-            return _interrupted()
-        from torch import OutOfMemoryError
-
-        from supernet.base.progress import Interrupted
-
-        if isinstance(error, Interrupted):
-            print(f"supernet: {error}; its state is saved, the same command continues", file=sys.stderr)
-            return 130
-        if os.environ.get("SUPERNET_DEBUG"):
-            raise
-        if not isinstance(error, (ValueError, OSError, sqlite3.Error, MemoryError, OutOfMemoryError)):
-            raise
-        print(f"supernet: error: {_one_line(error)}", file=sys.stderr)
-        return 2
-
-
-@contextmanager
-def _noted_interrupts() -> Iterator[list[int]]:
-    """Ctrl-C raises KeyboardInterrupt as always, and is noted in a list."""
-    interrupts: list[int] = []
+    interrupts: list[int] = []  # a library that is interrupted while it is imported fails for a reason of its own
 
     def note(number: int, frame: Any) -> None:
         interrupts.append(number)
         signal.default_int_handler(number, frame)
 
     is_main = threading.current_thread() is threading.main_thread()
-    if not is_main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
-        yield interrupts
-        return
-    signal.signal(signal.SIGINT, note)
+    noted = is_main and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if noted:
+        signal.signal(signal.SIGINT, note)
     try:
-        yield interrupts
+        _command(list(sys.argv[1:] if argv is None else argv))
+        sys.stdout.flush()
+        return 0
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else 0
+    except BrokenPipeError:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 -- the reader of our output has gone
+        return 0
+    except (KeyboardInterrupt, Exception) as error:
+        if interrupts or isinstance(error, KeyboardInterrupt):
+            print("supernet: interrupted; the same command continues", file=sys.stderr)
+            return 130
+        return _failed(error)
     finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        if noted:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def _interrupted() -> int:
-    print("supernet: interrupted; the same command continues", file=sys.stderr)
-    return 130
+def _failed(error: Exception) -> int:
+    """Says in one line what failed, and returns the exit code; a fault of the program is raised again."""
+    from torch import OutOfMemoryError
+
+    from supernet.base.progress import Interrupted
+
+    if isinstance(error, Interrupted):
+        print(f"supernet: {error}; its state is saved, the same command continues", file=sys.stderr)
+        return 130
+    known = (ValueError, OSError, sqlite3.Error, MemoryError, OutOfMemoryError)
+    if os.environ.get("SUPERNET_DEBUG") or not isinstance(error, known):
+        raise error
+    print(f"supernet: error: {_one_line(error)}", file=sys.stderr)
+    return 2
 
 
 def _command(words: list[str]) -> None:
@@ -189,32 +177,52 @@ def _one_line(error: Exception) -> str:
 
 
 def _run(words: list[str]) -> None:
-    prepared = prepare("run", words, STORAGE_OPTIONS)
-    if prepared is None:
-        return
-    run, as_json, own = prepared
-    _do(STEP_NAMES, run, own)
-    _print_result(run, as_json)
+    asked = parse_run("run", words, STORAGE_OPTIONS)
+    run = _begun(asked)
+    if run is not None:
+        _do(STEP_NAMES, run, asked)
+        _print_result(run, asked.as_json)
 
 
 def _step(step: str, words: list[str]) -> None:
     more = {**STORAGE_OPTIONS, **CANDIDATES_OPTION} if step == "retrain" else {}
-    prepared = prepare(step, words, more)
-    if prepared is None:
+    asked = parse_run(step, words, more)
+    run = _begun(asked)
+    if run is None:
         return
-    run, as_json, own = prepared
-    if own.get("--candidates") is not None:
-        _retrain_candidates(run, own, as_json)
+    if asked.options.get("--candidates") is not None:
+        _retrain_candidates(run, asked)
         return
-    did = _do([step], run, own)
+    did = _do([step], run, asked)
     if step == "retrain":
-        _print_result(run, as_json)
-    elif as_json and not _is_helper():
+        _print_result(run, asked.as_json)
+    elif asked.as_json and not _is_helper():
         print(json.dumps({"step": step, "folder": str(run.folder), "did_something": did}))
 
 
-def _retrain_candidates(run: Opened, own: Mapping[str, str | None], as_json: bool) -> None:
-    text = own["--candidates"] or ""
+def _begun(asked: Asked, *, is_there: bool = False) -> Opened | None:
+    """The run that the words ask for, made or continued; None if only its settings were to be printed.
+
+    Args:
+        asked: the words.
+        is_there: whether the run has to be there already.
+    """
+    from supernet.program.config import to_yaml
+    from supernet.program.folder import open_run
+    from supernet.program.resolve import begin, open_if_there, resolve
+
+    run = open_run(asked.folder) if is_there and asked.folder is not None else open_if_there(asked.folder)
+    config = resolve(asked.recipe, asked.settings, run, asked.folder)
+    if asked.print_config:
+        print(to_yaml(config), end="")
+        return None
+    if asked.folder is None:
+        raise ValueError(f"expected a run folder: supernet {asked.usage}")
+    return begin(asked.folder, config, run)
+
+
+def _retrain_candidates(run: Opened, asked: Asked) -> None:
+    text = asked.options["--candidates"] or ""
     if not re.fullmatch(r"\d+(,\d+)*", text.strip()):
         raise ValueError(f"--candidates: expected numbers as `supernet top` prints them, as in 3,17; got {text!r}")
     numbers = list(dict.fromkeys(map(int, text.split(","))))
@@ -227,8 +235,8 @@ def _retrain_candidates(run: Opened, own: Mapping[str, str | None], as_json: boo
         runtime = start(run.config.runtime)
         if runtime.rank > 0:
             return
-        found = retrain_candidates(load_run(run), numbers, runtime.alone(), _with_storage(watch, own))
-    print(json.dumps(found)) if as_json else print_trained(found)
+        trained = retrain_candidates(load_run(run), numbers, runtime.alone(), _with_storage(watch, asked.options))
+    _emit(trained, asked.as_json, print_trained)
 
 
 def _study(words: list[str]) -> None:
@@ -245,21 +253,20 @@ def _study(words: list[str]) -> None:
     from supernet.program.folder import open_run
     from supernet.program.study import send_study
 
-    found = send_study(
-        open_run(Path(given["dir"])), given["storage"], given["study"], given["artifacts"] and Path(given["artifacts"])
-    )
-    text = f"{found['sent']} trials sent; study {found['study']!r} at {found['storage']} has {found['trials']}"
-    print(json.dumps(found) if given["json"] else text)
+    run = open_run(Path(given["dir"]))
+    sent = send_study(run, given["storage"], given["study"], given["artifacts"] and Path(given["artifacts"]))
+    text = f"{sent['sent']} trials sent; study {sent['study']!r} at {sent['storage']} has {sent['trials']}"
+    _emit(sent, given["json"], lambda _: print(text))
 
 
-def _do(steps: Sequence[str], run: Opened, own: Mapping[str, str | None]) -> bool:
+def _do(steps: Sequence[str], run: Opened, asked: Asked) -> bool:
     """Takes steps, and says after each whether it did anything; returns whether the last did."""
     from supernet.program.steps import run_steps
 
     @contextmanager
     def watching_with_storage(step: str) -> Iterator[Watch]:
         with watching(step) as watch:
-            yield _with_storage(watch, own)
+            yield _with_storage(watch, asked.options)
 
     did = False
     for step, did in run_steps(run, steps, watching_with_storage):
@@ -268,10 +275,13 @@ def _do(steps: Sequence[str], run: Opened, own: Mapping[str, str | None]) -> boo
     return did
 
 
-def _with_storage(watch: Watch, own: Mapping[str, str | None]) -> Watch:
-    artifacts = own.get("--artifacts")
+def _with_storage(watch: Watch, options: Mapping[str, str | None]) -> Watch:
+    artifacts = options.get("--artifacts")
     return replace(
-        watch, storage=own.get("--storage"), study=own.get("--study"), artifacts=Path(artifacts) if artifacts else None
+        watch,
+        storage=options.get("--storage"),
+        study=options.get("--study"),
+        artifacts=Path(artifacts) if artifacts else None,
     )
 
 
@@ -283,55 +293,65 @@ def _is_helper() -> bool:
 
 
 def _analyze(words: list[str]) -> None:
-    from supernet.program.printing import print_trust
-
     if words and words[0].endswith(".csv"):
-        parser = make_parser("analyze FILE.csv [--json]", DESCRIPTIONS["analyze"])
-        parser.add_argument("file", help="CSV file with columns score, accuracy (accuracy_2, ...), and any sizes")
-        parser.add_argument("--json", action="store_true", help="print the result as JSON on stdout")
-        given = parse(parser, words)
-        from supernet.program.truth import analyze_file
-
-        found = analyze_file(Path(given["file"]))
-        print(json.dumps(found)) if given["json"] else print_trust(found["trust"])
+        _analyze_file(words)
         return
-    prepared = prepare("analyze", words, ANALYZE_OPTIONS)
-    if prepared is None:
-        return
-    run, as_json, own = prepared
-    if (own["--truth"] is None) != (own["--column"] is None):
+    asked = parse_run("analyze", words, ANALYZE_OPTIONS)
+    options = asked.options
+    rates, at = rates_of(options["--sweep"]), values_of(options["--at"])
+    alone = [option for option in ("--truth", "--replay") if options[option] is not None]
+    if (options["--truth"] is None) != (options["--column"] is None):
         raise ValueError("--truth and --column: expected both or none of them")
-    rates, at = rates_of(own["--sweep"]), values_of(own["--at"])
-    alone = [option for option in ("--truth", "--replay") if own[option] is not None]
     if alone and (rates or at or len(alone) > 1):
         raise ValueError(f"{alone[0]}: expected without --sweep, --at and other ways to analyze")
-    seeds = own["--replay"]
-    if seeds is not None and not (seeds.isdecimal() and int(seeds)):
-        raise ValueError(f"--replay: expected a number of seeds, as in 20; got {seeds!r}")
-    from supernet.program.analyze import analyze_step
-    from supernet.program.load import load_run
-    from supernet.program.replay import analyze_replay
-    from supernet.program.truth import analyze_truth
-    from supernet.speed.runtime import start
-
-    if seeds is not None:
-        from supernet.program.printing import print_replay
-
-        with watching("replay") as watch:
-            found = analyze_replay(run, int(seeds), watch)
-        print(f"replay: done ({run.folder.analysis})", file=sys.stderr)
-        print(json.dumps(found)) if as_json else print_replay(found)
+    run = _begun(asked, is_there=True)
+    if run is None:
         return
-    with watching("analyze") as watch:
-        if own["--truth"] is not None:
-            found = analyze_truth(run, Path(own["--truth"]), own["--column"] or "", watch)
-        else:
+    if options["--replay"] is not None:
+        _replay(run, options["--replay"], asked.as_json)
+        return
+    from supernet.program.printing import print_trust
+
+    if options["--truth"] is not None:
+        from supernet.program.truth import analyze_truth
+
+        with watching("analyze") as watch:
+            result = analyze_truth(run, Path(options["--truth"]), options["--column"] or "", watch)
+    else:
+        from supernet.program.analyze import analyze_step
+        from supernet.program.load import load_run
+        from supernet.speed.runtime import start
+
+        with watching("analyze") as watch:
             runtime = start(run.config.runtime)
             if runtime.rank > 0:
                 return
-            found = analyze_step(load_run(run), runtime.alone(), watch, rates, at)
+            result = analyze_step(load_run(run), runtime.alone(), watch, rates, at)
     print(f"analyze: done ({run.folder.analysis})", file=sys.stderr)
-    print(json.dumps(found)) if as_json else print_trust(found["trust"], found)
+    _emit(result, asked.as_json, lambda _: print_trust(result["trust"], result))
+
+
+def _replay(run: Opened, seeds: str, as_json: bool) -> None:
+    if not (seeds.isdecimal() and int(seeds)):
+        raise ValueError(f"--replay: expected a number of seeds, as in 20; got {seeds!r}")
+    from supernet.program.printing import print_replay
+    from supernet.program.replay import analyze_replay
+
+    with watching("replay") as watch:
+        result = analyze_replay(run, int(seeds), watch)
+    print(f"replay: done ({run.folder.analysis})", file=sys.stderr)
+    _emit(result, as_json, print_replay)
+
+
+def _analyze_file(words: list[str]) -> None:
+    parser = make_parser("analyze FILE.csv [--json]", DESCRIPTIONS["analyze"])
+    parser.add_argument("file", help="CSV file with columns score, accuracy (accuracy_2, ...), and any sizes")
+    parser.add_argument("--json", action="store_true", help="print the result as JSON on stdout")
+    options = parse(parser, words)
+    from supernet.program.printing import print_trust
+    from supernet.program.truth import analyze_file
+
+    _emit(analyze_file(Path(options["file"])), options["json"], lambda result: print_trust(result["trust"]))
 
 
 def _report(words: list[str]) -> None:
@@ -345,7 +365,7 @@ def _report(words: list[str]) -> None:
     from supernet.program.report import write_report
 
     page = write_report(open_run(Path(given["dir"])))
-    print(json.dumps({"report": str(page)}) if given["json"] else page)
+    _emit({"report": str(page)}, given["json"], lambda _: print(page))
 
 
 def _export(words: list[str]) -> None:
@@ -363,8 +383,8 @@ def _export(words: list[str]) -> None:
     parser.add_argument("--out", help="where to; DIR/export unless given. An earlier export is replaced")
     parser.add_argument("--to", default=",".join(FORMS), help="what is written, with commas between")
     parser.add_argument("--json", action="store_true", help="print as JSON what was written and how it compares")
-    parser.add_class_arguments(ExportConfig, skip={"to"})
-    given = parse(parser, words, get_type_hints(ExportConfig))
+    add_arguments(parser, ExportConfig, skip=("to",))
+    given = parse(parser, words)
     run, names = open_run(Path(given["dir"])), {field.name for field in fields(ExportConfig)} - {"to"}
     to = tuple(word.strip() for word in given["to"].split(",") if word.strip())
     config = ExportConfig(to=to, **{name: given[name] for name in names})
@@ -372,12 +392,9 @@ def _export(words: list[str]) -> None:
     with watching("export") as watch:
         facts = export(run, out, config, watch)
     print(f"export: done ({out})", file=sys.stderr)
-    if given["json"]:
-        print(json.dumps({"folder": str(out), **facts}))
-    else:
-        from supernet.program.printing import print_export
+    from supernet.program.printing import print_export
 
-        print_export(facts)
+    _emit({"folder": str(out), **facts}, given["json"], lambda _: print_export(facts))
 
 
 def _push(words: list[str]) -> None:
@@ -397,7 +414,7 @@ def _push(words: list[str]) -> None:
     folder = Path(given["dir"])
     export = folder if is_export(folder) else RunFolder(folder).export
     address = push(export, given["repository"], private=given["private"])
-    print(json.dumps({"address": address}) if given["json"] else address)
+    _emit({"address": address}, given["json"], lambda _: print(address))
 
 
 def _show(words: list[str]) -> None:
@@ -417,9 +434,9 @@ def _top(words: list[str]) -> None:
         "front. Each has a number, with which `supernet retrain DIR --candidates NUMBER` trains it from scratch.",
     )
     parser.add_argument("dir", help="run folder")
-    parser.add_argument("-k", type=int, default=20, help="how many (of each band; of a front all are printed)")
+    parser.add_argument("-k", type=typed(int), default=20, help="how many (of each band; of a front all are printed)")
     parser.add_argument(
-        "--bands", type=int, default=1, help="bands of size, since one-shot models favour large networks"
+        "--bands", type=typed(int), default=1, help="bands of size, since one-shot models favour large networks"
     )
     parser.add_argument("--objectives", help="the Pareto front of these, with commas: score,params,macs,latency,memory")
     parser.add_argument("--out", help="CSV or parquet file for all candidates within the limits, not just the best")
@@ -446,7 +463,7 @@ def _top(words: list[str]) -> None:
         objectives,
         given["out"] and Path(given["out"]),
     )
-    print(json.dumps(found)) if given["json"] else print_candidates(found)
+    _emit(found, given["json"], print_candidates)
 
 
 def _score(words: list[str]) -> None:
@@ -471,7 +488,7 @@ def _score(words: list[str]) -> None:
 def _space(words: list[str]) -> None:
     from supernet.base.own import is_function
     from supernet.program.config import SpaceConfig, make_space
-    from supernet.program.settings import argument_hints, check_name
+    from supernet.program.settings import check_name
     from supernet.spaces import SPACES
 
     if not words or words[0] in ("-h", "--help"):
@@ -492,35 +509,31 @@ def _space(words: list[str]) -> None:
         return
     parser = make_parser(f"space {name} [--SETTING VALUE ...]", "Describes a space: choices, size and costs.")
     if is_own:
-        parser.add_argument("--settings", type=dict[str, Any], default={}, help="arguments of the function, as YAML")
-        parser.add_argument("--num_classes", type=int, default=10, help="where the function asks for it")
-        parser.add_argument(
-            "--inputs",
-            type=Any,
-            default="float32 3 32 32",
-            help="type and shape of an example; or a list or dict of them",
-        )
+        _add_own(parser)
     else:
-        parser.add_function_arguments(SPACES[name])
-    parser.add_argument("--samples", type=int, default=2000, help="architectures drawn for the distribution of costs")
-    parser.add_argument("--seed", type=int, default=0, help="of these draws")
+        add_arguments(parser, SPACES[name])
+    parser.add_argument("--samples", type=typed(int), default=2000, help="architectures drawn for the costs")
+    parser.add_argument("--seed", type=typed(int), default=0, help="of these draws")
     parser.add_argument("--json", action="store_true", help="print it as JSON")
-    hints = {} if is_own else argument_hints(SPACES[name])
-    given = parse(parser, words[1:], {**hints, "samples": int, "seed": int})
-    samples, seed, as_json = (given.pop(key) for key in ("samples", "seed", "json"))
+    values = parse(parser, words[1:])
+    samples, seed, as_json = (values.pop(key) for key in ("samples", "seed", "json"))
     if is_own:
-        space = make_space(
-            SpaceConfig(name=name, settings=given["settings"]), given["num_classes"], given["inputs"], check=True
-        )
+        config = SpaceConfig(name=name, settings=values["settings"])
+        space = make_space(config, values["num_classes"], values["inputs"], check=True)
     else:
-        space = SPACES[name](**given)
+        space = SPACES[name](**values)
     from supernet.program.printing import describe_space, print_space
 
-    facts = describe_space(space, samples=samples, seed=seed)
-    if as_json:
-        print(json.dumps(facts))
-    else:
-        print_space(facts)
+    _emit(describe_space(space, samples=samples, seed=seed), as_json, print_space)
+
+
+def _add_own(parser: Parser) -> None:
+    parser.add_argument("--settings", type=typed(dict[str, Any]), default={}, help="arguments of the function, as YAML")
+    parser.add_argument("--num_classes", type=typed(int), default=10, help="if the function asks for it")
+    parser.add_argument(
+        "--inputs", type=typed(Any), default="float32 3 32 32",
+        help="type and shape of an example; or a list or dict of them",
+    )  # fmt: skip
 
 
 def _reference(words: list[str]) -> None:
@@ -535,25 +548,24 @@ def _reference(words: list[str]) -> None:
         "Describes a known network as an architecture of the space convnet: its text and its costs.",
     )
     parser.add_argument("--reference", required=True, help=f"one of {', '.join(REFERENCES)}")
-    parser.add_argument("--num_classes", type=int, default=10, help="number of classes")
-    parser.add_argument("--input_shape", type=tuple[int, int, int], default=(3, 32, 32), help="(C, H, W) of an image")
-    parser.add_argument("--width", type=int, help="channels of the first stage")
+    parser.add_argument("--num_classes", type=typed(int), default=10, help="number of classes")
+    parser.add_argument(
+        "--input_shape", type=typed(tuple[int, int, int]), default=(3, 32, 32), help="(C, H, W) of an image"
+    )
+    parser.add_argument("--width", type=typed(int), help="channels of the first stage")
     parser.add_argument("--max-params", help="as wide as so many parameters allow, like 60k")
     parser.add_argument("--max-macs", help="as wide as so many multiply-adds allow, like 5M")
     parser.add_argument("--json", action="store_true", help="print it as JSON")
     given = parse(parser, words)
     limits = {f"max_{cost}": amount(f"--max-{cost}", cost, given[f"max_{cost}"]) for cost in ("params", "macs")}
-    name, shape = given["reference"], given["input_shape"]
-    space, architecture = reference(name, given["num_classes"], shape, width=given["width"], **limits)
-    cost = measure(build(space, architecture, seed=0), shape)
+    name, input_shape = given["reference"], given["input_shape"]
+    space, architecture = reference(name, given["num_classes"], input_shape, width=given["width"], **limits)
+    cost = measure(build(space, architecture, seed=0), input_shape)
     facts = {
         "name": name, "space": space.name, "settings": dict(space.settings), "architecture": str(architecture),
         "params": cost.params, "params_without_norm": cost.params_without_norm, "macs": cost.macs,
     }  # fmt: skip
-    if given["json"]:
-        print(json.dumps(facts))
-    else:
-        print_network(facts)
+    _emit(facts, given["json"], print_network)
 
 
 def _spaces(words: list[str]) -> None:
@@ -567,6 +579,8 @@ def _recipes(words: list[str]) -> None:
     parser.add_argument("name", nargs="?", help="the recipe to print")
     parser.add_argument("--json", action="store_true", help="print it as JSON")
     given = parse(parser, words)
+    from supernet.program.resolve import recipe_path
+
     if given["name"] is None:
         _listing(recipe_lines(), given["json"])
     elif given["json"]:
@@ -579,13 +593,7 @@ def _recipes(words: list[str]) -> None:
 
 
 def _listing(rows: dict[str, str], as_json: bool) -> None:
-    print(json.dumps(rows) if as_json else listed(rows))
-
-
-# ---- arguments ----
-
-
-# ---- what people see ----
+    _emit(rows, as_json, lambda _: print(listed(rows)))
 
 
 def _print_result(run: Opened, as_json: bool) -> None:
@@ -597,10 +605,15 @@ def _print_result(run: Opened, as_json: bool) -> None:
     if _is_helper():
         return
     result = read_json(require(run.folder, "retrain"), RESULT_KEYS)
+    _emit(result, as_json, print_result)
+
+
+def _emit(value: Any, as_json: bool, printer: Callable[[Any], object]) -> None:
+    """Prints a result as JSON, or for people."""
     if as_json:
-        print(json.dumps(result))
+        print(json.dumps(value))
     else:
-        print_result(result)
+        printer(value)
 
 
 if __name__ == "__main__":

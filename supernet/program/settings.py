@@ -49,7 +49,48 @@ def check_value(name: str, value: Any, hint: Any) -> Any:
     try:
         return _converted(value, hint)
     except _Misfit:
-        raise ConfigError(f"{name}: expected {_describe(hint)}, got {value!r}") from None
+        raise ConfigError(f"{name}: expected {describe(hint)}, got {value!r}") from None
+
+
+def parse_value(text: str, hint: Any) -> Any:
+    """What a text of the command line stands for: YAML, or the text itself if the type takes texts only so.
+
+    The value is not checked yet.
+    """
+    try:
+        value = yaml.safe_load(text)
+        if str in (hint, *get_args(hint)):
+            _converted(value, hint)
+    except (yaml.YAMLError, _Misfit):
+        return text
+    return value
+
+
+def put(settings: dict[str, Any], kind: Any, name: str, value: Any) -> None:
+    """Sets one setting by its dotted name in settings that are nested as the dataclass is.
+
+    The name may go on into a setting that is a dict: ``space.settings.filters`` changes one of its keys.
+    """
+    hints = get_type_hints(kind)
+    first, _, rest = name.partition(".")
+    check_name(first, hints, "setting")
+    if not rest:
+        settings[first] = value
+    elif dataclasses.is_dataclass(hints[first]):
+        inner = settings.setdefault(first, {})
+        put(inner, hints[first], rest, value)
+    else:
+        settings[first] = {**(settings.get(first) or {}), rest: value}
+
+
+def merge(settings: dict[str, Any], more: dict[str, Any], kind: Any) -> None:
+    """Puts settings on top of others; a setting that is a dict is replaced as a whole."""
+    hints = get_type_hints(kind)
+    for name, value in more.items():
+        if dataclasses.is_dataclass(hints[name]):
+            merge(settings.setdefault(name, {}), value, hints[name])
+        else:
+            settings[name] = value
 
 
 class _Misfit(ValueError):
@@ -118,10 +159,11 @@ _ONE = {int: "a whole number", float: "a number", str: "a text", bool: "true or 
 _MANY = {int: "whole numbers", float: "numbers", str: "texts"}
 
 
-def _describe(hint: Any) -> str:
+def describe(hint: Any) -> str:
+    """What values a type takes, in words."""
     kind, inside = get_origin(hint) or hint, get_args(hint)
     if kind in (Union, UnionType):
-        return " or ".join(map(_describe, sorted(inside, key=lambda h: h is NoneType)))
+        return " or ".join(map(describe, sorted(inside, key=lambda h: h is NoneType)))
     if kind is Literal:
         return f"one of {', '.join(map(str, inside))}"
     if kind in _ONE or not isinstance(kind, type):

@@ -15,7 +15,7 @@ import pytest
 import torch
 import yaml
 
-from supernet.program import arguments, screen
+from supernet.program import resolve, screen
 from supernet.program.commands import main
 from tests.conftest import TINY
 
@@ -45,7 +45,7 @@ def test_help_lists_recipes_and_every_setting(command: str, capsys: pytest.Captu
     out = capsys.readouterr().out
     for name in setting_hints(Config):
         assert f"--{name} " in out
-    for name in arguments.recipe_files():
+    for name in resolve.recipe_files():
         assert f"  {name} " in out
     assert "Learning rate at its highest." in out
 
@@ -383,7 +383,7 @@ def _result(folder: Path) -> dict[str, object]:
 
 STOPPED_AGAIN_AND_AGAIN = """
 import json, os, signal, sys
-import jsonargparse, lightning_fabric, rich.progress, scipy.stats, sklearn.datasets
+import docstring_parser, lightning_fabric, rich.progress, scipy.stats, sklearn.datasets
 from supernet.base.progress import Watch
 from supernet.program import commands
 

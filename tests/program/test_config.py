@@ -7,7 +7,6 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from supernet.program.arguments import recipe_files
 from supernet.program.config import (
     Config,
     SpaceConfig,
@@ -18,6 +17,7 @@ from supernet.program.config import (
     read_yaml,
     to_yaml,
 )
+from supernet.program.resolve import recipe_files
 from supernet.program.settings import ConfigError, setting_hints
 from supernet.train.fit import TrainConfig
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from supernet.program import arguments
+from supernet.program import resolve
 from supernet.program.commands import main
 from tests.program.test_commands import Refused
 
@@ -121,7 +121,7 @@ def test_mistakes(
     model: str, data: str, parts: list[str], mine: Path, refused: Refused, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(mine.parent)
-    message = refused("run", arguments.OWN, "--model", model, "--data", data, *TINY, "--out", "out")
+    message = refused("run", resolve.OWN_NETWORK, "--model", model, "--data", data, *TINY, "--out", "out")
     for part in parts:
         assert part in message, message
 
@@ -156,7 +156,7 @@ def test_wrong_settings(
 def test_a_file_that_changed_does_not_continue_the_run(mine: Path, refused: Refused) -> None:
     words = [f"--model={mine}:make_network", f"--data={mine}:make_data", *TINY]
     out = str(mine.parent / "out")
-    assert main(["train", out, arguments.OWN, *words]) == 0
+    assert main(["train", out, resolve.OWN_NETWORK, *words]) == 0
     mine.write_text(MINE + "\n# another\n")
     assert "has changed since" in refused("search", out)
     mine.write_text(MINE)
@@ -164,7 +164,13 @@ def test_a_file_that_changed_does_not_continue_the_run(mine: Path, refused: Refu
 
 
 def test_a_mistake_that_is_mended_does_not_block_the_folder(mine: Path, refused: Refused) -> None:
-    words = [str(mine.parent / "out"), arguments.OWN, f"--model={mine}:make_network", f"--data={mine}:make_data", *TINY]
+    words = [
+        str(mine.parent / "out"),
+        resolve.OWN_NETWORK,
+        f"--model={mine}:make_network",
+        f"--data={mine}:make_data",
+        *TINY,
+    ]
     mine.write_text(MINE.replace("nn.Linear(6, width)", "nn.Linear(7, width)"))
     assert "does not run with everything on" in refused("train", *words)
     mine.write_text(MINE)

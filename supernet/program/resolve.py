@@ -1,0 +1,151 @@
+"""From a recipe and settings to a whole configuration, and from that to a run folder; used by the command line and by
+`supernet.run`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from supernet.base.own import absolute, is_function
+from supernet.data.sources import NAMES
+from supernet.program.config import Config, check_config, from_dict
+from supernet.program.folder import Opened, continue_run, create_run, open_run
+from supernet.program.load import check_limits
+from supernet.program.paths import RunFolder
+from supernet.program.settings import ConfigError, check_name, merge, parse_value, put, read_settings, setting_hints
+
+OWN_NETWORK = "own-network"
+"""The recipe of a run with a network of the user's if none is named."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One setting, or a YAML file of settings.
+
+    Attributes:
+        name: with dots; "config" for a file.
+        value: if it is a text of the command line, `is_text` is true and it is read as YAML.
+    """
+
+    name: str
+    value: Any
+    is_text: bool = False
+
+
+def open_if_there(path: Path | None) -> Opened | None:
+    """The run in a folder, if there is one."""
+    return open_run(path) if path is not None and RunFolder(path).config.exists() else None
+
+
+def resolve(recipe: str | None, settings: Sequence[Setting], run: Opened | None, place: Path | None = None) -> Config:
+    """The whole configuration: of a recipe, else of the run that is continued, with settings on top, the last wins.
+
+    Args:
+        recipe: its name, or a YAML file; None to continue `run`, or if settings name a YAML file or the user's network.
+        settings: in order.
+        run: the run that is there already.
+        place: where it was looked for, for the message.
+
+    Raises:
+        ValueError: there is nothing to start from, or a setting does not exist or does not fit.
+    """
+    values = _start(recipe, settings, run, place)
+    strategy = values.get("search", {}).get("strategy")
+    hints = setting_hints(Config)
+    for setting in settings:
+        if setting.name == "config":
+            merge(values, read_settings(Path(setting.value), Config), Config)
+        else:
+            hint = hints.get(setting.name, Any)
+            put(values, Config, setting.name, parse_value(setting.value, hint) if setting.is_text else setting.value)
+    search = values.get("search", {})
+    is_other = strategy is not None and absolute(str(search["strategy"])) != absolute(strategy)
+    if is_other and not any("strategy_settings" in setting.name for setting in settings):
+        search["strategy_settings"] = {}  # those that are there belong to another strategy
+    config = _with_whole_paths(from_dict(values))
+    check_config(config)
+    return config
+
+
+def _start(recipe: str | None, settings: Sequence[Setting], run: Opened | None, place: Path | None) -> dict[str, Any]:
+    if recipe is not None:
+        return read_settings(recipe_path(recipe), Config)
+    if any(setting.name == "config" for setting in settings):
+        return {}
+    if run is not None:
+        return asdict(run.config)
+    if any(setting.name == "space.name" and is_function(str(setting.value)) for setting in settings):
+        if not any(setting.name.startswith("data") for setting in settings):
+            raise ConfigError("--model needs --data: the name of a source, a folder of images, or FILE.py:FUNCTION")
+        return read_settings(recipe_path(OWN_NETWORK), Config)
+    missing = f"{place} is no run folder, so " if place is not None else ""
+    raise ConfigError(f"{missing}expected a recipe ({', '.join(recipe_files())}) or --config FILE.yaml")
+
+
+def _with_whole_paths(config: Config) -> Config:
+    """Functions of files by the whole paths of these, so that the run continues from any folder."""
+    task = replace(config.task, loss=absolute(config.task.loss), metric=absolute(config.task.metric))
+    return replace(
+        config,
+        space=replace(config.space, name=absolute(config.space.name)),
+        data=replace(config.data, name=absolute(config.data.name)),
+        search=replace(config.search, strategy=absolute(config.search.strategy)),
+        task=task,
+    )
+
+
+def begin(path: Path, config: Config, run: Opened | None) -> Opened:
+    """Makes a run folder, or continues the run that is there with this configuration.
+
+    Raises:
+        RunError: see `create_run` and `continue_run`.
+        LimitsError: no architecture meets new limits; nothing is set aside for a search that cannot be.
+    """
+    if run is None:
+        return create_run(RunFolder(path), config)
+    if run.folder.data.exists() and run.config.search.limits != config.search.limits:
+        check_limits(run, config.search.limits)
+    return continue_run(run, config)
+
+
+def data_settings(name: str) -> list[Setting]:
+    """The settings of a source by its name, a folder of images, a parquet file, or FILE.py:FUNCTION.
+
+    Raises:
+        ConfigError: it is nothing of these.
+    """
+    if name in NAMES or is_function(name):
+        return [Setting("data.name", name)]
+    if Path(name).exists():
+        return [
+            Setting("data.name", "parquet" if name.endswith(".parquet") else "folder"),
+            Setting("data.path", name),
+        ]
+    raise ConfigError(
+        f"data: expected a source ({', '.join(NAMES)}), a folder of images, a parquet file or FILE.py:FUNCTION, "
+        f"got {name!r}"
+    )
+
+
+def recipe_files() -> dict[str, Path]:
+    """The recipes by name."""
+    folder = Path(str(files("supernet.program") / "recipes"))
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+
+
+def recipe_path(name: str) -> Path:
+    """A recipe by its name, or any YAML file by its path.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    if name.endswith((".yaml", ".yml")):
+        if not Path(name).is_file():
+            raise ConfigError(f"{name}: no such file")
+        return Path(name)
+    recipes = recipe_files()
+    check_name(name, recipes, "recipe")
+    return recipes[name]
