@@ -72,7 +72,7 @@ def test_too_few_architectures() -> None:
 
 @settings(deadline=None)
 @given(POINTS)
-def test_a_weight_counts_as_that_many_points(points: list[tuple[int, int, int]]) -> None:
+def test_a_point_with_a_count_is_as_many_points(points: list[tuple[int, int, int]]) -> None:
     x, y, counts = map(np.array, zip(*points, strict=True))
     assume(len(set(x)) > 1 < len(set(y)))
     repeated = np.repeat(x, counts), np.repeat(y, counts)
