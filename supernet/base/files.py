@@ -62,7 +62,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Writes a value as JSON, atomically; numbers that are none are refused."""
+    """Writes a value as JSON, atomically; NaN and infinity are refused (ValueError)."""
     write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
 
 
@@ -136,15 +136,11 @@ def read_weights(path: Path, module: nn.Module) -> None:
 
 def without_password(address: str) -> str:
     """The address of a database without its password, and without what stands after a question mark."""
-    kind, separator, rest = address.partition("://")
+    kind, separator, address_and_options = address.partition("://")
     if not separator:
         return address
-    rest = rest.partition("?")[0]
-    user, at, place = rest.rpartition("@")
+    user, at, place = address_and_options.partition("?")[0].rpartition("@")
     return f"{kind}://{user.partition(':')[0]}{at}{place}"
-
-
-# ---- functions in users' files ----
 
 
 def sha256(path: Path) -> str:

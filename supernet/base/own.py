@@ -53,11 +53,11 @@ def load_function(name: str) -> Callable[..., Any]:
     """
     path, function = file_of(name), name.rpartition(":")[2]
     module = _load_module(path, digest_of(name))
-    found = getattr(module, function, None)
-    if not callable(found):
+    member = getattr(module, function, None)
+    if not callable(member):
         names = [name for name, thing in vars(module).items() if getattr(thing, "__module__", None) == module.__name__]
         raise ValueError(f"{path} has no function {function!r}; it has: {', '.join(names) or 'none'}")
-    return found  # type: ignore[no-any-return]  # any function of the user's
+    return member  # type: ignore[no-any-return]  # any function of the user's
 
 
 @cache

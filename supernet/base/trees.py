@@ -41,9 +41,9 @@ def map_tensors(batch: Any, function: Callable[[Tensor], Any]) -> Any:
 
 def tensors(batch: Any) -> Iterator[Tensor]:
     """The tensors of a batch, in its order."""
-    found: list[Tensor] = []
-    map_tensors(batch, found.append)
-    return iter(found)
+    leaves: list[Tensor] = []
+    map_tensors(batch, leaves.append)
+    return iter(leaves)
 
 
 def tensors_in(thing: Any) -> Iterator[Tensor]:
@@ -82,7 +82,7 @@ def describe(batch: Any) -> Any:
 
 
 def zeros(description: Any, number: int) -> Any:
-    """So many examples of zeros, of the types and shapes that `describe` told.
+    """A batch of `number` examples of zeros, of the types and shapes that `describe` gave.
 
     Raises:
         ValueError: it is no such description.

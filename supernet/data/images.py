@@ -61,7 +61,7 @@ def check_images(array: NDArray[Any], image_size: int | None) -> NDArray[np.uint
     Raises:
         DataError: they are no bytes, or of another shape.
     """
-    given = list(array.shape)
+    shape = list(array.shape)
     if array.dtype != np.uint8:
         raise DataError(f"images must be uint8 (0..255), got {array.dtype}: convert them")
     if array.ndim == 3:
@@ -70,7 +70,7 @@ def check_images(array: NDArray[Any], image_size: int | None) -> NDArray[np.uint
         array = array.transpose(0, 3, 1, 2)
     if array.ndim != 4 or array.shape[1] not in (1, 3) or not all(array.shape[2:]):
         raise DataError(
-            f"images must be [N, H, W], [N, C, H, W] or [N, H, W, C] with 1 or 3 channels, got {given}: reshape them"
+            f"images must be [N, H, W], [N, C, H, W] or [N, H, W, C] with 1 or 3 channels, got {shape}: reshape them"
         )
     if image_size is None or array.shape[2:] == (image_size, image_size) or not len(array):
         return array
@@ -167,7 +167,7 @@ def _write_report(file: IO[bytes], broken: dict[int, str]) -> None:
 
 
 def _refused_or(decoded: Decoded, count: int, form: Form) -> Decoded:
-    """The images, unless some are damaged and nobody said to go on without them."""
+    """The images, unless some are damaged and are not to be skipped."""
     lines = decoded.damaged
     if not lines or (form.skip_damaged and len(decoded.kept)):
         return decoded

@@ -65,7 +65,7 @@ class DataConfig:
     """Share of all examples for the test split where the source has none, in (0, 1)."""
 
     train_examples: int | None = None
-    """Use at most so many training examples (stratified), >= 1; None = all."""
+    """The largest number of training examples (stratified), >= 1; None = all."""
 
     image_size: int | None = None
     """Pixels, >= 1: resize the shorter side, cut a centred square; None = sizes must already agree."""
@@ -132,8 +132,8 @@ def check(config: DataConfig) -> None:
     if config.name not in NAMES and not is_function(config.name):
         near = difflib.get_close_matches(config.name, NAMES, n=1, cutoff=0.4)
         hint = f"; did you mean {near[0]!r}?" if near else ""
-        known = f"{', '.join(NAMES)}, or FILE.py:FUNCTION"
-        raise DataError(f"unknown data.name={config.name!r}: known are {known}{hint}")
+        names = f"{', '.join(NAMES)}, or FILE.py:FUNCTION"
+        raise DataError(f"unknown data.name={config.name!r}: known are {names}{hint}")
     for key, least in (("validation", 1), ("train_examples", 1), ("image_size", 1), ("crop", 0), ("cutout", 0)):
         value = getattr(config, key)
         if value is not None and value < least:
@@ -248,15 +248,17 @@ def _tensors(what: str, tree: Any) -> Any:
         )
     values = torch.as_tensor(tree).detach().cpu()
     if values.is_floating_point() and not values.isfinite().all():
-        raise DataError(f"{what} hold a value that is no number (NaN or infinite): replace or leave out such rows")
+        raise DataError(f"{what} hold NaN or an infinite value: replace or leave out such rows")
     return values.float() if values.dtype is torch.float64 else values
 
 
 def _call_function(config: DataConfig) -> Source:
     make = load_function(config.name)
-    given = {"path": config.path} if "path" in inspect.signature(make).parameters and config.path is not None else {}
+    arguments = (
+        {"path": config.path} if "path" in inspect.signature(make).parameters and config.path is not None else {}
+    )
     with users_code(file_of(config.name)):
-        parts = make(**given)
+        parts = make(**arguments)
     if not isinstance(parts, (tuple, list)) or len(parts) not in (2, 4):
         got = f"{len(parts)} things" if isinstance(parts, (tuple, list)) else type(parts).__name__
         raise DataError(
@@ -443,12 +445,12 @@ def _from_parquet(config: DataConfig, train: list[Path], test: list[Path], class
     for file in files:
         with reading(file, "a parquet file"), pq.ParquetFile(file) as table:
             names = _columns(table.schema_arrow, file)
-            found = table.read(columns=[names[1]]).column(0).to_pylist()
-        if None in found:
-            raise DataError(f"no label in row {found.index(None)} of {file}: fill column {names[1]!r}")
+            targets = table.read(columns=[names[1]]).column(0).to_pylist()
+        if None in targets:
+            raise DataError(f"no label in row {targets.index(None)} of {file}: fill column {names[1]!r}")
         columns.append(names)
-        rows.append(len(found))
-        values += found
+        rows.append(len(targets))
+        values += targets
 
     def blobs() -> Iterator[Blob]:
         for file, (column, _) in zip(files, columns, strict=True):
@@ -481,10 +483,10 @@ def _columns(schema: Any, file: Path) -> tuple[str, str]:
     image = image or (binary[0] if len(binary) == 1 else None)
     label = next((name for name in ("label", "labels", "class", "fine_label") if name in kinds), None)
     if image is None or label is None:
-        found = ", ".join(f"{name}: {kind}" for name, kind in kinds.items())
+        columns = ", ".join(f"{name}: {kind}" for name, kind in kinds.items())
         raise DataError(
             f"{file} needs a column 'image' (bytes) and a column 'label' (integer or string), "
-            f"found {found}: rename the columns"
+            f"found {columns}: rename the columns"
         )
     return image, label
 

@@ -131,8 +131,8 @@ def open_test(sealed: SealedTest, *, record: Path, networks: Sequence[str]) -> S
     """Writes `record`, then returns the test split.
 
     The record is JSON: opened (ISO time, UTC), networks, split_hash, examples. It is written before the images are
-    handed out. It opens the split for these networks only: a test that was killed continues, but nobody tests other
-    networks on the same split afterwards. Of several processes at the same time one writes the record.
+    handed out. It opens the split for these networks only: a test that was killed continues, but no other
+    network is tested on the same split afterwards. Of several processes at the same time one writes the record.
 
     Args:
         sealed: the test split of `load`.
@@ -330,7 +330,7 @@ def prepare(split: Split, data: Data, *, device: torch.device, examples: int | N
         split: The examples to score on.
         data: Gives the normalisation.
         device: Of the result.
-        examples: Only the first so many; None = all.
+        examples: How many of the first ones; None = all.
 
     Returns:
         Images float32 [N, C, H, W], normalised and channels-last, or other examples as they are; and their targets.
@@ -384,13 +384,13 @@ def _split(source: Source, config: DataConfig, seed: int) -> dict[str, NDArray[n
             f"data.validation={config.validation}: the source has its own validation split of "
             f"{source.own_validation} examples: set data.validation=null to use it"
         )
-    wanted = max(1, len(train) // 5) if config.validation is None else config.validation
-    if not source.own_validation and wanted >= len(train):
+    size = max(1, len(train) // 5) if config.validation is None else config.validation
+    if not source.own_validation and size >= len(train):
         raise DataError(
-            f"data.validation={wanted} leaves none of the {len(train)} training examples: "
+            f"data.validation={size} leaves none of the {len(train)} training examples: "
             f"set data.validation to less, for example data.validation={max(1, len(train) // 5)}"
         )
-    validation, train = (own_validation, train) if source.own_validation else choose(train, wanted)
+    validation, train = (own_validation, train) if source.own_validation else choose(train, size)
     validation = validation[torch.randperm(len(validation), generator=generator).numpy()]
     if config.train_examples is not None:
         train, _ = choose(train, min(config.train_examples, len(train)))
@@ -412,8 +412,8 @@ def _split(source: Source, config: DataConfig, seed: int) -> dict[str, NDArray[n
 def _stratified(labels: NDArray[np.int64], count: int, generator: torch.Generator) -> NDArray[np.int64]:
     """Choose `count` positions, ascending; each class in proportion, by the largest remainder."""
     sizes = np.bincount(labels)
-    quota, rest = np.divmod(count * sizes, len(labels))
-    quota[np.argsort(-rest, kind="stable")[: count - quota.sum()]] += 1
+    quota, remainder = np.divmod(count * sizes, len(labels))
+    quota[np.argsort(-remainder, kind="stable")[: count - quota.sum()]] += 1
     order = torch.randperm(len(labels), generator=generator).numpy()
     order = order[np.argsort(labels[order], kind="stable")]
     rank = np.arange(len(labels)) - (np.cumsum(sizes) - sizes)[labels[order]]

@@ -34,9 +34,9 @@ def accuracy(outputs: Tensor, targets: Tensor) -> float:
 def r2(outputs: Tensor, targets: Tensor) -> float:
     """Coefficient of determination, 1 at best; outputs and targets [N] or [N, columns], columns count equally."""
     targets = targets.double().flatten(1) if targets.ndim > 1 else targets.double()[:, None]
-    rest = (outputs.double().reshape(targets.shape) - targets).square().sum(0)
+    residual = (outputs.double().reshape(targets.shape) - targets).square().sum(0)
     total = (targets - targets.mean(0)).square().sum(0)
-    return float((1 - rest / total.clamp_min(torch.finfo(torch.float64).tiny)).mean())
+    return float((1 - residual / total.clamp_min(torch.finfo(torch.float64).tiny)).mean())
 
 
 def mse(outputs: Tensor, targets: Tensor) -> Tensor:
@@ -64,9 +64,9 @@ class TaskConfig:
     """More is better: 'accuracy', 'r2', 'loss' (the negative loss), or FILE.py:FUNCTION of (outputs, targets)."""
 
     def __post_init__(self) -> None:
-        for kind, name, known in (("loss", self.loss, LOSSES), ("metric", self.metric, {**METRICS, "loss": 0})):
-            if name not in known and not is_function(name):
-                raise ValueError(f"{kind}: expected one of {', '.join(known)} or FILE.py:FUNCTION, got {name!r}")
+        for kind, name, options in (("loss", self.loss, LOSSES), ("metric", self.metric, {**METRICS, "loss": 0})):
+            if name not in options and not is_function(name):
+                raise ValueError(f"{kind}: expected one of {', '.join(options)} or FILE.py:FUNCTION, got {name!r}")
 
 
 def loss_of(config: TaskConfig) -> Loss:

@@ -72,7 +72,7 @@ class Stage:
         return Choose(f"{self.name}.kernel", options)
 
     def inner(self, channels: int, over: int = 1) -> int:
-        """The channels inside a block: so many channels times the expansion, divided by `over`."""
+        """The channels inside a block: `channels` times the expansion, divided by `over`."""
         number: int = channels * value(f"{self.name}.expansion", self.expansions) // over
         return number
 

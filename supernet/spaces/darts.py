@@ -97,13 +97,13 @@ def to_genotype(architecture: Architecture) -> str:
             exactly two inputs with one operation each.
     """
     inputs = {name: options for name, options in architecture.picks if name.endswith(".inputs")}
-    rest = Architecture(tuple(pick for pick in architecture.picks if pick[0] not in inputs))
+    operations_only = Architecture(tuple(pick for pick in architecture.picks if pick[0] not in inputs))
     if set(inputs) != {f"{name}.inputs" for name in NAMES} or {len(sources) for sources in inputs.values()} != {PICKED}:
         raise ArchitectureError(
             f"expected {PICKED} inputs for each node of a normal and of a reduction cell; got {str(architecture)!r}"
         )
     names = [f"{name}.op{source}" for name in NAMES for source in sorted(inputs[f"{name}.inputs"])]
-    operations = single_picks(rest, names)
+    operations = single_picks(operations_only, names)
     pairs = [(operation, int(name[-1])) for name, operation in zip(names, operations, strict=True)]
     half = len(pairs) // len(KINDS)
     concat = f"range(2, {2 + NODES})"
@@ -133,7 +133,7 @@ def _read(text: str, cells: int) -> str:
 
 
 def _words(name: str, inputs: int, pairs: list[Any]) -> list[str]:
-    """The choices of one node that has so many inputs to choose from."""
+    """The choices of one node that has `inputs` inputs to choose from."""
     operations: dict[int, str] = {}
     for pair in pairs:
         match pair:

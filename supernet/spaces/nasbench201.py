@@ -174,7 +174,7 @@ class NasBench201Network(nn.Module):
 class _Cell(nn.Module):
     """Four nodes, each the sum of what its edges bring from all nodes before it; the last one is the output.
 
-    In the one-shot model an edge from which nothing gets to the output is not run. Where nothing arrives at a node,
+    In the one-shot model an edge from which nothing gets to the output is not run. If nothing arrives at a node,
     what leaves it is the same for every pixel (zeros, or batch norm's offset), and is computed for two of them: two,
     since batch norm of a single number is refused. A stand-alone network is run as the benchmark counts it.
     """

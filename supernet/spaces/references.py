@@ -116,18 +116,18 @@ def reference(
 
 def settings_of(name: str) -> dict[str, Any]:
     """The settings of `convnet` that leave a reference as the only architecture, without classes, images and width."""
-    known = REFERENCES[name]
+    network = REFERENCES[name]
     return {
         "multipliers": (1.0,),
-        "stages": known.stages,
-        "depths": (known.depth,),
-        "blocks": (known.block,),
-        "kernels": (known.kernel,),
-        "expansions": (known.expansion,),
+        "stages": network.stages,
+        "depths": (network.depth,),
+        "blocks": (network.block,),
+        "kernels": (network.kernel,),
+        "expansions": (network.expansion,),
         "attentions": ("none",),
-        "activations": (known.activation,),
-        "heads": (known.head,),
-        "strides": usual_strides(known.stages)[-1:],
+        "activations": (network.activation,),
+        "heads": (network.head,),
+        "strides": usual_strides(network.stages)[-1:],
     }
 
 

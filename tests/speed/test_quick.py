@@ -323,7 +323,7 @@ def test_what_half_precision_makes_wrong_is_run_in_full() -> None:
     ],
     ids=str,
 )  # fmt: skip
-def test_who_may_run_side_by_side(module: nn.Module, safe: bool) -> None:
+def test_which_networks_run_side_by_side(module: nn.Module, safe: bool) -> None:
     assert has_only_norms_to_remember(nn.Sequential(nn.Flatten(), module)) == safe
 
 
