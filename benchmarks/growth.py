@@ -22,7 +22,8 @@ from supernet import Choose, build, cost_table, score
 from supernet.base.randomness import stream
 from supernet.search.rounds import SearchConfig, search
 from supernet.space.choices import Space
-from supernet.space.model import OneShot, from_network
+from supernet.space.layers import OneShot
+from supernet.space.model import from_network
 from supernet.spaces import bender
 from supernet.speed.runtime import RuntimeConfig, start
 from supernet.train.fit import TrainConfig, fit

@@ -17,7 +17,7 @@ from roofline import counted_on, limit
 
 from supernet import build
 from supernet.base.randomness import stream
-from supernet.space.model import picks_of
+from supernet.space.layers import picks_of
 from supernet.spaces import bender
 from supernet.speed.runtime import Runtime, RuntimeConfig, cores, start
 from supernet.train.fit import TrainConfig, fit

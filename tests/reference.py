@@ -14,8 +14,7 @@ from scipy import stats
 from torch import Tensor, nn
 
 from supernet.space.choices import Architecture, Space
-from supernet.space.layers import Choose, Depth, GhostBatchNorm, LivePaths, set_live_paths
-from supernet.space.model import OneShot
+from supernet.space.layers import Choose, Depth, GhostBatchNorm, LivePaths, OneShot, set_live_paths
 
 
 def all_architectures(space: Space) -> list[Architecture]:

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from supernet.space.choices import Architecture, Space
-from supernet.space.layers import Choose, Depth
-from supernet.space.model import OneShot, build, extract, from_network
+from supernet.space.layers import Choose, Depth, OneShot
+from supernet.space.model import build, extract, from_network
 from supernet.space.network import choices_of
 from supernet.space.values import value
 from supernet.spaces import bender, macro, nasbench201

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from supernet.base import trees
 from supernet.base.files import read_json
+from supernet.base.trees import call
 from supernet.data.sources import DataConfig
 from supernet.data.splits import load
 from supernet.program.commands import main
@@ -21,8 +22,8 @@ from supernet.program.config import SpaceConfig, make_space
 from supernet.program.load import load as load_network
 from supernet.space.choices import Space
 from supernet.space.cost import cost_table, measure
-from supernet.space.model import OneShot, build, example_of, extract
-from supernet.space.network import call
+from supernet.space.layers import OneShot
+from supernet.space.model import build, example_of, extract
 from tests.reference import uniformity
 
 FOLDER = Path(__file__).parent.parent / "examples"

@@ -38,8 +38,7 @@ from supernet.program.load import load_one_shot, load_run
 from supernet.program.truth import numbers, read_columns
 from supernet.retrain.trainings import RetrainConfig, retrain
 from supernet.space.choices import Architecture, Space
-from supernet.space.layers import GhostBatchNorm
-from supernet.space.model import OneShot
+from supernet.space.layers import GhostBatchNorm, OneShot
 from supernet.space.network import view_of
 from supernet.speed.kernels import processor_name
 from supernet.speed.runtime import Runtime, RuntimeConfig, start

@@ -35,7 +35,7 @@ from supernet.program.analyze import scores_of
 from supernet.program.config import Config
 from supernet.program.load import loss_of_fit
 from supernet.program.train import paths_of, train_one_shot
-from supernet.space.model import OneShot
+from supernet.space.layers import OneShot
 from supernet.speed.runtime import Runtime
 from supernet.train.paths import PathsConfig
 from supernet.trust.correlation import trust

@@ -71,6 +71,13 @@ def join_rows(batches: Sequence[Any]) -> Any:
     return map_tensors(batches[0], lambda _: torch.cat([next(part) for part in parts]))
 
 
+def call(function: Callable[..., Any], inputs: Any) -> Any:
+    """What a function, for instance a network, makes of a tensor, or of a tuple or dict of tensors as its arguments."""
+    if isinstance(inputs, dict):
+        return function(**inputs)
+    return function(*inputs) if isinstance(inputs, (tuple, list)) else function(inputs)
+
+
 def in_full_precision(batch: Any) -> Any:
     """The same with numbers in float32, after autocast to a half precision; whole numbers stay."""
     return map_tensors(batch, lambda tensor: tensor.float() if tensor.is_floating_point() else tensor)

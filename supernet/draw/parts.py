@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from supernet.base.trees import tensors_in
+from supernet.base.trees import call, tensors_in
 from supernet.space.choices import Architecture, Space
 from supernet.space.model import build, example_of
-from supernet.space.network import call, without_data
+from supernet.space.network import without_data
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from supernet.base.files import write_atomically, write_text
-from supernet.base.trees import join_rows, map_tensors, take_rows
+from supernet.base.trees import call, join_rows, map_tensors, take_rows
 from supernet.base.version import __version__
 from supernet.data import splits as datasets
 from supernet.data.splits import Data
@@ -36,7 +36,6 @@ from supernet.export.writing.tracing import UnwritableError
 from supernet.space.choices import Architecture, Space
 from supernet.space.cost import measure, one_thread
 from supernet.space.model import example_of, option_names
-from supernet.space.network import call
 
 FORMAT = 1
 """Of `export.json`."""

@@ -6,12 +6,12 @@ import torch
 from torch import nn
 
 from supernet.base.randomness import stream
-from supernet.base.trees import rows, take_rows
+from supernet.base.trees import call, rows, take_rows
 from supernet.data import splits as datasets
 from supernet.data.splits import Data
 from supernet.space.choices import Architecture
-from supernet.space.model import OneShot, extract
-from supernet.space.network import call
+from supernet.space.layers import OneShot
+from supernet.space.model import extract
 
 STATISTICS_EXAMPLES = 4096
 """Training examples, at the most, from which the running statistics of batch norm are estimated; our choice."""

@@ -33,7 +33,8 @@ from supernet.search.scoring import score
 from supernet.search.table import read_candidates, read_right
 from supernet.space.choices import Architecture, Space
 from supernet.space.cost import cost_table
-from supernet.space.model import OneShot, build
+from supernet.space.layers import OneShot
+from supernet.space.model import build
 from supernet.speed.runtime import Runtime
 from supernet.train.fit import CHECKPOINT
 from supernet.trust.correlation import agreement, population_counts, rank_correlation, score_noise, trust

@@ -24,7 +24,8 @@ from supernet.search.limits import LimitsConfig, region
 from supernet.search.scoring import UNLABELLED
 from supernet.space.choices import Space
 from supernet.space.cost import cost_table
-from supernet.space.model import OneShot, build
+from supernet.space.layers import OneShot
+from supernet.space.model import build
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ from supernet.search.scoring import UNLABELLED, closeness, divergence, reference
 from supernet.search.table import read_candidates, records, write_records
 from supernet.space.choices import ArchitectureError
 from supernet.space.cost import cost_table
-from supernet.space.model import OneShot
+from supernet.space.layers import OneShot
 from supernet.speed.runtime import Runtime, start
 
 

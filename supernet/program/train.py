@@ -21,7 +21,8 @@ from supernet.program.config import Config
 from supernet.program.folder import RunError, record_environment
 from supernet.program.load import Loaded, loss_of_fit
 from supernet.space.choices import Space
-from supernet.space.model import OneShot, build
+from supernet.space.layers import OneShot
+from supernet.space.model import build
 from supernet.speed.runtime import Runtime
 from supernet.train import paths
 from supernet.train.fit import CHECKPOINT, fit

@@ -17,11 +17,10 @@ from torch import nn
 from supernet.base.files import read_weights, write_json, write_weights
 from supernet.base.progress import Progress, Watch
 from supernet.base.randomness import derive
-from supernet.base.trees import in_full_precision, join_rows
+from supernet.base.trees import call, in_full_precision, join_rows
 from supernet.data.task import Loss, Metric, accuracy, number_of
 from supernet.space.choices import Architecture, Space
 from supernet.space.model import build
-from supernet.space.network import call
 from supernet.speed.runtime import Runtime
 from supernet.train.fit import CHECKPOINT, Batch, TrainConfig, fit, is_noted
 

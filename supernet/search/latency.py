@@ -23,12 +23,12 @@ from torch import nn
 
 from supernet.base.files import read_json, write_json
 from supernet.base.randomness import stream
-from supernet.base.trees import map_tensors, tensors_in
+from supernet.base.trees import call, map_tensors, tensors_in
 from supernet.space.choices import Space
 from supernet.space.cost import CostTable, Figures, Setting, cost_table, everything_on, with_sum, zero_network
 from supernet.space.layers import Choose, Depth, live_paths, set_live_paths
 from supernet.space.model import build, example_of
-from supernet.space.network import Inside, call
+from supernet.space.network import Inside
 from supernet.speed.kernels import processor_name
 
 log = logging.getLogger(__name__)

@@ -16,8 +16,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from supernet.base.trees import map_tensors, tensors
-from supernet.space.layers import Choose, Elastic
-from supernet.space.model import OneShot, picks_of
+from supernet.space.layers import Choose, Elastic, OneShot, picks_of
 from supernet.space.network import choices_of
 from supernet.space.values import Picks
 

@@ -34,7 +34,7 @@ from supernet.search.scoring import in_whole_ghost_batches, outputs_of
 from supernet.search.table import Round, open_table, read_rounds, read_some, right_of, write_round
 from supernet.space.choices import Architecture, Space
 from supernet.space.cost import CostTable
-from supernet.space.model import OneShot
+from supernet.space.layers import OneShot
 from supernet.speed.runtime import Runtime
 
 log = logging.getLogger(__name__)

@@ -19,7 +19,7 @@ from supernet.base.trees import in_full_precision, join_rows, rows, take_rows
 from supernet.data.task import Loss, Metric, accuracy, number_of
 from supernet.search.reuse import in_line, outputs
 from supernet.space.choices import Architecture, Space
-from supernet.space.model import OneShot
+from supernet.space.layers import OneShot
 from supernet.speed.quick import quick
 from supernet.speed.runtime import Runtime
 from supernet.train import paths

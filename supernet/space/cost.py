@@ -22,11 +22,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
 from supernet.base.randomness import stream
-from supernet.base.trees import map_tensors
+from supernet.base.trees import call, map_tensors
 from supernet.space.choices import Architecture, Choice, Space
 from supernet.space.layers import LivePaths, live_paths, set_live_paths
 from supernet.space.model import example_of
-from supernet.space.network import Inside, call, parameters_inside, replace_modules, without_data
+from supernet.space.network import Inside, parameters_inside, replace_modules, without_data
 from supernet.space.values import decided, decided_values
 
 

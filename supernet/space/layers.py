@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
@@ -23,8 +24,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from supernet.space.choices import Choice
-from supernet.space.sums import Misfit, added, plus, takes_onto
+from supernet.base.trees import call, join_rows, rows, take_rows
+from supernet.space.choices import Choice, Space
 from supernet.space.values import Picks, resolved, side_by_side
 
 
@@ -73,6 +74,86 @@ def set_live_paths(live: LivePaths) -> Iterator[None]:
         _LIVE.reset(token)
 
 
+class OneShot(nn.Module):
+    """The over-parameterised network that holds every option of a space; `supernet.build` makes it.
+
+    Its batch norms use the statistics of each ghost batch, in training and in evaluation mode alike, so that scoring
+    leaves no trace. There is no default for what is live.
+
+    Args:
+        space: the space whose columns `live_GP` has.
+        network: the network with every option, its batch norms replaced by `GhostBatchNorm`.
+    """
+
+    def __init__(self, space: Space, network: nn.Module) -> None:
+        super().__init__()
+        self.space, self.network = space, network
+
+    def forward(self, x: Any, live_GP: Tensor) -> Any:
+        """Outputs of the live paths.
+
+        Args:
+            x: examples [G*b, ...]; the first b are ghost batch 0, and so on. A tuple or dict of such tensors is
+                given to the network as its arguments.
+            live_GP: bool [G, P], on the CPU; which options take part in each ghost batch.
+
+        Returns:
+            What the network returns, for instance logits [G*b, classes].
+
+        Raises:
+            TypeError: `live_GP` is not a boolean tensor.
+            ValueError: its shape does not fit the space, or the examples cannot be divided into G ghost batches.
+        """
+        if live_GP.dtype is not torch.bool:
+            raise TypeError(f"live_GP: expected torch.bool, got {live_GP.dtype}")
+        options = len(self.space.columns)
+        if live_GP.ndim != 2 or live_GP.shape[1] != options or len(live_GP) == 0:
+            raise ValueError(f"live_GP: expected shape [G, {options}], got {list(live_GP.shape)}")
+        examples = rows(x)
+        if examples == 0 or examples % len(live_GP):
+            raise ValueError(f"{examples} examples cannot be divided into {len(live_GP)} ghost batches of equal size")
+        picks = picks_of(self.space, live_GP)
+        # Ghost batches whose tensors differ in shape cannot share a tensor: a pass for each kind of them.
+        names = [choice.name for choice in self.space.choices if choice.kind != "paths"]
+        together: dict[tuple[frozenset[int], ...], list[int]] = {}
+        for ghost, picked in enumerate(picks):
+            together.setdefault(tuple(picked[name] for name in names), []).append(ghost)
+        outputs: list[Any] = []
+        size = examples // len(live_GP)
+        for shapes, ghosts in together.items():
+            part = x
+            if len(together) > 1:
+                part = join_rows([take_rows(x, slice(g * size, (g + 1) * size)) for g in ghosts])
+            with set_live_paths(LivePaths(tuple(picks), tuple(ghosts), shapes=shapes)):
+                output = call(self.network, part)
+            if len(together) == 1:
+                return output
+            outputs += [(g, take_rows(output, slice(i * size, (i + 1) * size))) for i, g in enumerate(ghosts)]
+        return join_rows([output for _, output in sorted(outputs, key=lambda pair: pair[0])])
+
+
+def picks_of(space: Space, live_GP: Tensor) -> list[dict[str, frozenset[int]]]:
+    """For each ghost batch the live options of each choice by their index."""
+    picks: list[dict[str, frozenset[int]]] = []
+    for row in live_GP.tolist():
+        picks.append({})
+        start = 0
+        for choice in space.choices:
+            end = start + len(choice.options)
+            picks[-1][choice.name] = frozenset(i for i, on in enumerate(row[start:end]) if on)
+            start = end
+    return picks
+
+
+ShapeKey = tuple[tuple[int, ...], tuple[frozenset[int], ...]]
+"""What the shape of an output follows from: the shape of one example of the input, and `LivePaths.shapes`."""
+
+
+def shape_key(source: Tensor, live: LivePaths) -> ShapeKey:
+    """What the shape of a choice's output follows from; `source` is the input of its first option."""
+    return tuple(source.shape[1:]), live.shapes
+
+
 class Choose(nn.Module):
     """A choice among modules: runs the live ones and joins their outputs.
 
@@ -94,12 +175,13 @@ class Choose(nn.Module):
 
     Attributes:
         channels: under "concat" the length of the output's second axis, a decided value.
+        zeros: the indices of the options that give zeros (`Zero`).
+        output_shapes: shapes of one example's output, as measured when the one-shot model was built; the zeros of a
+            choice without a live option have them.
 
     Raises:
         ValueError: `widths` does not fit `options` and `join`, or the number of picks is impossible.
     """
-
-    takes_onto = True
 
     def __init__(
         self,
@@ -122,70 +204,82 @@ class Choose(nn.Module):
         self.options = nn.ModuleList(options.values())
         self.each_input, self.join = each_input, join
         self.channels = None if widths is None else side_by_side(self.choice, widths)
-        self._shapes: dict[Any, tuple[int, ...]] = {}
+        self.zeros = frozenset(i for i, option in enumerate(options.values()) if isinstance(option, Zero))
+        self.output_shapes: tuple[tuple[ShapeKey, tuple[int, ...]], ...] = ()
 
     def extra_repr(self) -> str:
         return f"{self.choice.name!r}, {', '.join(self.choice.options)}, max_picks={self.choice.max_picks}"
 
-    def forward(self, x: Tensor | Sequence[Tensor], onto: Tensor | None = None) -> Tensor:
-        """The live options' outputs joined; added to `onto`, of the output's shape, where that is given."""
-        live = live_paths()
-        if onto is not None and (self.join != "sum" or len(live.ghosts) > 1):
-            return plus(onto, self.forward(x))
-        inputs = [x] * len(self.options) if isinstance(x, Tensor) else x
-        if len(inputs) != len(self.options) or isinstance(x, Tensor) == self.each_input:
-            got = "one tensor" if isinstance(x, Tensor) else f"{len(inputs)} tensors"
-            expected = f"{len(self.options)} tensors" if self.each_input else "one tensor"
-            raise ValueError(f"choice {self.choice.name!r}: expected {expected}, got {got}")
+    def forward(self, x: Tensor | Sequence[Tensor]) -> Tensor:
+        """The live options' outputs joined."""
+        live, inputs = live_paths(), self.inputs_of(x)
         if self.join == "concat":
             return self._concat(live, inputs)
-        total = onto
-        ran: tuple[str, Tensor] | None = None
-        partial: list[tuple[Tensor, list[int]]] = []  # outputs that only some of the ghost batches have
-        numbers = [0] * len(live.ghosts)
         picked = [live.picks[ghost][self.choice.name] for ghost in live.ghosts]
+        total: Tensor | None = None
+        partial: list[tuple[int, Tensor, list[int]]] = []  # outputs that only some of the ghost batches have
         for index in sorted(frozenset().union(*picked)):
-            source = inputs[index]
-            places = [i for i, indices in enumerate(picked) if index in indices]
-            everywhere = len(places) == len(live.ghosts)
-            part = source if everywhere else _by_ghost(source, len(live.ghosts))[places].flatten(0, 1)
-            option, takes = self.options[index], everywhere and total is not None
-            takes = takes and takes_onto(option) and not isinstance(option, Choose)  # whose message names itself only
-            like = ran or (None if onto is None else ("what is added to", onto))
-            try:
-                output = self._run(live, index, part, places, total if takes else None)
-            except Misfit as error:
-                self._check(like, index, error.got)
-                raise
-            if not takes:
-                self._check(like, index, output)
-            ran = ran or (self.choice.options[index], output)
-            if everywhere:
-                total = output if takes or total is None else total + output
+            places = [place for place, indices in enumerate(picked) if index in indices]
+            if len(places) == len(picked):
+                total = self.add(total, live, index, inputs[index])
             else:
-                partial.append((output, places))
-            for place in places:
-                numbers[place] += 1
-        shape = self._output_shape(live, inputs[0], ran)
+                part = _by_ghost(inputs[index], len(picked))[places].flatten(0, 1)
+                partial.append((index, self.run(live, index, part, places=places), places))
         if total is None:
-            total = _zeros(inputs[0] if ran is None else ran[1], (len(inputs[0]), *shape))
-        for output, places in partial:
+            total = self._zeros(live, inputs[0], partial[0][1] if partial else None)
+        for index, output, places in partial:
+            self.check(live, index, output, total)
             where = torch.tensor(places, device=output.device)
             part = _by_ghost(output, len(places)).to(total.dtype)
-            total = _by_ghost(total, len(live.ghosts)).index_add(0, where, part).flatten(0, 1)
-        if self.join == "mean" and max(numbers) > 1:
-            share = torch.tensor([1 / max(1, n) for n in numbers], dtype=total.dtype, device=total.device)
-            return (_by_ghost(total, len(numbers)) * share.view(-1, *[1] * total.ndim)).flatten(0, 1)
-        return total
+            total = _by_ghost(total, len(picked)).index_add(0, where, part).flatten(0, 1)
+        return _divided(total, [len(indices) for indices in picked]) if self.join == "mean" else total
 
-    def _run(
-        self, live: LivePaths, index: int, source: Tensor, places: Sequence[int], onto: Tensor | None = None
-    ) -> Tensor:
+    def inputs_of(self, x: Tensor | Sequence[Tensor]) -> Sequence[Tensor]:
+        """The input of each option.
+
+        Raises:
+            ValueError: one tensor where a sequence is expected, or the reverse, or a sequence of another length.
+        """
+        if isinstance(x, Tensor) and not self.each_input:
+            return [x] * len(self.options)
+        if isinstance(x, Tensor) or not self.each_input or len(x) != len(self.options):
+            got = "one tensor" if isinstance(x, Tensor) else f"{len(x)} tensors"
+            expected = f"{len(self.options)} tensors" if self.each_input else "one tensor"
+            raise ValueError(f"choice {self.choice.name!r}: expected {expected}, got {got}")
+        return x
+
+    def run(self, live: LivePaths, index: int, *inputs: Tensor, places: Sequence[int] | None = None) -> Tensor:
+        """The output of an option, for the ghost batches at these places of `live.ghosts`, or for all of them."""
+        ghosts = live.ghosts if places is None else tuple(live.ghosts[place] for place in places)
         inside = (*live.inside, (self.choice.name, (self.choice.options[index],)))
-        here = LivePaths(live.picks, tuple(live.ghosts[i] for i in places), inside, live.shapes)
-        with set_live_paths(here):
-            output: Tensor = self.options[index](source) if onto is None else self.options[index](source, onto)
+        with set_live_paths(LivePaths(live.picks, ghosts, inside, live.shapes)):
+            output: Tensor = self.options[index](*inputs)
         return output
+
+    def add(self, total: Tensor | None, live: LivePaths, index: int, source: Tensor) -> Tensor:
+        """The sum with the output of one more option, for all ghost batches; its output alone if there is no sum."""
+        output = self.run(live, index, source)
+        if total is None:
+            return output
+        self.check(live, index, output, total)
+        return total + output
+
+    def check(self, live: LivePaths, index: int, output: Tensor, total: Tensor) -> None:
+        """Refuses an output of another shape than the sum's: addition would stretch an axis of length 1 in silence.
+
+        Raises:
+            ShapeError: the shapes differ.
+        """
+        if output.shape[1:] != total.shape[1:]:
+            picked = [live.picks[ghost][self.choice.name] for ghost in live.ghosts]
+            first = min(frozenset.intersection(*picked) or frozenset.union(*picked))
+            before = "the sum that it is added to" if index == first else self.choice.options[first]
+            raise _shape_error(self.choice.name, before, total, self.choice.options[index], output)
+
+    def brings_nothing(self) -> bool:
+        """Whether all that is live, in every ghost batch of the forward pass that runs now, are options of zeros."""
+        live = live_paths()
+        return all(live.picks[ghost][self.choice.name] <= self.zeros for ghost in live.ghosts)
 
     def _concat(self, live: LivePaths, inputs: Sequence[Tensor]) -> Tensor:
         """The ghost batches at hand have the same live options here: shapes depend on them."""
@@ -193,34 +287,30 @@ class Choose(nn.Module):
         outputs: list[Tensor] = []
         for index in sorted(picked) or range(len(self.options)):
             with nullcontext() if picked else torch.no_grad():
-                output = self._run(live, index, inputs[index], range(len(live.ghosts)))
+                output = self.run(live, index, inputs[index])
             if outputs and (output.shape[:1] + output.shape[2:]) != (outputs[0].shape[:1] + outputs[0].shape[2:]):
                 first = self.choice.options[min(picked, default=0)]
                 raise _shape_error(self.choice.name, first, outputs[0], self.choice.options[index], output)
             outputs.append(output if picked else torch.zeros_like(output))
         return torch.cat(outputs, 1)
 
-    def _check(self, ran: tuple[str, Tensor] | None, index: int, output: Tensor) -> None:
-        """Without it addition would stretch an axis of length 1 in silence."""
-        if ran is not None and ran[1].shape[1:] != output.shape[1:]:
-            raise _shape_error(self.choice.name, *ran, self.choice.options[index], output)
+    def _zeros(self, live: LivePaths, source: Tensor, output: Tensor | None) -> Tensor:
+        """Zeros of the output's shape for all ghost batches, where no option is live in all of them.
 
-    def _output_shape(self, live: LivePaths, source: Tensor, ran: tuple[str, Tensor] | None) -> tuple[int, ...]:
-        """Shape of one example's output: remembered from when an option ran, since what is dropped is not computed.
-
-        Where none ever ran for this shape of input, a copy of the first option without data tells; that is slow.
+        Args:
+            source: the input of the first option.
+            output: of an option that is live in some of the ghost batches, if there is one.
         """
-        key = (source.shape[1:], live.shapes)
-        if ran is not None:
-            self._shapes[key] = tuple(ran[1].shape[1:])
-        elif key not in self._shapes:
+        if output is not None:
+            return _zeros(output, (len(source), *output.shape[1:]))
+        shape = dict(self.output_shapes).get(shape_key(source, live))
+        if shape is None:  # an input of another size than the space's, or other widths: slow
             with torch.no_grad():
-                shadow = copy.deepcopy(self.options[0]).to("meta")
-                ghost = source.detach().to("meta")
-                if ghost.is_floating_point():  # autocast, which would make the types agree, leaves `meta` alone
-                    ghost = ghost.to(next((p.dtype for p in shadow.parameters()), ghost.dtype))
-                self._shapes[key] = tuple(shadow(ghost).shape[1:])
-        return self._shapes[key]
+                option, meta = on_meta(self.options[0]), source.to("meta")
+                if meta.is_floating_point():  # autocast, which would make the types agree, leaves `meta` alone
+                    meta = meta.to(next((p.dtype for p in option.parameters()), meta.dtype))
+                shape = tuple(option(meta).shape[1:])
+        return _zeros(source, (len(source), *shape))
 
     def chosen(self, picked: Sequence[str]) -> nn.Module:
         """The ordinary module that is left when only `picked` options are kept; it shares their weights."""
@@ -367,8 +457,63 @@ class Join(nn.Module):
             return torch.cat([term(source) for term, source in zip(self.terms, inputs, strict=True)], 1)
         total: Tensor = self.terms[0](inputs[0])
         for term, source in zip(self.terms[1:], inputs[1:], strict=True):
-            total = added(term, source, total)
+            total = self.add(total, term, source)
         return total / len(self.terms) if self.join == "mean" else total
+
+    def add(self, total: Tensor, term: nn.Module, source: Tensor) -> Tensor:
+        """The sum with the output of one more term."""
+        output: Tensor = term(source)
+        return total + output
+
+
+class Zero(nn.Module):
+    """Zeros of the input's shape. What comes before gets no gradient from here, so nothing is computed for one."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.zeros_like(x)
+
+
+class Nodes(nn.Module):
+    """A cell of nodes, each the sum of what its edges bring from nodes before it. The last node is the output.
+
+    All nodes have the shape of the cell's input, which is node 0. An edge that brings nothing (see
+    `Choose.brings_nothing`), or from which nothing gets to the output, is not run.
+
+    Args:
+        edges: for each edge, as (source, node), its module: in ascending order of the nodes.
+        of_zeros: what an edge gives if nothing arrives at its source: a function of the edge and of a tensor of the
+            shape of its input. It may return what is broadcast to that shape. By default the edge is run on zeros.
+    """
+
+    def __init__(
+        self,
+        edges: Mapping[tuple[int, int], nn.Module],
+        of_zeros: Callable[[nn.Module, Tensor], Tensor] | None = None,
+    ) -> None:
+        super().__init__()
+        self.places, self.of_zeros = tuple(edges), of_zeros or _run_on_zeros
+        self.edges = nn.ModuleList(edges.values())
+
+    def forward(self, x: Tensor) -> Tensor:
+        last = self.places[-1][1]
+        brings = [not (isinstance(edge, Choose) and edge.brings_nothing()) for edge in self.edges]
+        leading = {last}  # nodes from which something gets to the output
+        for (source, node), something in zip(reversed(self.places), reversed(brings), strict=True):
+            if something and node in leading:
+                leading.add(source)
+        sums = {0: x}
+        for (source, node), edge, something in zip(self.places, self.edges, brings, strict=True):
+            if something and node in leading:
+                if source in sums:
+                    sums[node] = self.add(sums.get(node), edge, sums[source])
+                else:
+                    sums[node] = (sums[node] if node in sums else torch.zeros_like(x)) + self.of_zeros(edge, x)
+        return sums[last] if last in sums else torch.zeros_like(x)
+
+    def add(self, total: Tensor | None, edge: nn.Module, source: Tensor) -> Tensor:
+        """The sum with the output of one more edge."""
+        output: Tensor = edge(source)
+        return output if total is None else total + output
 
 
 class GhostBatchNorm(nn.Module):
@@ -404,6 +549,30 @@ class GhostBatchNorm(nn.Module):
             y = F.batch_norm(side_by_side, None, None, weight, bias, training=True, eps=self.eps)
             return y.reshape(per_ghost, ghosts, channels, *rest).transpose(0, 1).reshape(x.shape)
         return F.batch_norm(x, None, None, weight, bias, training=True, eps=self.eps)
+
+
+def _run_on_zeros(edge: nn.Module, like: Tensor) -> Tensor:
+    output: Tensor = edge(torch.zeros_like(like))
+    return output
+
+
+def on_meta(module: nn.Module) -> nn.Module:
+    """The module without data and without hooks, to see the shapes of its outputs; the module stays as it is."""
+    shadow = copy.copy(module)
+    for name in ("_parameters", "_buffers"):
+        tensors = vars(module)[name].items()
+        vars(shadow)[name] = {key: None if t is None else torch.empty_like(t, device="meta") for key, t in tensors}
+    vars(shadow).update(_forward_hooks=OrderedDict(), _forward_pre_hooks=OrderedDict())
+    shadow._modules = {name: None if child is None else on_meta(child) for name, child in module._modules.items()}
+    return shadow
+
+
+def _divided(total: Tensor, numbers: Sequence[int]) -> Tensor:
+    """The sum of each ghost batch over the number of its terms; of no terms it stays zero."""
+    if max(numbers) <= 1:
+        return total
+    share = torch.tensor([1 / max(1, n) for n in numbers], dtype=total.dtype, device=total.device)
+    return (_by_ghost(total, len(numbers)) * share.view(-1, *[1] * total.ndim)).flatten(0, 1)
 
 
 def _zeros(like: Tensor, shape: tuple[int, ...]) -> Tensor:

@@ -11,105 +11,76 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
-from typing import Any, overload
+from contextlib import nullcontext
+from typing import Any, cast, overload
 
 import torch
 from torch import Tensor, nn
 
-from supernet.base.trees import describe, join_rows, map_tensors, rows, take_rows, zeros
+from supernet.base.trees import describe, map_tensors, zeros
 from supernet.space.choices import Architecture, Space
-from supernet.space.layers import Choose, Depth, Elastic, GhostBatchNorm, Join, LivePaths, ShapeError, set_live_paths
-from supernet.space.network import call, choices_of, replace_modules, view_of, without_data
+from supernet.space.layers import (
+    Choose,
+    Depth,
+    Elastic,
+    GhostBatchNorm,
+    Join,
+    OneShot,
+    ShapeError,
+    ShapeKey,
+    live_paths,
+    on_meta,
+    picks_of,
+    shape_key,
+)
+from supernet.space.network import choices_of, replace_modules, view_of, without_data
 from supernet.space.values import decided, decided_values, resolved
 
 _GLOBAL_GENERATOR = threading.Lock()
 """Held while new weights are drawn: torch has one global generator for all threads."""
 
 
-class OneShot(nn.Module):
-    """The over-parameterised network that holds every option of a space.
-
-    Its batch norms use the statistics of each ghost batch, in training and in evaluation mode alike, so that scoring
-    leaves no trace. There is no default for what is live.
-
-    Args:
-        space: the space whose columns `live_GP` has.
-        network: the network with every option; it is taken over, its batch norms replaced.
+def _one_shot(space: Space, network: nn.Module) -> OneShot:
+    """The one-shot model of a network, which is taken over: its batch norms and modules with choices are replaced.
 
     Raises:
         ValueError: the network keeps running statistics in a module other than batch norm; they would mix the
             statistics of all the architectures that passed through.
     """
-
-    def __init__(self, space: Space, network: nn.Module) -> None:
-        super().__init__()
-        self.space = space
-        self.network = _elastic(
-            replace_modules(
-                network, lambda m: GhostBatchNorm(m) if isinstance(m, nn.modules.batchnorm._BatchNorm) else m
+    network = _elastic(
+        replace_modules(network, lambda m: GhostBatchNorm(m) if isinstance(m, nn.modules.batchnorm._BatchNorm) else m)
+    )
+    for name, module in network.named_modules():
+        if getattr(module, "running_mean", None) is not None:
+            raise ValueError(
+                f"{name} ({type(module).__name__}) keeps running statistics, which mean nothing while choices are "
+                "free: set track_running_stats=False"
             )
-        )
-        for name, module in self.network.named_modules():
-            if getattr(module, "running_mean", None) is not None:
-                raise ValueError(
-                    f"{name} ({type(module).__name__}) keeps running statistics, which mean nothing while choices are "
-                    "free: set track_running_stats=False"
-                )
-
-    def forward(self, x: Any, live_GP: Tensor) -> Any:
-        """Outputs of the live paths.
-
-        Args:
-            x: examples [G*b, ...]; the first b are ghost batch 0, and so on. A tuple or dict of such tensors is
-                given to the network as its arguments.
-            live_GP: bool [G, P], on the CPU; which options take part in each ghost batch.
-
-        Returns:
-            What the network returns, for instance logits [G*b, classes].
-
-        Raises:
-            TypeError: `live_GP` is not a boolean tensor.
-            ValueError: its shape does not fit the space, or the examples cannot be divided into G ghost batches.
-        """
-        if live_GP.dtype is not torch.bool:
-            raise TypeError(f"live_GP: expected torch.bool, got {live_GP.dtype}")
-        options = len(self.space.columns)
-        if live_GP.ndim != 2 or live_GP.shape[1] != options or len(live_GP) == 0:
-            raise ValueError(f"live_GP: expected shape [G, {options}], got {list(live_GP.shape)}")
-        examples = rows(x)
-        if examples == 0 or examples % len(live_GP):
-            raise ValueError(f"{examples} examples cannot be divided into {len(live_GP)} ghost batches of equal size")
-        picks = picks_of(self.space, live_GP)
-        # Ghost batches whose tensors differ in shape cannot share a tensor: a pass for each kind of them.
-        names = [choice.name for choice in self.space.choices if choice.kind != "paths"]
-        together: dict[tuple[frozenset[int], ...], list[int]] = {}
-        for ghost, picked in enumerate(picks):
-            together.setdefault(tuple(picked[name] for name in names), []).append(ghost)
-        outputs: list[Any] = []
-        size = examples // len(live_GP)
-        for shapes, ghosts in together.items():
-            part = x
-            if len(together) > 1:
-                part = join_rows([take_rows(x, slice(g * size, (g + 1) * size)) for g in ghosts])
-            with set_live_paths(LivePaths(tuple(picks), tuple(ghosts), shapes=shapes)):
-                output = call(self.network, part)
-            if len(together) == 1:
-                return output
-            outputs += [(g, take_rows(output, slice(i * size, (i + 1) * size))) for i, g in enumerate(ghosts)]
-        return join_rows([output for _, output in sorted(outputs, key=lambda pair: pair[0])])
+    return OneShot(space, network)
 
 
-def picks_of(space: Space, live_GP: Tensor) -> list[dict[str, frozenset[int]]]:
-    """For each ghost batch the live options of each choice by their index."""
-    picks: list[dict[str, frozenset[int]]] = []
-    for row in live_GP.tolist():
-        picks.append({})
-        start = 0
-        for choice in space.choices:
-            end = start + len(choice.options)
-            picks[-1][choice.name] = frozenset(i for i, on in enumerate(row[start:end]) if on)
-            start = end
-    return picks
+@torch.no_grad()
+def _measure_output_shapes(model: OneShot) -> None:
+    """Tells each choice the shapes of its outputs, from a pass without data with the first options only."""
+    space = model.space
+    (row,) = space.live([space.everything_on()])
+    for choice in space.choices:
+        if choice.kind == "paths":
+            row[[space.columns[choice.name, option] for option in choice.options[1:]]] = False
+    shadow = cast(OneShot, on_meta(model))
+    shapes: dict[str, dict[ShapeKey, tuple[int, ...]]] = {}
+    for name, module in shadow.named_modules():
+        if isinstance(module, Choose):
+
+            def note(module: nn.Module, inputs: Any, output: Tensor, name: str = name) -> None:
+                source = inputs[0] if isinstance(inputs[0], Tensor) else inputs[0][0]
+                shapes.setdefault(name, {})[shape_key(source, live_paths())] = tuple(output.shape[1:])
+
+            module.register_forward_hook(note)
+    shadow(map_tensors(example_of(space, 2), lambda tensor: tensor.to("meta")), row[None])
+    for name, by_key in shapes.items():
+        choose = cast(Choose, model.get_submodule(name))
+        choose.output_shapes = (*choose.output_shapes, *by_key.items())
 
 
 def from_network(
@@ -152,7 +123,7 @@ def check_shapes(space: Space) -> None:
         ShapeError: options of one choice give different shapes.
     """
     with without_data():
-        model = OneShot(space, space.network())
+        model = _one_shot(space, space.network())
         inputs = map_tensors(example_of(space, 2), lambda tensor: tensor.to("meta"))
     (everything,) = space.live([space.everything_on()])
     rows_of: list[tuple[str, Tensor]] = [("everything on", everything)]
@@ -211,11 +182,13 @@ def build(space: Space, architecture: Architecture | None = None, *, seed: int |
     with _GLOBAL_GENERATOR, torch.random.fork_rng(devices=[], enabled=seed is not None):
         if seed is not None:
             torch.manual_seed(seed)
-        if architecture is None:
-            return OneShot(space, space.network())
-        with decided(dict(architecture.picks)):
+        with decided(dict(architecture.picks)) if architecture is not None else nullcontext():
             network = space.network()
-    return _keep(network, architecture)
+    if architecture is not None:
+        return _keep(network, architecture)
+    model = _one_shot(space, network)
+    _measure_output_shapes(model)
+    return model
 
 
 def extract(model: OneShot, architecture: Architecture) -> nn.Module:

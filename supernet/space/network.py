@@ -20,13 +20,6 @@ Inside = tuple[tuple[str, tuple[str, ...]], ...]
 """What encloses a place in the network, outermost first: a choice, and its options of which one has to be live."""
 
 
-def call(network: nn.Module, inputs: Any) -> Any:
-    """What a network makes of a tensor, or of a tuple or dict of tensors as its arguments."""
-    if isinstance(inputs, dict):
-        return network(**inputs)
-    return network(*inputs) if isinstance(inputs, (tuple, list)) else network(inputs)
-
-
 @contextmanager
 def without_data() -> Iterator[None]:
     """Inside the ``with`` block modules are made on the `meta` device: shapes, but neither memory nor initial values.

@@ -13,12 +13,10 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from supernet.space.choices import Architecture, Space
-from supernet.space.layers import Choose, live_paths
-from supernet.space.sums import added
+from supernet.space.layers import Choose, Nodes, Zero
 from supernet.spaces.blocks import check_sizes, conv_norm, single_picks, space_of
 
 NODES = 4
@@ -171,41 +169,21 @@ class NasBench201Network(nn.Module):
         return logits
 
 
-class _Cell(nn.Module):
-    """Four nodes, each the sum of what its edges bring from all nodes before it; the last one is the output.
-
-    In the one-shot model an edge from which nothing gets to the output is not run. If nothing arrives at a node,
-    what leaves it is the same for every pixel (zeros, or batch norm's offset), and is computed for two of them: two,
-    since batch norm of a single number is refused. A stand-alone network is run as the benchmark counts it.
-    """
+class _Cell(Nodes):
+    """Four nodes, each the sum of what its edges bring from all nodes before it; the last one is the output."""
 
     def __init__(self, width: int, affine: bool) -> None:
-        super().__init__()
-        self.edges = nn.ModuleList(Choose(name, _operations(width, affine)) for name in NAMES)
-
-    def forward(self, x: Tensor) -> Tensor:
-        carrying = [not _brings_nothing(edge) for edge in self.edges]
-        ends = {NODES - 1}  # nodes from which something gets to the output
-        for (source, node), carries in zip(reversed(EDGES), reversed(carrying), strict=True):
-            if carries and node in ends:
-                ends.add(source)
-        nodes = {0: x}
-        for (source, node), edge, carries in zip(EDGES, self.edges, carrying, strict=True):
-            if carries and node in ends:
-                if source in nodes:
-                    nodes[node] = added(edge, nodes[source], nodes.get(node))
-                else:
-                    y = edge(x.new_zeros(*x.shape[:2], 1, 2))[..., :1]
-                    nodes[node] = (nodes[node] if node in nodes else torch.zeros_like(x)) + y
-        return nodes[NODES - 1] if NODES - 1 in nodes else torch.zeros_like(x)
+        edges = {edge: Choose(name, _operations(width, affine)) for edge, name in zip(EDGES, NAMES, strict=True)}
+        super().__init__(edges, _of_two_pixels)
 
 
-def _brings_nothing(edge: nn.Module) -> bool:
-    """Whether all that is live of an edge, in every ghost batch at hand, is the operation that gives zeros."""
-    if not isinstance(edge, Choose):
-        return False
-    live, zero = live_paths(), {edge.choice.options.index("none")}
-    return all(live.picks[ghost][edge.choice.name] <= zero for ghost in live.ghosts)
+def _of_two_pixels(edge: nn.Module, like: Tensor) -> Tensor:
+    """What an edge gives if nothing arrives at it: the same at every pixel (zeros, or batch norm's offset).
+
+    It is computed for two pixels: two, since batch norm of a single number is refused.
+    """
+    y: Tensor = edge(like.new_zeros(*like.shape[:2], 1, 2))
+    return y[..., :1]
 
 
 class _Halve(nn.Module):
@@ -224,17 +202,10 @@ class _Halve(nn.Module):
         return y
 
 
-class _Zero(nn.Module):
-    """Zeros of the input's shape. What comes before gets no gradient from here, so nothing is computed for one."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.zeros_like(x)
-
-
 def _operations(width: int, affine: bool) -> dict[str, nn.Module]:
     """The benchmark's five operations by its names; all keep the size."""
     return {
-        "none": _Zero(),
+        "none": Zero(),
         "skip_connect": nn.Identity(),
         "nor_conv_1x1": _relu_conv_norm(width, width, 1, affine),
         "nor_conv_3x3": _relu_conv_norm(width, width, 3, affine),

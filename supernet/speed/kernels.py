@@ -27,7 +27,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from supernet.base.files import cache_folder, sha256, write_atomically
-from supernet.space.sums import plus
+from supernet.speed.sums import plus
 
 FLAGS = ("-O3", "-march=native", "-ffp-contract=fast", "-fno-math-errno", "-shared", "-fPIC")
 SOURCE = Path(__file__).with_name("kernels.c")

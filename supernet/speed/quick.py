@@ -8,7 +8,7 @@ slow on the machine at hand is run in single precision.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -16,11 +16,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from supernet.space import sums
-from supernet.space.layers import Elastic, GhostBatchNorm
+from supernet.space.layers import Choose, Elastic, GhostBatchNorm, Join, LivePaths, Nodes, live_paths
 from supernet.space.network import view_of
-from supernet.space.sums import has_hooks, takes_onto
-from supernet.speed import kernels
+from supernet.speed import kernels, sums
+from supernet.speed.sums import Misfit, added, has_hooks, takes_onto
 from supernet.speed.tune import POINTWISE, Tuning, convolution_name, depthwise_name, kind_of
 
 
@@ -183,6 +182,62 @@ class QuickSequential(nn.Sequential):
         return sums.plus(onto, x)
 
 
+class QuickChoose(Choose):
+    """A choice whose options add their outputs to the sum as they write it, if they can."""
+
+    takes_onto = True
+
+    def __init__(self, of: Choose) -> None:
+        nn.Module.__init__(self)
+        self.choice, self.options, self.each_input, self.join = of.choice, of.options, of.each_input, of.join
+        self.channels, self.zeros, self.output_shapes = of.channels, of.zeros, of.output_shapes
+        self.training = of.training
+
+    def forward(self, x: Tensor | Sequence[Tensor], onto: Tensor | None = None) -> Tensor:
+        """The live options' outputs joined; added to `onto`, of the output's shape, if that is given."""
+        live = live_paths()
+        if onto is None or self.join != "sum" or len(live.ghosts) > 1:
+            return sums.plus(onto, super().forward(x))
+        inputs = self.inputs_of(x)
+        for index in sorted(live.picks[live.ghosts[0]][self.choice.name]):
+            onto = self.add(onto, live, index, inputs[index])
+        return onto
+
+    def add(self, total: Tensor | None, live: LivePaths, index: int, source: Tensor) -> Tensor:
+        option = self.options[index]
+        if total is None or not takes_onto(option) or isinstance(option, Choose):  # which would name itself in errors
+            return super().add(total, live, index, source)
+        try:
+            return self.run(live, index, source, total)
+        except Misfit as error:
+            self.check(live, index, error.got, total)
+            raise
+
+
+class QuickJoin(Join):
+    """The sum of several modules, each of which adds its output to it as it writes it, if it can."""
+
+    def __init__(self, of: Join) -> None:
+        nn.Module.__init__(self)
+        self.terms, self.sources, self.join = of.terms, of.sources, of.join
+        self.training = of.training
+
+    def add(self, total: Tensor, term: nn.Module, source: Tensor) -> Tensor:
+        return added(term, source, total)
+
+
+class QuickNodes(Nodes):
+    """A cell whose edges add their outputs to the nodes as they write them, if they can."""
+
+    def __init__(self, of: Nodes) -> None:
+        nn.Module.__init__(self)
+        self.places, self.edges, self.of_zeros = of.places, of.edges, of.of_zeros
+        self.training = of.training
+
+    def add(self, total: Tensor | None, edge: nn.Module, source: Tensor) -> Tensor:
+        return added(edge, source, total)
+
+
 class QuickAvgPool2d(nn.AvgPool2d):
     """The mean of a window, without padding pixels."""
 
@@ -211,6 +266,7 @@ class QuickMaxPool2d(nn.MaxPool2d):
         return sums.plus(onto, super().forward(x))
 
 
+SUMS: dict[type[nn.Module], Callable[[Any], nn.Module]] = {Choose: QuickChoose, Join: QuickJoin, Nodes: QuickNodes}
 POOLS: dict[type[nn.Module], type[nn.Module]] = {nn.AvgPool2d: QuickAvgPool2d, nn.MaxPool2d: QuickMaxPool2d}
 
 
@@ -273,6 +329,9 @@ def _quick(module: nn.Module, tuning: Tuning, seen: list[Seen] | None) -> nn.Mod
         return _fused(module, tuning, seen)
     if type(module) is nn.Conv2d:
         return _conv(module, tuning, relu=False, joins=False)
+    for plain, faster in SUMS.items():
+        if isinstance(module, plain) and type(module).forward is plain.forward and not has_hooks(module):
+            return faster(module)
     if type(module) in POOLS and "pool" in tuning.kernels:
         return _become(module, POOLS[type(module)])
     return _norm(module, tuning, seen, relu=False)

@@ -31,10 +31,9 @@ from torch.nn import functional as F
 from supernet.base.files import write_atomically
 from supernet.base.progress import Interrupted, Watch
 from supernet.base.randomness import draws_at_random, seeded
-from supernet.base.trees import rows, take_rows
-from supernet.space.layers import Elastic
-from supernet.space.model import OneShot, picks_of
-from supernet.space.network import call, parameters_inside
+from supernet.base.trees import call, rows, take_rows
+from supernet.space.layers import Elastic, OneShot, picks_of
+from supernet.space.network import parameters_inside
 from supernet.space.values import axis_slices
 from supernet.speed.quick import has_only_norms_to_remember, quick, quick_in_training
 from supernet.speed.runtime import Runtime

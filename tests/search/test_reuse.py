@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from supernet import Choose, Depth, build, value
 from supernet.search.reuse import in_line, outputs
 from supernet.space.choices import Architecture, Space
-from supernet.space.model import OneShot, from_network
+from supernet.space.layers import OneShot
+from supernet.space.model import from_network
 from tests.spaces_for_tests import nested, tiny_bender
 
 X = torch.randn(8, 3, 8, 8, generator=torch.Generator().manual_seed(0))

@@ -27,7 +27,8 @@ from supernet.search.scoring import outputs_of, score
 from supernet.search.table import Round, read_candidates, read_rounds, write_round
 from supernet.space.choices import ArchitectureError
 from supernet.space.cost import cost_table
-from supernet.space.model import OneShot, build
+from supernet.space.layers import OneShot
+from supernet.space.model import build
 from supernet.speed.runtime import Runtime, RuntimeConfig, start
 from tests import reference
 from tests.spaces_for_tests import nested, tiny_bender, tiny_nasbench201

@@ -13,8 +13,8 @@ from torch import nn
 
 from supernet.search.scoring import closeness, divergence, reference_outputs, references, score
 from supernet.space.choices import Architecture
-from supernet.space.layers import Choose
-from supernet.space.model import OneShot, build, from_network
+from supernet.space.layers import Choose, OneShot
+from supernet.space.model import build, from_network
 from supernet.speed.runtime import Runtime, RuntimeConfig, start
 from tests import reference
 from tests.spaces_for_tests import nested, tiny_bender

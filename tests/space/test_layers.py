@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from supernet.space.layers import Choose, GhostBatchNorm, LivePaths, set_live_paths
+from supernet.space.layers import Choose, GhostBatchNorm, LivePaths, Nodes, ShapeError, Zero, on_meta, set_live_paths
 from supernet.space.model import build, from_network
-from supernet.space.sums import added
 
 
 def live(*ghosts: set[int], name: str = "a") -> LivePaths:
@@ -87,78 +84,101 @@ def test_zeros_have_the_shape_of_the_output_and_cost_nothing() -> None:
 
     class Counting(nn.Conv2d):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
-            calls.append(x.device.type)
+            calls.append((x.device.type, self.weight.device.type))
             return super().forward(x)
 
-    choice = Choose("a", {"x": Counting(3, 7, 3, stride=2), "y": Counting(3, 7, 3, stride=2)})
+    def network() -> nn.Module:
+        return Choose("a", {"x": Counting(3, 7, 3, stride=2), "y": Counting(3, 7, 3, stride=2)})
+
+    space = from_network(network, torch.zeros(1, 3, 9, 9))
+    model, nothing = build(space, seed=0), torch.zeros(2, 2, dtype=torch.bool)
+    choice = model.network
+    assert isinstance(choice, Choose)
+    assert choice.output_shapes == ((((3, 9, 9), ()), (7, 4, 4)),)
+    calls.clear()
     for _ in range(3):
-        with set_live_paths(live(set(), set())):
-            assert choice(torch.ones(4, 3, 9, 9)).shape == (4, 7, 4, 4)
-    assert calls == ["meta"], "a dropped option was computed"
-    with set_live_paths(live(set(), {1})):
-        output = choice(torch.ones(4, 3, 9, 9))
+        assert model(torch.ones(4, 3, 9, 9), nothing).shape == (4, 7, 4, 4)
+    assert not calls, "a dropped option was run"
+    before = dict(vars(choice))
+    assert model(torch.ones(4, 3, 11, 13), nothing).shape == (4, 7, 5, 6)
+    assert calls == [("meta", "meta")], "a dropped option was computed"
+    assert vars(choice) == before, "a forward pass left something behind"
+    output = model(torch.ones(4, 3, 9, 9), torch.tensor([[False, False], [False, True]]))
     assert not output[:2].any()
     assert output[2:].all()
 
 
-class Double(nn.Module):
-    """Twice its input; notes what it is asked to add that to."""
+def test_zeros_of_a_choice_at_several_places_have_the_shape_of_each() -> None:
+    class Twice(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.choice = Choose("a", {"x": nn.MaxPool2d(2), "y": nn.AvgPool2d(2)})
 
-    takes_onto = True
+        def forward(self, x: Tensor) -> Tensor:
+            return self.choice(self.choice(x))
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.asked: list[bool] = []
-
-    def forward(self, x: torch.Tensor, onto: torch.Tensor | None = None) -> torch.Tensor:
-        self.asked.append(onto is not None)
-        return 2 * x if onto is None else onto + 2 * x
-
-
-@pytest.mark.parametrize("picked", [set(), {0}, {1}, {0, 1}])
-@pytest.mark.parametrize("join", ["sum", "mean"])
-def test_a_choice_adds_to_what_it_is_given(picked: set[int], join: Literal["sum", "mean"]) -> None:
-    x, onto, double = torch.full((2, 1), 3.0), torch.full((2, 1), 100.0), Double()
-    choice = Choose("a", {"x": nn.Identity(), "y": double}, max_picks=2, join=join)
-    with set_live_paths(live({0, 1})):
-        choice(x)  # tells the shape
-    double.asked.clear()
-    with set_live_paths(live(picked)):
-        alone = choice(x)
-        assert torch.equal(choice(x, onto), onto + alone)
-        assert torch.equal(added(choice, x, onto), onto + alone)
-    # Where it is the second option, what it is added to is the first one's output, or what was given.
-    assert double.asked == ([] if 1 not in picked else [picked == {0, 1}] + [picked == {0, 1} or join == "sum"] * 2)
-    with set_live_paths(live(picked, {1})):  # of two ghost batches one has another option
-        assert torch.equal(choice(x, onto), onto + choice(x))
+    model = build(from_network(Twice, torch.zeros(1, 3, 8, 8)), seed=0)
+    choice = model.network.choice
+    assert isinstance(choice, Choose)
+    assert [shape for _, shape in choice.output_shapes] == [(3, 4, 4), (3, 2, 2)]
+    assert model(torch.ones(2, 3, 8, 8), torch.zeros(1, 2, dtype=torch.bool)).shape == (2, 3, 2, 2)
 
 
-def test_what_does_not_fit_what_it_is_added_to_is_named() -> None:
-    inner = Choose("b", {"one": nn.AdaptiveAvgPool2d(1)})
-    choice = Choose("a", {"x": nn.Identity(), "y": inner}, max_picks=2)
-    picks = {"a": frozenset({0, 1}), "b": frozenset({0})}
-    for ghosts in (1, 2):
-        paths = LivePaths((picks,) * ghosts, tuple(range(ghosts)))
-        with set_live_paths(paths), pytest.raises(ValueError, match="choice 'a': option 'y' gives"):
-            choice(torch.ones(2, 8, 4, 4))
-    with set_live_paths(live({0}, name="b")), pytest.raises(ValueError, match="choice 'b': option 'one' gives"):
-        inner(torch.ones(2, 8, 4, 4), torch.ones(2, 8, 4, 4))
+def test_hooks_of_users_see_no_pass_without_data() -> None:
+    seen: list[Tensor] = []
+    plain = nn.Conv2d(3, 5, 1)
+    plain.register_forward_hook(lambda module, inputs, output: seen.append(output))
+    shadow = on_meta(nn.Sequential(plain))
+    assert shadow(torch.empty(2, 3, 4, 4, device="meta")).shape == (2, 5, 4, 4)
+    assert not seen and plain.weight.device.type == "cpu" and len(plain._forward_hooks) == 1
 
 
-def test_a_class_that_runs_otherwise_is_not_asked_to_add() -> None:
-    class Plain(Choose):
-        def forward(self, x: torch.Tensor) -> torch.Tensor:  # type: ignore[override]  # it cannot add, on purpose
+def test_edges_that_bring_nothing_are_not_run() -> None:
+    """A cell of four nodes against its definition: every edge is run and added."""
+    ran: list[int] = []
+
+    class Noted(nn.Linear):
+        def __init__(self, place: int) -> None:
+            super().__init__(3, 3)
+            self.place = place
+
+        def forward(self, x: Tensor) -> Tensor:
+            ran.append(self.place)
             return super().forward(x)
 
-    with set_live_paths(live({0})):
-        assert float(added(Plain("a", {"x": nn.Identity()}), torch.tensor(1.0), torch.tensor(5.0))) == 6.0
+    places = [(0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3)]
+
+    def network() -> nn.Module:
+        return Nodes({p: Choose(f"e{i}", {"none": Zero(), "linear": Noted(i)}) for i, p in enumerate(places)})
+
+    space = from_network(network, torch.zeros(1, 3))
+    model = build(space, seed=0)
+    x = torch.randn(2, 3, generator=torch.Generator().manual_seed(0))
+    for architecture in space:
+        ran.clear()
+        output = model(x, space.live([architecture]))
+        picks, sums = dict(architecture.picks), {0: x}
+        for i, (source, node) in enumerate(places):
+            edge = model.network.get_submodule(f"edges.{i}")
+            assert isinstance(edge, Choose)
+            option = edge.options[edge.choice.options.index(picks[f"e{i}"][0])]
+            sums[node] = sums.get(node, torch.zeros_like(x)) + option(sums[source])
+        torch.testing.assert_close(output, sums[3])
+        runs, matter = ran[: len(ran) - sum(p == ("linear",) for p in picks.values())], {3}
+        for i in reversed(range(6)):
+            if picks[f"e{i}"] == ("linear",) and places[i][1] in matter:
+                matter.add(places[i][0])
+        assert runs == [i for i, p in enumerate(places) if picks[f"e{i}"] == ("linear",) and p[1] in matter]
 
 
-def test_what_looks_at_an_output_sees_nothing_but_it() -> None:
-    double, seen = Double(), []
-    double.register_forward_hook(lambda module, inputs, output: seen.append(float(output)))
-    assert float(added(double, torch.tensor(1.0), torch.tensor(5.0))) == 7.0
-    assert seen == [2.0] and double.asked == [False]
+def test_options_that_do_not_fit_are_named() -> None:
+    choice = Choose("a", {"x": nn.Identity(), "y": nn.AdaptiveAvgPool2d(1)}, max_picks=2)
+    for paths in (live({0, 1}), live({0, 1}, {0, 1}), live({0, 1}, {0}), live({0}, {1}), live({0, 1}, {1})):
+        with (
+            set_live_paths(paths),
+            pytest.raises(ShapeError, match=r"choice 'a': option '[xy]' gives .*but '[xy]' gives"),
+        ):
+            choice(torch.ones(2, 8, 4, 4))
 
 
 def test_a_choice_prints_what_it_is() -> None:

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from supernet.space.choices import Architecture, ArchitectureError, Space
-from supernet.space.layers import Choose, GhostBatchNorm
-from supernet.space.model import OneShot, build, extract, from_network, option_names
+from supernet.space.layers import Choose, GhostBatchNorm, OneShot
+from supernet.space.model import build, extract, from_network, option_names
 from supernet.space.network import choices_of, parameters_inside
 from tests import reference
 from tests.spaces_for_tests import (

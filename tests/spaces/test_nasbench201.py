@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from supernet.space.choices import Architecture, ArchitectureError
 from supernet.space.cost import cost_table, measure
-from supernet.space.layers import Choose
-from supernet.space.model import OneShot, build
+from supernet.space.layers import Choose, OneShot
+from supernet.space.model import build
 from supernet.spaces import nasbench201
 from supernet.spaces.nasbench201 import EDGES, NAMES, _Cell, canonical, simplified, to_string
 from tests.spaces_for_tests import one_shot, tiny_bender, tiny_nasbench201

@@ -1,6 +1,6 @@
 import copy
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -10,11 +10,12 @@ from torch import Tensor, nn
 
 from supernet import Choose, build, value
 from supernet.space.choices import Space
-from supernet.space.model import OneShot, from_network
-from supernet.space.sums import added
+from supernet.space.layers import LivePaths, OneShot, set_live_paths
+from supernet.space.model import from_network
 from supernet.spaces import nasbench201
 from supernet.speed import kernels
 from supernet.speed.quick import (
+    QuickChoose,
     QuickConv2d,
     QuickGhostNorm,
     QuickNorm,
@@ -22,6 +23,7 @@ from supernet.speed.quick import (
     quick,
     quick_in_training,
 )
+from supernet.speed.sums import added
 from supernet.speed.tune import POINTWISE, Tuning, convolution_name
 
 ALL = Tuning(kernels=("norm", "pool", "depthwise 5x5"))
@@ -343,3 +345,78 @@ def test_half_precision_where_nothing_was_ever_live() -> None:
     for faster in (model, quick(model, ALL)):
         with torch.autocast("cpu", torch.bfloat16):
             assert faster(X, live).isfinite().all()
+
+
+def live(*ghosts: set[int], name: str = "a") -> LivePaths:
+    return LivePaths(tuple({name: frozenset(g)} for g in ghosts), tuple(range(len(ghosts))))
+
+
+class Double(nn.Module):
+    """Twice its input; notes what it is asked to add that to."""
+
+    takes_onto = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[bool] = []
+
+    def forward(self, x: torch.Tensor, onto: torch.Tensor | None = None) -> torch.Tensor:
+        self.asked.append(onto is not None)
+        return 2 * x if onto is None else onto + 2 * x
+
+
+@pytest.mark.parametrize("picked", [set(), {0}, {1}, {0, 1}])
+@pytest.mark.parametrize("join", ["sum", "mean"])
+def test_a_choice_adds_to_what_it_is_given(picked: set[int], join: Literal["sum", "mean"]) -> None:
+    x, onto, double = torch.full((2, 1), 3.0), torch.full((2, 1), 100.0), Double()
+    choice = QuickChoose(Choose("a", {"x": nn.Identity(), "y": double}, max_picks=2, join=join))
+    with set_live_paths(live(picked)):
+        alone = choice(x)
+        assert torch.equal(choice(x, onto), onto + alone)
+        assert torch.equal(added(choice, x, onto), onto + alone)
+    # Where it is the second option, what it is added to is the first one's output, or what was given.
+    assert double.asked == ([] if 1 not in picked else [picked == {0, 1}] + [picked == {0, 1} or join == "sum"] * 2)
+    with set_live_paths(live(picked, {1})):  # of two ghost batches one has another option
+        assert torch.equal(choice(x, onto), onto + choice(x))
+
+
+def test_what_does_not_fit_what_it_is_added_to_is_named() -> None:
+    inner = QuickChoose(Choose("b", {"one": nn.AdaptiveAvgPool2d(1)}))
+    choice = QuickChoose(Choose("a", {"x": nn.Identity(), "y": inner}, max_picks=2))
+    picks = {"a": frozenset({0, 1}), "b": frozenset({0})}
+    for ghosts in (1, 2):
+        paths = LivePaths((picks,) * ghosts, tuple(range(ghosts)))
+        with set_live_paths(paths), pytest.raises(ValueError, match="choice 'a': option 'y' gives"):
+            choice(torch.ones(2, 8, 4, 4))
+    with (
+        set_live_paths(live({0}, name="b")),
+        pytest.raises(ValueError, match=r"choice 'b': option 'one' gives .*but 'the sum that it is added to' gives"),
+    ):
+        inner(torch.ones(2, 8, 4, 4), torch.ones(2, 8, 4, 4))
+
+
+def test_a_class_that_runs_otherwise_stays_as_it_is() -> None:
+    class Other(Choose):
+        def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]  # another signature is the point
+            return 2 * super().forward(x)
+
+    other = Other("a", {"x": nn.Identity()})
+    assert type(quick(other, ALL)) is Other
+    with set_live_paths(live({0})):
+        assert float(added(quick(other, ALL), torch.tensor(1.0), torch.tensor(5.0))) == 7.0
+
+
+def test_a_choice_that_is_looked_at_stays_as_it_is() -> None:
+    seen: list[Tensor] = []
+    choice = Choose("a", {"x": nn.Identity()})
+    choice.register_forward_hook(lambda module, inputs, output: seen.append(output))
+    with set_live_paths(live({0})):
+        assert float(added(quick(choice, ALL), torch.tensor(1.0), torch.tensor(5.0))) == 6.0
+    assert seen == [torch.tensor(1.0)]
+
+
+def test_what_looks_at_an_output_sees_nothing_but_it() -> None:
+    double, seen = Double(), []
+    double.register_forward_hook(lambda module, inputs, output: seen.append(float(output)))
+    assert float(added(double, torch.tensor(1.0), torch.tensor(5.0))) == 7.0
+    assert seen == [2.0] and double.asked == [False]

@@ -19,9 +19,8 @@ from torch import Tensor, nn
 from torch.nn.modules.rnn import RNNBase
 from torch.overrides import TorchFunctionMode
 
-from supernet.base.trees import rows, take_rows, tensors, tensors_in
+from supernet.base.trees import call, rows, take_rows, tensors, tensors_in
 from supernet.space.layers import Join
-from supernet.space.network import call
 
 CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 

@@ -13,12 +13,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from supernet.base.trees import map_tensors, tensors
+from supernet.base.trees import call, map_tensors, tensors
 from supernet.export.writing.code import Written, import_of, write
 from supernet.export.writing.tracing import UnwritableError
 from supernet.space.choices import Space
 from supernet.space.model import build, example_of, option_names
-from supernet.space.network import call
 from supernet.spaces import bender, darts, macro, mobilenet, nasbench201, resnet
 from tests.spaces_for_tests import elastic, nested
 from tests.test_examples import SPACES as EXAMPLES

@@ -1,4 +1,4 @@
-"""Adding an output to what is there already."""
+"""Adding an output to a sum: in one pass over memory, if the module that makes the output can add it as it writes."""
 
 from __future__ import annotations
 
