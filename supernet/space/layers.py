@@ -473,10 +473,10 @@ class Zero(nn.Module):
         return torch.zeros_like(x)
 
 
-class Nodes(nn.Module):
-    """A cell of nodes, each the sum of what its edges bring from nodes before it. The last node is the output.
+class Graph(nn.Module):
+    """A graph of nodes, each the sum of what its edges bring from nodes before it. The last node is the output.
 
-    All nodes have the shape of the cell's input, which is node 0. An edge that brings nothing (see
+    All nodes have the shape of the input, which is node 0. An edge that brings nothing (see
     `Choose.brings_nothing`), or from which nothing gets to the output, is not run.
 
     Args:

@@ -16,7 +16,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from supernet.space.choices import Architecture, Space
-from supernet.space.layers import Choose, Nodes, Zero
+from supernet.space.layers import Choose, Graph, Zero
 from supernet.spaces.blocks import check_sizes, conv_norm, single_picks, space_of
 
 NODES = 4
@@ -155,7 +155,7 @@ class NasBench201Network(nn.Module):
                 self.body.append(_Halve(width, affine))
                 width *= 2
             for _ in range(cells_per_stage):
-                self.body.append(_Cell(width, affine))
+                self.body.append(_cell(width, affine))
         self.head = nn.Sequential(
             nn.BatchNorm2d(width, affine=affine),
             nn.ReLU(),
@@ -169,12 +169,10 @@ class NasBench201Network(nn.Module):
         return logits
 
 
-class _Cell(Nodes):
+def _cell(width: int, affine: bool) -> Graph:
     """Four nodes, each the sum of what its edges bring from all nodes before it; the last one is the output."""
-
-    def __init__(self, width: int, affine: bool) -> None:
-        edges = {edge: Choose(name, _operations(width, affine)) for edge, name in zip(EDGES, NAMES, strict=True)}
-        super().__init__(edges, _of_two_pixels)
+    edges = {edge: Choose(name, _operations(width, affine)) for edge, name in zip(EDGES, NAMES, strict=True)}
+    return Graph(edges, _of_two_pixels)
 
 
 def _of_two_pixels(edge: nn.Module, like: Tensor) -> Tensor:

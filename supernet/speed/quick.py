@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from supernet.space.layers import Choose, Elastic, GhostBatchNorm, Join, LivePaths, Nodes, live_paths
+from supernet.space.layers import Choose, Elastic, GhostBatchNorm, Graph, Join, LivePaths, live_paths
 from supernet.space.network import view_of
 from supernet.speed import kernels, sums
 from supernet.speed.sums import Misfit, added, has_hooks, takes_onto
@@ -226,10 +226,10 @@ class QuickJoin(Join):
         return added(term, source, total)
 
 
-class QuickNodes(Nodes):
-    """A cell whose edges add their outputs to the nodes as they write them, if they can."""
+class QuickGraph(Graph):
+    """A graph whose edges add their outputs to the nodes as they write them, if they can."""
 
-    def __init__(self, of: Nodes) -> None:
+    def __init__(self, of: Graph) -> None:
         nn.Module.__init__(self)
         self.places, self.edges, self.of_zeros = of.places, of.edges, of.of_zeros
         self.training = of.training
@@ -266,7 +266,7 @@ class QuickMaxPool2d(nn.MaxPool2d):
         return sums.plus(onto, super().forward(x))
 
 
-SUMS: dict[type[nn.Module], Callable[[Any], nn.Module]] = {Choose: QuickChoose, Join: QuickJoin, Nodes: QuickNodes}
+SUMS: dict[type[nn.Module], Callable[[Any], nn.Module]] = {Choose: QuickChoose, Join: QuickJoin, Graph: QuickGraph}
 POOLS: dict[type[nn.Module], type[nn.Module]] = {nn.AvgPool2d: QuickAvgPool2d, nn.MaxPool2d: QuickMaxPool2d}
 
 
@@ -329,9 +329,8 @@ def _quick(module: nn.Module, tuning: Tuning, seen: list[Seen] | None) -> nn.Mod
         return _fused(module, tuning, seen)
     if type(module) is nn.Conv2d:
         return _conv(module, tuning, relu=False, joins=False)
-    for plain, faster in SUMS.items():
-        if isinstance(module, plain) and type(module).forward is plain.forward and not has_hooks(module):
-            return faster(module)
+    if type(module) in SUMS and not has_hooks(module):
+        return SUMS[type(module)](module)
     if type(module) in POOLS and "pool" in tuning.kernels:
         return _become(module, POOLS[type(module)])
     return _norm(module, tuning, seen, relu=False)

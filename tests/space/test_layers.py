@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from supernet.space.layers import Choose, GhostBatchNorm, LivePaths, Nodes, ShapeError, Zero, on_meta, set_live_paths
+from supernet.space.layers import Choose, GhostBatchNorm, Graph, LivePaths, ShapeError, Zero, on_meta, set_live_paths
 from supernet.space.model import build, from_network
 
 
@@ -149,7 +149,7 @@ def test_edges_that_bring_nothing_are_not_run() -> None:
     places = [(0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3)]
 
     def network() -> nn.Module:
-        return Nodes({p: Choose(f"e{i}", {"none": Zero(), "linear": Noted(i)}) for i, p in enumerate(places)})
+        return Graph({p: Choose(f"e{i}", {"none": Zero(), "linear": Noted(i)}) for i, p in enumerate(places)})
 
     space = from_network(network, torch.zeros(1, 3))
     model = build(space, seed=0)

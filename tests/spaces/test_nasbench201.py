@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 
 from supernet.space.choices import Architecture, ArchitectureError
 from supernet.space.cost import cost_table, measure
-from supernet.space.layers import Choose, OneShot
+from supernet.space.layers import Choose, Graph, OneShot
 from supernet.space.model import build
 from supernet.spaces import nasbench201
-from supernet.spaces.nasbench201 import EDGES, NAMES, _Cell, canonical, simplified, to_string
+from supernet.spaces.nasbench201 import EDGES, NAMES, canonical, simplified, to_string
 from tests.spaces_for_tests import one_shot, tiny_bender, tiny_nasbench201
 
 SPACE = nasbench201()
@@ -192,7 +192,7 @@ def test_bad_shape() -> None:
         nasbench201(input_shape=(3, 32))  # type: ignore[arg-type]  # a wrong shape is what is tested
 
 
-def every_edge(cell: _Cell, x: torch.Tensor) -> torch.Tensor:
+def every_edge(cell: Graph, x: torch.Tensor) -> torch.Tensor:
     """What a cell is by definition: every edge is run and added, whatever it brings."""
     nodes = [x]
     for (source, node), edge in zip(EDGES, cell.edges, strict=True):
@@ -229,7 +229,7 @@ def test_what_is_not_run_is_not_missed(model: OneShot, rows: list[list[str]], dr
         live[:, [model.space.columns["edge0-1", option] for option in OPTIONS]] = False
     x = torch.randn(3 * len(rows), 1, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_Cell, "forward", every_edge)
+        patch.setattr(Graph, "forward", every_edge)
         expected = outputs_and_gradients(model, x, live)
     for a, b in zip(expected, outputs_and_gradients(model, x, live), strict=True):
         torch.testing.assert_close(b, a, rtol=1e-7, atol=1e-9)

@@ -182,7 +182,7 @@ def test_what_does_nothing_is_left_out() -> None:
     # Nothing leaves node 1, so its convolution has no use; of node 2 a zero is left, and a convolution of it is none.
     assert "edge0_1" not in code and "edge0_3" not in code and "edge2_3" in code
     assert "x + self.edge2_3(" in code
-    assert "*(Cell(4) for _ in range(3))" in code  # equal blocks are one class, and are not listed one by one
+    assert "*(Graph(4) for _ in range(3))" in code  # equal blocks are one class, and are not listed one by one
     only_skips = text_of(space, cell.format("none", "none", "none"))
     assert "Cell" not in only_skips
 
