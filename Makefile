@@ -22,6 +22,7 @@ test: environment postgres check
 check: environment
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/clang-format --dry-run --Werror supernet/speed/kernels.c
 	$(BIN)/mypy
 
 environment: $(VENV)/.ready

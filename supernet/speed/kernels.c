@@ -1,8 +1,9 @@
-/* What supernet/speed/kernels.py compiles for the processor at hand: ReLU, batch norm with ReLU, pooling, the weight gradient of a
- * depthwise convolution, and convolutions with ReLU before and batch norm after them, on tensors in channels-last layout, in float32 or bfloat16. Sums are kept in float32, in double precision
- * over long stretches. One thread each: work is divided above.
+/* Kernels for ReLU, batch norm with ReLU, pooling, the weight gradient of a depthwise convolution, and convolutions
+ * with ReLU before and batch norm after them. supernet/speed/kernels.py compiles them for the processor of the machine.
  *
- * A tensor [N, C, H, W] is N*H*W rows of C numbers here. C is a multiple of 8. */
+ * Tensors are in channels-last layout, in float32 or bfloat16 ("half"). A tensor [N, C, H, W] is N*H*W rows of C
+ * numbers here; C is a multiple of 8. Sums are kept in float32, and in double precision over many rows. Each call runs
+ * on one thread; the caller divides the work. */
 
 #include <math.h>
 #include <stdint.h>
@@ -15,11 +16,12 @@
 #define INLINE static inline __attribute__((always_inline))
 #ifdef __AVX512F__
 #define LANES 16
-#else /* vectors that are wider than registers compile for minutes, to slow code */
+#else /* vectors wider than the registers take minutes to compile, and the code is slow */
 #define LANES 8
 #endif
-#define VECTORS (16 / LANES) /* in 16 channels; where there are two, there are half as many registers too */
-#ifdef __AVX512BF16__ /* whether halves are multiplied in pairs; otherwise convolutions of them are not for this file */
+#define VECTORS (16 / LANES) /* in 16 channels; with two of them there are also half as many registers */
+/* Whether the processor multiplies halves in pairs. If not, this file has no convolutions of halves. */
+#ifdef __AVX512BF16__
 #define MULTIPLIES_HALVES 1
 #else
 #define MULTIPLIES_HALVES 0
@@ -41,8 +43,8 @@ typedef uint16_t halves_of_eight __attribute__((vector_size(16)));
 #define ALL_OF_EIGHT FIRST_EIGHT
 #endif
 
-/* `half` and `count` (all lanes, or 8 of them) are constants wherever these are called, so that no test of them remains. Of
- * 8 lanes out of 16 the other half repeats them, and is not looked at. */
+/* `half` and `count` (all lanes, or 8 of them) are constants at every call, so the compiler removes the tests of them.
+ * If 8 of 16 lanes are used, the other 8 repeat them and are ignored. */
 INLINE lanes load(const void *from, long index, int half, int count) {
     if (half) {
         const uint16_t *at = (const uint16_t *)from + index;
@@ -67,7 +69,7 @@ INLINE lanes load(const void *from, long index, int half, int count) {
     return __builtin_shufflevector(part, part, ALL_OF_EIGHT);
 }
 
-INLINE halves rounded(lanes value) { /* to the nearest, ties to even; what is no number stays none */
+INLINE halves rounded(lanes value) { /* rounded to the nearest, ties to even; NaN stays NaN */
 #ifdef __AVX512BF16__
     return (halves)_mm512_cvtneps_pbh((__m512)value);
 #else
@@ -95,18 +97,18 @@ INLINE void store(void *to, long index, lanes value, int half, int count) {
     }
 }
 
-/* The value where `of` is above zero, else zero. */
+/* The value in lanes in which `of` is above zero; zero in the others. */
 INLINE lanes positive(lanes value, lanes of) {
-#ifdef __AVX512F__ /* where compilers turn masks into vectors and back */
+#ifdef __AVX512F__ /* otherwise compilers turn masks into vectors and back */
     return (lanes)_mm512_maskz_mov_ps(_mm512_cmp_ps_mask((__m512)of, _mm512_setzero_ps(), _CMP_GT_OQ), (__m512)value);
 #else
     return (lanes)((masks)value & (of > 0));
 #endif
 }
 
-INLINE lanes rectified(lanes value) { /* what is no number stays none */
+INLINE lanes rectified(lanes value) { /* NaN stays NaN */
 #ifdef __AVX512F__
-    return (lanes)_mm512_max_ps(_mm512_setzero_ps(), (__m512)value); /* of which the second is kept if one is no number */
+    return (lanes)_mm512_max_ps(_mm512_setzero_ps(), (__m512)value); /* the second operand if one is NaN */
 #else
     return (lanes)((masks)value & ~(value <= 0));
 #endif
@@ -117,18 +119,24 @@ INLINE void add(double *to, lanes value, int count) {
 }
 
 /* Runs CALL(half, count) for each block of channels, `first` being where it begins. */
-#define EACH_BLOCK(CALL)                                                                                              \
-    for (long first = 0; first < channels; first += LANES) {                                                         \
-        if (LANES == 8 || first + LANES <= channels) {                                                               \
-            if (half) CALL(1, LANES); else CALL(0, LANES);                                                           \
-        } else {                                                                                                     \
-            if (half) CALL(1, 8); else CALL(0, 8);                                                                   \
-        }                                                                                                            \
+#define EACH_BLOCK(CALL)                                     \
+    for (long first = 0; first < channels; first += LANES) { \
+        if (LANES == 8 || first + LANES <= channels) {       \
+            if (half)                                        \
+                CALL(1, LANES);                              \
+            else                                             \
+                CALL(0, LANES);                              \
+        } else {                                             \
+            if (half)                                        \
+                CALL(1, 8);                                  \
+            else                                             \
+                CALL(0, 8);                                  \
+        }                                                    \
     }
 
-/* --- ReLU ---------------------------------------------------------------------------------------------------------- */
+/* --- ReLU --- */
 
-/* Of halves nothing is converted: their order is that of whole numbers. What is no number stays none. */
+/* Halves are compared as integers, which have the same order, so none is converted. NaN stays NaN. */
 void relu(const void *x, void *y, long count, int half) {
     if (half) {
         const int16_t *from = x;
@@ -141,31 +149,31 @@ void relu(const void *x, void *y, long count, int half) {
     }
 }
 
-/* Sets slopes to zero where ReLU's output is. */
+/* Sets the slopes to zero at which ReLU's output is zero. */
 void relu_backward(const void *y, void *dy, long count, int half) {
     if (half) {
         const int16_t *of = y;
         int16_t *slope = dy;
         for (long i = 0; i < count; i++) slope[i] = of[i] ? slope[i] : 0;
     } else {
-        const int32_t *of = y; /* ReLU gives no negative zero */
+        const int32_t *of = y; /* ReLU never gives a negative zero */
         int32_t *slope = dy;
         for (long i = 0; i < count; i++) slope[i] = of[i] ? slope[i] : 0;
     }
 }
 
-/* --- batch norm, with ReLU where asked for --------------------------------------------------------------------- */
+/* --- batch norm, optionally with ReLU --- */
 
-/* Rows that are looked at together, all of their channels: few enough for the nearest cache, so that memory is read once
+/* Number of rows that are read together, with all of their channels: they fit the nearest cache, so memory is read once
  * and in order, whatever the number of channels. Sums over them are kept in single precision. */
 static long stretch(long channels) {
     long rows = 8192 / channels;
     return rows < 16 ? 16 : rows > 256 ? 256 : rows;
 }
 
-INLINE void moments(const void *x, long start, long end, long channels, long first, double *sum, double *squares, int half,
-                    int count) {
-    lanes pivot = load(x, first, half, count); /* differences from any sample keep their digits */
+INLINE void moments(const void *x, long start, long end, long channels, long first, double *sum, double *squares,
+                    int half, int count) {
+    lanes pivot = load(x, first, half, count); /* differences from any one sample lose no digits */
     lanes s0 = {0}, s1 = {0}, s2 = {0}, s3 = {0}, q0 = {0}, q1 = {0}, q2 = {0}, q3 = {0};
     long row = start;
     for (; row + 4 <= end; row += 4) {
@@ -184,8 +192,8 @@ INLINE void moments(const void *x, long start, long end, long channels, long fir
     add(squares + first, (q0 + q1) + (q2 + q3), count);
 }
 
-INLINE void mean_and_variance(const void *x, long rows, long first, const double *sum, const double *squares, float *mean,
-                              float *variance, int half, int count) {
+INLINE void mean_and_variance(const void *x, long rows, long first, const double *sum, const double *squares,
+                              float *mean, float *variance, int half, int count) {
     lanes pivot = load(x, first, half, count);
     for (int i = 0; i < count; i++) {
         double average = sum[first + i] / rows, spread = squares[first + i] / rows - average * average;
@@ -194,7 +202,7 @@ INLINE void mean_and_variance(const void *x, long rows, long first, const double
     }
 }
 
-/* What takes x to its output: both passes have to agree to the last bit on where ReLU cuts. */
+/* Scale and shift from x to the output. Both passes have to agree to the last bit on what ReLU cuts off. */
 static void scale_and_shift(const float *weight, const float *bias, float eps, const float *mean, const float *variance,
                             long channels, float *scale, float *shift) {
     for (long i = 0; i < channels; i++) {
@@ -203,7 +211,7 @@ static void scale_and_shift(const float *weight, const float *bias, float eps, c
     }
 }
 
-/* On top of `onto` where that is given. */
+/* The output is added to `onto`, if that is not NULL. */
 INLINE void norm(const void *x, const void *onto, void *y, long start, long end, long channels, long first,
                  const float *scale, const float *shift, int relu, int half, int count) {
     lanes a = load(scale, first, 0, count), b = load(shift, first, 0, count);
@@ -219,11 +227,13 @@ INLINE lanes slope_after(const void *x, const void *dy, long at, long first, con
                          int relu, int half, int count) {
     lanes gradient = load(dy, at + first, half, count);
     if (!relu) return gradient;
-    return positive(gradient, load(x, at + first, half, count) * load(scale, first, 0, count) + load(shift, first, 0, count));
+    return positive(gradient,
+                    load(x, at + first, half, count) * load(scale, first, 0, count) + load(shift, first, 0, count));
 }
 
 INLINE void products(const void *x, const void *dy, long start, long end, long channels, long first, const float *scale,
-                     const float *shift, const float *mean, double *sum, double *product, int relu, int half, int count) {
+                     const float *shift, const float *mean, double *sum, double *product, int relu, int half,
+                     int count) {
     lanes centre = load(mean, first, 0, count), s0 = {0}, s1 = {0}, p0 = {0}, p1 = {0};
     long row = start;
     for (; row + 2 <= end; row += 2) {
@@ -247,14 +257,15 @@ INLINE void norm_slope(const void *x, const void *dy, void *dx, long start, long
     lanes a = load(scale, first, 0, count), b = load(shift, first, 0, count), centre = load(mean, first, 0, count);
     lanes steep = a * load(steepness, first, 0, count), level = a * load(offset, first, 0, count);
     for (long row = start; row < end; row++) {
-        lanes value = load(x, row * channels + first, half, count), slope = load(dy, row * channels + first, half, count);
+        lanes value = load(x, row * channels + first, half, count),
+              slope = load(dy, row * channels + first, half, count);
         if (relu) slope = positive(slope, value * a + b);
         store(dx, row * channels + first, slope * a - ((value - centre) * steep + level), half, count);
     }
 }
 
-void norm_relu(const void *x, const void *onto, void *y, long rows, long channels, const float *weight, const float *bias,
-               float eps, float *mean, float *variance, int relu, int half) {
+void norm_relu(const void *x, const void *onto, void *y, long rows, long channels, const float *weight,
+               const float *bias, float eps, float *mean, float *variance, int relu, int half) {
     double sum[channels], squares[channels];
     float scale[channels], shift[channels];
     memset(sum, 0, sizeof sum), memset(squares, 0, sizeof squares);
@@ -266,10 +277,12 @@ void norm_relu(const void *x, const void *onto, void *y, long rows, long channel
 #define STATISTICS(HALF, COUNT) mean_and_variance(x, rows, first, sum, squares, mean, variance, HALF, COUNT)
     EACH_BLOCK(STATISTICS)
     scale_and_shift(weight, bias, eps, mean, variance, channels, scale, shift);
-#define NORM(HALF, COUNT)                                                                                             \
-    do {                                                                                                             \
-        if (relu) norm(x, onto, y, start, end, channels, first, scale, shift, 1, HALF, COUNT);                       \
-        else norm(x, onto, y, start, end, channels, first, scale, shift, 0, HALF, COUNT);                            \
+#define NORM(HALF, COUNT)                                                                \
+    do {                                                                                 \
+        if (relu)                                                                        \
+            norm(x, onto, y, start, end, channels, first, scale, shift, 1, HALF, COUNT); \
+        else                                                                             \
+            norm(x, onto, y, start, end, channels, first, scale, shift, 0, HALF, COUNT); \
     } while (0)
     for (long start = 0, step = stretch(channels); start < rows; start += step) {
         long end = start + step < rows ? start + step : rows;
@@ -277,8 +290,8 @@ void norm_relu(const void *x, const void *onto, void *y, long rows, long channel
     }
 }
 
-/* Gradients of scales and offsets, where they are wanted, and what takes slopes from batch norm's output to its input; see
- * norm_slope. */
+/* Gradients of scales and offsets (those that are not NULL), and the factors that take slopes from batch norm's output
+ * to its input; see norm_slope. */
 static void norm_slopes(const void *x, const void *dy, long rows, long channels, const float *weight, const float *bias,
                         float eps, const float *mean, const float *variance, float *dweight, float *dbias, float *scale,
                         float *shift, float *steepness, float *offset, int relu, int half) {
@@ -287,10 +300,12 @@ static void norm_slopes(const void *x, const void *dy, long rows, long channels,
     scale_and_shift(weight, bias, eps, mean, variance, channels, scale, shift);
     for (long start = 0, step = stretch(channels); start < rows; start += step) {
         long end = start + step < rows ? start + step : rows;
-#define PRODUCTS(HALF, COUNT)                                                                                         \
-    do {                                                                                                             \
-        if (relu) products(x, dy, start, end, channels, first, scale, shift, mean, sum, product, 1, HALF, COUNT);    \
-        else products(x, dy, start, end, channels, first, scale, shift, mean, sum, product, 0, HALF, COUNT);         \
+#define PRODUCTS(HALF, COUNT)                                                                               \
+    do {                                                                                                    \
+        if (relu)                                                                                           \
+            products(x, dy, start, end, channels, first, scale, shift, mean, sum, product, 1, HALF, COUNT); \
+        else                                                                                                \
+            products(x, dy, start, end, channels, first, scale, shift, mean, sum, product, 0, HALF, COUNT); \
     } while (0)
         EACH_BLOCK(PRODUCTS)
     }
@@ -303,15 +318,15 @@ static void norm_slopes(const void *x, const void *dy, long rows, long channels,
     }
 }
 
-/* The slopes of these rows of x, to the same rows of dx. */
-static void slopes_of_rows(const void *x, const void *dy, void *dx, long start, long end, long channels, const float *scale,
-                           const float *shift, const float *mean, const float *steepness, const float *offset, int relu,
-                           int half) {
-#define SLOPE(HALF, COUNT)                                                                                            \
-    do {                                                                                                             \
-        if (relu)                                                                                                    \
+/* Writes the slopes of these rows of x to the same rows of dx. */
+static void slopes_of_rows(const void *x, const void *dy, void *dx, long start, long end, long channels,
+                           const float *scale, const float *shift, const float *mean, const float *steepness,
+                           const float *offset, int relu, int half) {
+#define SLOPE(HALF, COUNT)                                                                                             \
+    do {                                                                                                               \
+        if (relu)                                                                                                      \
             norm_slope(x, dy, dx, start, end, channels, first, scale, shift, mean, steepness, offset, 1, HALF, COUNT); \
-        else                                                                                                         \
+        else                                                                                                           \
             norm_slope(x, dy, dx, start, end, channels, first, scale, shift, mean, steepness, offset, 0, HALF, COUNT); \
     } while (0)
     EACH_BLOCK(SLOPE)
@@ -321,17 +336,18 @@ void norm_relu_backward(const void *x, const void *dy, void *dx, long rows, long
                         const float *bias, float eps, const float *mean, const float *variance, float *dweight,
                         float *dbias, int relu, int half) {
     float scale[channels], shift[channels], steepness[channels], offset[channels];
-    norm_slopes(x, dy, rows, channels, weight, bias, eps, mean, variance, dweight, dbias, scale, shift, steepness, offset, relu,
-                half);
+    norm_slopes(x, dy, rows, channels, weight, bias, eps, mean, variance, dweight, dbias, scale, shift, steepness,
+                offset, relu, half);
     for (long start = 0, step = stretch(channels); start < rows; start += step) {
         long end = start + step < rows ? start + step : rows;
         slopes_of_rows(x, dy, dx, start, end, channels, scale, shift, mean, steepness, offset, relu, half);
     }
 }
 
-/* --- pooling ----------------------------------------------------------------------------------------------------- */
+/* --- pooling --- */
 
-/* Of a window that begins at `from`, which may lie before the image: its places inside, from the first to before the last. */
+/* The part of a window that is inside the image, from the first place to before the last. The window begins at `from`,
+ * which may be before the image. */
 typedef struct {
     int first, last;
 } span;
@@ -356,13 +372,13 @@ INLINE void store_places(uint8_t *at, masks value, int count) {
 
 INLINE lanes either(masks which, lanes yes, lanes no) { return (lanes)(((masks)yes & which) | ((masks)no & ~which)); }
 
-/* Each row of windows is first taken together along the columns of the image, into `column` (and where the largest number
- * was found, into `height_of`), then along the row: numbers are converted once for each row of the window.
- * The mean of what a window holds of the image; or its largest number, the first of equal ones as in the library, and in
- * `places` where in the window that is. On top of `onto` where that is given. */
+/* The mean of the part of a window that is inside the image; or its largest number (the first of equal ones, as in the
+ * library), and in `places` its place in the window. The output is added to `onto`, if that is not NULL.
+ * Each row of windows is first reduced along the columns of the image, into `column` (and the row of the largest number
+ * into `height_of`), then along the row: numbers are converted once for each row of the window. */
 INLINE void pool_block(const void *x, const void *onto, void *y, uint8_t *places, long images, long height, long width,
-                       long channels, long out_height, long out_width, int kernel, int stride, int padding, lanes *column, masks *height_of,
-                       long first, int max, int half, int count) {
+                       long channels, long out_height, long out_width, int kernel, int stride, int padding,
+                       lanes *column, masks *height_of, long first, int max, int half, int count) {
     for (long image = 0; image < images; image++)
         for (long h = 0; h < out_height; h++) {
             long top = h * stride - padding;
@@ -391,23 +407,25 @@ INLINE void pool_block(const void *x, const void *onto, void *y, uint8_t *places
                 for (int l = columns.first + 1; l < columns.last; l++) {
                     lanes value = column[left + l];
                     if (max) {
-                        masks wins = (value > best) | (value != value) | ((value == best) & (height_of[left + l] < row));
+                        masks wins =
+                            (value > best) | (value != value) | ((value == best) & (height_of[left + l] < row));
                         best = either(wins, value, best);
                         row = (height_of[left + l] & wins) | (row & ~wins), l_of = (l & wins) | (l_of & ~wins);
                     } else {
                         best += value;
                     }
                 }
-                if (max) store_places(places + at, row * kernel + l_of, count);
-                else best *= 1.0f / ((rows.last - rows.first) * (columns.last - columns.first));
+                if (max)
+                    store_places(places + at, row * kernel + l_of, count);
+                else
+                    best *= 1.0f / ((rows.last - rows.first) * (columns.last - columns.first));
                 store(y, at, onto ? best + load(onto, at, half, count) : best, half, count);
             }
         }
 }
 
-/* The slopes of the rows of an image are gathered in `sums`, a ring of as many rows as the window has: each slope is
- * converted once. `sums` holds
- * kernel * (width + 2 * padding) lanes. */
+/* The slopes of the rows of an image are gathered in `sums`, a ring of as many rows as the window has, so that each
+ * slope is converted once. `sums` holds kernel * (width + 2 * padding) lanes. */
 INLINE void pool_backward_block(const void *dy, const uint8_t *places, void *dx, long images, long height, long width,
                                 long channels, long out_height, long out_width, int kernel, int stride, int padding,
                                 lanes *sums, long first, int max, int half, int count) {
@@ -431,13 +449,14 @@ INLINE void pool_backward_block(const void *dy, const uint8_t *places, void *dx,
                     }
                 }
             }
-            /* Rows that no later window holds are complete; those of the padding are dropped. */
+            /* Rows that are in no later window are complete; those of the padding are dropped. */
             long next = h + 1 < out_height ? top + stride : height;
             for (long row = top; row < next; row++) {
                 lanes *from = sums + (row + padding) % kernel * wide;
                 if (row >= 0 && row < height) {
                     for (long w = 0; w < width; w++)
-                        store(dx, ((image * height + row) * width + w) * channels + first, from[w + padding], half, count);
+                        store(dx, ((image * height + row) * width + w) * channels + first, from[w + padding], half,
+                              count);
                     done = row + 1;
                 }
                 for (long w = 0; w < wide; w++) from[w] = (lanes){0};
@@ -446,32 +465,41 @@ INLINE void pool_backward_block(const void *dy, const uint8_t *places, void *dx,
     }
 }
 
-/* The usual windows as constants, so that their loops are unrolled and need no divisions. */
-#define EACH_WINDOW(CALL)                                                                                             \
-    switch (kernel * 4 + stride) {                                                                                   \
-        case 3 * 4 + 1: CALL(3, 1); break;                                                                           \
-        case 3 * 4 + 2: CALL(3, 2); break;                                                                           \
-        case 2 * 4 + 2: CALL(2, 2); break;                                                                           \
-        default: CALL(kernel, stride);                                                                               \
+/* The usual windows are constants, so that their loops are unrolled and need no divisions. */
+#define EACH_WINDOW(CALL)          \
+    switch (kernel * 4 + stride) { \
+    case 3 * 4 + 1:                \
+        CALL(3, 1);                \
+        break;                     \
+    case 3 * 4 + 2:                \
+        CALL(3, 2);                \
+        break;                     \
+    case 2 * 4 + 2:                \
+        CALL(2, 2);                \
+        break;                     \
+    default:                       \
+        CALL(kernel, stride);      \
     }
 
-/* Functions that return a number from here on say whether there was memory enough. */
+/* From here on, a function that returns a number returns 0 if there was not enough memory, else 1. */
 int pool(const void *x, const void *onto, void *y, uint8_t *places, long images, long height, long width, long channels,
          long out_height, long out_width, int kernel, int stride, int padding, int max, int half) {
     lanes *column = aligned_alloc(sizeof(lanes), 2 * width * sizeof(lanes));
     masks *height_of = (masks *)column + width;
     if (!column) return 0;
-#define POOL(HALF, COUNT)                                                                                             \
-    do {                                                                                                             \
-        if (max) pool_block(x, onto, y, places, images, height, width, channels, out_height, out_width, k_, s_, padding, \
-                            column, height_of, first, 1, HALF, COUNT);                                               \
-        else pool_block(x, onto, y, places, images, height, width, channels, out_height, out_width, k_, s_, padding, \
-                        column, height_of, first, 0, HALF, COUNT);                                                   \
+#define POOL(HALF, COUNT)                                                                                           \
+    do {                                                                                                            \
+        if (max)                                                                                                    \
+            pool_block(x, onto, y, places, images, height, width, channels, out_height, out_width, k_, s_, padding, \
+                       column, height_of, first, 1, HALF, COUNT);                                                   \
+        else                                                                                                        \
+            pool_block(x, onto, y, places, images, height, width, channels, out_height, out_width, k_, s_, padding, \
+                       column, height_of, first, 0, HALF, COUNT);                                                   \
     } while (0)
-#define FORWARD(KERNEL, STRIDE)                                                                                       \
-    do {                                                                                                             \
-        const int k_ = KERNEL, s_ = STRIDE;                                                                          \
-        EACH_BLOCK(POOL)                                                                                             \
+#define FORWARD(KERNEL, STRIDE)             \
+    do {                                    \
+        const int k_ = KERNEL, s_ = STRIDE; \
+        EACH_BLOCK(POOL)                    \
     } while (0)
     EACH_WINDOW(FORWARD)
     free(column);
@@ -482,28 +510,31 @@ int pool_backward(const void *dy, const uint8_t *places, void *dx, long images, 
                   long out_height, long out_width, int kernel, int stride, int padding, int max, int half) {
     lanes *sums = aligned_alloc(sizeof(lanes), kernel * (width + 2 * padding) * sizeof(lanes));
     if (!sums) return 0;
-#define POOL_BACKWARD(HALF, COUNT)                                                                                    \
-    do {                                                                                                             \
-        if (max) pool_backward_block(dy, places, dx, images, height, width, channels, out_height, out_width, k_, s_, \
-                                     padding, sums, first, 1, HALF, COUNT);                                          \
-        else pool_backward_block(dy, places, dx, images, height, width, channels, out_height, out_width, k_, s_,     \
-                                 padding, sums, first, 0, HALF, COUNT);                                              \
+#define POOL_BACKWARD(HALF, COUNT)                                                                              \
+    do {                                                                                                        \
+        if (max)                                                                                                \
+            pool_backward_block(dy, places, dx, images, height, width, channels, out_height, out_width, k_, s_, \
+                                padding, sums, first, 1, HALF, COUNT);                                          \
+        else                                                                                                    \
+            pool_backward_block(dy, places, dx, images, height, width, channels, out_height, out_width, k_, s_, \
+                                padding, sums, first, 0, HALF, COUNT);                                          \
     } while (0)
-#define BACKWARD(KERNEL, STRIDE)                                                                                      \
-    do {                                                                                                             \
-        const int k_ = KERNEL, s_ = STRIDE;                                                                          \
-        EACH_BLOCK(POOL_BACKWARD)                                                                                    \
+#define BACKWARD(KERNEL, STRIDE)            \
+    do {                                    \
+        const int k_ = KERNEL, s_ = STRIDE; \
+        EACH_BLOCK(POOL_BACKWARD)           \
     } while (0)
     EACH_WINDOW(BACKWARD)
     free(sums);
     return 1;
 }
 
-/* --- weight gradient of a depthwise convolution ---------------------------------------------------------------- */
+/* --- weight gradient of a depthwise convolution --- */
 
-/* dw[kh, kw] of 16 channels: for each row of x, padded with zeros and in single precision, the products with the rows of
- * dy that it met. The sums of one row of the kernel stay in registers. */
-INLINE void row_products(const lanes *x, const lanes *dy, long width, int stride, int dilation, int kernel, lanes *sums) {
+/* dw[kh, kw] of 16 channels: for each row of x, padded with zeros and in single precision, the products with the rows
+ * of dy to which it contributed. The sums of one row of the kernel stay in registers. */
+INLINE void row_products(const lanes *x, const lanes *dy, long width, int stride, int dilation, int kernel,
+                         lanes *sums) {
     lanes kept[MOST_KERNEL];
     for (int k = 0; k < kernel; k++) kept[k] = sums[k];
     for (long column = 0; column < width; column++) {
@@ -513,9 +544,9 @@ INLINE void row_products(const lanes *x, const lanes *dy, long width, int stride
     for (int k = 0; k < kernel; k++) sums[k] = kept[k];
 }
 
-INLINE void depthwise_block(const void *x, const void *dy, float *dw, long images, long height, long width, long channels,
-                            long out_height, long out_width, int kernel, int stride, int padding, int dilation,
-                            lanes *scratch, long first, int half, int count) {
+INLINE void depthwise_block(const void *x, const void *dy, float *dw, long images, long height, long width,
+                            long channels, long out_height, long out_width, int kernel, int stride, int padding,
+                            int dilation, lanes *scratch, long first, int half, int count) {
     lanes *row = scratch, *gradients = scratch + width + 2 * padding;
     double total[MOST_KERNEL * MOST_KERNEL * LANES] = {0};
     for (int i = 0; i < padding; i++) row[i] = row[width + padding + i] = (lanes){0};
@@ -530,11 +561,18 @@ INLINE void depthwise_block(const void *x, const void *dy, float *dw, long image
                 long from = h + padding - (long)k * dilation;
                 if (from < 0 || from % stride || from / stride >= out_height) continue;
                 lanes *met = gradients + from / stride * out_width;
-                switch (kernel * 4 + stride) { /* constants, so that the sums get registers */
-                    case 3 * 4 + 1: row_products(row, met, out_width, 1, dilation, 3, sums[k]); break;
-                    case 5 * 4 + 1: row_products(row, met, out_width, 1, dilation, 5, sums[k]); break;
-                    case 7 * 4 + 1: row_products(row, met, out_width, 1, dilation, 7, sums[k]); break;
-                    default: row_products(row, met, out_width, stride, dilation, kernel, sums[k]);
+                switch (kernel * 4 + stride) { /* constants, so that the sums are kept in registers */
+                case 3 * 4 + 1:
+                    row_products(row, met, out_width, 1, dilation, 3, sums[k]);
+                    break;
+                case 5 * 4 + 1:
+                    row_products(row, met, out_width, 1, dilation, 5, sums[k]);
+                    break;
+                case 7 * 4 + 1:
+                    row_products(row, met, out_width, 1, dilation, 7, sums[k]);
+                    break;
+                default:
+                    row_products(row, met, out_width, stride, dilation, kernel, sums[k]);
                 }
             }
         }
@@ -548,23 +586,25 @@ INLINE void depthwise_block(const void *x, const void *dy, float *dw, long image
 }
 
 /* dw is [kernel, kernel, channels]. */
-int depthwise_weight_gradient(const void *x, const void *dy, float *dw, long images, long height, long width, long channels,
-                              long out_height, long out_width, int kernel, int stride, int padding, int dilation, int half) {
+int depthwise_weight_gradient(const void *x, const void *dy, float *dw, long images, long height, long width,
+                              long channels, long out_height, long out_width, int kernel, int stride, int padding,
+                              int dilation, int half) {
     lanes *scratch = aligned_alloc(sizeof(lanes), (width + 2 * padding + out_height * out_width) * sizeof(lanes));
     if (!scratch) return 0;
-#define GRADIENT(HALF, COUNT)                                                                                         \
-    depthwise_block(x, dy, dw, images, height, width, channels, out_height, out_width, kernel, stride, padding,      \
+#define GRADIENT(HALF, COUNT)                                                                                   \
+    depthwise_block(x, dy, dw, images, height, width, channels, out_height, out_width, kernel, stride, padding, \
                     dilation, scratch, first, HALF, COUNT)
     EACH_BLOCK(GRADIENT)
     free(scratch);
     return 1;
 }
 
-/* --- convolution, with ReLU before it and batch norm after it where asked for ------------------------------------ */
+/* --- convolution, optionally with ReLU before it and batch norm after it --- */
 
-/* Stride 1, and as much padding as keeps the size. An image is worked on as numbers of 32 bits, "units", of which one is
- * multiplied by 16 at once: a float, or two halves that are multiplied by two others and added up. Of 16 channels a unit holds
- * one or two; in the weight gradient, whose sums run over pixels, a pixel and the next one of the same channel. */
+/* The stride is 1, and the padding keeps the size. An image is processed in "units" of 32 bits: a float, or two halves,
+ * which are multiplied by two others and added. One unit is multiplied by 16 at once. A unit holds one channel, or two
+ * channels of halves; in the weight gradient, whose sums run over pixels, a half of one pixel and of the next one, of
+ * the same channel. */
 
 INLINE lanes multiplied(lanes sum, const uint32_t *unit, lanes by, int half) {
     words all = (words){0} + *unit;
@@ -584,7 +624,7 @@ INLINE lanes paired(const uint16_t *low, const uint16_t *high) {
 
 INLINE size_t bytes_of(long numbers, int half) { return numbers * (half ? 2 : 4); }
 
-/* One image with a border of zeros, after ReLU where asked for. */
+/* One image with a border of zeros, optionally after ReLU. */
 static void pad(const void *x, void *to, long height, long width, long channels, int border, int relu_first, int half) {
     size_t wide = bytes_of((width + 2 * border) * channels, half), row = bytes_of(width * channels, half);
     size_t side = bytes_of(border * channels, half);
@@ -593,13 +633,15 @@ static void pad(const void *x, void *to, long height, long width, long channels,
         char *at = (char *)to + (h + border) * wide;
         const char *from = (const char *)x + h * row;
         memset(at, 0, side), memset(at + side + row, 0, side);
-        if (relu_first) relu(from, at + side, width * channels, half);
-        else memcpy(at + side, from, row);
+        if (relu_first)
+            relu(from, at + side, width * channels, half);
+        else
+            memcpy(at + side, from, row);
     }
     memset((char *)to + (height + border) * wide, 0, border * wide);
 }
 
-/* kernel [out, area, in] as units [area, in (pairs of them), out]. */
+/* The kernel [out, area, in] as units [area, in (or pairs of them), out]. */
 static void pack(const float *kernel, uint32_t *to, long out, long area, long in, int half) {
     long units = half ? in / 2 : in, each = half ? LANES / 2 : LANES;
     for (long o = 0; o < out; o++)
@@ -611,7 +653,7 @@ static void pack(const float *kernel, uint32_t *to, long out, long area, long in
             }
 }
 
-/* The same turned round, for the gradient of the input: [area, out (pairs of them), in]. */
+/* The kernel turned by 180 degrees, for the gradient of the input: [area, out (or pairs of them), in]. */
 static void pack_turned(const float *kernel, uint32_t *to, long out, long area, long in, int half) {
     for (long o = 0; o < out; o += 1 + half)
         for (long k = 0; k < area; k++)
@@ -626,10 +668,10 @@ static void pack_turned(const float *kernel, uint32_t *to, long out, long area, 
             }
 }
 
-/* `pixels` of a row and `vectors` times LANES channels of the output at a time, whose sums stay in registers. Columns of the kernel
- * and units of a pixel are one after the other in memory. */
-INLINE void conv_block(const uint32_t *image, const uint32_t *weights, void *y, const void *cut, long height, long width,
-                       long units, long channels, int kernel, int half, int pixels, int vectors) {
+/* Computes `pixels` of a row and `vectors` times LANES channels of the output at a time, whose sums stay in registers.
+ * Columns of the kernel and units of a pixel are contiguous in memory. */
+INLINE void conv_block(const uint32_t *image, const uint32_t *weights, void *y, const void *cut, long height,
+                       long width, long units, long channels, int kernel, int half, int pixels, int vectors) {
     long wide = (width + kernel - 1) * units;
     for (long first = 0; first < channels; first += vectors * LANES)
         for (long h = 0; h < height; h++)
@@ -637,7 +679,7 @@ INLINE void conv_block(const uint32_t *image, const uint32_t *weights, void *y, 
                 lanes sums[32];
 #pragma GCC unroll 32
                 for (int i = 0; i < pixels * vectors; i++) sums[i] = (lanes){0};
-                span rows = inside(h - kernel / 2, kernel, height); /* those of the border are zeros */
+                span rows = inside(h - kernel / 2, kernel, height); /* the units of the border are zeros */
                 const uint32_t *by = weights + rows.first * kernel * units * channels + first;
                 for (int k = rows.first; k < rows.last; k++) {
                     const uint32_t *from = image + (h + k) * wide + w * units;
@@ -646,7 +688,8 @@ INLINE void conv_block(const uint32_t *image, const uint32_t *weights, void *y, 
 #pragma GCC unroll 32
                         for (int p = 0; p < pixels; p++) {
                             sums[p] = multiplied(sums[p], from + p * units + u, low, half);
-                            if (vectors > 1) sums[pixels + p] = multiplied(sums[pixels + p], from + p * units + u, high, half);
+                            if (vectors > 1)
+                                sums[pixels + p] = multiplied(sums[pixels + p], from + p * units + u, high, half);
                         }
                     }
                 }
@@ -658,33 +701,49 @@ INLINE void conv_block(const uint32_t *image, const uint32_t *weights, void *y, 
             }
 }
 
-/* The convolution of a padded image; where `cut` is given, zero where that is not above zero. */
+/* The convolution of a padded image; if `cut` is not NULL, zero at every place at which `cut` is not above zero. */
 static void conv_image(const void *image, const uint32_t *weights, void *y, const void *cut, long height, long width,
                        long channels_in, long channels, int kernel, int half) {
     long units = half ? channels_in / 2 : channels_in;
-#define CONV(UNITS, HALF)                                                                                             \
-    do {                                                                                                             \
-        if (LANES == 8) conv_block(image, weights, y, cut, height, width, UNITS, channels, kernel, HALF, 4, VECTORS);\
-        else if (channels % 32 == 0) conv_block(image, weights, y, cut, height, width, UNITS, channels, kernel, HALF, 8, 2); \
-        else if (width % 16 == 0) conv_block(image, weights, y, cut, height, width, UNITS, channels, kernel, HALF, 16, 1); \
-        else conv_block(image, weights, y, cut, height, width, UNITS, channels, kernel, HALF, 8, 1);                 \
+#define CONV(UNITS, HALF)                                                                                 \
+    do {                                                                                                  \
+        if (LANES == 8)                                                                                   \
+            conv_block(image, weights, y, cut, height, width, UNITS, channels, kernel, HALF, 4, VECTORS); \
+        else if (channels % 32 == 0)                                                                      \
+            conv_block(image, weights, y, cut, height, width, UNITS, channels, kernel, HALF, 8, 2);       \
+        else if (width % 16 == 0)                                                                         \
+            conv_block(image, weights, y, cut, height, width, UNITS, channels, kernel, HALF, 16, 1);      \
+        else                                                                                              \
+            conv_block(image, weights, y, cut, height, width, UNITS, channels, kernel, HALF, 8, 1);       \
     } while (0)
-#define CONV_OF(UNITS)                                                                                                \
-    do {                                                                                                             \
-        if (MULTIPLIES_HALVES && half) CONV(UNITS, 1); else CONV(UNITS, 0);                                          \
+#define CONV_OF(UNITS)                 \
+    do {                               \
+        if (MULTIPLIES_HALVES && half) \
+            CONV(UNITS, 1);            \
+        else                           \
+            CONV(UNITS, 0);            \
     } while (0)
-    switch (units) { /* constants, so that the places of pixels are part of instructions */
-        case 8: CONV_OF(8); break;
-        case 16: CONV_OF(16); break;
-        case 32: CONV_OF(32); break;
-        case 64: CONV_OF(64); break;
-        default: CONV_OF(units);
+    switch (units) { /* constants, so that the offsets of pixels are part of the instructions */
+    case 8:
+        CONV_OF(8);
+        break;
+    case 16:
+        CONV_OF(16);
+        break;
+    case 32:
+        CONV_OF(32);
+        break;
+    case 64:
+        CONV_OF(64);
+        break;
+    default:
+        CONV_OF(units);
     }
 }
 
-/* Adds to sums [kernel, kernel, in, out] what one image brings: `x` is padded units, a pixel and the next, `dy` units of
- * `pairs` for each row, `row` apart. A row of the kernel times `together` channels of the input and `vectors` times LANES of
- * the output stay in registers. */
+/* Adds the contribution of one image to `sums` [kernel, kernel, in, out]. `x` holds padded units of a pixel and the
+ * next one; `dy` has `pairs` units for each row, with `row` between the starts of rows. The sums of a row of the
+ * kernel, `together` channels of the input and `vectors` times LANES channels of the output stay in registers. */
 INLINE void weights_block(const uint32_t *x, const uint32_t *dy, float *sums, long height, long width, long row,
                           long channels_in, long channels, int kernel, int half, int together, int vectors) {
     long wide = (width + kernel - 1) * channels_in, step = 1 + half;
@@ -694,7 +753,7 @@ INLINE void weights_block(const uint32_t *x, const uint32_t *dy, float *sums, lo
                 lanes kept[24];
 #pragma GCC unroll 24
                 for (int i = 0; i < kernel * together * vectors; i++) kept[i] = (lanes){0};
-                span rows = inside(k - kernel / 2, height, height); /* others meet the border */
+                span rows = inside(k - kernel / 2, height, height); /* other pixels are multiplied by the border */
                 for (long h = rows.first; h < rows.last; h++) {
                     const uint32_t *from = x + (h + k) * wide + in, *slope = dy + h * row + first;
                     for (long w = 0; w < width; w += step, from += step * channels_in, slope += channels) {
@@ -703,15 +762,16 @@ INLINE void weights_block(const uint32_t *x, const uint32_t *dy, float *sums, lo
                         for (int i = 0; i < kernel * together; i++) {
                             const uint32_t *unit = from + i / together * channels_in + i % together;
                             kept[i * vectors] = multiplied(kept[i * vectors], unit, low, half);
-                            if (vectors > 1) kept[i * vectors + 1] = multiplied(kept[i * vectors + 1], unit, high, half);
+                            if (vectors > 1)
+                                kept[i * vectors + 1] = multiplied(kept[i * vectors + 1], unit, high, half);
                         }
                     }
                 }
 #pragma GCC unroll 24
                 for (int i = 0; i < kernel * together * vectors; i++) {
                     int place = i / vectors;
-                    long at = ((k * kernel + place / together) * channels_in + in + place % together) * channels + first +
-                              i % vectors * LANES;
+                    long at = ((k * kernel + place / together) * channels_in + in + place % together) * channels +
+                              first + i % vectors * LANES;
                     store(sums, at, load(sums, at, 0, LANES) + kept[i], 0, LANES);
                 }
             }
@@ -719,29 +779,35 @@ INLINE void weights_block(const uint32_t *x, const uint32_t *dy, float *sums, lo
 
 static void weights_image(const uint32_t *x, const uint32_t *dy, float *sums, long height, long width, long row,
                           long channels_in, long channels, int kernel, int half) {
-#define WEIGHTS(HALF, KERNEL)                                                                                         \
-    weights_block(x, dy, sums, height, width, row, channels_in, channels, KERNEL, HALF,                               \
+#define WEIGHTS(HALF, KERNEL)                                                           \
+    weights_block(x, dy, sums, height, width, row, channels_in, channels, KERNEL, HALF, \
                   (KERNEL == 1 ? 16 : 8) / (VECTORS * VECTORS), VECTORS)
     if (kernel == 1) {
-        if (MULTIPLIES_HALVES && half) WEIGHTS(1, 1); else WEIGHTS(0, 1);
+        if (MULTIPLIES_HALVES && half)
+            WEIGHTS(1, 1);
+        else
+            WEIGHTS(0, 1);
     } else {
-        if (MULTIPLIES_HALVES && half) WEIGHTS(1, 3); else WEIGHTS(0, 3);
+        if (MULTIPLIES_HALVES && half)
+            WEIGHTS(1, 3);
+        else
+            WEIGHTS(0, 3);
     }
 }
 
-/* A part of the memory at `*rest`, which moves on: so many numbers of 32 bits, on a boundary of 64 bytes, and some to read past
- * the end of them. */
-INLINE void *part_of(uint32_t **rest, long numbers) {
-    uint32_t *found = *rest;
-    *rest += (numbers + 31) / 16 * 16;
-    return found;
+/* Takes `count` numbers of 32 bits from the memory at `*rest`, which advances: aligned to 64 bytes, with some numbers
+ * after them that may be read. */
+INLINE void *part_of(uint32_t **rest, long count) {
+    uint32_t *part = *rest;
+    *rest += (count + 31) / 16 * 16;
+    return part;
 }
 
-/* Convolution of x into `z`; where `y` is given also the batch norm of that, on top of `onto` where that is given.
- * kernel is [out, kernel, kernel, in]. */
-int conv_norm(const void *x, const float *weights, const void *onto, void *z, void *y, long images, long height, long width,
-              long channels_in, long channels, int kernel, int relu_first, const float *weight, const float *bias, float eps, float *mean,
-              float *variance, int relu_after, int half) {
+/* Writes the convolution of x to `z`, and its batch norm, added to `onto`, to `y`, if these are not NULL. `weights` is
+ * [out, kernel, kernel, in]. */
+int conv_norm(const void *x, const float *weights, const void *onto, void *z, void *y, long images, long height,
+              long width, long channels_in, long channels, int kernel, int relu_first, const float *weight,
+              const float *bias, float eps, float *mean, float *variance, int relu_after, int half) {
     int border = kernel / 2;
     long of_weights = kernel * kernel * channels_in * channels;
     long of_image = (height + 2 * border) * (width + 2 * border) * channels_in;
@@ -754,19 +820,22 @@ int conv_norm(const void *x, const float *weights, const void *onto, void *z, vo
         const char *from = (const char *)x + image * bytes_of(height * width * channels_in, half);
         char *to = (char *)z + image * bytes_of(height * width * channels, half);
         if (border || relu_first) pad(from, padded, height, width, channels_in, border, relu_first, half);
-        conv_image(border || relu_first ? padded : from, packed, to, NULL, height, width, channels_in, channels, kernel, half);
+        conv_image(border || relu_first ? padded : from, packed, to, NULL, height, width, channels_in, channels, kernel,
+                   half);
     }
     free(memory);
-    if (y) norm_relu(z, onto, y, images * height * width, channels, weight, bias, eps, mean, variance, relu_after, half);
+    if (y)
+        norm_relu(z, onto, y, images * height * width, channels, weight, bias, eps, mean, variance, relu_after, half);
     return 1;
 }
 
-/* Gradients. dx is not wanted where it is NULL. dweights is [out, kernel, kernel, in]; the others as for norm_relu_backward,
- * not looked at where mean is NULL: dy is then the slope of the convolution itself. */
+/* Gradients of conv_norm. If `dx` is NULL it is not computed. `dweights` is [out, kernel, kernel, in]; the other
+ * arguments are as for norm_relu_backward. If `mean` is NULL they are ignored, and `dy` is the slope of the convolution
+ * itself. */
 int conv_norm_backward(const void *x, const float *weights, const void *z, const void *dy, void *dx, float *dweights,
-                       long images, long height, long width, long channels_in, long channels, int kernel, int relu_first,
-                       const float *weight, const float *bias, float eps, const float *mean, const float *variance,
-                       float *dweight, float *dbias, int relu_after, int half) {
+                       long images, long height, long width, long channels_in, long channels, int kernel,
+                       int relu_first, const float *weight, const float *bias, float eps, const float *mean,
+                       const float *variance, float *dweight, float *dbias, int relu_after, int half) {
     int border = kernel / 2, area = kernel * kernel;
     long wide = width + 2 * border, padded_pixels = (height + 2 * border) * wide, pixels = height * width;
     long of_weights = area * channels_in * channels, of_input = padded_pixels * channels_in;
@@ -774,13 +843,14 @@ int conv_norm_backward(const void *x, const float *weights, const void *z, const
     long all = 2 * (of_weights + of_input) + of_slopes + of_pairs;
     uint32_t *memory = aligned_alloc(64, bytes_of(all / 16 * 16 + 6 * 32, 0)), *rest = memory;
     if (!memory) return 0;
-    uint32_t *packed = part_of(&rest, of_weights), *input_pairs = part_of(&rest, of_input), *slope_pairs = part_of(&rest, of_pairs);
+    uint32_t *packed = part_of(&rest, of_weights), *input_pairs = part_of(&rest, of_input),
+             *slope_pairs = part_of(&rest, of_pairs);
     float *sums = part_of(&rest, of_weights);
     char *input = part_of(&rest, of_input), *slopes = part_of(&rest, of_slopes);
     float scale[channels], shift[channels], steepness[channels], offset[channels];
     if (mean)
-        norm_slopes(z, dy, images * pixels, channels, weight, bias, eps, mean, variance, dweight, dbias, scale, shift, steepness,
-                    offset, relu_after, half);
+        norm_slopes(z, dy, images * pixels, channels, weight, bias, eps, mean, variance, dweight, dbias, scale, shift,
+                    steepness, offset, relu_after, half);
     if (dx) pack_turned(weights, packed, channels, area, channels_in, half);
     memset(sums, 0, bytes_of(area * channels_in * channels, 0));
     memset(slopes, 0, bytes_of(padded_pixels * channels, half));
@@ -792,15 +862,15 @@ int conv_norm_backward(const void *x, const float *weights, const void *z, const
             long start = begin + h * width, end = start + width;
             char *to = slopes + bytes_of(((h + border) * wide + border) * channels, half);
             if (mean) {
-                slopes_of_rows(z, dy, to - bytes_of(start * channels, half), start, end, channels, scale, shift, mean, steepness,
-                               offset, relu_after, half);
+                slopes_of_rows(z, dy, to - bytes_of(start * channels, half), start, end, channels, scale, shift, mean,
+                               steepness, offset, relu_after, half);
             } else {
                 memcpy(to, (const char *)dy + bytes_of(start * channels, half), bytes_of(width * channels, half));
             }
         }
         if (dx)
-            conv_image(slopes, packed, (char *)dx + from, relu_first ? here : NULL, height, width, channels, channels_in, kernel,
-                       half);
+            conv_image(slopes, packed, (char *)dx + from, relu_first ? here : NULL, height, width, channels,
+                       channels_in, kernel, half);
         if (half) {
             const uint16_t *of = (const uint16_t *)input, *slope = (const uint16_t *)slopes;
             for (long i = 0; i < padded_pixels * channels_in; i += LANES)
@@ -811,10 +881,12 @@ int conv_norm_backward(const void *x, const float *weights, const void *z, const
                         const uint16_t *at = slope + ((h + border) * wide + border + w) * channels + i;
                         store(slope_pairs, (h * width + w) / 2 * channels + i, paired(at, at + channels), 0, LANES);
                     }
-            weights_image(input_pairs, slope_pairs, sums, height, width, width / 2 * channels, channels_in, channels, kernel, 1);
+            weights_image(input_pairs, slope_pairs, sums, height, width, width / 2 * channels, channels_in, channels,
+                          kernel, 1);
         } else {
             const uint32_t *slope = (const uint32_t *)slopes + (border * wide + border) * channels;
-            weights_image((const uint32_t *)input, slope, sums, height, width, wide * channels, channels_in, channels, kernel, 0);
+            weights_image((const uint32_t *)input, slope, sums, height, width, wide * channels, channels_in, channels,
+                          kernel, 0);
         }
     }
     for (long o = 0; o < channels; o++)
