@@ -7,7 +7,6 @@ slow on the machine at hand is run in single precision.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -23,36 +22,52 @@ from supernet.speed.sums import Misfit, added, has_hooks, takes_onto
 from supernet.speed.tune import POINTWISE, Tuning, convolution_name, depthwise_name, kind_of
 
 
-class QuickNorm(_BatchNorm):
-    """Batch norm of a stand-alone network in training, with the ReLU that follows it where `relu` is set.
+def _take_over(module: nn.Module, of: nn.Module) -> None:
+    """Gives a new module all that another one has: its parameters and buffers themselves, its sizes, its hooks."""
+    nn.Module.__init__(module)
+    vars(module).update(vars(of))
 
-    What its running statistics are to take in is put into `seen`, so that passes side by side do not meet there.
+
+class QuickNorm(_BatchNorm):
+    """Batch norm of a stand-alone network in training.
+
+    Args:
+        of: the batch norm that it stands in for.
+        relu: whether it does the work of the ReLU after it.
+        compiled: whether it uses the kernel.
+        seen: where the statistics of a batch are put, for the running statistics to take in later: passes side by side
+            do not meet there.
     """
 
-    relu: bool
-    compiled: bool
-    seen: list[Seen]
     takes_onto = True
 
-    def forward(self, x: Tensor, onto: Tensor | None = None, conv: QuickConv2d | None = None) -> Tensor:
-        x, before = (x, None) if conv is None else conv.before(x, self, self.training and self.compiled)
+    def __init__(self, of: _BatchNorm, seen: list[Seen], *, relu: bool, compiled: bool) -> None:
+        _take_over(self, of)
+        self.relu, self.compiled, self.seen = relu, compiled, seen
+
+    def fuses(self) -> bool:
+        """Whether it can take over a convolution in the pass that runs now."""
+        return self.training and self.compiled
+
+    def forward(self, x: Tensor, onto: Tensor | None = None, conv: kernels.Conv | None = None) -> Tensor:
+        """The output, added to `onto` if that is given. `conv` comes first; only if it `fuses`."""
         if not self.training:
             mean, variance = self.running_mean, self.running_var
             y = F.batch_norm(x, mean, variance, self.weight, self.bias, mean is None, 0.0, self.eps)
             return sums.plus(onto, F.relu(y) if self.relu else y)
-        found = None
+        result = None
         if self.compiled:
-            found = kernels.norm_relu_statistics(
-                x, self.weight, self.bias, self.eps, relu=self.relu, conv=before, onto=onto
+            result = kernels.norm_relu_statistics(
+                x, self.weight, self.bias, self.eps, relu=self.relu, conv=conv, onto=onto
             )
-        if found is None:
+        if result is None:
             mean, variance = (
                 None if kept is None else torch.zeros_like(kept) for kept in (self.running_mean, self.running_var)
             )
             y = F.batch_norm(x, mean, variance, self.weight, self.bias, True, 1.0, self.eps)  # 1: those of this batch
             y = sums.plus(onto, F.relu(y) if self.relu else y)
         else:
-            y, (mean, variance) = found
+            y, (mean, variance) = result
             number = y.numel() // y.shape[1]
             variance = variance * (number / max(1, number - 1))
         if mean is not None and variance is not None and self.running_mean is not None:
@@ -65,16 +80,27 @@ Seen = tuple[_BatchNorm, Tensor, Tensor]
 
 
 class QuickGhostNorm(GhostBatchNorm):
-    """Batch norm of the one-shot model, with the ReLU that follows it where `relu` is set."""
+    """Batch norm of the one-shot model, by the kernel if the pass holds one ghost batch.
 
-    relu: bool
+    Args:
+        of: the batch norm that it stands in for.
+        relu: whether it does the work of the ReLU after it.
+    """
+
     takes_onto = True
 
-    def forward(self, x: Tensor, onto: Tensor | None = None, conv: QuickConv2d | None = None) -> Tensor:
-        alone = self.is_one_ghost_batch()
-        x, before = (x, None) if conv is None else conv.before(x, self, alone)
-        if alone:
-            return kernels.norm_relu(x, self.weight, self.bias, self.eps, relu=self.relu, conv=before, onto=onto)
+    def __init__(self, of: GhostBatchNorm, *, relu: bool) -> None:
+        _take_over(self, of)
+        self.relu = relu
+
+    def fuses(self) -> bool:
+        """Whether it can take over a convolution in the pass that runs now."""
+        return self.is_one_ghost_batch()
+
+    def forward(self, x: Tensor, onto: Tensor | None = None, conv: kernels.Conv | None = None) -> Tensor:
+        """The output, added to `onto` if that is given. `conv` comes first; only if it `fuses`."""
+        if self.is_one_ghost_batch():
+            return kernels.norm_relu(x, self.weight, self.bias, self.eps, relu=self.relu, conv=conv, onto=onto)
         y = super().forward(x)
         return sums.plus(onto, F.relu(y) if self.relu else y)
 
@@ -82,33 +108,39 @@ class QuickGhostNorm(GhostBatchNorm):
 class QuickConv2d(nn.Conv2d):
     """A convolution that takes the faster way for its kind.
 
-    Attributes:
+    Args:
+        of: the convolution that it stands in for.
+        tuning: what is faster.
         relu: whether it does the work of the ReLU before it.
-        joins: whether the batch norm after it runs it.
-        settings: those of `kernels.Conv`; None where it has an offset, or padding other than so many zeros.
+
+    Attributes:
+        settings: those of `kernels.Conv`; None if it has an offset, or a padding other than a number of zeros.
     """
 
-    tuning: Tuning
-    relu: bool
-    joins: bool
-    settings: tuple[Any, ...] | None
+    def __init__(self, of: nn.Conv2d, tuning: Tuning, *, relu: bool = False) -> None:
+        _take_over(self, of)
+        self.tuning, self.relu = tuning, relu
+        self.settings: tuple[Any, ...] | None = None
+        if of.bias is None and of.padding_mode == "zeros" and not isinstance(of.padding, str):
+            self.settings = of.stride, tuple(map(int, of.padding)), of.dilation, of.groups
 
-    def before(self, x: Tensor, norm: Any, joins: bool) -> tuple[Tensor, kernels.Conv | None]:
-        """What a batch norm is to do: its input and the convolution that comes first, or the convolution's output."""
-        if joins and self.settings is not None:
-            half = torch.is_autocast_enabled(x.device.type)
-            given = _halved(x) if half else x
-            if self._own(given, self.weight):
-                conv = kernels.Conv(self.weight, self.settings, self.relu, "own")
-                if kernels.conv_fits(given, conv, norm.weight, norm.bias):
-                    return given, conv
-            kind = kind_of(x, self.weight, self.stride, self.padding, self.dilation, self.groups)
-            if kind in ("plain", "narrow", "dilated") and not (half and kind in self.tuning.in_full_precision):
-                by: kernels.By = "product" if self._pointwise(given, self.weight) else "library"
-                conv = kernels.Conv(self.weight.to(given.dtype), self.settings, self.relu, by)
-                if kernels.conv_fits(given, conv, norm.weight, norm.bias):
-                    return given, conv
-        return self(x), None
+    def for_norm(self, x: Tensor, norm: Joining) -> tuple[Tensor, kernels.Conv] | None:
+        """The input, and this convolution as a batch norm's kernel takes it; None if no kernel fits."""
+        if self.settings is None:
+            return None
+        half = torch.is_autocast_enabled(x.device.type)
+        source = _halved(x) if half else x
+        if self._own(source, self.weight):
+            conv = kernels.Conv(self.weight, self.settings, self.relu, "own")
+            if kernels.conv_fits(source, conv, norm.weight, norm.bias):
+                return source, conv
+        kind = kind_of(x, self.weight, self.stride, self.padding, self.dilation, self.groups)
+        if kind in ("plain", "narrow", "dilated") and not (half and kind in self.tuning.in_full_precision):
+            by: kernels.By = "product" if self._pointwise(source, self.weight) else "library"
+            conv = kernels.Conv(self.weight.to(source.dtype), self.settings, self.relu, by)
+            if kernels.conv_fits(source, conv, norm.weight, norm.bias):
+                return source, conv
+        return None
 
     def _own(self, x: Tensor, weight: Tensor) -> bool:
         """Whether our own kernel is right and faster for this convolution, in the precision that `x` has.
@@ -158,28 +190,46 @@ def _halved(x: Tensor) -> Tensor:
     return x if x.dtype == kind else x.to(kind)
 
 
-class QuickSequential(nn.Sequential):
-    """Modules one after the other; a convolution that joins is left to the batch norm after it.
+Joining = QuickNorm | QuickGhostNorm
 
-    Attributes:
-        last: place of the module whose output is the whole sequence's; -1 where there is none.
-    """
 
-    last: int
+class ConvNorm(nn.Module):
+    """A convolution and the batch norm after it: one step of automatic differentiation, if a kernel fits."""
+
     takes_onto = True
 
+    def __init__(self, conv: QuickConv2d, norm: Joining) -> None:
+        super().__init__()
+        self.conv, self.norm = conv, norm
+
     def forward(self, x: Tensor, onto: Tensor | None = None) -> Tensor:
-        conv: QuickConv2d | None = None
-        for place, module in enumerate(self):
-            if type(module) is QuickConv2d and module.joins:
-                conv = module
-            elif type(module) is not nn.Identity or has_hooks(module):
-                under = None
-                if place == self.last and takes_onto(module):
-                    under, onto = onto, None
-                x = module(x, under, conv) if conv is not None else module(x) if under is None else module(x, under)
-                conv = None
-        return sums.plus(onto, x)
+        fused = self.conv.for_norm(x, self.norm) if self.norm.fuses() else None
+        source, conv = (self.conv(x), None) if fused is None else fused
+        y: Tensor = self.norm(source, onto, conv)
+        return y
+
+
+class QuickSequential(nn.Sequential):
+    """Modules one after the other; the last one adds its output to a sum as it writes it, if it can.
+
+    Args:
+        of: the sequence that it stands in for.
+        modules: those to run, by their names in it.
+    """
+
+    takes_onto = True
+
+    def __init__(self, of: nn.Sequential, modules: dict[str, nn.Module]) -> None:
+        _take_over(self, of)
+        self._modules = {**modules}
+
+    def forward(self, x: Tensor, onto: Tensor | None = None) -> Tensor:
+        if not self._modules:
+            return sums.plus(onto, x)
+        *before, last = self
+        for module in before:
+            x = module(x)
+        return added(last, x, onto)
 
 
 class QuickChoose(Choose):
@@ -188,10 +238,7 @@ class QuickChoose(Choose):
     takes_onto = True
 
     def __init__(self, of: Choose) -> None:
-        nn.Module.__init__(self)
-        self.choice, self.options, self.each_input, self.join = of.choice, of.options, of.each_input, of.join
-        self.channels, self.zeros, self.output_shapes = of.channels, of.zeros, of.output_shapes
-        self.training = of.training
+        _take_over(self, of)
 
     def forward(self, x: Tensor | Sequence[Tensor], onto: Tensor | None = None) -> Tensor:
         """The live options' outputs joined; added to `onto`, of the output's shape, if that is given."""
@@ -218,9 +265,7 @@ class QuickJoin(Join):
     """The sum of several modules, each of which adds its output to it as it writes it, if it can."""
 
     def __init__(self, of: Join) -> None:
-        nn.Module.__init__(self)
-        self.terms, self.sources, self.join = of.terms, of.sources, of.join
-        self.training = of.training
+        _take_over(self, of)
 
     def add(self, total: Tensor, term: nn.Module, source: Tensor) -> Tensor:
         return added(term, source, total)
@@ -230,9 +275,7 @@ class QuickGraph(Graph):
     """A graph whose edges add their outputs to the nodes as they write them, if they can."""
 
     def __init__(self, of: Graph) -> None:
-        nn.Module.__init__(self)
-        self.places, self.edges, self.of_zeros = of.places, of.edges, of.of_zeros
-        self.training = of.training
+        _take_over(self, of)
 
     def add(self, total: Tensor | None, edge: nn.Module, source: Tensor) -> Tensor:
         return added(edge, source, total)
@@ -242,6 +285,9 @@ class QuickAvgPool2d(nn.AvgPool2d):
     """The mean of a window, without padding pixels."""
 
     takes_onto = True
+
+    def __init__(self, of: nn.AvgPool2d) -> None:
+        _take_over(self, of)
 
     def forward(self, x: Tensor, onto: Tensor | None = None) -> Tensor:
         kernel, stride, padding = (_square(value) for value in (self.kernel_size, self.stride, self.padding))
@@ -258,6 +304,9 @@ class QuickMaxPool2d(nn.MaxPool2d):
 
     takes_onto = True
 
+    def __init__(self, of: nn.MaxPool2d) -> None:
+        _take_over(self, of)
+
     def forward(self, x: Tensor, onto: Tensor | None = None) -> Tensor:
         kernel, stride, padding = (_square(value) for value in (self.kernel_size, self.stride, self.padding))
         plain = not self.ceil_mode and not self.return_indices and _square(self.dilation) == 1
@@ -267,7 +316,7 @@ class QuickMaxPool2d(nn.MaxPool2d):
 
 
 SUMS: dict[type[nn.Module], Callable[[Any], nn.Module]] = {Choose: QuickChoose, Join: QuickJoin, Graph: QuickGraph}
-POOLS: dict[type[nn.Module], type[nn.Module]] = {nn.AvgPool2d: QuickAvgPool2d, nn.MaxPool2d: QuickMaxPool2d}
+POOLS: dict[type[nn.Module], Callable[[Any], nn.Module]] = {nn.AvgPool2d: QuickAvgPool2d, nn.MaxPool2d: QuickMaxPool2d}
 
 
 def _square(value: Any) -> int:
@@ -328,11 +377,11 @@ def _quick(module: nn.Module, tuning: Tuning, seen: list[Seen] | None) -> nn.Mod
     if type(module) is nn.Sequential:
         return _fused(module, tuning, seen)
     if type(module) is nn.Conv2d:
-        return _conv(module, tuning, relu=False, joins=False)
+        return QuickConv2d(module, tuning)
     if type(module) in SUMS and not has_hooks(module):
         return SUMS[type(module)](module)
     if type(module) in POOLS and "pool" in tuning.kernels:
-        return _become(module, POOLS[type(module)])
+        return POOLS[type(module)](module)
     return _norm(module, tuning, seen, relu=False)
 
 
@@ -341,55 +390,33 @@ def _fused(sequence: nn.Sequential, tuning: Tuning, seen: list[Seen] | None) -> 
     names, modules = list(sequence._modules), list(sequence)
     for index in range(1, len(modules)):
         before, module = modules[index - 1 : index + 1]
-        if type(module) is nn.ReLU and not has_hooks(before):
+        if type(module) is nn.ReLU and not has_hooks(before) and not has_hooks(module):
             fused = _norm(before, tuning, seen, relu=True)
             if fused is not before:
                 modules[index - 1 : index + 1] = fused, nn.Identity()
     for index in range(1, len(modules)):
         before, module = modules[index - 1 : index + 1]
-        norm = module if isinstance(module, JOINING) else _norm(module, tuning, seen, relu=False)
-        if type(before) is nn.Conv2d and isinstance(norm, JOINING) and not (has_hooks(before) or has_hooks(norm)):
+        norm = module if isinstance(module, Joining) else _norm(module, tuning, seen, relu=False)
+        if type(before) is nn.Conv2d and isinstance(norm, Joining) and not (has_hooks(before) or has_hooks(norm)):
             first = modules[index - 2] if index > 1 else None
-            # A ReLU in place is felt elsewhere too.
+            # A ReLU in place changes a tensor that other modules may read.
             relu = type(first) is nn.ReLU and not (first.inplace or has_hooks(first))
-            modules[index - 1 : index + 1] = _conv(before, tuning, relu=relu, joins=True), norm
+            modules[index - 1 : index + 1] = nn.Identity(), ConvNorm(QuickConv2d(before, tuning, relu=relu), norm)
             if relu:
                 modules[index - 2] = nn.Identity()
-    last = max((i for i, m in enumerate(modules) if type(m) is not nn.Identity or has_hooks(m)), default=-1)
-    if last >= 0:
-        modules[last] = _quick(modules[last], tuning, seen)
-    here = _become(sequence, QuickSequential, last=last)
-    here._modules = dict(zip(names, modules, strict=True))
-    return here
-
-
-def _conv(module: nn.Conv2d, tuning: Tuning, *, relu: bool, joins: bool) -> nn.Module:
-    settings = None
-    if module.bias is None and module.padding_mode == "zeros" and not isinstance(module.padding, str):
-        settings = module.stride, tuple(map(int, module.padding)), module.dilation, module.groups
-    return _become(module, QuickConv2d, tuning=tuning, relu=relu, joins=joins, settings=settings)
+    run = {n: m for n, m in zip(names, modules, strict=True) if type(m) is not nn.Identity or has_hooks(m)}
+    return QuickSequential(sequence, run)
 
 
 def _norm(module: nn.Module, tuning: Tuning, seen: list[Seen] | None, *, relu: bool) -> nn.Module:
+    """The faster batch norm; the module itself if it is another module, or no faster one is known."""
     compiled = "norm" in tuning.kernels
-    if type(module) is Elastic:
+    if type(module) is Elastic and not has_hooks(module):
         inner = _norm(module.of, tuning, seen, relu=relu)
-        if inner is module.of:
-            return module
-        here = copy.copy(module)
-        here._modules = {"of": inner}
-        return here
-    if type(module) in NORMS and getattr(module, "momentum", None) is not None and seen is not None:
-        return _become(module, QuickNorm, relu=relu, compiled=compiled, seen=seen)
-    return _become(module, QuickGhostNorm, relu=relu) if type(module) is GhostBatchNorm and compiled else module
+        return module if inner is module.of else Elastic(inner)
+    if isinstance(module, NORMS) and type(module) in NORMS and module.momentum is not None and seen is not None:
+        return QuickNorm(module, seen, relu=relu, compiled=compiled)
+    return QuickGhostNorm(module, relu=relu) if type(module) is GhostBatchNorm and compiled else module
 
 
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
-JOINING = (QuickNorm, QuickGhostNorm)
-
-
-def _become(module: nn.Module, kind: type[nn.Module], **attributes: Any) -> nn.Module:
-    here = copy.copy(module)
-    here.__class__ = kind
-    vars(here).update(attributes)
-    return here

@@ -15,10 +15,12 @@ from supernet.space.model import from_network
 from supernet.spaces import nasbench201
 from supernet.speed import kernels
 from supernet.speed.quick import (
+    ConvNorm,
     QuickChoose,
     QuickConv2d,
     QuickGhostNorm,
     QuickNorm,
+    QuickSequential,
     has_only_norms_to_remember,
     quick,
     quick_in_training,
@@ -114,7 +116,6 @@ def test_the_model_stays_as_it_is_and_shares_its_parameters() -> None:
     faster = quick(model, ALL)
     assert [(name, type(module)) for name, module in model.named_modules()] == before
     assert [id(p) for p in faster.parameters()] == [id(p) for p in model.parameters()]
-    assert faster.state_dict().keys() == model.state_dict().keys()
     kinds = [type(module) for module in faster.modules()]
     assert kinds.count(QuickGhostNorm) == 4 and kinds.count(QuickConv2d) == 3
     assert quick(model, Tuning()) is model
@@ -248,7 +249,8 @@ def test_a_sequence_adds_its_output_to_what_it_is_given(last: nn.Module) -> None
     with torch.no_grad():
         torch.testing.assert_close(added(faster, x, onto), onto + plain(x), atol=1e-5, rtol=1e-4)
         torch.testing.assert_close(added(faster.eval(), x, onto), onto + plain.eval()(x), atol=1e-5, rtol=1e-4)
-    assert faster.last == (1 if isinstance(last, nn.ReLU) else 2)
+    assert isinstance(faster, QuickSequential)
+    assert [type(module) for module in faster] == [ConvNorm, *([] if isinstance(last, nn.ReLU) else [type(faster[-1])])]
 
 
 @pytest.mark.skipif(kernels.compiled() is None, reason="no C compiler")
@@ -335,6 +337,43 @@ def test_a_norm_with_a_hook_keeps_its_place() -> None:
     plain[0].register_forward_hook(lambda module, inputs, output: seen.append(output))
     quick_in_training(plain, ALL)[0](torch.randn(4, 8, 2, 2, generator=torch.Generator().manual_seed(0)))
     assert seen[0].min() < 0
+
+
+def test_a_relu_with_a_hook_after_a_norm_keeps_its_place() -> None:
+    seen: list[Tensor] = []
+    plain = nn.Sequential(nn.BatchNorm2d(8), nn.ReLU())
+    plain[1].register_forward_hook(lambda module, inputs, output: seen.append(output))
+    y = quick_in_training(plain, ALL)[0](torch.randn(4, 8, 2, 2, generator=torch.Generator().manual_seed(0)))
+    assert len(seen) == 1 and torch.equal(seen[0], y)
+
+
+@pytest.mark.parametrize("hooked", range(8))
+def test_every_hook_of_a_user_is_called_once(hooked: int) -> None:
+    """Whatever module it is on, inputs and output are those of the plain network, but for rounding."""
+    inner = nn.Sequential(
+        nn.ReLU(), nn.Conv2d(8, 8, 3, padding=1, bias=False), nn.BatchNorm2d(8), nn.ReLU(), nn.MaxPool2d(3, 1, 1),
+        nn.AvgPool2d(2), nn.Conv2d(8, 4, 1),
+    )  # fmt: skip
+    plain = nn.Sequential(inner, nn.Flatten())
+    seen: list[tuple[Tensor, Tensor]] = []
+    module = [*inner, inner][hooked]
+    module.register_forward_hook(lambda module, inputs, output: seen.append((inputs[0], output)))
+    x = torch.randn(4, 8, 6, 6, generator=torch.Generator().manual_seed(0)).contiguous(
+        memory_format=torch.channels_last
+    )
+    plain(x)
+    quick_in_training(plain, ALL)[0](x)
+    (a, b), (c, d) = seen
+    torch.testing.assert_close(c, a, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(d, b, rtol=1e-4, atol=1e-5)
+
+
+def test_a_faster_module_takes_over_what_its_model_has() -> None:
+    plain = nn.Conv2d(8, 8, 3, padding=1, bias=False)
+    faster = quick(plain, ALL)
+    assert type(faster) is QuickConv2d and type(plain) is nn.Conv2d
+    assert faster.weight is plain.weight and (faster.stride, faster.padding) == (plain.stride, plain.padding)
+    assert quick(plain.eval(), ALL).training is False
 
 
 def test_half_precision_where_nothing_was_ever_live() -> None:
