@@ -20,7 +20,9 @@ from torch import nn
 
 from supernet import Choose, build, cost_table, score
 from supernet.base.randomness import stream
-from supernet.search.rounds import SearchConfig, search
+from supernet.search.config import SearchConfig
+from supernet.search.rounds import search
+from supernet.search.scoring import Evaluation
 from supernet.space.choices import Space
 from supernet.space.layers import OneShot
 from supernet.space.model import from_network
@@ -98,10 +100,10 @@ def memory_of_the_table(model: OneShot, x: torch.Tensor, y: torch.Tensor) -> dic
     for number in (200, 800):
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         with tempfile.TemporaryDirectory() as folder:
-            search(
-                model, x[:GHOST], y[:GHOST], cost_table(model.space), SearchConfig(candidates=number),
-                runtime=start(RuntimeConfig(device="cpu", threads=1)), seed=0, table=Path(folder) / "c.sqlite",
-            )  # fmt: skip
+            runtime = start(RuntimeConfig(device="cpu", threads=1))
+            evaluation = Evaluation(model=model, examples=x[:GHOST], targets=y[:GHOST], runtime=runtime)
+            config = SearchConfig(candidates=number)
+            search(evaluation, cost_table(model.space), config, seed=0, table=Path(folder) / "c.sqlite")
         found[str(number)] = round((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024, 1)
     return found
 

@@ -23,14 +23,15 @@ from roofline import counted_on, limit
 from scipy import stats
 
 from supernet import cost_table, score
+from supernet.base.progress import Watch
 from supernet.base.randomness import stream
-from supernet.base.trees import take_rows
 from supernet.data.splits import prepare
 from supernet.program.folder import open_run
 from supernet.program.load import load_one_shot, load_run
 from supernet.search.orders import Candidate, standing
-from supernet.search.rounds import score_into, search
-from supernet.search.scoring import in_whole_ghost_batches
+from supernet.search.recording import score_into
+from supernet.search.rounds import search
+from supernet.search.scoring import Evaluation
 from supernet.search.table import read_some
 from supernet.speed.runtime import Runtime, RuntimeConfig, cores, start
 
@@ -67,13 +68,17 @@ def main() -> None:
     examples, targets = prepare(data.validation, data, device=runtime.device, examples=settings.examples)
     costs = cost_table(model.space)
 
+    evaluation = Evaluation(
+        model=model, examples=examples, targets=targets, runtime=runtime, ghost_size=settings.ghost_size
+    )
+
     def run(table: Path, with_: Runtime, images: int, *, exhaustive: bool) -> list[Candidate]:
         return search(
-            model, take_rows(examples, slice(images)), targets[:images], costs,
-            replace(settings, exhaustive=exhaustive), runtime=with_, seed=config.seed, table=table, progress=progress,
+            replace(evaluation.part(0, images), runtime=with_), costs, replace(settings, exhaustive=exhaustive),
+            seed=config.seed, table=table, watch=Watch(progress),
         )  # fmt: skip
 
-    images, keep = in_whole_ghost_batches(examples, settings.ghost_size), settings.top_of
+    images, keep = evaluation.count, settings.top_of
     first = chosen.first or images
     truth = run(work / "truth.sqlite", single, first, exhaustive=True)
     every = [c.architecture for c in truth]
@@ -83,9 +88,8 @@ def main() -> None:
         error = (2 * last * (1 - last) / first) ** 0.5
         near = [c.architecture for c in truth if c.value >= last - MARGIN * error]
         score_into(
-            work / "truth.sqlite", model, near, examples, targets, images, costs, settings, runtime=single,
-            progress=progress,
-        )  # fmt: skip
+            work / "truth.sqlite", near, replace(evaluation, runtime=single), costs, settings, watch=Watch(progress)
+        )
         truth = read_some(work / "truth.sqlite", near)
     true = {c.architecture: c.value for c in truth}
     least = sorted(true.values(), reverse=True)[:keep][-1]

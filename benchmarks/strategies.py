@@ -23,6 +23,7 @@ import torch
 
 from supernet import spaces
 from supernet.base.files import write_json, write_text
+from supernet.base.progress import Watch
 from supernet.base.randomness import stream
 from supernet.data import splits as datasets
 from supernet.draw import plots as drawing
@@ -37,7 +38,7 @@ from supernet.space.model import build
 from supernet.speed.runtime import RuntimeConfig, start
 from supernet.train.fit import TrainConfig, fit
 from supernet.train.paths import PathsConfig, draw
-from supernet.trust.replay import marks, replay
+from supernet.trust.replay import Contest, marks, replay
 
 SIZES: dict[str, dict[str, Any]] = {
     "macro": {"channels": 4},
@@ -107,9 +108,10 @@ def play(
             raise SystemExit(f"{out} was made with other settings: delete it or choose another file")
         result = before
     region = Region(space, cost_table(space), merge=False)
-    result["regret"] = replay(
-        region, known, {name: {} for name in names}, seeds=seeds, budget=budget, batch=batch, runs=result["runs"],
-        save=lambda: write_json(out, result), progress=lambda done, total: print(f"{done}/{total}", file=sys.stderr),
+    result["runs"], result["regret"] = replay(
+        Contest(region, known, budget, batch), {name: {} for name in names}, seeds=seeds, runs=result["runs"],
+        save=lambda runs: write_json(out, {**result, "runs": runs}),
+        watch=Watch(lambda done, total: print(f"{done}/{total}", file=sys.stderr)),
     )  # fmt: skip
     result["marks"] = marks(budget)
     write_json(out, result)

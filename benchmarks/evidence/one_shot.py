@@ -36,7 +36,8 @@ from supernet.program.analyze import Study
 from supernet.program.folder import open_run
 from supernet.program.load import load_one_shot, load_run
 from supernet.program.truth import numbers, read_columns
-from supernet.retrain.trainings import RetrainConfig, retrain
+from supernet.retrain.study import Sender
+from supernet.retrain.trainings import Lessons, RetrainConfig, retrain
 from supernet.space.choices import Architecture, Space
 from supernet.space.layers import GhostBatchNorm, OneShot
 from supernet.space.network import view_of
@@ -382,14 +383,16 @@ def trained_alone(
                 rows.append(",".join([str(architecture), *found]))
         write_text(table, "\n".join(rows) + "\n")
 
-    retrain(
-        space, architectures[:networks],
-        lambda seed: feed(
+    lessons = Lessons(
+        feed=lambda seed: feed(
             data.train, data, config, batch_size=settings.batch_size, seed=seed, device=runtime.device
         ),
-        steps, lambda: batches(data.validation, data, device=runtime.device, size=500),
-        RetrainConfig(train=settings, repeats=repeats),
-        runtime=runtime, seed=0, folder=folder, progress=show, finished=tell,
+        steps=steps,
+        validation=lambda: batches(data.validation, data, device=runtime.device, size=500),
+    )
+    retrain(
+        space, architectures[:networks], lessons, RetrainConfig(train=settings, repeats=repeats),
+        runtime=runtime, seed=0, folder=folder, watch=Watch(show), sender=Sender(update=tell),
     )  # fmt: skip
     tell()
 

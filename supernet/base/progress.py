@@ -1,4 +1,4 @@
-"""How work tells how far it is, and how it is asked to stop."""
+"""How work reports its progress, and how it is asked to stop."""
 
 from __future__ import annotations
 
@@ -7,23 +7,38 @@ from dataclasses import dataclass
 from pathlib import Path
 
 Progress = Callable[..., None]
-"""Called as ``progress(done, total, **figures)``, for whoever shows it."""
+"""Called as ``progress(done, total, **figures)`` after each piece of work."""
 
 
 class Interrupted(Exception):
-    """The work was asked to stop; its state is saved, and the same call continues it."""
+    """The work was asked to stop. Its state is saved, and the same call continues it."""
+
+
+def _silent(done: int, total: int, **figures: float) -> None:
+    """Shows nothing."""
+
+
+def _never() -> bool:
+    return False
 
 
 @dataclass(frozen=True, slots=True)
 class Watch:
-    """Who follows the work: `progress` is called after each bit of it, `stop` is asked whether to end.
+    """What a caller sees of work under way, and its way to end it.
 
-    Trainings are shown in the study of this name in this storage, with their artifacts in this folder; see
-    `supernet.retrain.study.sender`.
+    Attributes:
+        progress: called after each piece of the work.
+        stop: called before each piece; if it returns true, the state is saved and `Interrupted` is raised.
+        storage, study, artifacts: the Optuna study that shows the trainings from scratch: its database, its name, and
+            the folder of its artifacts; see `supernet.retrain.study.sender`.
     """
 
-    progress: Progress | None = None
-    stop: Callable[[], bool] = lambda: False
+    progress: Progress = _silent
+    stop: Callable[[], bool] = _never
     storage: str | None = None
     study: str | None = None
     artifacts: Path | None = None
+
+
+UNWATCHED = Watch()
+"""Work that nothing follows and nothing stops."""

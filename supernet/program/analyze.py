@@ -23,13 +23,13 @@ from supernet.program.config import Config, resized, retrained_space
 from supernet.program.folder import is_done, record_environment, require
 from supernet.program.load import Loaded, load_one_shot, loss_of_fit
 from supernet.program.paths import RunFolder
-from supernet.program.score import judged_on
+from supernet.program.score import evaluation_of
 from supernet.program.train import train_one_shot
 from supernet.retrain.results import group_table, longest_first
-from supernet.retrain.trainings import RetrainConfig, retrain
+from supernet.retrain.trainings import Lessons, RetrainConfig, retrain
 from supernet.search.finalists import from_json
 from supernet.search.orders import Candidate
-from supernet.search.scoring import score
+from supernet.search.scoring import values_of
 from supernet.search.table import read_candidates, read_right
 from supernet.space.choices import Architecture, Space
 from supernet.space.cost import cost_table
@@ -184,16 +184,8 @@ def _of(study: Study, model: nn.Module) -> Study:
 
 def _judge(study: Study, architectures: Sequence[Architecture], **search: Any) -> list[tuple[float, float]]:
     """Metric and loss by the rule of the run's search, with some of its settings changed."""
-    asked = replace(study.config.search, **search)
-    examples, targets, loss, metric = judged_on(
-        study.model, replace(study.config, search=asked), study.data, study.runtime
-    )
-    return list(
-        score(
-            study.model, architectures, examples, targets, runtime=study.runtime, loss=loss, metric=metric,
-            ghost_size=asked.ghost_size, ghosts_per_forward=asked.ghosts_per_forward,
-        )
-    )  # fmt: skip
+    config = replace(study.config, search=replace(study.config.search, **search))
+    return list(values_of(evaluation_of(study.model, config, study.data, study.runtime), architectures))
 
 
 def scores_of(study: Study, architectures: Sequence[Architecture], **search: Any) -> list[float]:
@@ -213,23 +205,16 @@ def _stand_alone(
 ) -> list[list[float]]:
     """Validation accuracies (or other metric) of each repeat of a training on the training split."""
     config, data, runtime = study.config, study.data, study.runtime
-    retrain(
-        space,
-        architectures,
-        lambda seed: feed(
+    lessons = Lessons(
+        feed=lambda seed: feed(
             data.train, data, config.data, batch_size=how.train.batch_size, seed=seed, device=runtime.device
         ),
-        how.train.total_steps(len(data.train)),
-        lambda: batches(data.validation, data, device=runtime.device),
-        how,
-        runtime=runtime,
-        seed=config.seed,
-        folder=place,
+        steps=how.train.total_steps(len(data.train)),
+        validation=lambda: batches(data.validation, data, device=runtime.device),
         loss=loss_of_fit(config.task),
         metric=metric_of(config.task),
-        progress=watch.progress,
-        stop=watch.stop,
     )
+    retrain(space, architectures, lessons, how, runtime=runtime, seed=config.seed, folder=place, watch=watch)
     return [
         [read_json(place / a.id / str(repeat) / "result.json")["validation"] for repeat in range(how.repeats)]
         for a in architectures

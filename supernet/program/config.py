@@ -29,7 +29,7 @@ from supernet.program.settings import (
 )
 from supernet.retrain.trainings import RetrainConfig
 from supernet.search import strategies
-from supernet.search.rounds import SearchConfig
+from supernet.search.config import SearchConfig
 from supernet.space.choices import Space
 from supernet.space.model import from_network
 from supernet.spaces import SPACES

@@ -54,8 +54,7 @@ def export(run: Opened, out: Path, config: ExportConfig, watch: Watch) -> dict[s
     number_of_steps = 3 + len(config.to)  # read, write each, compare, describe
 
     def done(number: int) -> None:
-        if watch.progress is not None:
-            watch.progress(number, number_of_steps)
+        watch.progress(number, number_of_steps)
         if watch.stop():
             raise Interrupted("stopped; nothing was exported")
 

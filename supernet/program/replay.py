@@ -17,7 +17,7 @@ from supernet.search.orders import on_most
 from supernet.search.strategies import GENERATION, STRATEGIES
 from supernet.search.table import read_candidates
 from supernet.space.cost import cost_table
-from supernet.trust.replay import marks, replay
+from supernet.trust.replay import Contest, marks, replay
 
 
 def analyze_replay(run: Opened, seeds: int, watch: Watch) -> dict[str, Any]:
@@ -78,9 +78,9 @@ def analyze_replay(run: Opened, seeds: int, watch: Watch) -> dict[str, Any]:
     before = known_so_far(folder).get("replay", {})
     runs = before["runs"] if {name: before.get(name) for name in facts} == facts else {}
     found: dict[str, Any] = {**facts, "metric": config.task.metric, "score": asked.score, "runs": runs, "regret": {}}
-    found["regret"] = replay(
-        allowed, scores, names, seeds=seeds, budget=budget, batch=batch, runs=runs,
-        save=lambda: write_analysis(folder, {"replay": found}), progress=watch.progress, stop=watch.stop,
+    found["runs"], found["regret"] = replay(
+        Contest(allowed, scores, budget, batch), names, seeds=seeds, runs=runs,
+        save=lambda runs: write_analysis(folder, {"replay": {**found, "runs": runs}}), watch=watch,
     )  # fmt: skip
     found |= {"marks": marks(budget), "seeds": seeds}
     write_analysis(folder, {"replay": found})

@@ -7,20 +7,19 @@ from typing import Any
 
 from supernet.base.files import read_json, write_json
 from supernet.base.progress import Watch
-from supernet.base.trees import rows
 from supernet.data.splits import batches, feed, joined, open_test
 from supernet.data.task import metric_of
 from supernet.program.config import retrained_space
 from supernet.program.folder import RunError, record_environment, require
 from supernet.program.load import Loaded, load_one_shot, loss_of_fit
-from supernet.program.score import judged_on
+from supernet.program.score import evaluation_of
 from supernet.program.study import run_id, trainings_of
 from supernet.retrain.results import longest_first, network_row, summarise
 from supernet.retrain.study import Sender, sender
-from supernet.retrain.trainings import retrain, test_accuracies
+from supernet.retrain.trainings import Lessons, retrain, test_accuracies
 from supernet.search.finalists import from_json
 from supernet.search.orders import Candidate
-from supernet.search.scoring import score
+from supernet.search.scoring import values_of
 from supernet.search.table import read_candidates, records
 from supernet.space.choices import Architecture, Space
 from supernet.space.cost import cost_table
@@ -43,7 +42,7 @@ def retrain_step(run: Loaded, runtime: Runtime, watch: Watch) -> bool:
     costs = cost_table(space)
     everyone = longest_first(groups, costs)
     with sender(
-        folder.path, space, run_id(config, data.hashes), lambda: trainings_of(folder, config, space, costs, scored),
+        folder.path, space, run_id(config, data.hashes), trainings_of(folder, config, space, costs, scored),
         watch.storage, watch.study, watch.artifacts,
     ) as tell:  # fmt: skip
         train_alone(everyone, run, space, runtime, watch, tell)
@@ -51,13 +50,9 @@ def retrain_step(run: Loaded, runtime: Runtime, watch: Watch) -> bool:
     runtime.place(model)
     missing = [architecture for architecture in everyone if architecture not in scored]
     if missing:  # All On, which is drawn by no search
-        examples, targets, loss, judge = judged_on(model, config, data, runtime)
-        figures = score(
-            model, missing, examples, targets, runtime=runtime, loss=loss, metric=judge,
-            ghost_size=config.search.ghost_size,
-        )  # fmt: skip
-        for architecture, (found, mean_loss) in zip(missing, figures, strict=True):
-            scored[architecture] = Candidate(architecture, found, mean_loss, rows(examples), 0, 0, 0)
+        evaluation = evaluation_of(model, config, data, runtime)
+        for architecture, (value, loss) in zip(missing, values_of(evaluation, missing), strict=True):
+            scored[architecture] = Candidate(architecture, value, loss, evaluation.count, 0, 0, 0)
     networks = [network_row(costs, scored[a], place, config.retrain.repeats) for a in everyone]
     # From here on nothing is chosen any more. This line opens the test split.
     test = open_test(data.test, record=folder.test_opened, networks=[a.id for a in everyone])
@@ -83,30 +78,30 @@ def train_alone(
     space: Space,
     runtime: Runtime,
     watch: Watch,
-    tell: Sender,
+    sender: Sender,
 ) -> None:
     """Trains networks from scratch as `config.retrain` says; those that are trained already are not trained again."""
     config, data = run.config, run.data
-    tell.update()
+    sender.update()
     settings = config.retrain.train
     images = data.train if config.retrain.splits == "train" else joined([data.train, data.validation])
-    retrain(
-        space,
-        architectures,
-        lambda seed: feed(images, data, config.data, batch_size=settings.batch_size, seed=seed, device=runtime.device),
-        settings.total_steps(len(images)),
-        (lambda: batches(data.validation, data, device=runtime.device)) if config.retrain.splits == "train" else None,
-        config.retrain,
-        runtime=runtime,
-        seed=config.seed,
-        folder=run.folder.retrain,
+    lessons = Lessons(
+        feed=lambda seed: feed(
+            images, data, config.data, batch_size=settings.batch_size, seed=seed, device=runtime.device
+        ),
+        steps=settings.total_steps(len(images)),
+        validation=(
+            (lambda: batches(data.validation, data, device=runtime.device))
+            if config.retrain.splits == "train"
+            else None
+        ),
         loss=loss_of_fit(config.task),
         metric=metric_of(config.task),
-        progress=watch.progress,
-        stop=watch.stop,
-        finished=tell.update,
-        learned=tell.point,
     )
+    retrain(
+        space, architectures, lessons, config.retrain, runtime=runtime, seed=config.seed, folder=run.folder.retrain,
+        watch=watch, sender=sender,
+    )  # fmt: skip
 
 
 def retrain_candidates(run: Loaded, numbers: Sequence[int], runtime: Runtime, watch: Watch) -> list[dict[str, Any]]:
@@ -132,8 +127,7 @@ def retrain_candidates(run: Loaded, numbers: Sequence[int], runtime: Runtime, wa
     wanted = [c.architecture for c in picked]
     scored = {c.architecture: c for c in known.values()}
     with sender(
-        folder.path, large, run_id(config, data.hashes),
-        lambda: trainings_of(folder, config, large, costs, scored, wanted),
+        folder.path, large, run_id(config, data.hashes), trainings_of(folder, config, large, costs, scored, wanted),
         watch.storage, watch.study, watch.artifacts,
     ) as tell:  # fmt: skip
         train_alone(wanted, run, large, runtime, watch, tell)

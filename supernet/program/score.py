@@ -17,13 +17,21 @@ from supernet.base.progress import Interrupted, Watch
 from supernet.base.randomness import stream
 from supernet.base.trees import take_rows
 from supernet.data.splits import Data, Split, prepare
-from supernet.data.task import Loss, Metric, loss_of, metric_of
+from supernet.data.task import loss_of, metric_of
 from supernet.program.config import Config
 from supernet.program.folder import Opened, RunError, require
 from supernet.program.load import load_one_shot, load_run, space_of_run
 from supernet.search.limits import LimitsConfig
 from supernet.search.orders import best, pareto, within
-from supernet.search.scoring import UNLABELLED, closeness, divergence, reference_outputs, references, score
+from supernet.search.scoring import (
+    UNLABELLED,
+    Evaluation,
+    closeness,
+    divergence,
+    reference_outputs,
+    references,
+    values_of,
+)
 from supernet.search.table import read_candidates, records, write_records
 from supernet.space.choices import ArchitectureError
 from supernet.space.cost import cost_table
@@ -31,26 +39,31 @@ from supernet.space.layers import OneShot
 from supernet.speed.runtime import Runtime, start
 
 
-def judged_on(model: OneShot, config: Config, data: Data, runtime: Runtime) -> tuple[Any, Any, Loss, Metric]:
-    """What `config.search.score` asks for: examples, targets, and the loss and metric of outputs and targets.
+def evaluation_of(model: OneShot, config: Config, data: Data, runtime: Runtime) -> Evaluation:
+    """How candidates of a run are evaluated, as its `search.score` says.
 
     For the score 'kl' the targets are the outputs of the reference architectures.
 
     Args:
         model: the one-shot model, on the device.
     """
-    asked = config.search
-    if asked.score != "kl":
-        task = config.task if asked.score == "metric" else dataclasses.replace(config.task, metric="loss")
-        examples, targets = prepare(data.validation, data, device=runtime.device, examples=asked.examples)
-        return examples, targets, loss_of(task), metric_of(task)
-    number = min(len(data.train), asked.examples or UNLABELLED)
-    part = torch.randperm(len(data.train), generator=stream(config.seed, "unlabelled"))[:number]
-    split = Split(take_rows(data.train.examples, part), take_rows(data.train.targets, part), data.train.hash)
-    examples, _ = prepare(split, data, device=runtime.device)
-    drawn = references(model.space, asked.references, generator=stream(config.seed, "references"))
-    outputs = reference_outputs(model, examples, drawn, runtime=runtime, ghost_size=asked.ghost_size)
-    return examples, outputs, divergence, closeness
+    search = config.search
+    if search.score != "kl":
+        task = config.task if search.score == "metric" else dataclasses.replace(config.task, metric="loss")
+        examples, targets = prepare(data.validation, data, device=runtime.device, examples=search.examples)
+        loss, metric = loss_of(task), metric_of(task)
+    else:
+        number = min(len(data.train), search.examples or UNLABELLED)
+        part = torch.randperm(len(data.train), generator=stream(config.seed, "unlabelled"))[:number]
+        split = Split(take_rows(data.train.examples, part), take_rows(data.train.targets, part), data.train.hash)
+        examples, _ = prepare(split, data, device=runtime.device)
+        drawn = references(model.space, search.references, generator=stream(config.seed, "references"))
+        targets = reference_outputs(model, examples, drawn, runtime=runtime, ghost_size=search.ghost_size)
+        loss, metric = divergence, closeness
+    return Evaluation(
+        model=model, examples=examples, targets=targets, runtime=runtime, loss=loss, metric=metric,
+        ghost_size=search.ghost_size, ghosts_per_forward=search.ghosts_per_forward,
+    )  # fmt: skip
 
 
 def score_file(run: Opened, architectures: Path, out: Path, watch: Watch) -> int:
@@ -100,13 +113,8 @@ def score_file(run: Opened, architectures: Path, out: Path, watch: Watch) -> int
             raise RunError(f"{out} holds the scores of another one-shot model: choose another file or delete it")
     waiting = wanted[len(rows) :]
     runtime.place(model)
-    examples, targets, loss_function, metric = judged_on(model, config, data, runtime)
     picked = [architecture for _, architecture in waiting]
-    scores = score(
-        model, picked, examples, targets, runtime=runtime, loss=loss_function, metric=metric,
-        ghost_size=config.search.ghost_size,
-        ghosts_per_forward=config.search.ghosts_per_forward,
-    )  # fmt: skip
+    scores = values_of(evaluation_of(model, config, data, runtime), picked)
     table = cost_table(model.space)
     costs, bonuses = table.costs(picked).tolist(), (config.search.size_bonus * table.doublings(picked)).tolist()
 
@@ -120,8 +128,7 @@ def score_file(run: Opened, architectures: Path, out: Path, watch: Watch) -> int
     try:
         for (text, _), (accuracy, loss), sums, bonus in zip(waiting, scores, costs, bonuses, strict=True):
             rows.append([text, repr(accuracy), repr(loss), *sums, repr(bonus), model_id])
-            if watch.progress is not None:
-                watch.progress(len(rows), len(wanted), accuracy=accuracy)
+            watch.progress(len(rows), len(wanted), accuracy=accuracy)
             if watch.stop():
                 raise Interrupted(f"stopped after {len(rows)} of {len(wanted)} architectures")
             if time.monotonic() - saved > SAVE_SECONDS:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
 
 from supernet.base.files import read_json, write_json
 from supernet.base.progress import Watch
@@ -11,11 +10,12 @@ from supernet.base.randomness import stream
 from supernet.program.folder import record_environment, set_aside
 from supernet.program.load import Loaded, load_one_shot
 from supernet.program.paths import RunFolder
-from supernet.program.score import judged_on
+from supernet.program.score import evaluation_of
+from supernet.search.config import SearchConfig
 from supernet.search.finalists import finalists, from_json, in_order, to_json
 from supernet.search.latency import changed, latency_costs
-from supernet.search.rounds import SearchConfig, score_into, search
-from supernet.search.scoring import in_whole_ghost_batches
+from supernet.search.recording import score_into
+from supernet.search.rounds import search
 from supernet.search.table import read_candidates
 from supernet.space.choices import Space
 from supernet.space.cost import CostTable, cost_table
@@ -32,24 +32,16 @@ def search_step(run: Loaded, runtime: Runtime, watch: Watch) -> bool:
     runtime.place(model)
     table, drawn = folder.candidates, folder.drawn_finalists
     costs = search_costs(config.search, model.space, runtime, folder)
-    examples, targets, loss, metric = judged_on(model, config, run.data, runtime)
-    how: Any = {
-        "runtime": runtime,
-        "loss": loss,
-        "metric": metric,
-        "progress": watch.progress,
-        "stop": watch.stop,
-    }
+    evaluation = evaluation_of(model, config, run.data, runtime)
     if not drawn.exists():
-        candidates = search(model, examples, targets, costs, config.search, seed=config.seed, table=table, **how)
+        candidates = search(evaluation, costs, config.search, seed=config.seed, table=table, watch=watch)
         groups = finalists(candidates, model.space, config.search, generator=stream(config.seed, "finalists"))
         write_json(drawn, to_json(groups))
-    # Whoever left the race early and is a finalist all the same is scored on everything, like the others. The draw
-    # stands in a file before that: it must not change when a killed search continues.
+    # Finalists that left the race early are scored on all examples, like the others. The draw is written before that:
+    # it must not change when a killed search continues.
     groups = from_json(read_json(drawn), model.space)
     everyone = list(dict.fromkeys(a for name, members in groups.items() if name != "All On" for a in members))
-    images = in_whole_ghost_batches(examples, config.search.ghost_size)
-    score_into(table, model, everyone, examples, targets, images, costs, config.search, **how)
+    score_into(table, everyone, evaluation, costs, config.search, watch=watch)
     write_json(folder.finalists, to_json(in_order(groups, read_candidates(table, model.space))))
     drawn.unlink()
     return True

@@ -91,8 +91,7 @@ def train_one_shot(
     def progress(done: int, total: int, **figures: float) -> None:
         if done in kept and runtime.rank == 0:
             write_weights(folder / "snapshots" / f"{done}.safetensors", model)
-        if watch.progress is not None:
-            watch.progress(done, total, **figures)
+        watch.progress(done, total, **figures)
 
     history = fit(
         model,

@@ -323,12 +323,16 @@ class Sender:
     point: Callable[[Architecture, int, int, float], None] = lambda *point: None
 
 
+NO_STUDY = Sender()
+"""Sends nothing."""
+
+
 @contextmanager
 def sender(
     folder: Path,
     space: Space,
     run: str,
-    trainings: Callable[[], Iterable[Training]],
+    trainings: Sequence[Training],
     storage: str | None,
     name: str | None,
     artifacts: Path | None = None,
@@ -342,7 +346,7 @@ def sender(
         folder: of the run.
         space: of the run.
         run: see `send`.
-        trainings: gives the trainings of the run as they are now.
+        trainings: of the run; which of them are done is looked up in their folders at each call.
         storage, name: see `open_study`.
         artifacts: see `send`; None for `artifacts` in the folder.
 
@@ -389,8 +393,7 @@ def sender(
 
     def update() -> None:
         with lock:
-            now = list(trainings())
-            reached(lambda: send(study, space, now, run, place, is_own=storage is None))
+            reached(lambda: send(study, space, trainings, run, place, is_own=storage is None))
 
     def point(architecture: Architecture, repeat: int, step: int, loss: float) -> None:
         with lock:

@@ -15,10 +15,11 @@ import torch
 from torch import nn
 
 from supernet.base.files import read_weights, write_json, write_weights
-from supernet.base.progress import Progress, Watch
+from supernet.base.progress import UNWATCHED, Watch
 from supernet.base.randomness import derive
 from supernet.base.trees import call, in_full_precision, join_rows
 from supernet.data.task import Loss, Metric, accuracy, number_of
+from supernet.retrain.study import NO_STUDY, Sender
 from supernet.space.choices import Architecture, Space
 from supernet.space.model import build
 from supernet.speed.runtime import Runtime
@@ -50,108 +51,123 @@ class RetrainConfig:
 def evaluate(network: nn.Module, batches: Iterable[Batch], *, runtime: Runtime, metric: Metric = accuracy) -> float:
     """What the metric (accuracy, 0 to 1) says of a stand-alone network with its running statistics on all batches."""
     runtime.place(network).eval()
-    outputs, wanted = [], []
+    all_outputs, all_targets = [], []
     for examples, targets in batches:
         with runtime.autocast():
-            output = call(network, examples)
-        outputs.append(in_full_precision(output))
-        wanted.append(targets)
-    return number_of(metric, join_rows(outputs), join_rows(wanted))
+            outputs = call(network, examples)
+        all_outputs.append(in_full_precision(outputs))
+        all_targets.append(targets)
+    return number_of(metric, join_rows(all_outputs), join_rows(all_targets))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lessons:
+    """What stand-alone networks learn, and what they are measured on.
+
+    Attributes:
+        feed: gives the batches of the training with this seed, by the step.
+        steps: steps of the optimiser in each training.
+        validation: gives the batches of the validation split; None if the networks are trained on it.
+        loss: as `loss_function` of `supernet.fit`.
+        metric: of outputs and targets of the validation split; more is better.
+    """
+
+    feed: Callable[[int], Callable[[int], Batch]]
+    steps: int
+    validation: Callable[[], Iterable[Batch]] | None
+    loss: Loss | None = None
+    metric: Metric = accuracy
 
 
 def retrain(
     space: Space,
     architectures: Sequence[Architecture],
-    feed: Callable[[int], Callable[[int], Batch]],
-    steps: int,
-    validation: Callable[[], Iterable[Batch]] | None,
+    lessons: Lessons,
     config: RetrainConfig,
     *,
     runtime: Runtime,
     seed: int,
     folder: Path,
-    loss: Loss | None = None,
-    metric: Metric = accuracy,
-    progress: Progress | None = None,
-    stop: Callable[[], bool] = lambda: False,
-    finished: Callable[[], None] = lambda: None,
-    learned: Callable[[Architecture, int, int, float], None] = lambda *point: None,
+    watch: Watch = UNWATCHED,
+    sender: Sender = NO_STUDY,
 ) -> None:
-    """Trains each architecture `repeats` times; what is there already is not trained again.
+    """Trains each architecture `repeats` times; what is trained already is not trained again.
 
     Each training leaves ``<architecture id>/<repeat>/`` with `result.json` and `weights.safetensors` in `folder`.
 
     Args:
         space: the space, perhaps at another size than in the search.
-        architectures: whom to train.
-        feed: gives the batches of the training with this seed.
-        steps: steps of the optimiser in each training.
-        validation: gives the batches of the validation split; None where it is trained on.
+        architectures: those to train.
+        lessons: what they learn.
         config: the training.
         runtime: device and precision.
         seed: of the run; each training derives its own.
-        folder: the results' place.
-        loss: as `loss_function` of `supernet.fit`.
-        metric: of outputs and targets of the validation split; more is better.
-        progress: called after each step.
-        stop: asked before each step.
-        finished: called after each training, from any thread.
-        learned: called with architecture, repeat, step and loss wherever the history has a row, from any thread.
+        folder: where the results go.
+        watch: its progress is called after each step, and its stop before each.
+        sender: told of each training that ends, and of each point of a curve, from any thread.
 
     Raises:
-        Interrupted: `stop` said so.
-        Diverged: a training's loss or gradient are no numbers any more.
+        Interrupted: `watch.stop` said so.
+        Diverged: a training's loss or gradient is NaN or infinite.
     """
     trainings = [(a, repeat) for repeat in range(config.repeats) for a in dict.fromkeys(architectures)]
-    steps_done = dict.fromkeys(trainings, 0)
+    steps = dict.fromkeys(trainings, 0)
     failures: list[BaseException] = []
 
-    def train_one(training: tuple[Architecture, int]) -> None:
+    def train(training: tuple[Architecture, int]) -> None:
         architecture, repeat = training
-        place = folder / architecture.id / str(repeat)
-        own = derive(seed, "retrain", architecture.id, repeat)
 
-        def show(done: int, total: int, **figures: float) -> None:
-            steps_done[training] = done
+        def progress(done: int, total: int, **figures: float) -> None:
+            steps[training] = done
+            figures.pop("step", None)  # of this training: what is shown counts the steps of all
             if "loss" in figures and is_noted(done, total):
-                learned(architecture, repeat, done, figures["loss"])
-            if progress is not None:
-                figures.pop("step")
-                progress(sum(steps_done.values()), total * len(trainings), **figures)
+                sender.point(architecture, repeat, done, figures["loss"])
+            watch.progress(sum(steps.values()), total * len(trainings), **figures)
 
-        if (place / "result.json").exists():
-            show(steps, steps, step=steps)
-            return
-        network = build(space, architecture, seed=own)
-        alone = runtime.one_thread()
+        one = Watch(progress, lambda: watch.stop() or bool(failures))
+        place = folder / architecture.id / str(repeat)
         try:
-            history = fit(
-                network,
-                feed(own),
-                steps,
-                config.train,
-                runtime=alone,
-                loss_function=loss,
-                seed=own,
-                folder=place,
-                watch=Watch(show, lambda: stop() or bool(failures)),
-            )
+            if (place / "result.json").exists():
+                progress(lessons.steps, lessons.steps)
+            else:
+                _train_one(space, architecture, repeat, lessons, config.train, runtime.one_thread(), seed, place, one)
+                sender.update()
         except BaseException as error:
             failures.append(error)  # the others stop too
-            return
-        validated = None if validation is None else evaluate(network, validation(), runtime=alone, metric=metric)
-        write_weights(place / "weights.safetensors", network)
-        result = {"architecture": str(architecture), "repeat": repeat, "seed": own, "validation": validated}
-        write_json(place / "result.json", {**result, "history": history})
-        (place / CHECKPOINT).unlink(missing_ok=True)
-        finished()
 
     with runtime.workers() as run:
-        for _ in run(train_one, trainings):
+        for _ in run(train, trainings):
             if failures:
                 break
-    if failures:  # the first of them, not what it made of the others
+    if failures:  # the first of them: it stopped the others
         raise failures[0]
+
+
+def _train_one(
+    space: Space,
+    architecture: Architecture,
+    repeat: int,
+    lessons: Lessons,
+    config: TrainConfig,
+    runtime: Runtime,
+    seed: int,
+    place: Path,
+    watch: Watch,
+) -> None:
+    """Trains one network from new weights and writes its weights and its result, the result last."""
+    seed = derive(seed, "retrain", architecture.id, repeat)
+    network = build(space, architecture, seed=seed)
+    history = fit(
+        network, lessons.feed(seed), lessons.steps, config, runtime=runtime, loss_function=lessons.loss, seed=seed,
+        folder=place, watch=watch,
+    )  # fmt: skip
+    validation = None
+    if lessons.validation is not None:
+        validation = evaluate(network, lessons.validation(), runtime=runtime, metric=lessons.metric)
+    write_weights(place / "weights.safetensors", network)
+    result = {"architecture": str(architecture), "repeat": repeat, "seed": seed, "validation": validation}
+    write_json(place / "result.json", {**result, "history": history})
+    (place / CHECKPOINT).unlink(missing_ok=True)
 
 
 def is_trained(folder: Path, architecture: Architecture, repeat: int = 0) -> bool:

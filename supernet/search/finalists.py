@@ -12,8 +12,8 @@ from collections.abc import Sequence
 
 import torch
 
+from supernet.search.config import SearchConfig
 from supernet.search.orders import Candidate, bands, front, objectives_of, on_most, spread, standing
-from supernet.search.rounds import SearchConfig
 from supernet.space.choices import Architecture, Space
 
 

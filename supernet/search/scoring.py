@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import torch
@@ -25,21 +26,58 @@ from supernet.speed.runtime import Runtime
 from supernet.train import paths
 
 TOGETHER = 2048
-"""Examples that are scored between two looks at the clock at first, over the architectures scored together."""
+"""Examples, over the architectures scored together, between two looks at the clock at first."""
 
 PROBES = 2
-"""Groups of that size for each core, after which the time of an architecture is taken as known."""
+"""Groups of that size for each core, from which the seconds for an architecture are measured."""
 
 SECONDS = 1.0
-"""Time between two looks at the clock that is aimed at then, for more architectures together have more in common."""
+"""Intended time between two looks at the clock afterwards: more architectures together have more in common."""
 
 REFERENCE_RATE = 1e-8
 """Dropout rate at which reference architectures are drawn: almost everything on (paper, section 5)."""
 
 
-def in_whole_ghost_batches(examples: Any, ghost_size: int) -> int:
-    """How many of the examples are scored: those that fill ghost batches."""
-    return rows(examples) // ghost_size * ghost_size
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluation:
+    """How candidates are evaluated: with which weights, on which examples, by which figures.
+
+    Every candidate sees the same examples in the same ghost batches, with the statistics of each ghost batch.
+
+    Attributes:
+        model: the one-shot model, on the runtime's device.
+        examples: N examples, on the same device. Those that do not fill a last ghost batch are left out.
+        targets: their targets, for instance classes, int64 [N].
+        runtime: device, precision and threads.
+        loss: of outputs and targets, the mean over examples.
+        metric: of the outputs and targets of all examples at once; more is better.
+        ghost_size: examples that share batch statistics.
+        ghosts_per_forward: ghost batches in one forward pass; see `supernet.search.config.SearchConfig`.
+    """
+
+    model: OneShot
+    examples: Any
+    targets: Any
+    runtime: Runtime
+    loss: Loss = F.cross_entropy
+    metric: Metric = accuracy
+    ghost_size: int = 32
+    ghosts_per_forward: int | None = None
+
+    @property
+    def count(self) -> int:
+        """The number of examples in whole ghost batches."""
+        return rows(self.examples) // self.ghost_size * self.ghost_size
+
+    @property
+    def adds_up(self) -> bool:
+        """Whether the metric is a mean over examples, so that a score on more of them can go on from fewer."""
+        return self.metric is accuracy and isinstance(self.targets, Tensor) and self.targets.ndim == 1
+
+    def part(self, first: int, last: int) -> Evaluation:
+        """The same on the examples from `first` to below `last`."""
+        these = slice(first, last)
+        return replace(self, examples=take_rows(self.examples, these), targets=take_rows(self.targets, these))
 
 
 def score(
@@ -56,94 +94,101 @@ def score(
 ) -> Iterator[tuple[float, float]]:
     """Scores architectures with the weights of the one-shot model, one after the other.
 
-    Every architecture sees the same examples in the same ghost batches, with the statistics of each ghost batch. The
-    examples that do not fill a last ghost batch are left out. Weights, buffers and the mode of the model stay as they
-    are, so no score depends on another.
-
     Args:
-        model: the one-shot model.
         architectures: what to score, in this order.
-        examples: N examples on the model's device.
-        targets: their targets, for instance classes, int64 [N].
-        runtime: device and precision.
-        loss: of outputs and targets, the mean over examples.
-        metric: of the outputs and targets of all examples at once; more is better.
-        ghost_size: examples that share batch statistics.
-        ghosts_per_forward: ghost batches in one forward pass; see `SearchConfig`.
+
+    The others are the attributes of an `Evaluation`; see also `values_of`.
+    """
+    evaluation = Evaluation(
+        model=model, examples=examples, targets=targets, runtime=runtime, loss=loss, metric=metric,
+        ghost_size=ghost_size, ghosts_per_forward=ghosts_per_forward,
+    )  # fmt: skip
+    return values_of(evaluation, architectures)
+
+
+def values_of(evaluation: Evaluation, architectures: Sequence[Architecture]) -> Iterator[tuple[float, float]]:
+    """Evaluates architectures, one after the other.
+
+    Weights, buffers and the mode of the model stay as they are, so no value depends on another architecture.
 
     Yields:
         Metric (by default accuracy, 0 to 1) and mean loss (cross-entropy, in nats) of each architecture.
 
     Raises:
-        ValueError: fewer examples than one ghost batch, or outputs that the metric cannot be taken of.
+        ValueError: fewer examples than one ghost batch, or outputs that the metric cannot be computed from.
     """
-    everything = take_rows(targets, slice(in_whole_ghost_batches(examples, ghost_size)))
-    for output, mean_loss in outputs_of(
-        model, architectures, examples, targets, loss, ghost_size, ghosts_per_forward, runtime
-    ):
-        yield number_of(metric, output, everything), mean_loss
+    targets = take_rows(evaluation.targets, slice(evaluation.count))
+    for output, mean_loss in outputs_of(evaluation, architectures):
+        yield number_of(evaluation.metric, output, targets), mean_loss
 
 
-def outputs_of(
-    model: OneShot,
-    architectures: Sequence[Architecture],
-    examples: Any,
-    targets: Any,
-    loss: Loss,
-    ghost_size: int,
-    ghosts_per_forward: int | None,
-    runtime: Runtime,
-) -> Iterator[tuple[Any, float]]:
-    """Outputs for all examples, and the mean loss, of each architecture; see `score`.
+def outputs_of(evaluation: Evaluation, architectures: Sequence[Architecture]) -> Iterator[tuple[Any, float]]:
+    """Outputs for all examples, and the mean loss, of each architecture; see `values_of`.
 
     Architectures that follow each other are taken together, which changes no result; see `supernet.search.reuse`.
     """
-    ghosts = rows(examples) // ghost_size
-    if ghosts == 0:
-        raise ValueError(f"expected at least {ghost_size} examples, one ghost batch; got {rows(examples)}")
-    per_forward = runtime.ghosts_per_forward(ghosts_per_forward, ghosts)
-    parts = [
-        slice(first * ghost_size, min(first + per_forward, ghosts) * ghost_size)
-        for first in range(0, ghosts, per_forward)
-    ]
-
-    took = [math.inf]  # seconds for each architecture
-
-    def run_group(group: Sequence[Architecture]) -> list[tuple[Any, float]]:
-        began = time.monotonic()
-        lives = [model.space.live([architecture]) for architecture in group]
-        found: list[list[Any]] = [[] for _ in group]
-        view, line = in_line(runner)
-        with torch.no_grad():  # inference mode would not say whether something was written into a tensor
-            with runtime.autocast():  # once: the weights in half precision are kept
-                for part in parts:
-                    here = [live.expand((part.stop - part.start) // ghost_size, -1) for live in lives]
-                    for each, output in zip(found, outputs(view, line, take_rows(examples, part), here), strict=True):
-                        each.append(in_full_precision(output))
-            result = [(join_rows(each), mean_loss(each)) for each in found]
-        took.append((time.monotonic() - began) / len(group))
-        return result
-
-    def mean_loss(found: Sequence[Any]) -> float:
-        total = 0.0
-        for part, output in zip(parts, found, strict=True):
-            total += float(loss(output, take_rows(targets, part))) * (part.stop - part.start)
-        return total / (ghosts * ghost_size)
-
+    passes = _passes(evaluation)
+    model, runtime = evaluation.model, evaluation.runtime
     training = model.training
     model.eval()
     runner = cast(OneShot, quick(model, runtime.tuning))
-    size = max(1, TOGETHER // (ghosts * ghost_size))
-    first = PROBES * size * runtime.threads
+
+    def evaluate(group: Sequence[Architecture]) -> tuple[float, list[tuple[Any, float]]]:
+        began = time.monotonic()
+        outcomes = _outcomes(evaluation, runner, passes, group)
+        return (time.monotonic() - began) / len(group), outcomes
+
+    size = max(1, TOGETHER // evaluation.count)
+    probes = PROBES * size * runtime.threads
+    seconds = math.inf  # for an architecture
     try:
         with runtime.workers() as run:
-            for results in run(run_group, _split(architectures[:first], size)):
-                yield from results
-            size = max(size, min(int(SECONDS / min(took)), len(architectures) // (PROBES * size * runtime.threads)))
-            for results in run(run_group, _split(architectures[first:], size)):
-                yield from results
+            for spent, outcomes in run(evaluate, _split(architectures[:probes], size)):
+                seconds = min(seconds, spent)
+                yield from outcomes
+            size = max(size, min(int(SECONDS / seconds), len(architectures) // probes))
+            for _, outcomes in run(evaluate, _split(architectures[probes:], size)):
+                yield from outcomes
     finally:
         model.train(training)
+
+
+def _passes(evaluation: Evaluation) -> list[slice]:
+    """The examples of each forward pass."""
+    size = evaluation.ghost_size
+    ghosts = evaluation.count // size
+    if ghosts == 0:
+        raise ValueError(f"expected at least {size} examples, one ghost batch; got {rows(evaluation.examples)}")
+    per_forward = evaluation.runtime.ghosts_per_forward(evaluation.ghosts_per_forward, ghosts)
+    return [slice(first * size, min(first + per_forward, ghosts) * size) for first in range(0, ghosts, per_forward)]
+
+
+def _outcomes(
+    evaluation: Evaluation, runner: OneShot, passes: Sequence[slice], group: Sequence[Architecture]
+) -> list[tuple[Any, float]]:
+    """Outputs and mean loss of each architecture of a group, which share what they have in common.
+
+    Args:
+        runner: a view of the model for this machine.
+    """
+    lives = [runner.space.live([architecture]) for architecture in group]
+    outputs_by_pass: list[list[Any]] = [[] for _ in group]
+    view, line = in_line(runner)
+    with torch.no_grad():  # inference mode would not say whether something was written into a tensor
+        with evaluation.runtime.autocast():  # once: the weights in half precision are kept
+            for part in passes:
+                expanded = [live.expand((part.stop - part.start) // evaluation.ghost_size, -1) for live in lives]
+                passed = outputs(view, line, take_rows(evaluation.examples, part), expanded)
+                for collected, output in zip(outputs_by_pass, passed, strict=True):
+                    collected.append(in_full_precision(output))
+        return [(join_rows(parts), _mean_loss(evaluation, passes, parts)) for parts in outputs_by_pass]
+
+
+def _mean_loss(evaluation: Evaluation, passes: Sequence[slice], outputs: Sequence[Any]) -> float:
+    total = 0.0
+    for part, output in zip(passes, outputs, strict=True):
+        total += float(evaluation.loss(output, take_rows(evaluation.targets, part))) * (part.stop - part.start)
+    return total / evaluation.count
 
 
 def _split(architectures: Sequence[Architecture], size: int) -> list[Sequence[Architecture]]:
@@ -176,11 +221,13 @@ def reference_outputs(
     Raises:
         ValueError: fewer examples than one ghost batch, or outputs that are no classes.
     """
-    found = outputs_of(model, reference, examples, None, _nothing, ghost_size, None, runtime)
-    each = [output for output, _ in found]
-    if not all(isinstance(output, Tensor) and output.ndim == 2 for output in each):
+    evaluation = Evaluation(
+        model=model, examples=examples, targets=None, runtime=runtime, loss=_no_loss, ghost_size=ghost_size
+    )
+    outputs = [output for output, _ in outputs_of(evaluation, reference)]
+    if not all(isinstance(output, Tensor) and output.ndim == 2 for output in outputs):
         raise ValueError("divergence: expected a network whose outputs are classes, [N, classes]")
-    return torch.stack([F.log_softmax(output, 1) for output in each], 1)
+    return torch.stack([F.log_softmax(output, 1) for output in outputs], 1)
 
 
 def divergence(outputs: Tensor, reference: Tensor) -> Tensor:
@@ -201,7 +248,7 @@ def closeness(outputs: Tensor, reference: Tensor) -> float:
     return -float(divergence(outputs, reference))
 
 
-def _nothing(outputs: Any, targets: Any) -> Tensor:
+def _no_loss(outputs: Any, targets: Any) -> Tensor:
     return torch.zeros(())
 
 

@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 from supernet.base.files import write_atomically
 from supernet.search.orders import Candidate
-from supernet.search.race import unpacked
 from supernet.space.choices import Architecture, Space
 
 if TYPE_CHECKING:
@@ -26,9 +25,23 @@ if TYPE_CHECKING:
 COLUMNS = tuple(field.name for field in fields(Candidate))
 """The columns of the table that a candidate is made of."""
 
+_RENEWED = ("value", "loss", "examples", "deviation", "time", "right")
+"""The columns that change if a candidate is scored on more examples."""
+
+_TABLES = (
+    "CREATE TABLE IF NOT EXISTS candidates (number INTEGER PRIMARY KEY, architecture TEXT UNIQUE NOT NULL, "
+    "value REAL NOT NULL, loss REAL NOT NULL, examples INTEGER NOT NULL, params INTEGER NOT NULL, "
+    "params_without_norm INTEGER NOT NULL, macs INTEGER NOT NULL, latency REAL, memory INTEGER, "
+    "deviation REAL, strategy TEXT NOT NULL, round INTEGER NOT NULL, bonus REAL NOT NULL, "
+    "time REAL NOT NULL, right BLOB)",
+    "CREATE TABLE IF NOT EXISTS rounds (number INTEGER PRIMARY KEY, asked TEXT NOT NULL, told TEXT NOT NULL, "
+    "scores TEXT NOT NULL, state TEXT NOT NULL)",
+    "CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL)",
+)
+
 
 def open_table(table: Path) -> sqlite3.Connection:
-    """The table of candidates, made where it is missing.
+    """The table of candidates; a new one if the file is missing.
 
     Raises:
         ValueError: the file is something else, or of another version.
@@ -36,27 +49,65 @@ def open_table(table: Path) -> sqlite3.Connection:
     table.parent.mkdir(parents=True, exist_ok=True)
     connection = sqlite3.connect(table)
     try:
-        connection.execute(
-            "CREATE TABLE IF NOT EXISTS candidates (number INTEGER PRIMARY KEY, architecture TEXT UNIQUE NOT NULL, "
-            "value REAL NOT NULL, loss REAL NOT NULL, examples INTEGER NOT NULL, params INTEGER NOT NULL, "
-            "params_without_norm INTEGER NOT NULL, macs INTEGER NOT NULL, latency REAL, memory INTEGER, "
-            "deviation REAL, strategy TEXT NOT NULL, round INTEGER NOT NULL, bonus REAL NOT NULL, "
-            "time REAL NOT NULL, right BLOB)"
-        )
-        connection.execute(
-            "CREATE TABLE IF NOT EXISTS rounds (number INTEGER PRIMARY KEY, asked TEXT NOT NULL, told TEXT NOT NULL, "
-            "scores TEXT NOT NULL, state TEXT NOT NULL)"
-        )
+        for command in _TABLES:
+            connection.execute(command)
         connection.execute("SELECT value, examples, right, bonus, deviation FROM candidates LIMIT 1")
     except sqlite3.Error as error:
         connection.close()
-        raise no_table(table, error) from None
+        raise _not_a_table(table, error) from None
     return connection
 
 
-def no_table(table: Path, error: sqlite3.Error) -> ValueError:
-    """What is said of a file that is no table of candidates."""
-    return ValueError(f"{table} is no table of candidates ({error}): delete it and search again")
+def _not_a_table(table: Path, error: sqlite3.Error) -> ValueError:
+    return ValueError(f"{table} is not a table of candidates ({error}): delete it and search again")
+
+
+# ---- candidates ----
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A candidate as it is written.
+
+    Attributes:
+        candidate: its number is not written: it follows from the order in which candidates are first written.
+        right: on which examples it is right, see `packed`; None if the metric is not accuracy.
+        time: when it was scored, in seconds since 1970.
+    """
+
+    candidate: Candidate
+    right: bytes | None
+    time: float
+
+
+def write_rows(table: Path, rows: Sequence[Row]) -> None:
+    """Adds candidates, all or none of them. Those in the table get the new value; their costs, round and bonus stay."""
+    names = [*(name for name in COLUMNS if name != "number"), "time", "right"]
+    renewed = ", ".join(f"{name} = excluded.{name}" for name in _RENEWED)
+    command = (
+        f"INSERT INTO candidates ({', '.join(names)}) VALUES ({', '.join('?' * len(names))}) "
+        f"ON CONFLICT (architecture) DO UPDATE SET {renewed}"
+    )
+    with closing(open_table(table)) as connection, connection:
+        for row in rows:
+            values = [getattr(row.candidate, name) for name in names[1:-2]]
+            connection.execute(command, (str(row.candidate.architecture), *values, row.time, row.right))
+
+
+def write_rescored(table: Path, rows: Sequence[Row]) -> None:
+    """Replaces the values of candidates, all or none of them, and notes that this was done; see `is_rescored`."""
+    command = "UPDATE candidates SET value = ?, loss = ?, deviation = ?, right = ? WHERE architecture = ?"
+    with closing(open_table(table)) as connection, connection:
+        for row in rows:
+            c = row.candidate
+            connection.execute(command, (c.value, c.loss, c.deviation, row.right, str(c.architecture)))
+        connection.execute("INSERT OR REPLACE INTO meta VALUES ('rescored', 'true')")
+
+
+def is_rescored(table: Path) -> bool:
+    """Whether the best candidates were scored again in single precision, at the end of the search."""
+    with closing(open_table(table)) as connection:
+        return connection.execute("SELECT 1 FROM meta WHERE name = 'rescored'").fetchone() is not None
 
 
 def read_candidates(table: Path, space: Space) -> list[Candidate]:
@@ -64,47 +115,82 @@ def read_candidates(table: Path, space: Space) -> list[Candidate]:
 
     Raises:
         ArchitectureError: the table belongs to another space.
-        ValueError: the file is no table of candidates.
+        ValueError: the file is not a table of candidates.
     """
     try:
         with closing(sqlite3.connect(f"{table.resolve().as_uri()}?mode=ro", uri=True)) as connection:
             rows = connection.execute(f"SELECT {', '.join(COLUMNS)} FROM candidates ORDER BY number").fetchall()
     except sqlite3.Error as error:
-        raise no_table(table, error) from None
+        raise _not_a_table(table, error) from None
     return [Candidate(space.parse(text), *figures) for text, *figures in rows]
 
 
 def read_some(table: Path, architectures: Sequence[Architecture]) -> list[Candidate]:
     """The candidates with these architectures, in this order; all have to be in the table."""
-    found = []
     command = f"SELECT {', '.join(COLUMNS[1:])} FROM candidates WHERE architecture = ?"
     with closing(open_table(table)) as connection:
-        for architecture in architectures:
-            found.append(Candidate(architecture, *connection.execute(command, (str(architecture),)).fetchone()))
-    return found
+        return [
+            Candidate(architecture, *connection.execute(command, (str(architecture),)).fetchone())
+            for architecture in architectures
+        ]
 
 
-def right_of(table: Path, architectures: Sequence[Architecture]) -> dict[str, bytes]:
-    """For each of these candidates on which examples it is right, packed."""
-    texts = list(map(str, architectures))
+# ---- what candidates are right on ----
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a candidate was scored on before.
+
+    Attributes:
+        examples: how many.
+        loss: the mean over them.
+        right: on which of them it is right, see `packed`; None if the metric is not accuracy.
+    """
+
+    examples: int
+    loss: float
+    right: bytes | None
+
+
+def read_seen(table: Path) -> dict[str, Seen]:
+    """What each candidate was scored on before, by its architecture as text."""
+    with closing(open_table(table)) as connection:
+        rows = connection.execute("SELECT architecture, examples, loss, right FROM candidates")
+        return {text: Seen(*figures) for text, *figures in rows}
+
+
+def right_of(table: Path, architectures: Sequence[Architecture], count: int) -> NDArray[np.bool_]:
+    """Which of the first `count` examples candidates are right on: bool [C, count]. All have to be in the table."""
     command = "SELECT right FROM candidates WHERE architecture = ?"
     with closing(open_table(table)) as connection:
-        return {text: connection.execute(command, (text,)).fetchone()[0] for text in texts}
+        bits = [connection.execute(command, (str(architecture),)).fetchone()[0] for architecture in architectures]
+    return np.array([unpacked(right, count) for right in bits], bool).reshape(len(bits), count)
 
 
 def read_right(table: Path, most: int) -> NDArray[np.bool_]:
-    """On which examples candidates are right that were scored on all: bool [C, N], of so many candidates at the most.
+    """On which examples candidates are right that were scored on all: bool [C, N], at most so many candidates.
 
-    C is 0 where the score is no accuracy.
+    C is 0 if the metric is not accuracy.
     """
     with closing(open_table(table)) as connection:
         (examples,) = connection.execute("SELECT max(examples) FROM candidates WHERE right IS NOT NULL").fetchone()
         command = "SELECT right FROM candidates WHERE examples = ? AND right IS NOT NULL LIMIT ?"
-        found = connection.execute(command, (examples or 0, most)).fetchall()
-    return np.array([unpacked(right, examples) for (right,) in found], bool).reshape(len(found), examples or 0)
+        rows = connection.execute(command, (examples or 0, most)).fetchall()
+    return np.array([unpacked(right, examples) for (right,) in rows], bool).reshape(len(rows), examples or 0)
 
 
-# ---- rounds: what a strategy asked for and was told ----
+def packed(right: Sequence[bool] | NDArray[np.bool_]) -> bytes:
+    """One bit for each example."""
+    return np.packbits(np.asarray(right, bool)).tobytes()
+
+
+def unpacked(bits: bytes, examples: int) -> NDArray[np.bool_]:
+    """The first `examples` of what was packed."""
+    return np.unpackbits(np.frombuffer(bits, np.uint8), count=examples).astype(bool)
+
+
+# ---- rounds ----
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,8 +198,8 @@ class Round:
     """One round of a search.
 
     Attributes:
-        asked: what the strategy asked for.
-        told: what it was told of, one for each: the architecture itself, repaired where it was beyond the limits.
+        asked: the architectures that the strategy asked for, as text.
+        told: for each the architecture whose score it was told: the same, or one within the limits.
         scores: of these; a number each, or one for each objective.
         state: the `state_dict` of the strategy afterwards, as JSON.
     """
@@ -133,39 +219,36 @@ def read_rounds(table: Path) -> list[Round]:
     ]
 
 
-def write_round(table: Path, number: int, done: Round) -> None:
+def write_round(table: Path, number: int, complete: Round) -> None:
     """Adds a complete round; the table has it whole or not at all."""
-    texts = [json.dumps(values) for values in (done.asked, done.told, done.scores)]
+    texts = [json.dumps(values) for values in (complete.asked, complete.told, complete.scores)]
     with closing(open_table(table)) as connection, connection:
-        connection.execute("INSERT INTO rounds VALUES (?, ?, ?, ?, ?)", (number, *texts, done.state))
+        connection.execute("INSERT INTO rounds VALUES (?, ?, ?, ?, ?)", (number, *texts, complete.state))
 
 
 def in_order_asked(table: Path, candidates: Sequence[Candidate]) -> list[tuple[int, Candidate]]:
     """The round and the candidate of everything that a search asked for, each once, in this order.
 
-    Inside a round candidates are scored in another order, in which neighbours follow each other.
+    In the table candidates of a round stand in another order, in which neighbours follow each other.
 
     Args:
         table: of the search.
         candidates: all of the table.
     """
-    known = {str(c.architecture): c for c in candidates}
-    found: dict[str, tuple[int, Candidate]] = {}
-    for number, done in enumerate(read_rounds(table)):
-        for text in done.told:
-            if text in known:  # of architectures with the same function only one is there
-                found.setdefault(text, (number, known[text]))
-    return list(found.values())
-
-
-# ---- orders ----
+    by_text = {str(c.architecture): c for c in candidates}
+    first: dict[str, tuple[int, Candidate]] = {}
+    for number, complete in enumerate(read_rounds(table)):
+        for text in complete.told:
+            if text in by_text:  # of architectures with the same function only one is in the table
+                first.setdefault(text, (number, by_text[text]))
+    return list(first.values())
 
 
 # ---- out of the table ----
 
 
 def records(candidates: Sequence[Candidate]) -> list[dict[str, Any]]:
-    """One flat record for each, with the architecture as text and its id."""
+    """One flat record for each candidate, with the architecture as text and its id."""
     others = [name for name in COLUMNS if name not in ("architecture", "number")]
     return [
         {"number": c.number, "id": c.architecture.id, "architecture": str(c.architecture)}
@@ -175,7 +258,7 @@ def records(candidates: Sequence[Candidate]) -> list[dict[str, Any]]:
 
 
 def _for_json(value: Any) -> Any:
-    """The value, or None where it is infinite, as a loss may be, which JSON has not."""
+    """The value, or None if it is infinite, as a loss may be: JSON has no infinity."""
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 

@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from supernet.base.files import write_atomically
-from supernet.base.progress import Interrupted, Watch
+from supernet.base.progress import UNWATCHED, Interrupted, Watch
 from supernet.base.randomness import draws_at_random, seeded
 from supernet.base.trees import call, rows, take_rows
 from supernet.space.layers import Elastic, OneShot, picks_of
@@ -156,7 +156,7 @@ def fit(
     loss_function: Callable[[Any, Any], Tensor] | None = None,
     seed: int = 0,
     folder: Path | None = None,
-    watch: Watch = Watch(),  # noqa: B008  (it is immutable)
+    watch: Watch = UNWATCHED,
 ) -> list[dict[str, float]]:
     """Trains a model in place.
 
@@ -216,8 +216,7 @@ def fit(
             }
             if is_noted(step + 1, steps):
                 history.append(figures)
-            if watch.progress is not None:
-                watch.progress(step + 1, steps, **figures)
+            watch.progress(step + 1, steps, **figures)
             if step + 1 == steps or checkpoint.is_due():
                 checkpoint.save(step + 1, steps, history)
     return history

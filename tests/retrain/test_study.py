@@ -146,7 +146,7 @@ def test_a_storage_that_goes_away_keeps_nobody_from_training(
 ) -> None:
     monkeypatch.setattr(trials, "POINT_SECONDS", 0.0)
     storage = f"sqlite:///{tmp_path / 's.sqlite'}"
-    with sender(tmp_path, nested(), "run", lambda: [training], storage, "ours", tmp_path / "shared") as tell:
+    with sender(tmp_path, nested(), "run", [training], storage, "ours", tmp_path / "shared") as tell:
         tell.update()
         if lost == "the study":
             optuna.delete_study(study_name="ours", storage=storage)
@@ -168,15 +168,17 @@ def test_a_storage_that_goes_away_keeps_nobody_from_training(
 def test_errors_of_the_program_are_not_taken_for_the_storage(tmp_path: Path, training: Training) -> None:
     wrong = replace(training, facts={"score": object()})
     with (
-        sender(tmp_path, nested(), "run", lambda: [wrong], None, None) as tell,
+        sender(tmp_path, nested(), "run", [wrong], None, None) as tell,
         pytest.raises(TypeError, match="not JSON serializable"),
     ):
         tell.update()
 
-    def damaged() -> Any:
-        raise OSError("a file of the run")
-
-    with sender(tmp_path, nested(), "run", damaged, None, None) as tell, pytest.raises(OSError, match="of the run"):
+    training.folder.mkdir()
+    (training.folder / "result.json").write_text("{")
+    with (
+        sender(tmp_path, nested(), "run", [training], None, None) as tell,
+        pytest.raises(ValueError, match=r"result\.json"),
+    ):
         tell.update()
 
 
@@ -195,7 +197,7 @@ def test_curves_come_while_networks_train(tmp_path: Path, training: Training, mo
         return trial.state.name, trial.intermediate_values
 
     def start() -> Any:
-        return sender(tmp_path, nested(), "run", lambda: [training], None, None)
+        return sender(tmp_path, nested(), "run", [training], None, None)
 
     with start() as tell:
         tell.update()
@@ -220,14 +222,14 @@ def test_curves_come_while_networks_train(tmp_path: Path, training: Training, mo
 def test_a_trial_that_was_given_up_is_made_anew(tmp_path: Path, training: Training) -> None:
     """In the study of the run alone: other settings are another training. A trial that was stopped by hand as well."""
     for run, number in (("one", 1), ("two", 2), ("two", 2)):
-        with sender(tmp_path, nested(), run, lambda: [training], None, None) as tell:
+        with sender(tmp_path, nested(), run, [training], None, None) as tell:
             tell.update()
         with open_study(tmp_path, nested()) as study:
             states = [t.state.name for t in study.trials]
         assert states == ["FAIL"] * (number - 1) + ["RUNNING"]
     with open_study(tmp_path, nested()) as study:
         study.tell(1, state=optuna.trial.TrialState.FAIL)
-    with sender(tmp_path, nested(), "two", lambda: [training], None, None) as tell:
+    with sender(tmp_path, nested(), "two", [training], None, None) as tell:
         tell.update()
     with open_study(tmp_path, nested()) as study:
         assert [t.state.name for t in study.trials] == ["FAIL", "FAIL", "RUNNING"]
@@ -290,12 +292,12 @@ def test_without_optuna_a_run_has_no_study(
 ) -> None:
     monkeypatch.setitem(sys.modules, "optuna", None)
     (run_folder / "study.sqlite").unlink()
-    quiet = sender(run_folder, space_of_run(open_run(run_folder)), "run", list, None, None)
+    quiet = sender(run_folder, space_of_run(open_run(run_folder)), "run", [], None, None)
     with caplog.at_level("INFO"), quiet as tell:
         tell.update()
     assert "no study of the trainings is written: Optuna is not installed" in caplog.text
     assert not (run_folder / "study.sqlite").exists()
-    nowhere = sender(run_folder, space_of_run(open_run(run_folder)), "run", list, NOWHERE, None)
+    nowhere = sender(run_folder, space_of_run(open_run(run_folder)), "run", [], NOWHERE, None)
     with pytest.raises(ValueError, match="Optuna is not installed"), nowhere:
         pass
 

@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from supernet.base.progress import Interrupted
+from supernet.base.progress import Interrupted, Watch
 from supernet.retrain.results import mean_and_deviation
-from supernet.retrain.trainings import RetrainConfig, evaluate, read_network, retrain, test_accuracies
+from supernet.retrain.trainings import Lessons, RetrainConfig, evaluate, read_network, retrain, test_accuracies
 from supernet.speed.runtime import Runtime, RuntimeConfig, start
 from supernet.train.fit import Diverged, TrainConfig
 from tests.spaces_for_tests import tiny_bender
@@ -36,10 +36,9 @@ def runtime() -> Runtime:
 
 def run(folder: Path, runtime: Runtime, stop_after: int | None = None, config: RetrainConfig = CONFIG) -> None:
     asked = iter(range(10**6))
-    retrain(
-        SPACE, [*WHO, WHO[0]], lambda seed: feed_for(SPACE, 8), 4, validation, config, runtime=runtime, seed=3,
-        folder=folder, stop=lambda: stop_after is not None and next(asked) >= stop_after,
-    )  # fmt: skip
+    lessons = Lessons(feed=lambda seed: feed_for(SPACE, 8), steps=4, validation=validation)
+    watch = Watch(stop=lambda: stop_after is not None and next(asked) >= stop_after)
+    retrain(SPACE, [*WHO, WHO[0]], lessons, config, runtime=runtime, seed=3, folder=folder, watch=watch)
 
 
 def results(folder: Path) -> dict[str, object]:
@@ -94,7 +93,8 @@ def test_one_that_diverges_stops_all_and_says_so(tmp_path: Path, runtime: Runtim
         return batch
 
     with pytest.raises(Diverged, match="lower the learning rate"):
-        retrain(SPACE, WHO, feed, 4, validation, config, runtime=runtime, seed=3, folder=tmp_path)
+        lessons = Lessons(feed=feed, steps=4, validation=validation)
+        retrain(SPACE, WHO, lessons, config, runtime=runtime, seed=3, folder=tmp_path)
 
 
 def test_evaluation_uses_running_statistics_and_every_example(runtime: Runtime) -> None:

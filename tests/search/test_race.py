@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from supernet.search.race import packed, stages, survivors, unpacked
+from supernet.search.race import stages, survivors
 
 
 @given(st.integers(1, 400), st.integers(2, 128))
@@ -12,11 +12,6 @@ def test_stages_are_nested_whole_ghost_batches_and_end_with_everything(ghosts: i
     found = stages(images, ghost_size)
     assert found[-1] == images and found == sorted(set(found))
     assert all(count % ghost_size == 0 for count in found)
-
-
-@given(st.lists(st.booleans(), max_size=40))
-def test_bits_come_back(right: list[bool]) -> None:
-    assert unpacked(packed(right), len(right)).tolist() == right
 
 
 def population(seed: int, candidates: int, images: int, *, skewed: bool, spread: float = 0.3) -> np.ndarray:

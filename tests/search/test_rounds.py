@@ -16,14 +16,17 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+import supernet.search.recording
 import supernet.search.rounds
-from supernet.base.progress import Interrupted
+from supernet.base.progress import Interrupted, Watch
 from supernet.base.randomness import stream
+from supernet.search.config import SearchConfig
 from supernet.search.finalists import finalists, from_json, to_json
 from supernet.search.limits import LimitsConfig, LimitsError
 from supernet.search.orders import Candidate, standing
-from supernet.search.rounds import SearchConfig, score_into, search
-from supernet.search.scoring import outputs_of, score
+from supernet.search.recording import score_into
+from supernet.search.rounds import search
+from supernet.search.scoring import Evaluation, outputs_of, score
 from supernet.search.table import Round, read_candidates, read_rounds, write_round
 from supernet.space.choices import ArchitectureError
 from supernet.space.cost import cost_table
@@ -53,10 +56,10 @@ def run(
     model: OneShot, runtime: Runtime, table: Path, stop_after: int | None = None, number: int = 12
 ) -> list[Candidate]:
     asked = iter(range(1000))
-    return search(
-        model, EXAMPLES, TARGETS, cost_table(SPACE), SearchConfig(candidates=number, ghost_size=8), runtime=runtime,
-        seed=0, table=table, stop=lambda: stop_after is not None and next(asked) == stop_after,
-    )  # fmt: skip
+    evaluation = Evaluation(model=model, examples=EXAMPLES, targets=TARGETS, runtime=runtime, ghost_size=8)
+    watch = Watch(stop=lambda: stop_after is not None and next(asked) == stop_after)
+    config = SearchConfig(candidates=number, ghost_size=8)
+    return search(evaluation, cost_table(SPACE), config, seed=0, table=table, watch=watch)
 
 
 def test_search_scores_distinct_candidates_and_keeps_all(model: OneShot, runtime: Runtime, tmp_path: Path) -> None:
@@ -96,7 +99,7 @@ def test_nothing_is_scored_twice(model: OneShot, runtime: Runtime, tmp_path: Pat
 
 def test_a_table_of_something_else(model: OneShot, runtime: Runtime, tmp_path: Path) -> None:
     (tmp_path / "c.sqlite").write_text("no table")
-    with pytest.raises(ValueError, match="is no table of candidates"):
+    with pytest.raises(ValueError, match="is not a table of candidates"):
         read_candidates(tmp_path / "c.sqlite", SPACE)
     run(model, runtime, tmp_path / "d.sqlite")
     with pytest.raises(ArchitectureError):
@@ -113,10 +116,9 @@ def race(
 ) -> list[Candidate]:
     asked = iter(range(10_000))
     config = SearchConfig(candidates=60, ghost_size=16, top=3, top_of=5, lose=0.4, exhaustive=exhaustive)
-    return search(
-        model, MANY, MANY_TARGETS, cost_table(SPACE), config, runtime=runtime, seed=0, table=table,
-        stop=lambda: stop_after is not None and next(asked) == stop_after,
-    )  # fmt: skip
+    evaluation = Evaluation(model=model, examples=MANY, targets=MANY_TARGETS, runtime=runtime, ghost_size=16)
+    watch = Watch(stop=lambda: stop_after is not None and next(asked) == stop_after)
+    return search(evaluation, cost_table(SPACE), config, seed=0, table=table, watch=watch)
 
 
 def test_who_stays_in_the_race_is_scored_as_if_there_were_none(
@@ -149,9 +151,8 @@ def test_a_stopped_race_continues_to_the_same_candidates(
 def test_finalists_are_scored_on_everything(model: OneShot, runtime: Runtime, tmp_path: Path) -> None:
     table = tmp_path / "c.sqlite"
     early = [c.architecture for c in race(model, runtime, table) if c.examples == 64][:3]
-    score_into(
-        table, model, early, MANY, MANY_TARGETS, 256, cost_table(SPACE), SearchConfig(ghost_size=16), runtime=runtime
-    )
+    evaluation = Evaluation(model=model, examples=MANY, targets=MANY_TARGETS, runtime=runtime, ghost_size=16)
+    score_into(table, early, evaluation, cost_table(SPACE), SearchConfig(ghost_size=16))
     found = {c.architecture: c for c in read_candidates(table, SPACE)}
     scores = list(score(model, early, MANY, MANY_TARGETS, runtime=runtime, ghost_size=16))
     for architecture, expected in zip(early, scores, strict=True):
@@ -181,10 +182,9 @@ def ask(
     settings: dict[str, Any] = {"batch": 8, "candidates": 24, **STRATEGIES.get(strategy, {}), **more}
     config = SearchConfig(strategy=strategy, ghost_size=16, top=2, top_of=6, lose=0.4, **settings)
     costs = COSTS if model.space is SPACE else cost_table(model.space)
-    return search(
-        model, FEW, FEW_TARGETS, costs, config, runtime=runtime, seed=0, table=table,
-        stop=lambda: stop_after is not None and next(asked) == stop_after,
-    )  # fmt: skip
+    evaluation = Evaluation(model=model, examples=FEW, targets=FEW_TARGETS, runtime=runtime, ghost_size=16)
+    watch = Watch(stop=lambda: stop_after is not None and next(asked) == stop_after)
+    return search(evaluation, costs, config, seed=0, table=table, watch=watch)
 
 
 def rows_of(table: Path) -> dict[str, list[Any]]:
@@ -205,11 +205,11 @@ class Remembered:
         self.known: dict[tuple[str, int, float], Any] = {}
         self.asked: list[tuple[str, float]] = []
 
-    def __call__(self, model: Any, group: Any, examples: Any, *more: Any) -> Iterator[Any]:
-        part = len(examples), float(examples.sum())
+    def __call__(self, evaluation: Evaluation, group: Any) -> Iterator[Any]:
+        part = len(evaluation.examples), float(evaluation.examples.sum())
         self.asked += [(str(a), part[1]) for a in group]
         missing = [a for a in group if (str(a), *part) not in self.known]
-        found = self.real(model, missing, examples, *more)
+        found = self.real(evaluation, missing)
         self.known |= {(str(a), *part): each for a, each in zip(missing, found, strict=True)}
         return iter([self.known[str(a), *part] for a in group])
 
@@ -229,7 +229,7 @@ def test_a_search_killed_at_any_moment_continues_as_if_it_had_not_been(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Between any two candidates, in a race or not; before and after a round is written; and all of it in turn."""
-    monkeypatch.setattr(supernet.search.rounds, "outputs_of", outputs)
+    monkeypatch.setattr(supernet.search.recording, "outputs_of", outputs)
     whole = ask(model, runtime, tmp_path / "whole.sqlite", strategy)
     assert len(whole) == 24
     assert len({c.round for c in whole}) > 1
@@ -269,7 +269,7 @@ def test_generations_race_and_nothing_is_scored_twice(
     outputs: Remembered,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(supernet.search.rounds, "outputs_of", outputs)
+    monkeypatch.setattr(supernet.search.recording, "outputs_of", outputs)
     outputs.asked.clear()
     larger: dict[str, Any] = {"batch": 24, "candidates": 48}
     found = ask(model, runtime, tmp_path / "c.sqlite", strategy, **larger)
@@ -290,7 +290,7 @@ def test_generations_race_and_nothing_is_scored_twice(
 def test_limits_hold_before_any_forward_pass(
     model: OneShot, runtime: Runtime, tmp_path: Path, outputs: Remembered, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(supernet.search.rounds, "outputs_of", outputs)
+    monkeypatch.setattr(supernet.search.recording, "outputs_of", outputs)
     outputs.asked.clear()
     values = COSTS.column("params", SPACE.sample_distinct(300, generator=torch.Generator().manual_seed(0)))
     limit = float(np.quantile(values, 0.1))
@@ -344,7 +344,7 @@ def test_a_users_strategy_is_repaired_resumed_and_held_to_its_contract(
     model: OneShot, runtime: Runtime, tmp_path: Path, outputs: Remembered, monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr(supernet.search.rounds, "outputs_of", outputs)
+    monkeypatch.setattr(supernet.search.recording, "outputs_of", outputs)
     file = tmp_path / "mine.py"
     file.write_text(OWN)
     own = f"{file}:Stubborn"
@@ -363,7 +363,7 @@ def test_a_users_strategy_is_repaired_resumed_and_held_to_its_contract(
     ask(model, runtime, tmp_path / "b.sqlite", own, **settings)
     with pytest.raises(ValueError, match=r"cannot continue .* its state_dict is another"):
         ask(model, runtime, tmp_path / "b.sqlite", own, **settings)
-    with pytest.raises(ValueError, match="asked for 8, it gave 9"):
+    with pytest.raises(ValueError, match="expected at most 8 architectures, got 9"):
         ask(model, runtime, tmp_path / "c.sqlite", f"{file}:Greedy")
     with pytest.raises(ValueError, match=r"mine.py, line \d+: ZeroDivisionError"):
         ask(model, runtime, tmp_path / "e.sqlite", f"{file}:Failing")
@@ -376,7 +376,7 @@ def test_a_users_strategy_is_repaired_resumed_and_held_to_its_contract(
 def test_several_objectives_give_a_front_of_finalists(
     model: OneShot, runtime: Runtime, tmp_path: Path, outputs: Remembered, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(supernet.search.rounds, "outputs_of", outputs)
+    monkeypatch.setattr(supernet.search.recording, "outputs_of", outputs)
     for strategy in ("random", "nsga2"):
         found = ask(model, runtime, tmp_path / f"{strategy}.sqlite", strategy, objectives="score,params")
         config = SearchConfig(objectives="score,params", top=3, top_of=6, small=1, random=1, all_on=False)
@@ -441,7 +441,7 @@ def test_the_best_are_rescored_in_single_precision(
     model: OneShot, runtime: Runtime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, objectives: str
 ) -> None:
     """And a search that was killed while it did so ends alike."""
-    monkeypatch.setattr(supernet.search.rounds, "RESCORED", 1)
+    monkeypatch.setattr(supernet.search.recording, "RESCORED", 1)
     half = start(RuntimeConfig(device="cpu", precision="bf16-mixed", threads=2))
     how: dict[str, Any] = {"batch": 24, "exhaustive": True, "objectives": objectives}
     found = ask(model, half, tmp_path / "c.sqlite", "random", **how)

@@ -6,6 +6,7 @@ import csv
 import itertools
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -27,13 +28,23 @@ from supernet.search.orders import (
 )
 from supernet.search.table import (
     Round,
+    Row,
     data_frame,
+    is_rescored,
     open_table,
+    packed,
+    read_candidates,
+    read_right,
     read_rounds,
+    read_seen,
+    read_some,
     records,
     right_of,
+    unpacked,
     write_records,
+    write_rescored,
     write_round,
+    write_rows,
 )
 from tests.spaces_for_tests import tiny_macro
 
@@ -128,6 +139,11 @@ def test_the_front_of_candidates_is_of_those_scored_on_most() -> None:
         pareto(candidates, ("score", "memory"))
 
 
+@given(st.lists(st.booleans(), max_size=40))
+def test_bits_come_back(right: list[bool]) -> None:
+    assert unpacked(packed(right), len(right)).tolist() == right
+
+
 def test_rounds_are_kept_as_they_are(tmp_path: Path) -> None:
     table = tmp_path / "c.sqlite"
     assert read_rounds(table) == []
@@ -135,15 +151,53 @@ def test_rounds_are_kept_as_they_are(tmp_path: Path) -> None:
     for number, round_ in enumerate(rounds):
         write_round(table, number, round_)
     assert read_rounds(table) == rounds
-    assert right_of(table, []) == {}
     with pytest.raises(sqlite3.IntegrityError):
         write_round(table, 1, rounds[0])
+
+
+def rows(candidates: list[Candidate], right: list[bool]) -> list[Row]:
+    return [Row(candidate, packed(right), 1.5) for candidate in candidates]
+
+
+def test_candidates_are_written_and_read_as_they_are(tmp_path: Path) -> None:
+    """Numbers follow the order of the first writing; later values replace earlier ones."""
+    table, right = tmp_path / "c.sqlite", [True] + 99 * [False]
+    candidates = some((0.01, 10), (0.2, 20), (0.3, 30))
+    write_rows(table, rows(candidates[:2], right))
+    write_rows(table, rows(candidates[2:], right))
+    assert read_candidates(table, SPACE) == candidates
+    assert read_some(table, [c.architecture for c in candidates[::-1]]) == candidates[::-1]
+    assert right_of(table, [c.architecture for c in candidates[:2]], 7).tolist() == [[True] + 6 * [False]] * 2
+    assert right_of(table, [], 7).shape == (0, 7)
+    assert read_right(table, 2).tolist() == [right] * 2
+    seen = read_seen(table)
+    assert {text: (s.examples, s.loss) for text, s in seen.items()} == {
+        str(c.architecture): (100, 1.0) for c in candidates
+    }
+    again = replace(candidates[1], value=0.9, loss=0.1, examples=200, deviation=0.02, params=77, round=5, number=9)
+    write_rows(table, rows([again], 2 * right))
+    kept = replace(again, params=20, round=0, number=2)
+    assert read_candidates(table, SPACE) == [candidates[0], kept, candidates[2]]
+    assert read_right(table, 9).tolist() == [2 * right]
+
+
+def test_a_table_knows_whether_the_best_are_rescored(tmp_path: Path) -> None:
+    table = tmp_path / "c.sqlite"
+    candidates = some((0.1, 10), (0.2, 20))
+    write_rows(table, rows(candidates, 100 * [False]))
+    assert not is_rescored(table)
+    exact = replace(candidates[1], value=0.21, loss=0.5, deviation=None)
+    write_rescored(table, [Row(exact, None, 2.5)])
+    assert is_rescored(table)
+    assert read_candidates(table, SPACE) == [candidates[0], exact]
+    with closing(sqlite3.connect(table)) as connection:  # the time of the first scoring stays
+        assert connection.execute("SELECT time, right FROM candidates WHERE number = 2").fetchone() == (1.5, None)
 
 
 def test_a_table_of_another_version_is_refused(tmp_path: Path) -> None:
     with closing(sqlite3.connect(tmp_path / "c.sqlite")) as connection, connection:
         connection.execute("CREATE TABLE candidates (number INTEGER PRIMARY KEY, architecture TEXT, right BLOB)")
-    with pytest.raises(ValueError, match="is no table of candidates"):
+    with pytest.raises(ValueError, match="is not a table of candidates"):
         open_table(tmp_path / "c.sqlite")
 
 

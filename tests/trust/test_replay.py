@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from supernet.base.files import read_json, write_json
-from supernet.base.progress import Interrupted
+from supernet.base.progress import Interrupted, Watch
 from supernet.program.commands import main
 from supernet.program.folder import open_run
 from supernet.program.load import space_of_run
@@ -21,7 +21,7 @@ from supernet.search.limits import LimitsConfig, region
 from supernet.search.orders import on_most
 from supernet.search.table import in_order_asked, read_candidates
 from supernet.space.cost import cost_table
-from supernet.trust.replay import best_so_far, marks, regrets, replay
+from supernet.trust.replay import Contest, Runs, best_so_far, marks, regrets, replay
 from tests.spaces_for_tests import nested, tiny_nasbench201
 
 SPACE = nested()
@@ -42,23 +42,23 @@ def test_the_best_so_far_is_what_was_asked_for(name: str) -> None:
         strategy.tell(asked, [SCORES[ALLOWED.key(a)] for a in asked])
     distinct = list(dict.fromkeys(keys))
     expected = [max(SCORES[key] for key in distinct[: n + 1]) for n in range(20)]
-    assert best_so_far(name, {}, ALLOWED, SCORES, 20, 5, seed=3) == expected
+    assert best_so_far(name, {}, Contest(ALLOWED, SCORES, 20, 5), seed=3) == expected
 
 
 def test_who_asks_for_everything_finds_the_best() -> None:
     for name in ("random", "enumeration", "local"):
-        assert best_so_far(name, {}, ALLOWED, SCORES, SPACE.size, 7, seed=0)[-1] == max(DRAWN)
-    assert len(best_so_far("enumeration", {}, ALLOWED, SCORES, 1000, 7, seed=0)) == SPACE.size  # its end
+        assert best_so_far(name, {}, Contest(ALLOWED, SCORES, SPACE.size, 7), seed=0)[-1] == max(DRAWN)
+    assert len(best_so_far("enumeration", {}, Contest(ALLOWED, SCORES, 1000, 7), seed=0)) == SPACE.size  # its end
 
 
 def test_regrets_are_over_seeds() -> None:
-    runs: dict[str, dict[str, list[float]]] = {}
     names = {name: {"start": 5} if name != "random" else {} for name in SOME}
-    found = replay(ALLOWED, SCORES, names, seeds=4, budget=20, batch=5, runs=runs)
+    contest = Contest(ALLOWED, SCORES, 20, 5)
+    _, found = replay(contest, names, seeds=4, runs={})
     assert list(found) == list(SOME)
     assert marks(20) == [10, 20]
     for name in SOME:
-        curves = [best_so_far(name, names[name], ALLOWED, SCORES, 20, 5, seed=seed) for seed in range(4)]
+        curves = [best_so_far(name, names[name], contest, seed=seed) for seed in range(4)]
         missing = np.array([[max(DRAWN) - curve[min(n, len(curve)) - 1] for n in (10, 20)] for curve in curves])
         assert found[name]["median"] == pytest.approx(np.median(missing, 0), abs=1e-6)
         assert found[name]["mean"] == pytest.approx(missing.mean(0), abs=1e-6)
@@ -67,25 +67,24 @@ def test_regrets_are_over_seeds() -> None:
     assert regrets([[1.0, 2.0]], 3.0)["median"] == [2.0, 1.0]
 
 
-def test_what_was_played_is_not_played_again() -> None:
-    runs: dict[str, dict[str, list[float]]] = {}
-    saved: list[int] = []
+def test_finished_runs_are_not_run_again() -> None:
+    saved: list[Runs] = []
     calls: list[tuple[int, int]] = []
 
-    def play(stop: Callable[[], bool] = lambda: False) -> dict[str, dict[str, list[float]]]:
+    def play(runs: Runs, stop: Callable[[], bool] = lambda: False) -> tuple[Runs, dict[str, dict[str, list[float]]]]:
+        watch = Watch(lambda done, total: calls.append((done, total)), stop)
         return replay(
-            ALLOWED, SCORES, {"random": {}}, seeds=3, budget=20, batch=5, runs=runs, save=lambda: saved.append(1),
-            progress=lambda done, total: calls.append((done, total)), stop=stop,
-        )  # fmt: skip
+            Contest(ALLOWED, SCORES, 20, 5), {"random": {}}, seeds=3, runs=runs, save=saved.append, watch=watch
+        )
 
     with pytest.raises(Interrupted):
-        play(lambda: len(saved) == 2)
-    assert list(runs["random"]) == ["0", "1"]
-    again = play()
+        play({}, lambda: len(saved) == 2)
+    assert [list(runs["random"]) for runs in saved] == [["0"], ["0", "1"]]
+    again = play(saved[-1])
     assert len(saved) == 3
+    assert saved[-1] == again[0]
     assert calls == [(1, 3), (2, 3), (1, 3), (2, 3), (3, 3)]
-    runs.clear()
-    assert play() == again
+    assert play({}) == again
 
 
 def test_architectures_with_the_same_function_have_one_score() -> None:
@@ -93,7 +92,7 @@ def test_architectures_with_the_same_function_have_one_score() -> None:
     allowed = region(cost_table(space), LimitsConfig())
     keys = sorted({allowed.key(space.at(i)) for i in range(space.size)})
     scores = {key: float(i) for i, key in enumerate(keys)}
-    curve = best_so_far("evolution", {"population": 5, "tournament": 2}, allowed, scores, 30, 5, seed=0)
+    curve = best_so_far("evolution", {"population": 5, "tournament": 2}, Contest(allowed, scores, 30, 5), seed=0)
     assert len(curve) == 30
 
 

@@ -1,0 +1,145 @@
+"""The settings of a search."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from supernet.search import strategies
+from supernet.search.latency import LatencyConfig
+from supernet.search.limits import LimitsConfig
+from supernet.search.orders import OBJECTIVES
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchConfig:
+    """How candidates are drawn and scored, and who goes to the final."""
+
+    candidates: int | None = 20_000
+    """Distinct architectures that are scored; at most the size of the space. None: 500, or the whole space where it is
+    smaller."""
+
+    strategy: str = "random"
+    """Who is scored next: 'random' (the paper's), 'enumeration', 'evolution', 'local', 'reinforce', 'nsga2', 'tpe', or
+    a class of your own by its dotted path or as FILE.py:CLASS; see docs/search.md."""
+
+    strategy_settings: dict[str, Any] = field(default_factory=dict)
+    """Arguments of the strategy, for instance {population: 100, tournament: 25}."""
+
+    batch: int | None = None
+    """Candidates that the strategy is asked for at once; they race among each other. None: all of them with 'random'
+    and 'enumeration', otherwise 50."""
+
+    objectives: str = "score"
+    """What is sought, with commas: score, and costs to be small: params, params_without_norm, macs,
+    latency, memory. With several the finalists are from the Pareto front."""
+
+    limits: LimitsConfig = field(default_factory=LimitsConfig)
+    """What candidates may cost, as in {max_params: 1M, max_latency: 5ms}."""
+
+    latency: LatencyConfig = field(default_factory=LatencyConfig)
+    """How latency is measured, where a limit or an objective asks for it."""
+
+    merge: bool = True
+    """Whether architectures with the same function are scored once, where the space can tell (nasbench201)."""
+
+    size_bonus: float = 0.0
+    """What is added to a score in the ranking for each doubling of the multiply-adds that matter, in its unit: a
+    short training with shared weights undervalues large networks in some spaces (docs/results). 0 is the paper's."""
+
+    bands: int = 1
+    """Bands of size (params), of equal numbers of candidates; Top is drawn from each of them, since a one-shot model
+    favours large networks."""
+
+    score: Literal["metric", "loss", "kl"] = "metric"
+    """'metric': the task's metric on the validation split. 'loss': the negative loss on it; it ranks better than
+    accuracy where networks are far from trained (docs/results), and does not race. 'kl': closeness to the outputs with
+    almost everything on, on training examples without their labels (paper, section 5)."""
+
+    references: int = 8
+    """Reference architectures for the score 'kl' (the paper does not say how many)."""
+
+    examples: int | None = None
+    """Examples for each score, the same random ones for all candidates; None for the whole validation split, or for the
+    paper's 64 with 'kl'."""
+
+    exhaustive: bool = False
+    """Score every candidate on all of these examples. Otherwise candidates race (ours): all begin on a few, and who
+    will hardly be among the best `top_of` is dropped. Finalists are scored on all. Only for the metric accuracy."""
+
+    lose: float = 0.02
+    """Share of the best `top_of` that a race may lose on average, from 0 to below 1."""
+
+    ghost_size: int = 32
+    """Examples that share batch statistics (ours: the paper does not say; the training's ghost size)."""
+
+    ghosts_per_forward: int | None = None
+    """Ghost batches in one forward pass: memory against launches. None: 1 on a CPU, all of them elsewhere."""
+
+    top: int = 10
+    """Finalists of the group Top, one from each of so many strata of the best `top_of`."""
+
+    top_of: int = 100
+    """Candidates with the best scores from which Top is drawn."""
+
+    small: int = 10
+    """Finalists of the group Small: the smallest whose score is above `small_quantile`."""
+
+    small_quantile: float = 0.9
+    """Share of the candidates that score worse than any in Small, from 0 to 1."""
+
+    random: int = 10
+    """Finalists of the group Random, drawn from all candidates."""
+
+    all_on: bool = True
+    """Whether the network with every option on is trained too."""
+
+    def __post_init__(self) -> None:
+        least = {
+            "candidates": 1,
+            "examples": 1,
+            "references": 1,
+            "ghost_size": 2,
+            "ghosts_per_forward": 1,
+            "top": 0,
+            "small": 0,
+            "random": 0,
+            "batch": 1,
+            "bands": 1,
+        }
+        for name, value in least.items():
+            if getattr(self, name) is not None and getattr(self, name) < value:
+                raise ValueError(f"{name}: expected at least {value}, got {getattr(self, name)}")
+        if not (self.top or self.small or self.random or self.all_on):
+            raise ValueError("top, small, random, all_on: expected at least one finalist, got none")
+        if not 0 <= self.small_quantile < 1:
+            raise ValueError(f"small_quantile: expected from 0 to below 1, got {self.small_quantile}")
+        if not 0 <= self.lose < 1:
+            raise ValueError(f"lose: expected from 0 to below 1, got {self.lose}")
+        if self.top_of < self.top:
+            raise ValueError(f"top_of: expected at least top {self.top}, got {self.top_of}")
+        is_own = strategies.is_own(self.strategy)  # its file may be gone when a finished run is looked at
+        if not is_own:
+            strategies.check(self.strategy, self.strategy_settings)
+        sought = self.sought
+        for name in sought:
+            if name not in OBJECTIVES:
+                raise ValueError(f"objectives: no {name!r}; there are: {', '.join(OBJECTIVES)}")
+        if len(set(sought)) < len(sought) or "score" not in sought:
+            raise ValueError(f"objectives: expected score, and other objectives once each, got {self.objectives!r}")
+        if len(sought) > 1 and not is_own and not getattr(strategies.find(self.strategy), "several", True):
+            able = [name for name, kind in strategies.STRATEGIES.items() if getattr(kind, "several", True)]
+            raise ValueError(
+                f"objectives: strategy {self.strategy!r} takes one objective, got {self.objectives!r}; those that take "
+                f"several: {', '.join(able)}"
+            )
+
+    @property
+    def sought(self) -> tuple[str, ...]:
+        """The objectives by name."""
+        return tuple(name.strip() for name in self.objectives.split(","))
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """The costs that limits and objectives ask for."""
+        return tuple(dict.fromkeys((*self.limits.bounds(), *self.sought[1:])))

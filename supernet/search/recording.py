@@ -1,0 +1,172 @@
+"""Scores of candidates, written into the table."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from supernet.base.progress import UNWATCHED, Interrupted, Watch
+from supernet.data.task import number_of
+from supernet.search.config import SearchConfig
+from supernet.search.orders import Candidate, front, objectives_of, on_most, standing
+from supernet.search.scoring import Evaluation, outputs_of
+from supernet.search.table import (
+    Row,
+    Seen,
+    is_rescored,
+    packed,
+    read_seen,
+    unpacked,
+    write_rescored,
+    write_rows,
+)
+from supernet.space.choices import Architecture
+from supernet.space.cost import CostTable
+
+COMMIT_SECONDS = 2.0
+"""A killed search loses at most the scores of this time, and those under way."""
+
+RESCORED = 2
+"""This many times `top_of` of the best by half precision are scored again in single precision."""
+
+
+def score_into(
+    table: Path,
+    architectures: Sequence[Architecture],
+    evaluation: Evaluation,
+    costs: CostTable,
+    config: SearchConfig,
+    *,
+    count: int | None = None,
+    round_: int = 0,
+    watch: Watch = UNWATCHED,
+) -> None:
+    """Scores architectures on the first examples, into a table of candidates.
+
+    Those that were scored on as many examples are left as they are. If the metric is accuracy, those that were scored
+    on fewer go on from there.
+
+    Args:
+        table: SQLite file.
+        architectures: what to score.
+        evaluation: on which examples, and how.
+        costs: of the space, with all columns that the table is to have.
+        config: strategy and bonus for size.
+        count: the number of examples, a multiple of the ghost size; None for all of them.
+        round_: of the search, for the table.
+        watch: its progress is called after each candidate, and its stop before each.
+
+    Raises:
+        Interrupted: `watch.stop` said so; what was scored is in the table.
+    """
+    count = evaluation.count if count is None else count
+    seen = read_seen(table)
+    waiting: dict[int, list[Architecture]] = {}  # by the number of examples that each was scored on
+    for architecture in architectures:
+        before = seen[str(architecture)].examples if str(architecture) in seen else 0
+        if before < count:
+            waiting.setdefault(before if evaluation.adds_up else 0, []).append(architecture)
+    scored, best, saved = len(architectures) - sum(map(len, waiting.values())), -math.inf, time.monotonic()
+    rows: list[Row] = []
+    for before, group in sorted(waiting.items()):
+        group.sort(key=lambda architecture: architecture.picks)  # neighbours have much in common
+        part = evaluation.part(before, count)
+        outcomes = outputs_of(part, group)
+        for candidate in _not_yet_scored(group, costs, config, count, round_):
+            if watch.stop():
+                write_rows(table, rows)
+                raise Interrupted(f"stopped after {scored} of {len(architectures)} candidates on {count} examples")
+            earlier = seen[str(candidate.architecture)] if before else None
+            rows.append(_scored(candidate, part, *next(outcomes), earlier))
+            scored, value = scored + 1, rows[-1].candidate.value
+            best = max(best, value)
+            if time.monotonic() - saved > COMMIT_SECONDS:
+                write_rows(table, rows)
+                rows, saved = [], time.monotonic()
+            watch.progress(scored, len(architectures), best=best, value=value, examples=count)
+    write_rows(table, rows)
+
+
+def _not_yet_scored(
+    architectures: Sequence[Architecture], costs: CostTable, config: SearchConfig, count: int, round_: int
+) -> list[Candidate]:
+    """Candidates with their costs and their bonus, whose value and loss are still NaN."""
+    bonuses = (config.size_bonus * costs.doublings(architectures)).tolist()
+    candidates = []
+    for architecture, sums, bonus in zip(architectures, costs.costs(architectures), bonuses, strict=True):
+        figures: dict[str, Any] = dict(zip(costs.columns, map(int, sums), strict=True))
+        if "latency" in figures:
+            figures["latency"] *= costs.scale("latency")
+        candidates.append(
+            Candidate(
+                architecture, math.nan, math.nan, count, **figures, strategy=config.strategy, round=round_, bonus=bonus
+            )
+        )
+    return candidates
+
+
+def _scored(
+    candidate: Candidate, evaluation: Evaluation, output: Any, mean_loss: float, earlier: Seen | None = None
+) -> Row:
+    """The candidate with its value and its loss.
+
+    Args:
+        candidate: with the number of examples that it is then scored on.
+        evaluation: of the examples after those of `earlier`.
+        output: for these examples.
+        mean_loss: over these examples.
+        earlier: what it was scored on before.
+    """
+    value = number_of(evaluation.metric, output, evaluation.targets)  # it refuses outputs that do not fit the targets
+    bits = deviation = None
+    if evaluation.adds_up:
+        right = (output.argmax(1) == evaluation.targets).cpu().numpy()
+        if earlier is not None and earlier.right is not None:
+            right = np.concatenate([unpacked(earlier.right, earlier.examples), right])
+            more = candidate.examples - earlier.examples
+            mean_loss = (earlier.loss * earlier.examples + mean_loss * more) / candidate.examples
+        value, bits = float(right.mean()), packed(right)
+        deviation = math.sqrt(value * (1 - value) / candidate.examples)  # the standard error of a share
+    mean_loss = mean_loss if math.isfinite(mean_loss) else math.inf  # SQLite has no NaN
+    return Row(replace(candidate, value=value, loss=mean_loss, deviation=deviation), bits, time.time())
+
+
+def rescore(
+    table: Path, candidates: Sequence[Candidate], evaluation: Evaluation, config: SearchConfig, watch: Watch
+) -> None:
+    """Scores the best candidates again in single precision, unless this was done: all of them or none is written.
+
+    They are nearer to each other than half precision tells apart (docs/performance.md). With several objectives the
+    Pareto front is among them. They are scored on as many examples as before.
+
+    Raises:
+        Interrupted: `watch.stop` said so.
+    """
+    best = _best(candidates, config)
+    if not best or is_rescored(table):
+        return
+    best.sort(key=lambda c: c.architecture.picks)  # neighbours have much in common
+    single = replace(
+        evaluation.part(0, best[0].examples), runtime=evaluation.runtime.in_single_precision()
+    )  # those that stayed longest in the race: all on as many examples
+    rows = []
+    for candidate, outcome in zip(best, outputs_of(single, [c.architecture for c in best]), strict=True):
+        if watch.stop():
+            raise Interrupted("stopped while the best candidates were scored in single precision")
+        rows.append(_scored(candidate, single, *outcome))
+    write_rescored(table, rows)
+
+
+def _best(candidates: Sequence[Candidate], config: SearchConfig) -> list[Candidate]:
+    """Those that are scored again in single precision."""
+    whole = on_most(candidates)
+    best = sorted(whole, key=standing)[: RESCORED * config.top_of]
+    if len(config.sought) > 1:
+        best += [whole[i] for i in front([objectives_of(c, config.sought) for c in whole])]
+    return list({c.architecture: c for c in best}.values())
