@@ -1,7 +1,7 @@
 """One-shot neural architecture search that says how far its ranking can be trusted.
 
-The four steps are the files `space.py`, `train.py`, `search.py` and `retrain.py`. The names below are imported when
-they are first used, so that ``import supernet`` does no work.
+`run` is the whole way; the other names are its parts. They are imported when they are first used, so that
+``import supernet`` does no work.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from supernet import spaces
     from supernet.data.splits import from_arrays
     from supernet.program.load import load
+    from supernet.program.run import Run, run
     from supernet.search.finalists import finalists
     from supernet.search.scoring import score
     from supernet.space.choices import Architecture, ArchitectureError, Choice, Space
@@ -30,6 +31,7 @@ _HOME = {
     "Choice": "space.choices",
     "Choose": "space.layers",
     "Depth": "space.layers",
+    "Run": "program.run",
     "Space": "space.choices",
     "adapter": "space.layers",
     "build": "space.model",
@@ -40,6 +42,7 @@ _HOME = {
     "from_arrays": "data.splits",
     "from_network": "space.model",
     "load": "program.load",
+    "run": "program.run",
     "score": "search.scoring",
     "spaces": "",
     "value": "space.values",
@@ -51,6 +54,7 @@ __all__ = [
     "Choice",
     "Choose",
     "Depth",
+    "Run",
     "Space",
     "adapter",
     "build",
@@ -61,6 +65,7 @@ __all__ = [
     "from_arrays",
     "from_network",
     "load",
+    "run",
     "score",
     "spaces",
     "value",
@@ -78,3 +83,7 @@ def __getattr__(name: str) -> Any:
     )
     globals()[name] = value
     return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,14 +1,16 @@
-"""Functions and classes in users' files, named FILE.py:NAME."""
+"""Functions and classes of users: in files, named FILE.py:NAME, and in Python."""
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
+import inspect
 import re
 import sys
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -43,6 +45,41 @@ def digest_of(name: str) -> str:
     if not path.is_file():
         raise ValueError(f"{path}: no such file")
     return sha256(path)
+
+
+class OwnFunction(str):
+    """The name of a function that a user gave in Python, which carries the function."""
+
+    function: Callable[..., Any]
+
+    def __deepcopy__(self, memory: object) -> OwnFunction:
+        return self
+
+
+def own_function(function: Callable[..., Any]) -> OwnFunction:
+    """The name of a function that has no file: module, name and a digest of its source.
+
+    Of a `functools.partial` the digest covers its arguments too; of what has no source, such as what is typed at a
+    prompt, it covers the compiled code.
+    """
+    inner, arguments = function, ""
+    while isinstance(inner, partial):
+        arguments += repr((inner.args, sorted(inner.keywords.items())))
+        inner = inner.func
+    try:
+        source = inspect.getsource(inner)
+    except (OSError, TypeError):
+        code = getattr(inner, "__code__", None)
+        source = "" if code is None else repr((code.co_code, code.co_consts, code.co_names))
+    place = f"{getattr(inner, '__module__', '')}.{getattr(inner, '__qualname__', type(inner).__name__)}"
+    name = OwnFunction(f"python:{place}:{hashlib.sha256((source + arguments).encode()).hexdigest()[:10]}")
+    name.function = function
+    return name
+
+
+def is_own_function(name: str) -> bool:
+    """Whether a text is the name of a function that was given in Python."""
+    return name.startswith("python:")
 
 
 def load_function(name: str) -> Callable[..., Any]:

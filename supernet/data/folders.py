@@ -14,10 +14,10 @@ from pathlib import Path
 
 from supernet.data.images import SUFFIXES, DataError
 
-SPLITS = {"train": ("train", "training"), "validation": ("val", "valid", "validation"), "test": ("test", "testing")}
+_SPLITS = {"train": ("train", "training"), "validation": ("val", "valid", "validation"), "test": ("test", "testing")}
 """Names of the folders that hold a split, in the order in which they are looked for."""
 
-JUNK = frozenset({"__macosx", "thumbs.db", "desktop.ini", "icon\r"})
+_JUNK = frozenset({"__macosx", "thumbs.db", "desktop.ini", "icon\r"})
 """What operating systems leave in folders, in lower case."""
 
 
@@ -75,13 +75,13 @@ def list_folder(path: Path) -> Listing:
 def _split_roots(path: Path, ignored: Counter[str]) -> dict[str, Path]:
     """The folder of each split; only the root itself if it holds the classes."""
     by_name = {folder.name.lower(): folder for folder in _folders(path)}
-    roots = {split: by_name[name] for split, names in SPLITS.items() for name in names[::-1] if name in by_name}
+    roots = {split: by_name[name] for split, names in _SPLITS.items() for name in names[::-1] if name in by_name}
     if "train" not in roots or not _folders(roots["train"]):
         return {"train": path}
     for entry in sorted(path.iterdir()):
         if entry not in roots.values() and not _is_junk(entry):
             ignored["beside the splits"] += sum(1 for _ in _walk(entry)) if entry.is_dir() else 1
-    return {split: roots[split] for split in SPLITS if split in roots}
+    return {split: roots[split] for split in _SPLITS if split in roots}
 
 
 def _classes_of(root: Path, ignored: Counter[str]) -> dict[str, list[Path]]:
@@ -127,4 +127,4 @@ def _folders(path: Path) -> list[Path]:
 
 def _is_junk(path: Path) -> bool:
     """Whether an operating system made it: hidden files, resource forks, thumbnails. They are not counted."""
-    return path.name.startswith(".") or path.name.lower() in JUNK
+    return path.name.startswith(".") or path.name.lower() in _JUNK

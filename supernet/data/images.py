@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 
-VERSION = 2
+_VERSION = 2
 """Of the way from a file to pixels; a change makes caches anew."""
 
 FORMATS = ("PNG", "JPEG", "MPO", "BMP", "GIF", "WEBP", "TIFF", "PPM", "HEIF", "AVIF")
@@ -47,7 +47,7 @@ SUFFIXES = frozenset(
 )
 """Endings of names of image files, in lower case."""
 
-NAMED = 10
+_NAMED = 10
 """Damaged images that a message names."""
 
 
@@ -133,7 +133,7 @@ def decode(blobs: Callable[[], Iterator[Blob]], count: int, files: Sequence[Path
         DataError: images are damaged (all of them are named at once), have different sizes, or the disk is full.
     """
     stats = [(str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
-    key = hashlib.sha256(json.dumps([VERSION, form.size, form.background, stats]).encode()).hexdigest()[:16]
+    key = hashlib.sha256(json.dumps([_VERSION, form.size, form.background, stats]).encode()).hexdigest()[:16]
     path, report = folder / f"decoded-{key}.npy", folder / f"decoded-{key}.json"
     # A cache that cannot be read is made again.
     with suppress(OSError, ValueError):
@@ -171,10 +171,10 @@ def _refused_or(decoded: Decoded, count: int, form: Form) -> Decoded:
     lines = decoded.damaged
     if not lines or (form.skip_damaged and len(decoded.kept)):
         return decoded
-    shown = "; ".join(lines[:NAMED]) + (f"; and {len(lines) - NAMED:,} more" if len(lines) > NAMED else "")
+    shown = "; ".join(lines[:_NAMED]) + (f"; and {len(lines) - _NAMED:,} more" if len(lines) > _NAMED else "")
     several = f"{len(lines):,} of {count:,} images cannot be read: " if len(lines) > 1 else ""
     go_on = ", or set data.skip_damaged=true to go on without them" if len(decoded.kept) else ""
-    where = f" (all of them: {decoded.file.with_suffix('.json')})" if len(lines) > NAMED else ""
+    where = f" (all of them: {decoded.file.with_suffix('.json')})" if len(lines) > _NAMED else ""
     raise DataError(f"{several}{shown}{where}; replace or remove {'them' if several else 'it'}{go_on}")
 
 

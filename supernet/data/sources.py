@@ -21,6 +21,7 @@ import torch
 from numpy.typing import NDArray
 
 from supernet.base import trees
+from supernet.base.extras import extra
 from supernet.base.files import cache_folder
 from supernet.base.own import file_of, is_function, load_function, users_code
 from supernet.data.folders import list_folder
@@ -120,7 +121,7 @@ class Source:
         return isinstance(self.examples, np.ndarray)
 
 
-def form_of(config: DataConfig) -> Form:
+def _form_of(config: DataConfig) -> Form:
     """How the images of a source become pixels."""
     return Form(config.image_size, config.background, config.skip_damaged)
 
@@ -168,8 +169,8 @@ def read(config: DataConfig) -> Source:
     if config.path is None and config.name not in ("fashion-mnist", "digits"):
         raise DataError(f"data.name={config.name!r} needs a place: set data.path to its folder or file")
     path = Path(config.path or ".").expanduser()
-    if not path.is_dir() and not (config.name == "parquet" and path.is_file()):
-        kind = "folder or file" if config.name == "parquet" else "folder"
+    if not path.is_dir() and not (config.name in ("parquet", "arrays") and path.is_file()):
+        kind = "folder or file" if config.name in ("parquet", "arrays") else "folder"
         raise DataError(f"no such {kind}: {path}; set data.path to the {kind} of the data")
     return readers[config.name](config, path)
 
@@ -259,18 +260,23 @@ def _call_function(config: DataConfig) -> Source:
     )
     with users_code(file_of(config.name)):
         parts = make(**arguments)
+    return _from_parts(config, config.name, parts)
+
+
+def _from_parts(config: DataConfig, name: str, parts: Any) -> Source:
+    """The source of (inputs, targets) or of these and the test's, which a function or a file has."""
     if not isinstance(parts, (tuple, list)) or len(parts) not in (2, 4):
         got = f"{len(parts)} things" if isinstance(parts, (tuple, list)) else type(parts).__name__
         raise DataError(
-            f"{config.name} must return (inputs, targets) or (inputs, targets, test inputs, test targets), got {got}"
+            f"{name} must return (inputs, targets) or (inputs, targets, test inputs, test targets), got {got}"
         )
     source = join([(parts[i], parts[i + 1]) for i in range(0, len(parts), 2)], None, config.image_size)
     if not source.is_images:
-        for name in ("image_size", "crop", "flip", "cutout"):
-            if getattr(config, name):
+        for setting in ("image_size", "crop", "flip", "cutout"):
+            if getattr(config, setting):
                 raise DataError(
-                    f"data.{name} is for images, one array of uint8 [N, C, H, W], and {config.name} gives others: "
-                    f"leave data.{name} out, or return the images as bytes"
+                    f"data.{setting} is for images, one array of uint8 [N, C, H, W], and {name} gives others: "
+                    f"leave data.{setting} out, or return the images as bytes"
                 )
     return source
 
@@ -305,6 +311,11 @@ def _join_images(
 
 
 def _read_arrays(config: DataConfig, path: Path) -> Source:
+    if path.is_file():
+        with reading(path, "a file of tensors"):
+            tensors = torch.load(path, weights_only=True)
+        return _from_parts(config, str(path), list(tensors.values()))
+
     def pair(prefix: str) -> tuple[NDArray[Any], NDArray[Any]]:
         return array(f"{prefix}images.npy"), array(f"{prefix}labels.npy")
 
@@ -317,9 +328,7 @@ def _read_arrays(config: DataConfig, path: Path) -> Source:
 
 
 def _read_digits(config: DataConfig, path: Path) -> Source:
-    from sklearn.datasets import load_digits
-
-    digits = load_digits()
+    digits = extra("sklearn.datasets", "digits", "data.name=digits").load_digits()
     images = np.rint(digits.images * (255 / 16)).astype(np.uint8)
     return _join_images([(images, digits.target)], None, config.image_size)
 
@@ -411,7 +420,7 @@ def _read_folder(config: DataConfig, path: Path) -> Source:
                 content = error
             yield str(file), content
 
-    decoded = decode(blobs, len(listing.files), listing.files, form_of(config), _cache(config))
+    decoded = decode(blobs, len(listing.files), listing.files, _form_of(config), _cache(config))
     own = np.repeat(
         [0, 1, 2],
         [len(listing.files) - listing.own_validation - listing.own_test, listing.own_validation, listing.own_test],
@@ -436,7 +445,7 @@ def _read_parquet(config: DataConfig, path: Path) -> Source:
 
 
 def _from_parquet(config: DataConfig, train: list[Path], test: list[Path], classes: Sequence[str] | None) -> Source:
-    import pyarrow.parquet as pq
+    pq = extra("pyarrow.parquet", "parquet", "a parquet file")
 
     files = [*train, *test]
     columns: list[tuple[str, str]] = []
@@ -468,7 +477,7 @@ def _from_parquet(config: DataConfig, train: list[Path], test: list[Path], class
         numbers = {name: number for number, name in enumerate(classes)}
         values = [numbers[value] for value in values]
     labels, classes = _check_labels(np.array(values, dtype=None if values else np.int64), classes)
-    decoded = decode(blobs, len(labels), files, form_of(config), _cache(config))
+    decoded = decode(blobs, len(labels), files, _form_of(config), _cache(config))
     in_test = np.arange(len(labels)) >= sum(rows[: len(train)])
     kept = torch.from_numpy(decoded.kept)
     own_test = int(in_test[decoded.kept].sum())

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from supernet.program.folder import Opened
 
 STEP_NAMES = ("train", "search", "retrain")
-MAIN_HELP = """usage: supernet COMMAND ...
+_MAIN_HELP = """usage: supernet COMMAND ...
 
 One-shot neural architecture search that says how far its ranking can be trusted.
 
@@ -149,7 +149,7 @@ def _command(words: list[str]) -> None:
     if not words:
         raise ValueError(f"expected a command: {', '.join(commands)}; `supernet --help` explains them")
     if words[0] in ("-h", "--help"):
-        print(MAIN_HELP, end="")
+        print(_MAIN_HELP, end="")
     elif words[0] == "--version":
         from supernet.base.version import __version__
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 import yaml
 from torch import Tensor
 
-from supernet.base.own import file_of, is_function, load_function, users_code
+from supernet.base.own import OwnFunction, file_of, is_function, is_own_function, load_function, users_code
 from supernet.base.trees import zeros
 from supernet.data.sources import DataConfig
 from supernet.data.sources import check as check_data
@@ -106,10 +107,8 @@ def make_space(
         ConfigError: no such space, or no such setting, or a value of another type.
         ValueError: a setting's value does not fit, or the user's network does not do with this data.
     """
-    is_own = is_function(config.name)
-    if not is_own:
-        check_name(config.name, SPACES, "space.name")
-    make: Callable[..., Any] = load_function(config.name) if is_own else SPACES[config.name]
+    make = _maker(config.name)
+    is_own = config.name not in SPACES
     settings = {**config.settings, **(changes or {})}
     example = zeros(inputs, 2)
     shape = tuple(example.shape[1:]) if isinstance(example, Tensor) else ()
@@ -124,8 +123,9 @@ def make_space(
         settings[name] = check_value(f"space.settings.{name}", value, hints.get(name, Any))
     if is_own:
         given = {**settings, **{name: value for name, value in from_data.items() if name in parameters}}
-        with users_code(file_of(config.name)):
-            return from_network(partial(make, **given), example, name=make.__name__, settings=given, check=check)
+        name = getattr(make, "__name__", "network")
+        with users_code(file_of(config.name)) if is_function(config.name) else nullcontext():
+            return from_network(partial(make, **given), example, name=name, settings=given, check=check)
     if len(shape) != 3:
         raise ConfigError(
             f"space.name: {config.name!r} is for images; the data has {inputs}: name a network of your own"
@@ -134,6 +134,21 @@ def make_space(
         raise ConfigError(f"space.name: {config.name!r} needs classes 0, 1, ... as targets: name a network of your own")
     space: Space = make(**settings, **from_data)
     return space
+
+
+def _maker(name: str) -> Callable[..., Any]:
+    """The function that makes a space or a network."""
+    if isinstance(name, OwnFunction):
+        return name.function
+    if is_own_function(name):
+        raise ConfigError(
+            f"space.name: {name} is a function that was given in Python: continue there, with supernet.run(FUNCTION, "
+            "...) or supernet.Run(DIR, FUNCTION)"
+        )
+    if is_function(name):
+        return load_function(name)
+    check_name(name, SPACES, "space.name")
+    return SPACES[name]
 
 
 def retrained_space(config: Config, classes: Sequence[Any], inputs: Any) -> Space:
@@ -168,8 +183,8 @@ def check_config(config: Config) -> None:
             raise ConfigError(f"{part}.label_smoothing: expected 0 with task.loss {config.task.loss}")
         if train.average and part != "train":
             raise ConfigError(f"{part}.average: expected 0, weights are averaged of the one-shot model only")
-    if is_function(config.space.name):
-        load_function(config.space.name)  # what its network takes is only known with the data
+    if config.space.name not in SPACES:
+        _maker(config.space.name)  # what its network takes is only known with the data
     else:  # the choices of a space, and with them its size, do not depend on the classes and the pixels
         check_space(config, 10, "float32 3 32 32")
 
@@ -229,7 +244,9 @@ def from_dict(values: Any) -> Config:
 
 def to_yaml(config: Config) -> str:
     """Every setting with its value, as YAML."""
-    return yaml.safe_dump(dataclasses.asdict(config), sort_keys=False)
+    settings = dataclasses.asdict(config)
+    settings["space"]["name"] = str(config.space.name)  # without the function that it may carry
+    return yaml.safe_dump(settings, sort_keys=False)
 
 
 def read_yaml(path: Path) -> Config:

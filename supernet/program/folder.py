@@ -95,7 +95,7 @@ def continue_run(run: Opened, config: Config) -> Opened:
     differing = differences(run.config, config)
     changed = [text for text in differing if not text.startswith("runtime.")]
     begun = {entry.name for entry in folder.path.iterdir()} - {
-        path.name for path in (folder.config, folder.data, folder.environment)
+        path.name for path in (folder.config, folder.data, folder.environment, folder.arrays)
     }
     if changed and begun:
         free = ("analysis.",) if folder.test_opened.exists() else ("analysis.", "retrain.", "search.")

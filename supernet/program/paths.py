@@ -38,6 +38,11 @@ class RunFolder:
         """Sizes and hashes of the three splits, classes, types and shapes, mean and deviation."""
         return self.path / "data.json"
 
+    @property
+    def arrays(self) -> Path:
+        """Inputs and targets that were given in Python, as tensors; see `supernet.run`."""
+        return self.path / "data.pt"
+
     # ---- train ----
 
     @property

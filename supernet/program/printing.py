@@ -26,7 +26,7 @@ from supernet.trust.tables import (
     winner_text,
 )
 
-QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+_QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 
 def describe_space(space: Space, *, samples: int, seed: int) -> dict[str, Any]:
@@ -57,7 +57,7 @@ def describe_space(space: Space, *, samples: int, seed: int) -> dict[str, Any]:
             **{
                 name: {
                     "mean": float(costs[:, i].mean()),
-                    "quantiles": {str(q): float(np.quantile(costs[:, i], q)) for q in QUANTILES},
+                    "quantiles": {str(q): float(np.quantile(costs[:, i], q)) for q in _QUANTILES},
                 }
                 for i, name in enumerate(columns)
             },

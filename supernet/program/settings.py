@@ -6,6 +6,7 @@ import dataclasses
 import difflib
 import math
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -66,19 +67,19 @@ def parse_value(text: str, hint: Any) -> Any:
     return value
 
 
-def put(settings: dict[str, Any], kind: Any, name: str, value: Any) -> None:
+def put(settings: dict[str, Any], kind: Any, name: str, value: Any, prefix: str = "") -> None:
     """Sets one setting by its dotted name in settings that are nested as the dataclass is.
 
     The name may go on into a setting that is a dict: ``space.settings.filters`` changes one of its keys.
     """
     hints = get_type_hints(kind)
     first, _, rest = name.partition(".")
-    check_name(first, hints, "setting")
+    check_name(prefix + first, [prefix + hint for hint in hints], "setting")
     if not rest:
         settings[first] = value
     elif dataclasses.is_dataclass(hints[first]):
         inner = settings.setdefault(first, {})
-        put(inner, hints[first], rest, value)
+        put(inner, hints[first], rest, value, f"{prefix}{first}.")
     else:
         settings[first] = {**(settings.get(first) or {}), rest: value}
 
@@ -186,10 +187,14 @@ def setting_hints(kind: Any, prefix: str = "") -> dict[str, Any]:
 
 def argument_hints(function: Callable[..., Any]) -> dict[str, Any]:
     """Types of a function's arguments by name; an argument without one takes any value."""
+    while isinstance(function, partial):
+        function = function.func
     try:
         return {name: hint for name, hint in get_type_hints(function).items() if name != "return"}
     except NameError:  # a name that its module imports for type checkers only
         return {}
+    except TypeError:  # an object that is called
+        return argument_hints(type(function).__call__)
 
 
 def check_settings(values: Any, kind: Any, prefix: str = "") -> dict[str, Any]:

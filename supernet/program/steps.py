@@ -13,6 +13,9 @@ from supernet.program.search import search_step
 from supernet.program.train import train_step
 from supernet.speed.runtime import Runtime, start
 
+STEP_NAMES = ("train", "search", "retrain")
+"""The steps on a run folder, in order."""
+
 _STEPS: dict[str, Callable[[Loaded, Runtime, Watch], bool]] = {
     "train": train_step,
     "search": search_step,
@@ -21,7 +24,10 @@ _STEPS: dict[str, Callable[[Loaded, Runtime, Watch], bool]] = {
 
 
 def run_steps(
-    run: Opened, names: Sequence[str], watching: Callable[[str], AbstractContextManager[Watch]]
+    run: Opened,
+    names: Sequence[str],
+    watching: Callable[[str], AbstractContextManager[Watch]],
+    loaded: Loaded | None = None,
 ) -> Iterator[tuple[str, bool]]:
     """Takes steps by their names, in this order, on the device of the run's configuration.
 
@@ -32,11 +38,11 @@ def run_steps(
         run: the run.
         names: "train", "search", "retrain".
         watching: gives progress and stop of a step.
+        loaded: the run, if it is loaded already.
 
     Yields:
         After each step its name, and whether it did anything.
     """
-    loaded: Loaded | None = None
     runtime: Runtime | None = None
     for name in names:
         did = False

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import math
 import sqlite3
@@ -14,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from supernet.base.files import write_atomically
+from supernet.base.extras import extra
+from supernet.base.files import write_atomically, write_text
 from supernet.search.orders import Candidate
 from supernet.space.choices import Architecture, Space
 
@@ -267,23 +270,27 @@ def write_records(path: Path, candidates: Sequence[Candidate]) -> None:
 
     Raises:
         ValueError: another ending.
+        MissingExtra: pyarrow, for a parquet file, is not installed.
     """
-    import pyarrow as pa
-    from pyarrow import csv, parquet
-
-    write = {".csv": csv.write_csv, ".parquet": parquet.write_table}.get(path.suffix)
-    if write is None:
+    if path.suffix not in (".csv", ".parquet"):
         raise ValueError(f"{path}: expected a name that ends in .csv or .parquet")
-    table = pa.Table.from_pylist(records(candidates))
-    write_atomically(path, lambda file: write(table, file))
+    rows = records(candidates)
+    if path.suffix == ".parquet":
+        arrow, parquet = (extra(name, "parquet", "a parquet file") for name in ("pyarrow", "pyarrow.parquet"))
+        write_atomically(path, lambda file: parquet.write_table(arrow.Table.from_pylist(rows), file))
+        return
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, list(rows[0]) if rows else [])
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(path, text.getvalue())
 
 
 def data_frame(candidates: Sequence[Candidate]) -> DataFrame:
     """Candidates as a data frame of pandas, one row each; see `records`.
 
     Raises:
-        ImportError: pandas is not installed.
+        MissingExtra: pandas is not installed.
     """
-    import pandas
-
-    return pandas.DataFrame.from_records(records(candidates))
+    frame: DataFrame = extra("pandas", "pandas", "a data frame").DataFrame.from_records(records(candidates))
+    return frame
