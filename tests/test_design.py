@@ -102,18 +102,7 @@ def test_importing_does_no_work() -> None:
 
 
 PUBLIC = (
-    *(
-        "Architecture",
-        "ArchitectureError",
-        "Choice",
-        "Choose",
-        "Depth",
-        "Run",
-        "Space",
-        "adapter",
-        "build",
-        "cost_table",
-    ),
+    *("Architecture", "ArchitectureError", "Choice", "Choose", "Depth", "Run", "Space", "adapter", "build"),
     *("cost_table", "extract", "finalists", "fit", "from_arrays", "from_network", "load", "run", "score", "spaces"),
     "value",
 )
@@ -125,6 +114,75 @@ def test_public_names() -> None:
     for name in PUBLIC:
         assert getattr(supernet, name) is not None
         assert name in dir(supernet)
+
+
+USED_IN_ONE_FILE = {
+    "draw/svg.py": "PAGE",
+    "export/card.py": "PREDICT",
+    "export/parity.py": "RUNS WHOLE from_onnx from_torch",
+    "export/writing/arguments.py": "WINDOWS",
+    "export/writing/bodies.py": "NESTED OPERATORS",
+    "export/writing/expressions.py": "PRECEDENCE",
+    "export/writing/nodes.py": "PARTS_OF_NAMES WORDS",
+    "export/writing/planning.py": "JOINS",
+    "export/writing/simplifying.py": "Aliases",
+    "export/writing/tracing.py": "CONTAINERS READS_VALUES",
+    "program/analyze.py": "COURSE SHOWN WORTH_IMAGES",
+    "program/replay.py": "BUDGET",
+    "program/retrain.py": "train_alone",
+    "program/score.py": "SAVE_SECONDS",
+    "program/search.py": "search_costs",
+    "program/train.py": "Record",
+    "retrain/study.py": "ATTEMPTS AWAY_SECONDS",
+    "search/latency.py": "WORST device_name",
+    "search/limits.py": "Amount DRAWS_FOR_ONE Measure UNITS",
+    "search/race.py": "GROWTH",
+    "search/rounds.py": "COMMIT_SECONDS RACING_BANDS WITHOUT_NUMBER",
+    "search/scoring.py": "PROBES REFERENCE_RATE TOGETHER",
+    "search/strategies.py": "TRIES",
+    "search/table.py": "no_table",
+    "space/choices.py": "MAX_SUBSETS",
+    "space/cost.py": "MAX_COMBINATIONS SCALES",
+    "space/model.py": "check_shapes",
+    "space/values.py": "AxisSlices",
+    "spaces/bender.py": "LAYOUTS Order",
+    "spaces/convnet.py": "EXPANSION",
+    "spaces/darts.py": "GENOTYPE PICKED",
+    "spaces/references.py": "MIDDLE WIDEST",
+    "speed/kernels.py": "ALLOCATING FLAGS MOST_KERNEL MOST_WINDOW",
+    "speed/quick.py": "JOINING NORMS POOLS SUMS Seen",
+    "speed/runtime.py": "DEVICES PRECISIONS SWITCH_SECONDS",
+    "speed/tune.py": "Way",
+    "trust/correlation.py": "BANDS BOOTSTRAP TOPS Z95 bands_of",
+    "trust/tables.py": "SHOWN_MARKS STATISTICS TITLES",
+}
+"""Names without an underscore that one file uses. No new ones are added; those that get one are taken out."""
+
+
+def test_names_of_one_file_have_an_underscore() -> None:
+    """Functions and constants; a class without one may be what a public function returns."""
+    texts = {path: path.read_text() for folder in CODE for path in (PACKAGE.parent / folder).rglob("*.py")}
+    texts |= {path: path.read_text() for path in PACKAGE.parent.rglob("*.md") if ".venv" not in path.parts}
+    texts[PACKAGE.parent / "pyproject.toml"] = (PACKAGE.parent / "pyproject.toml").read_text()
+    words = {path: set(re.findall(r"\w+", text)) for path, text in texts.items()}
+    for path in FILES.values():
+        allowed = USED_IN_ONE_FILE.get(path.relative_to(PACKAGE).as_posix(), "").split()
+        for name in _names_of(ast.parse(texts[path])):
+            users = [other for other in words if other not in (path, Path(__file__)) and name in words[other]]
+            assert name.startswith("_") or name in allowed or users, f"{path}: {name} is used nowhere else: _{name}"
+
+
+CODE = ("supernet", "tests", "benchmarks", "examples")
+
+
+def _names_of(tree: ast.Module) -> Iterator[str]:
+    """Functions and constants of a module."""
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef):
+            yield node.name
+        for target in (*getattr(node, "targets", ()), getattr(node, "target", None)):
+            if isinstance(target, ast.Name):
+                yield target.id
 
 
 DRAWS = {
