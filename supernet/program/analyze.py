@@ -40,14 +40,14 @@ from supernet.train.fit import CHECKPOINT
 from supernet.trust.correlation import agreement, population_counts, rank_correlation, score_noise, trust
 from supernet.trust.probes import TrainingFacts, bucket_width, diagnose, differences, option_worth, strata
 
-SHOWN = 2000
+_SHOWN = 2000
 """Candidates whose scores and sizes are kept for the report, drawn at random."""
 
-COURSE = 6
+_COURSE = 6
 """Architectures whose divergence is followed during training (paper, Fig 7)."""
 
 
-WORTH_IMAGES = 512
+_WORTH_ON = 512
 """Validation examples on which options are removed."""
 
 
@@ -111,7 +111,7 @@ def analyze_step(
     ]  # fmt: skip
     # Buckets are those of the score in the table, which a race may have taken on fewer examples.
     counts = population_counts([c.score for c in drawn], everyone, bucket)
-    right = read_right(folder.candidates, SHOWN) if are_accuracies else np.zeros((0, 0), bool)
+    right = read_right(folder.candidates, _SHOWN) if are_accuracies else np.zeros((0, 0), bool)
     scores, mean = [p["score"] for p in points], [float(np.mean(p["accuracies"])) for p in points]
     sizes = {name: [p[name] for p in points] for name in ("params", "macs")}
     result: dict[str, Any] = {
@@ -128,7 +128,7 @@ def analyze_step(
         "options": option_worth(
             space,
             [candidates[i].architecture for i in _some(len(candidates), settings.removals, config, "removals")],
-            lambda some: scores_of(study, some, examples=min(config.search.examples or WORTH_IMAGES, WORTH_IMAGES)),
+            lambda some: scores_of(study, some, examples=min(config.search.examples or _WORTH_ON, _WORTH_ON)),
             generator=stream(config.seed, "worth"),
         ),
         "groups": _groups(folder),
@@ -263,7 +263,7 @@ def _divergence(
     if any(value is None for value in far):
         return None
     ranked = sorted(range(len(points)), key=lambda i: scores[i])
-    chosen = [ranked[i] for i in sorted({round(i) for i in np.linspace(0, len(ranked) - 1, COURSE)})]
+    chosen = [ranked[i] for i in sorted({round(i) for i in np.linspace(0, len(ranked) - 1, _COURSE)})]
     followed = [study.model.space.parse(points[i]["architecture"]) for i in chosen]
     course = []
     for file in sorted(folder.snapshots.glob("*.safetensors"), key=lambda path: int(path.stem)):
@@ -303,7 +303,7 @@ def _some(number: int, wanted: int, config: Config, what: str) -> list[int]:
 
 def _candidates(candidates: Sequence[Candidate], config: Config) -> dict[str, Any]:
     """Scores and sizes of candidates, for the report, and whether the score likes large ones (section 4.3)."""
-    shown = [candidates[i] for i in _some(len(candidates), SHOWN, config, "shown")]
+    shown = [candidates[i] for i in _some(len(candidates), _SHOWN, config, "shown")]
     columns = {name: [getattr(c, name) for c in shown] for name in ("value", "params", "macs", "examples")}
     bias = {name: rank_correlation(columns[name], columns["value"]) for name in ("params", "macs")}
     return {"number": len(candidates), **columns, "size_bias": bias}

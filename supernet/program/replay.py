@@ -64,7 +64,7 @@ def analyze_replay(run: Opened, seeds: int, watch: Watch) -> dict[str, Any]:
     if importlib.util.find_spec("optuna") is None:
         names = {name: settings for name, settings in names.items() if name not in ("nsga2", "tpe")}
     errors = [c.deviation for c in known.values() if c.deviation is not None]
-    budget = min(BUDGET, len(scores))
+    budget = min(_BUDGET, len(scores))
     batch = asked.batch or max(1, min(GENERATION, budget // 10))
     facts = {
         "candidates": len(scores),
@@ -87,5 +87,5 @@ def analyze_replay(run: Opened, seeds: int, watch: Watch) -> dict[str, Any]:
     return found
 
 
-BUDGET = 500
+_BUDGET = 500
 """Candidates of a replayed search, at the most."""

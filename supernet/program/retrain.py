@@ -45,7 +45,7 @@ def retrain_step(run: Loaded, runtime: Runtime, watch: Watch) -> bool:
         folder.path, space, run_id(config, data.hashes), trainings_of(folder, config, space, costs, scored),
         watch.storage, watch.study, watch.artifacts,
     ) as tell:  # fmt: skip
-        train_alone(everyone, run, space, runtime, watch, tell)
+        _train_alone(everyone, run, space, runtime, watch, tell)
     place = folder.retrain
     runtime.place(model)
     missing = [architecture for architecture in everyone if architecture not in scored]
@@ -72,7 +72,7 @@ def retrain_step(run: Loaded, runtime: Runtime, watch: Watch) -> bool:
     return True
 
 
-def train_alone(
+def _train_alone(
     architectures: Sequence[Architecture],
     run: Loaded,
     space: Space,
@@ -130,6 +130,6 @@ def retrain_candidates(run: Loaded, numbers: Sequence[int], runtime: Runtime, wa
         folder.path, large, run_id(config, data.hashes), trainings_of(folder, config, large, costs, scored, wanted),
         watch.storage, watch.study, watch.artifacts,
     ) as tell:  # fmt: skip
-        train_alone(wanted, run, large, runtime, watch, tell)
+        _train_alone(wanted, run, large, runtime, watch, tell)
     rows = [network_row(costs, c, folder.retrain, config.retrain.repeats) for c in picked]
     return [{**record, "validation": row["validation"]} for record, row in zip(records(picked), rows, strict=True)]

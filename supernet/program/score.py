@@ -131,7 +131,7 @@ def score_file(run: Opened, architectures: Path, out: Path, watch: Watch) -> int
             watch.progress(len(rows), len(wanted), accuracy=accuracy)
             if watch.stop():
                 raise Interrupted(f"stopped after {len(rows)} of {len(wanted)} architectures")
-            if time.monotonic() - saved > SAVE_SECONDS:
+            if time.monotonic() - saved > _SAVE_SECONDS:
                 save()
                 saved = time.monotonic()
     finally:
@@ -139,7 +139,7 @@ def score_file(run: Opened, architectures: Path, out: Path, watch: Watch) -> int
     return len(waiting)
 
 
-SAVE_SECONDS = 5.0
+_SAVE_SECONDS = 5.0
 """Scores of a file of architectures are saved this often."""
 
 

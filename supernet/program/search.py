@@ -31,7 +31,7 @@ def search_step(run: Loaded, runtime: Runtime, watch: Watch) -> bool:
     record_environment(folder, "search", runtime.tuning)
     runtime.place(model)
     table, drawn = folder.candidates, folder.drawn_finalists
-    costs = search_costs(config.search, model.space, runtime, folder)
+    costs = _search_costs(config.search, model.space, runtime, folder)
     evaluation = evaluation_of(model, config, run.data, runtime)
     if not drawn.exists():
         candidates = search(evaluation, costs, config.search, seed=config.seed, table=table, watch=watch)
@@ -47,7 +47,7 @@ def search_step(run: Loaded, runtime: Runtime, watch: Watch) -> bool:
     return True
 
 
-def search_costs(config: SearchConfig, space: Space, runtime: Runtime, folder: RunFolder) -> CostTable:
+def _search_costs(config: SearchConfig, space: Space, runtime: Runtime, folder: RunFolder) -> CostTable:
     """What candidates cost, with latency and memory on the run's device where a limit or an objective asks for them."""
     if not {"latency", "memory"} & set(config.needs):
         return cost_table(space)

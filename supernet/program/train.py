@@ -27,7 +27,7 @@ from supernet.speed.runtime import Runtime
 from supernet.train import paths
 from supernet.train.fit import CHECKPOINT, fit
 
-Record = Callable[[int, torch.Tensor], None]
+_Record = Callable[[int, torch.Tensor], None]
 """Called with a step and its live_GP."""
 
 
@@ -61,7 +61,7 @@ def train_one_shot(
     watch: Watch,
     *,
     snapshots: int = 0,
-    record: Record | None = None,
+    record: _Record | None = None,
 ) -> tuple[OneShot, list[dict[str, float]]]:
     """Trains a one-shot model with new weights.
 
@@ -124,7 +124,7 @@ def _shape_of_paths(run: Loaded) -> tuple[int, int, int]:
 
 
 @contextmanager
-def _recorded(path: Path, shape: tuple[int, int, int], checkpoint: Path) -> Iterator[Record]:
+def _recorded(path: Path, shape: tuple[int, int, int], checkpoint: Path) -> Iterator[_Record]:
     """Inside the ``with`` block a function that records live_GP of a step; at its end the file is there.
 
     Until then the bits are in a file beside it, each step at its place, so that a training that was stopped goes on
