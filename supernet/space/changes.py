@@ -7,7 +7,7 @@ import torch
 from supernet.space.choices import Architecture, Space
 
 NEIGHBOURS = 64
-"""Of a choice with more picks than this, so many are tried as neighbours, drawn at random."""
+"""Of a choice with more picks than this, this number of picks, drawn at random, is tried as neighbours."""
 
 
 def filled(space: Space, architecture: Architecture, *, generator: torch.Generator) -> dict[str, tuple[str, ...]]:
@@ -33,11 +33,11 @@ def mutated(space: Space, architecture: Architecture, *, generator: torch.Genera
 def neighbours(space: Space, architecture: Architecture, *, generator: torch.Generator) -> list[Architecture]:
     """The architectures with another pick at one choice; of choices with very many picks a random part."""
     picks = filled(space, architecture, generator=generator)
-    found: list[Architecture] = []
-    for name, own in architecture.picks:
+    architectures: list[Architecture] = []
+    for name, current in architecture.picks:
         subsets = space.subsets[name]
         if len(subsets) > NEIGHBOURS:
             numbers = torch.randperm(len(subsets), generator=generator)[:NEIGHBOURS].tolist()
             subsets = tuple(subsets[i] for i in numbers)
-        found += [space.reached({**picks, name: subset}) for subset in subsets if subset != own]
-    return found
+        architectures += [space.reached({**picks, name: subset}) for subset in subsets if subset != current]
+    return architectures

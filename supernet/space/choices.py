@@ -29,7 +29,7 @@ MAX_SUBSETS = 65_536
 
 
 class ArchitectureError(ValueError):
-    """A text or value that is not an architecture of the space at hand."""
+    """A text or value that is not an architecture of the space."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,20 +107,20 @@ class Space:
     choices and settings.
 
     Attributes:
-        name: of the space, for people.
+        name: of the space, for messages and files.
         choices: every choice; one that is nested comes after the choice that it is nested in.
         network: makes the network with all its options, with new weights from the global generator
             (`build` seeds it); takes no argument.
         input_shape: of one example, without the batch dimension.
-        settings: the fixed sizes, for people and files (filters, cells, classes, ...).
+        settings: the fixed sizes, for messages and files (filters, cells, classes, ...).
         example: one example with a batch dimension, a tensor or a tuple or dict of tensors, where `input_shape` does
             not say enough.
         read: rewrites the text that a benchmark has for an architecture into ours, and returns other texts as they
             are; `parse` then takes both.
-        canonical: a text that architectures with the same function share, whatever the values of weights; None where
-            every architecture is a function of its own, or nobody knows.
-        simplified: the architecture without what does nothing in it: the same function at the least cost. None where
-            nothing is known.
+        canonical: a text that architectures with the same function share, whatever the values of weights; None if
+            no two architectures have the same function, or that is not known.
+        simplified: the architecture without what does nothing in it: the same function at the least cost. None if
+            it is not known what does nothing.
     """
 
     name: str
@@ -194,22 +194,22 @@ class Space:
         """
         if not 0 <= index < self.size:
             raise IndexError(f"expected an index from 0 to {self.size - 1:,}, got {index:,}")
-        rest: dict[str, int] = {}  # of the choices reached so far, the part of the index that is theirs to decode
+        indices: dict[str, int] = {}  # of the choices reached so far, the part of the index that is theirs to decode
         for choice in self.choices:
             if choice.inside is None:
-                index, rest[choice.name] = divmod(index, self._tables[choice.name][1][-1])
+                index, indices[choice.name] = divmod(index, self._tables[choice.name][1][-1])
         picks = []
         for choice in self.choices:
-            if choice.name not in rest:
+            if choice.name not in indices:
                 continue
             subsets, totals = self._tables[choice.name]
-            mine = rest[choice.name]
-            position = bisect.bisect_right(totals, mine)
-            mine -= totals[position - 1] if position else 0
+            own_index = indices[choice.name]
+            position = bisect.bisect_right(totals, own_index)
+            own_index -= totals[position - 1] if position else 0
             picks.append((choice.name, subsets[position]))
             if self._children:
                 for child in self._reached(choice, subsets[position]):
-                    mine, rest[child.name] = divmod(mine, self._tables[child.name][1][-1])
+                    own_index, indices[child.name] = divmod(own_index, self._tables[child.name][1][-1])
         return Architecture(tuple(picks))
 
     def __iter__(self) -> Iterator[Architecture]:
@@ -265,7 +265,7 @@ class Space:
     def everything_on(self) -> Architecture:
         """Every option of every choice ("All On" in the paper): a reference, in general no member of the space.
 
-        Of a value, of which only one can take part, the last option.
+        For a value, of which only one option can take part, that is the last option.
         """
         return Architecture(tuple((c.name, c.options[-1:] if c.kind == "value" else c.options) for c in self.choices))
 
@@ -275,27 +275,27 @@ class Space:
         Raises:
             ArchitectureError: the text does not fit this space; the message names the choice.
         """
-        given: dict[str, tuple[str, ...]] = {}
-        for word in (self.read(text) if self.read else text).split():
-            name, equals, options = word.partition("=")
-            if not equals or name in given:
-                raise ArchitectureError(f"expected words CHOICE=OPTION+OPTION, each choice once; got {word!r}")
+        by_name: dict[str, tuple[str, ...]] = {}
+        for pair in (self.read(text) if self.read else text).split():
+            name, equals, options = pair.partition("=")
+            if not equals or name in by_name:
+                raise ArchitectureError(f"expected words CHOICE=OPTION+OPTION, each choice once; got {pair!r}")
             if name not in self._by_name:
                 raise ArchitectureError(f"no choice {name!r} in space {self.name!r}: it has {', '.join(self._by_name)}")
-            given[name] = tuple(options.split("+"))
+            by_name[name] = tuple(options.split("+"))
         picks: list[tuple[str, tuple[str, ...]]] = []
         reached: dict[str, tuple[str, ...]] = {}
         for choice in self.choices:
             if choice.inside is not None and set(choice.inside[1]).isdisjoint(reached.get(choice.inside[0], ())):
-                if choice.name in given:
+                if choice.name in by_name:
                     parent, others = choice.inside
                     raise ArchitectureError(
                         f"choice {choice.name!r} is given, but {parent}={' or '.join(others)} is not picked"
                     )
                 continue
-            if choice.name not in given:
+            if choice.name not in by_name:
                 raise ArchitectureError(f"choice {choice.name!r} has no pick; its options: {', '.join(choice.options)}")
-            picked = given[choice.name]
+            picked = by_name[choice.name]
             for option in picked:
                 if option not in choice.options or picked.count(option) > 1:
                     raise ArchitectureError(

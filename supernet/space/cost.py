@@ -69,7 +69,7 @@ class Term:
 
 
 SCALES = {"latency": 1e-9}
-"""What one is in the columns of a table of costs, where it is not itself: there are no fractions in it."""
+"""What 1 stands for in the columns of a table of costs, if it is not 1: the table has whole numbers only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ class CostTable:
 
     Attributes:
         space: the space.
-        clauses: number of clauses by P, bool: options of which one has to be live.
+        clauses: number of clauses by P, bool: at least one of the options has to be live.
         parts: what is added up.
         columns: names of the costs: params, params_without_norm and macs; and latency (nanoseconds) and memory (bytes)
         where they
@@ -113,10 +113,10 @@ class CostTable:
                 for name in part.choices:
                     numbers, count = picks[name]
                     index = index * count + numbers
-                here = part.table[index] * takes_part[:, row, None]
-                sums += here
-                for peak, found in largest.items():
-                    largest[peak] = np.maximum(found, here[:, peak])
+                terms = part.table[index] * takes_part[:, row, None]
+                sums += terms
+                for peak, values in largest.items():
+                    largest[peak] = np.maximum(values, terms[:, peak])
         for column, peak in self.peaks.items():
             sums[:, column] += largest[peak]
         return sums[:, : len(self.columns)]
@@ -137,12 +137,12 @@ class CostTable:
         simplified = self.space.simplified
         lean = list(architectures) if simplified is None else [simplified(a) for a in architectures]
         macs = self.column("macs", [*lean, self.space.everything_on()]).astype(np.float64)
-        found: NDArray[np.float64] = np.log2(np.maximum(macs[:-1], 1) / max(macs[-1], 1))
-        return found
+        doublings: NDArray[np.float64] = np.log2(np.maximum(macs[:-1], 1) / max(macs[-1], 1))
+        return doublings
 
     @staticmethod
     def scale(name: str) -> float:
-        """What one in the column of this name is, in seconds or bytes or whatever it counts."""
+        """What 1 stands for in the column of this name, in its unit (seconds, bytes, ...)."""
         return SCALES.get(name, 1.0)
 
     def factors(
@@ -161,9 +161,9 @@ class CostTable:
         for part in self.parts:
             holds: list[tuple[str, NDArray[np.bool_]]] = []
             for clause in part.clauses:
-                asked = [options[c] for c in np.flatnonzero(self.clauses[clause])]
-                name, wanted = asked[0][0], {option for _, option in asked}
-                holds.append((name, np.array([not wanted.isdisjoint(pick) for pick in numbers[name]])))
+                columns = [options[c] for c in np.flatnonzero(self.clauses[clause])]
+                name, options_of_choice = columns[0][0], {option for _, option in columns}
+                holds.append((name, np.array([not options_of_choice.isdisjoint(pick) for pick in numbers[name]])))
             scope = tuple(c.name for c in self.space.choices if c.name in {*part.choices, *(n for n, _ in holds)})
             sizes = [len(numbers[name]) for name in scope]
 
@@ -193,7 +193,7 @@ def _settings(choice: Choice) -> tuple[tuple[str, ...], ...]:
 
 
 def _picked(space: Space, live: NDArray[np.bool_], names: set[str]) -> dict[str, tuple[NDArray[np.int64], int]]:
-    """For each choice of shape the number of what every row picks of it, and how many there are."""
+    """For each choice of shape the index of every row's setting of it, and the number of settings."""
     result = {}
     for choice in space.choices:
         if choice.name not in names:
@@ -201,11 +201,11 @@ def _picked(space: Space, live: NDArray[np.bool_], names: set[str]) -> dict[str,
         bits = 1 << np.arange(len(choice.options))
         codes = live[:, [space.columns[choice.name, option] for option in choice.options]] @ bits
         settings = _settings(choice)
-        known = [sum(1 << choice.options.index(option) for option in setting) for setting in settings]
-        order = np.argsort(known)
+        codes_of_settings = [sum(1 << choice.options.index(option) for option in setting) for setting in settings]
+        order = np.argsort(codes_of_settings)
         # A choice that is not reached has no pick; what depends on it does not take part.
-        position = np.searchsorted(np.array(known)[order], codes).clip(max=len(known) - 1)
-        result[choice.name] = (order[position].astype(np.int64), len(known))
+        position = np.searchsorted(np.array(codes_of_settings)[order], codes).clip(max=len(codes_of_settings) - 1)
+        result[choice.name] = (order[position].astype(np.int64), len(codes_of_settings))
     return result
 
 
@@ -222,7 +222,7 @@ _Found = dict[tuple[str, ...], dict[tuple[tuple[str, ...], ...], Measured]]
 def cost_table(
     space: Space, *, more: Callable[[Setting], Measured] | None = None, columns: Sequence[str] = ()
 ) -> CostTable:
-    """Measures the parts of a space's network once, on one example, whatever the weights.
+    """Measures the parts of a space's network once, on one example; the weights do not matter.
 
     Where shapes follow from choices (widths, what is concatenated), every module is measured for every combination of
     the choices that its cost is found to depend on.
@@ -240,9 +240,11 @@ def cost_table(
         modules = dict(space.network().named_modules())
     held = {name: {c.name for v in decided_values(module) for c in v.choices()} for name, module in modules.items()}
     # A depth is not among them: blocks that it leaves out cost nothing, the others what they always cost.
-    known = set().union(*held.values())
+    of_values = set().union(*held.values())
     shaping = {
-        choice.name: _settings(choice) for choice in space.choices if choice.kind == "concat" or choice.name in known
+        choice.name: _settings(choice)
+        for choice in space.choices
+        if choice.kind == "concat" or choice.name in of_values
     }
     everything = {name: settings[-1] for name, settings in shaping.items()}
     measured: dict[tuple[tuple[str, ...], ...], Measured] = {}
@@ -250,22 +252,22 @@ def cost_table(
     def at(setting: Setting) -> Measured:
         key = tuple(setting.values())
         if key not in measured:
-            found = _measure_modules(space, setting)
+            costs = _measure_modules(space, setting)
             if more is not None:
-                here = more(setting)
-                none = (0,) * len(next(iter(here.values())))
-                found = {k: found.get(k, (0, 0, 0)) + here.get(k, none) for k in {**found, **here}}
-            measured[key] = found
+                others = more(setting)
+                none = (0,) * len(next(iter(others.values())))
+                costs = {k: costs.get(k, (0, 0, 0)) + others.get(k, none) for k in {**costs, **others}}
+            measured[key] = costs
         return measured[key]
 
     # What a module costs follows as a rule from the numbers that it holds itself. Where trials show that it does not,
     # the choices are tried one by one, which takes more passes.
     depends = {key: tuple(name for name in shaping if name in held.get(key[0], ())) for key in at(everything)}
-    found = _cover(shaping, everything, depends, at)
-    if found is None or not all(_agrees(found, depends, trial, at(trial)) for trial in _trials(shaping)):
+    by_choices = _cover(shaping, everything, depends, at)
+    if by_choices is None or not all(_agrees(by_choices, depends, trial, at(trial)) for trial in _trials(shaping)):
         depends = _one_by_one(shaping, everything, at)
-        found = _cover(shaping, everything, depends, at)
-    if found is None:
+        by_choices = _cover(shaping, everything, depends, at)
+    if by_choices is None:
         most = max(depends.values(), key=lambda names: math.prod(len(shaping[name]) for name in names))
         raise ValueError(
             f"the cost of one module depends on {', '.join(most)} in more than {MAX_COMBINATIONS} combinations: "
@@ -275,7 +277,7 @@ def cost_table(
     clauses: dict[tuple[str, tuple[str, ...]], int] = {}
     tables: dict[tuple[Inside, tuple[str, ...]], NDArray[np.int64]] = {}
     for key, names in depends.items():
-        rows = [figures.get(key, nothing) for figures in found[names].values()]
+        rows = [figures.get(key, nothing) for figures in by_choices[names].values()]
         table = np.array(rows, dtype=np.int64)
         for clause in key[1]:
             clauses.setdefault(clause, len(clauses))
@@ -336,11 +338,11 @@ def _trials(shaping: _Shaping) -> Iterator[Setting]:
         yield {name: s[int(torch.randint(len(s), (1,), generator=generator))] for name, s in shaping.items()}
 
 
-def _agrees(found: _Found, depends: _Depends, setting: Setting, measured: Measured) -> bool:
-    """Whether every module costs what was found for its own choices, whatever the others are."""
+def _agrees(tables: _Found, depends: _Depends, setting: Setting, measured: Measured) -> bool:
+    """Whether every module costs what its table has for its own choices, for any picks of the others."""
     nothing = (0,) * len(next(iter(measured.values())))
     return measured.keys() <= depends.keys() and all(
-        found[names][tuple(setting[name] for name in names)].get(key, nothing) == measured.get(key, nothing)
+        tables[names][tuple(setting[name] for name in names)].get(key, nothing) == measured.get(key, nothing)
         for key, names in depends.items()
     )
 
@@ -365,17 +367,17 @@ def _cover(
     Combinations of several meetings that do not contradict each other are measured at once.
     """
     together = list(dict.fromkeys(depends.values()))
-    found: dict[tuple[str, ...], dict[tuple[tuple[str, ...], ...], Measured | None]] = {}
+    tables: dict[tuple[str, ...], dict[tuple[tuple[str, ...], ...], Measured | None]] = {}
     for names in together:
         if math.prod(len(shaping[name]) for name in names) > MAX_COMBINATIONS:
             return None
-        found[names] = dict.fromkeys(itertools.product(*(shaping[name] for name in names)))
-    for names in sorted(together, key=lambda names: -len(found[names])):
-        for combination, known in found[names].items():
-            if known is not None:
+        tables[names] = dict.fromkeys(itertools.product(*(shaping[name] for name in names)))
+    for names in sorted(together, key=lambda names: -len(tables[names])):
+        for combination, measured in tables[names].items():
+            if measured is not None:
                 continue
             setting: Setting = dict(zip(names, combination, strict=True))
-            for others, theirs in found.items():
+            for others, theirs in tables.items():
                 missing = (
                     c
                     for c, figures in theirs.items()
@@ -384,10 +386,10 @@ def _cover(
                 setting.update(zip(others, next(missing, ()), strict=False))
             full = {name: setting.get(name, everything[name]) for name in shaping}
             figures = at(full)
-            for others, theirs in found.items():
-                here = tuple(full[name] for name in others)
-                theirs[here] = theirs[here] or figures
-    return found  # type: ignore[return-value]  # the loop has filled in every None
+            for others, theirs in tables.items():
+                combination_of_others = tuple(full[name] for name in others)
+                theirs[combination_of_others] = theirs[combination_of_others] or figures
+    return tables  # type: ignore[return-value]  # the loop has filled in every None
 
 
 def _measure_modules(space: Space, setting: Setting) -> Measured:

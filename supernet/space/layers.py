@@ -1,9 +1,11 @@
-"""The modules that make a network searchable: `Choose` and `Depth`, and batch norm over ghost batches.
+"""The modules of a one-shot model: `OneShot`, `Choose`, `Depth`, and batch norm over ghost batches.
 
-A network with choices is ordinary PyTorch code with these modules, and with decided values, at any depth. Which
-options are live is given to
-the forward pass of the one-shot model, and reaches the choices through a context variable that is set for the length
-of that pass only: nothing has to be passed along by hand, and nothing is left behind.
+A network with choices is ordinary PyTorch code with these modules, and with decided values, at any depth. Which options
+are live is an argument of the one-shot model's forward pass. It reaches the choices through a context variable that is
+set during that pass only: no module has to pass it on, and a pass leaves nothing behind.
+
+All code that runs in a forward pass is here, except for decided values (`supernet.space.values`) and the network's own;
+`supernet.space.model` builds networks.
 
 References:
     Bender et al., ICML 2018, section 3.2 (path dropout, ghost batches, batch statistics).
@@ -31,12 +33,13 @@ from supernet.space.values import Picks, resolved, side_by_side
 
 @dataclass(frozen=True, slots=True)
 class LivePaths:
-    """What is live in the code that runs now.
+    """What is live in the forward pass that runs now.
 
     Attributes:
         picks: for each ghost batch of the forward pass, the live options of each choice by their index.
-        ghosts: which of them the tensors at hand hold, in order; each holds equally many examples.
-        inside: what encloses this code, outermost first: a choice, and its options of which one has to be live.
+        ghosts: which of them the tensors hold, in order; all hold the same number of examples.
+        inside: the choices that the running code is nested in, outermost first, and for each the options of which one
+            has to be live.
         shapes: what is live of the choices on which shapes depend; the same for all `ghosts`.
     """
 
@@ -50,7 +53,7 @@ _LIVE: ContextVar[LivePaths] = ContextVar("supernet_live_paths")
 
 
 def live_paths() -> LivePaths:
-    """What is live here and now.
+    """What is live in the forward pass that runs now.
 
     Raises:
         RuntimeError: called outside of a one-shot model's forward pass.
@@ -161,7 +164,7 @@ class Choose(nn.Module):
     concatenated inputs is the sum of one 1x1 convolution for each, so the paper's "concatenate, then 1x1" is a
     `Choose` with ``each_input``, and removing an input removes its slice of the weight.
 
-    Options that are not live are not run: no arithmetic, no memory, no gradient. Where no option is live the output
+    Options that are not live are not run: no arithmetic, no memory, no gradient. If no option is live, the output
     is zero (our choice; the paper does not say).
 
     Args:
@@ -282,7 +285,7 @@ class Choose(nn.Module):
         return all(live.picks[ghost][self.choice.name] <= self.zeros for ghost in live.ghosts)
 
     def _concat(self, live: LivePaths, inputs: Sequence[Tensor]) -> Tensor:
-        """The ghost batches at hand have the same live options here: shapes depend on them."""
+        """The outputs side by side. All ghost batches of a pass have the same live options: shapes depend on them."""
         picked = live.picks[live.ghosts[0]][self.choice.name]
         outputs: list[Tensor] = []
         for index in sorted(picked) or range(len(self.options)):
@@ -295,7 +298,7 @@ class Choose(nn.Module):
         return torch.cat(outputs, 1)
 
     def _zeros(self, live: LivePaths, source: Tensor, output: Tensor | None) -> Tensor:
-        """Zeros of the output's shape for all ghost batches, where no option is live in all of them.
+        """Zeros of the output's shape for all ghost batches, if no option is live in all of them.
 
         Args:
             source: the input of the first option.
@@ -321,14 +324,14 @@ class Choose(nn.Module):
 
 
 class Depth(nn.Module):
-    """A choice of how many blocks are run, one after the other: always the first so many.
+    """A choice of how many blocks are run, one after the other: always the first ones.
 
     Beyond the paper; as in Cai et al., "Once-for-All", ICLR 2020.
 
     Args:
         name: of the choice; places with the same name share one decision.
         blocks: the modules. The first of them may change the shape if at least one is always run.
-        depths: the numbers of blocks to choose from, ascending; None for 1 to all of them.
+        depths: the numbers of blocks to choose from, ascending; None for every number from 1 on.
 
     Raises:
         ValueError: the depths do not ascend from at least 0 to the number of blocks.
@@ -467,7 +470,7 @@ class Join(nn.Module):
 
 
 class Zero(nn.Module):
-    """Zeros of the input's shape. What comes before gets no gradient from here, so nothing is computed for one."""
+    """Zeros of the input's shape. The input gets no gradient, so the backward pass computes none."""
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.zeros_like(x)

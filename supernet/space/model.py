@@ -1,7 +1,7 @@
 """One builder, two uses: `build(space)` is the one-shot model, `build(space, architecture)` a stand-alone network.
 
-Both begin as the same network with every option in it. The one-shot model keeps all of them and is told with each
-forward pass what is live; the stand-alone network keeps what its architecture picks and has no choice left.
+Both begin as the same network with every option in it. The one-shot model keeps all of them, and each forward pass is
+given what is live; the stand-alone network keeps what its architecture picks and has no choice left.
 
 References:
     Bender et al., ICML 2018, section 3.2.
@@ -97,8 +97,8 @@ def from_network(
         network: makes the network with all its options, with new weights; takes no argument.
         example: one example or more, with the batch dimension first: a tensor, or a tuple or dict of tensors that are
             the network's arguments.
-        name: of the space, for people.
-        settings: what else there is to say of it, for people and files.
+        name: of the space, for messages and files.
+        settings: other facts about it, for messages and files.
         check: whether to try the shapes; not needed again for a network that was tried before.
 
     Raises:
@@ -152,7 +152,7 @@ def check_shapes(space: Space) -> None:
 
 
 def example_of(space: Space, number: int) -> Any:
-    """So many examples of zeros, of the shapes and types that the network of a space takes."""
+    """A number of examples of zeros, of the shapes and types that the network of a space takes."""
     if space.example is None:
         return torch.zeros(number, *space.input_shape)
     return zeros(describe(space.example), number)
@@ -167,7 +167,7 @@ def build(space: Space, architecture: Architecture | None = None, *, seed: int |
 
     Args:
         space: the space.
-        architecture: what to keep; everything stays where it is None.
+        architecture: what to keep; None keeps everything.
         seed: of the weights; the global generator is used for them and restored afterwards. None draws from the
             global generator as it is, as torch does.
 
@@ -178,7 +178,7 @@ def build(space: Space, architecture: Architecture | None = None, *, seed: int |
         ArchitectureError: the architecture is of another space.
     """
     if architecture is not None:
-        space.live([architecture])  # refuses what is not of this space before anything is built
+        space.live([architecture])  # refuses an architecture of another space before anything is built
     with _GLOBAL_GENERATOR, torch.random.fork_rng(devices=[], enabled=seed is not None):
         if seed is not None:
             torch.manual_seed(seed)
@@ -240,21 +240,21 @@ def option_names(space: Space, architecture: Architecture) -> dict[str, tuple[st
         several options together the choice.
     """
     picks = dict(architecture.picks)
-    known: dict[int, tuple[str, str]] = {}
-    found: dict[str, tuple[str, str]] = {}
+    name_of: dict[int, tuple[str, str]] = {}
+    names: dict[str, tuple[str, str]] = {}
 
     def walk(module: nn.Module, path: str) -> None:
         while isinstance(module, (Choose, Depth)):
             if isinstance(module, Choose):
                 for option, of in zip(module.choice.options, module.options, strict=True):
                     name = module.choice.name
-                    known[id(of)] = (name if module.choice.max_picks == 1 else f"{name}.{option}"), option
+                    name_of[id(of)] = (name if module.choice.max_picks == 1 else f"{name}.{option}"), option
             choice = module.choice.name
             module = module.chosen(picks[choice])
             if isinstance(module, Join):
-                known[id(module)] = choice, choice
-        if id(module) in known:
-            found[path] = known[id(module)]
+                name_of[id(module)] = choice, choice
+        if id(module) in name_of:
+            names[path] = name_of[id(module)]
         held.append(module)
         for name, child in module.named_children():
             walk(child, f"{path}.{name}" if path else name)
@@ -263,7 +263,7 @@ def option_names(space: Space, architecture: Architecture) -> dict[str, tuple[st
     with without_data():
         network = space.network()
     walk(network, "")
-    return found
+    return names
 
 
 def _resolve(module: nn.Module, picks: dict[str, tuple[str, ...]]) -> nn.Module:

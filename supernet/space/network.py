@@ -17,14 +17,15 @@ from supernet.space.layers import Choose, Depth, Elastic
 from supernet.space.values import decided_values
 
 Inside = tuple[tuple[str, tuple[str, ...]], ...]
-"""What encloses a place in the network, outermost first: a choice, and its options of which one has to be live."""
+"""The choices that a place in the network is nested in, outermost first, and for each the options of which one has to
+be live."""
 
 
 @contextmanager
 def without_data() -> Iterator[None]:
     """Inside the ``with`` block modules are made on the `meta` device: shapes, but neither memory nor initial values.
 
-    Initial values are skipped altogether, since torch computes them slowly even where there is no data.
+    Initial values are skipped altogether, since torch computes them slowly even without data.
     """
     with torch.device("meta"), _NoInitialValues():
         yield
@@ -44,11 +45,11 @@ def choices_of(network: nn.Module) -> tuple[Choice, ...]:
     Raises:
         ValueError: two places share a name but not their options.
     """
-    found: dict[str, Choice] = {}
+    by_name: dict[str, Choice] = {}
     places: dict[str, Inside] = {}
 
     def add(choice: Choice, inside: Inside) -> None:
-        before = found.setdefault(choice.name, choice)
+        before = by_name.setdefault(choice.name, choice)
         if before != choice:
             options = f"{before.options}, {choice.options}"
             raise ValueError(f"choice {choice.name!r} occurs with different options: {options}")
@@ -61,7 +62,7 @@ def choices_of(network: nn.Module) -> tuple[Choice, ...]:
             for choice in thing.choices():
                 add(choice, inside)
     return _parents_first(
-        {name: replace(choice, inside=places[name][-1] if places[name] else None) for name, choice in found.items()}
+        {name: replace(choice, inside=places[name][-1] if places[name] else None) for name, choice in by_name.items()}
     )
 
 
@@ -71,16 +72,16 @@ def _common(a: Inside, b: Inside) -> Inside:
     return tuple((name, tuple(dict.fromkeys((*options, *others[name])))) for name, options in a if name in others)
 
 
-def _parents_first(found: dict[str, Choice]) -> tuple[Choice, ...]:
+def _parents_first(by_name: dict[str, Choice]) -> tuple[Choice, ...]:
     ordered: dict[str, Choice] = {}
 
     def put(choice: Choice) -> None:
         if choice.name not in ordered:
             if choice.inside is not None:
-                put(found[choice.inside[0]])
+                put(by_name[choice.inside[0]])
             ordered[choice.name] = choice
 
-    for choice in found.values():
+    for choice in by_name.values():
         put(choice)
     return tuple(ordered.values())
 

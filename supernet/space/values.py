@@ -41,7 +41,7 @@ class Factor:
         choice: the choice.
         numbers: the number for each option.
         option: None where the choice is of a value: the number of its last live option counts. Else the number of
-            this option counts where it is live, or where none is, and is 0 otherwise.
+            this option counts if it is live or none is, and is 0 otherwise.
     """
 
     choice: Choice
@@ -201,9 +201,9 @@ def value(name: str, options: Sequence[Any]) -> Any:
     if kinds == {int} and (options[0] < 1 or list(options) != sorted(set(options))):
         raise ValueError(f"value {name!r}: expected whole numbers above 0 in ascending order, got {options}")
     choice = Choice(name, tuple(str(option) for option in options), kind="value")
-    known = _DECIDED.get()
-    if known is not None:
-        return options[choice.options.index(known[name][-1])] if name in known else options[-1]
+    decided_picks = _DECIDED.get()
+    if decided_picks is not None:
+        return options[choice.options.index(decided_picks[name][-1])] if name in decided_picks else options[-1]
     factor = Factor(choice, options)
     if kinds == {int}:
         return DecidedInt((Span((factor,)),))
@@ -221,10 +221,10 @@ def decided(picks: Mapping[str, Sequence[str]]) -> Iterator[None]:
 
 
 def side_by_side(choice: Choice, widths: Sequence[int]) -> int:
-    """The width of what a choice of the kind "concat" brings together."""
-    known = _DECIDED.get()
-    if known is not None:
-        picked = known.get(choice.name, choice.options)
+    """The width of the output of a choice of the kind "concat"."""
+    decided_picks = _DECIDED.get()
+    if decided_picks is not None:
+        picked = decided_picks.get(choice.name, choice.options)
         return sum(width for option, width in zip(choice.options, widths, strict=True) if option in picked)
     parts: list[Span] = []
     for index, width in enumerate(widths):
@@ -303,11 +303,11 @@ def cut(tensor: Tensor, axes: Sequence[AxisSlices]) -> Tensor:
 
 def resolved(module: nn.Module, picks: Picks) -> nn.Module:
     """A shallow copy of a module in which decided values are plain and its own parameters are cut to fit."""
-    here = copy.copy(module)
+    copied = copy.copy(module)
     parameters = dict(module._parameters)
     for name, axes in axis_slices(module, picks).items():
         parameters[name] = cut(parameters[name], axes)  # type: ignore[arg-type, assignment]  # what has axes is a tensor
-    vars(here)["_parameters"] = parameters
-    for name, thing in list(vars(here).items()):
-        vars(here)[name] = _resolve(thing, picks)
-    return here
+    vars(copied)["_parameters"] = parameters
+    for name, thing in list(vars(copied).items()):
+        vars(copied)[name] = _resolve(thing, picks)
+    return copied

@@ -1,9 +1,9 @@
-"""Faster kernels for CPUs where a library has none, or slower ones: convolutions of few channels with what is around
-them, ReLU, batch norm, pools, gradients of depthwise convolutions.
+"""Kernels for CPUs that are faster than the library's: convolutions of few channels with the ReLU before and the batch
+norm after them, ReLU, batch norm, pools, gradients of depthwise convolutions.
 
-`kernels.c` is compiled once for the processor at hand. Every function here does what torch's own operation does, which
-is its reference in the tests, and is that operation where there is no compiler, or no kernel for the tensors at hand:
-another device, another layout, a number of channels that is no multiple of 8.
+`kernels.c` is compiled once for each kind of processor. Every function here computes the same as an operation of torch,
+which is its reference in the tests. It calls that operation if there is no compiler, or no kernel for the tensors:
+another device or layout, or a number of channels that is not a multiple of 8.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ ARGUMENTS = {
 """Types of the arguments of each function of kernels.c."""
 
 ALLOCATING = ("pool", "pool_backward", "depthwise_weight_gradient", "conv_norm", "conv_norm_backward")
-"""Those that say whether there was memory enough."""
+"""The functions that return whether there was enough memory."""
 
 MOST_WINDOW = 15
 """Largest window of a pooling: the place of a number in it has to fit a byte."""
@@ -59,7 +59,7 @@ MOST_WINDOW = 15
 
 @cache
 def compiled() -> ctypes.CDLL | None:
-    """The compiled kernels; None where there is no compiler, or it does not manage."""
+    """The compiled kernels; None if there is no compiler, or it fails."""
     compiler = shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc")
     if shutil.which(compiler[0]) is None:
         compiler = ["cc"]
@@ -89,12 +89,12 @@ def processor() -> str:
 
 
 def processor_name() -> str:
-    """What people call the processor; where the system does not say, its kind."""
+    """The name of the processor; its kind if the system has no name for it."""
     return _of_processor("model name").partition(":")[2].strip() or platform.processor() or platform.machine()
 
 
 def _of_processor(*starts: str) -> str:
-    """The first line that begins so of what Linux says of the processor; empty where there is none."""
+    """The first line of Linux's description of the processor that begins with one of these; empty if there is none."""
     try:
         return next(line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith(starts))
     except (OSError, StopIteration):
@@ -102,7 +102,7 @@ def _of_processor(*starts: str) -> str:
 
 
 By = Literal["library", "own", "product"]
-"""What does a convolution: see `Conv`."""
+"""What computes a convolution: see `Conv`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,8 +112,8 @@ class Conv:
     Attributes:
         weight: [O, C / groups, K, L].
         settings: stride, padding, dilation and groups, as `F.conv2d` takes them.
-        relu: whether what it is given goes through ReLU first.
-        by: what does it: the library's convolution; "own", such that `convolution_fits`; or "product", such that
+        relu: whether ReLU comes before the convolution.
+        by: what computes it: the library's convolution; "own" kernels, if `convolution_fits`; or "product", if
             `pointwise_fits`.
     """
 
@@ -146,11 +146,11 @@ def convolution_fits(x: Tensor, weight: Tensor, settings: tuple[Any, ...]) -> bo
 
 
 def convolution(x: Tensor, weight: Tensor, *, relu: bool) -> Tensor:
-    """A convolution of stride 1 that keeps the size, with ReLU before it where asked for; without an offset.
+    """A convolution of stride 1 that keeps the size, optionally with ReLU before it; without an offset.
 
     Args:
         x: [N, C, H, W].
-        weight: float32 [O, C, K, K], such that `convolution_fits`; its gradient is in single precision too.
+        weight: float32 [O, C, K, K]; `convolution_fits` has to be true; its gradient is in single precision too.
         relu: whether negative numbers of `x` count as 0.
     """
     z: Tensor = _Convolution.apply(x, weight, relu, None, None, None, False, None)  # type: ignore[no-untyped-call]  # torch's stub lacks its types
@@ -172,7 +172,7 @@ def pointwise(x: Tensor, weight: Tensor) -> Tensor:
 
     Args:
         x: [N, C, H, W].
-        weight: [O, C, 1, 1], such that `pointwise_fits`.
+        weight: [O, C, 1, 1]; `pointwise_fits` has to be true.
     """
     return F.linear(x.permute(0, 2, 3, 1), weight.flatten(1)).permute(0, 3, 1, 2)
 
@@ -187,7 +187,7 @@ def norm_relu(
     conv: Conv | None = None,
     onto: Tensor | None = None,
 ) -> Tensor:
-    """Batch norm with the statistics of the batch, and ReLU where asked for.
+    """Batch norm with the statistics of the batch, optionally followed by ReLU.
 
     Args:
         x: [N, C, H, W].
@@ -198,9 +198,9 @@ def norm_relu(
         conv: what comes before batch norm; see `norm_relu_statistics`.
         onto: what the output is added to, of its shape.
     """
-    found = norm_relu_statistics(x, weight, bias, eps, relu=relu, conv=conv, onto=onto)
-    if found is not None:
-        return found[0]
+    result = norm_relu_statistics(x, weight, bias, eps, relu=relu, conv=conv, onto=onto)
+    if result is not None:
+        return result[0]
     if conv is not None:
         x = _convolved(F.relu(x) if conv.relu else x, conv)
     y = F.batch_norm(x, None, None, weight, bias, training=True, eps=eps)
@@ -217,22 +217,22 @@ def norm_relu_statistics(
     conv: Conv | None = None,
     onto: Tensor | None = None,
 ) -> tuple[Tensor, Tensor] | None:
-    """`norm_relu`, and mean and variance (of the batch, not corrected) as [2, C]; None where there is no kernel.
+    """`norm_relu`, and mean and variance (of the batch, not corrected) as [2, C]; None if there is no kernel.
 
-    With `conv`, such that `conv_fits`, that comes first, and the whole is one step of automatic differentiation: where
-    the library does the convolution, ReLU's gradient is cut in the tensor that it gives.
+    `conv`, for which `conv_fits` has to be true, comes first, and the whole is one step of automatic differentiation.
+    If the library computes the convolution, ReLU's gradient is cut off in the tensor that the library returns.
     """
-    found: tuple[Tensor, Tensor]
+    result: tuple[Tensor, Tensor]
     if conv is not None and conv.by == "own":
-        found = _Convolution.apply(  # type: ignore[no-untyped-call]  # torch's stub lacks its types
+        result = _Convolution.apply(  # type: ignore[no-untyped-call]  # torch's stub lacks its types
             x, conv.weight, conv.relu, weight, bias, eps, relu, onto
         )
-        return found
+        return result
     if not (_fits(x) and _plain(weight) and _plain(bias)):
         return None
     before = (None, None) if conv is None else (conv.weight, conv)
-    found = _NormRelu.apply(x, weight, bias, eps, relu, *before, onto)  # type: ignore[no-untyped-call]  # torch's stub lacks its types
-    return found
+    result = _NormRelu.apply(x, weight, bias, eps, relu, *before, onto)  # type: ignore[no-untyped-call]  # torch's stub lacks its types
+    return result
 
 
 def depthwise_fits(x: Tensor, weight: Tensor, stride: tuple[int, ...], padding: Any, dilation: tuple[int, ...]) -> bool:
@@ -254,7 +254,7 @@ def depthwise(x: Tensor, weight: Tensor, stride: int, padding: int, dilation: in
     The gradient of the input is a forward convolution with the kernel turned round, where the stride is 1.
 
     Args:
-        x: [N, C, H, W], such that `depthwise_fits`.
+        x: [N, C, H, W]; `depthwise_fits` has to be true.
         weight: [C, 1, K, K], of the type of `x`.
         stride: of both axes.
         padding: of both axes, at both ends.
@@ -270,14 +270,14 @@ def pool_fits(x: Tensor, kernel: int, stride: int, padding: int) -> bool:
 
 
 def pool(x: Tensor, kernel: int, stride: int, padding: int, *, largest: bool, onto: Tensor | None = None) -> Tensor:
-    """The largest number in each window, or the mean of what it holds of the image; padding is left out of both.
+    """The largest number in each window, or the mean of its part inside the image; padding counts for neither.
 
     Args:
-        x: [N, C, H, W], such that `pool_fits`.
+        x: [N, C, H, W]; `pool_fits` has to be true.
         kernel: size of the window along both axes.
         stride: of both axes.
         padding: of both axes, at both ends.
-        largest: whether the largest number is wanted.
+        largest: whether to take the largest number in place of the mean.
         onto: what the output is added to, of its shape.
     """
     y: Tensor = _Pool.apply(x, kernel, stride, padding, largest, onto)  # type: ignore[no-untyped-call]  # torch's stub lacks its types
@@ -314,8 +314,8 @@ def _empty(like: Tensor, *shape: int) -> Tensor:
 def _like(tensor: Tensor, dtype: torch.dtype) -> Tensor:
     """The tensor in this type, in channels-last layout.
 
-    A call of torch lets go of Python, and whoever wants it back may have to wait for another thread: none that would
-    do nothing.
+    Each call of torch releases Python's lock, and getting it back may mean waiting for another thread, so calls that
+    would do nothing are left out.
     """
     if tensor.dtype != dtype:
         tensor = tensor.to(dtype)
@@ -325,7 +325,7 @@ def _like(tensor: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def _taken(onto: Tensor | None, like: Tensor) -> Tensor | None:
-    """`onto`, where a kernel can add its output, of this kind, to it as it writes; elsewhere `plus` has to."""
+    """`onto`, if a kernel can add its output (which is like `like`) to it as it writes; else None: `plus` adds it."""
     if onto is None or onto.shape != like.shape or onto.dtype != like.dtype:
         return None
     return onto if onto.is_contiguous(memory_format=torch.channels_last) else None
@@ -336,7 +336,7 @@ def _pointer(tensor: Tensor | None) -> int | None:
 
 
 def _rows(moments: Tensor | None) -> tuple[int | None, int | None]:
-    """Where mean and variance are, in float32 [2, C]."""
+    """The addresses of mean and variance, in float32 [2, C]."""
     if moments is None:
         return None, None
     start = moments.data_ptr()
@@ -345,12 +345,20 @@ def _rows(moments: Tensor | None) -> tuple[int | None, int | None]:
 
 def _run(name: str, *arguments: Any) -> None:
     kernels = compiled()
-    assert kernels is not None, "_fits was not asked"
+    assert kernels is not None, "_fits was not called"
     if not getattr(kernels, name)(*arguments) and name in ALLOCATING:
         raise MemoryError(f"no memory for {name} with {arguments}")
 
 
 class _NormRelu(torch.autograd.Function):
+    """Batch norm, optionally with ReLU after it, and with a convolution by the library and its ReLU before it.
+
+    Returns the output and its moments (mean and variance), float32 [2, C], which have no gradient. The output of ReLU
+    is not kept: the backward pass computes from input and moments what ReLU cut off. The gradients of a convolution
+    before it (`kernel`, described by `conv`) are computed here too, so that ReLU's gradient can be cut off in place in
+    the tensor that the library returns. `onto` is added to the output as it is written; its gradient is the slope.
+    """
+
     @staticmethod
     def forward(
         ctx: Any,
@@ -364,13 +372,13 @@ class _NormRelu(torch.autograd.Function):
         onto: Tensor | None,
     ) -> tuple[Tensor, Tensor]:
         half = int(x.dtype == torch.bfloat16)
-        given = None
+        source = None
         if conv is not None:
-            given = x
+            source = x
             if conv.relu:
-                given = torch.empty_like(x)
-                _run("relu", _pointer(x), _pointer(given), x.numel(), half)
-            x = _like(_convolved(given, conv), x.dtype)
+                source = torch.empty_like(x)
+                _run("relu", _pointer(x), _pointer(source), x.numel(), half)
+            x = _like(_convolved(source, conv), x.dtype)
         channels = x.shape[1]
         y, moments = torch.empty_like(x), x.new_empty(2, channels, dtype=torch.float32)
         taken = _taken(onto, y)
@@ -379,7 +387,7 @@ class _NormRelu(torch.autograd.Function):
             _pointer(x), _pointer(taken), _pointer(y), x.numel() // channels, channels,
             _pointer(weight), _pointer(bias), eps, *_rows(moments), int(relu), half,
         )  # fmt: skip
-        ctx.save_for_backward(x, weight, bias, moments, given, kernel)
+        ctx.save_for_backward(x, weight, bias, moments, source, kernel)
         ctx.eps, ctx.relu, ctx.conv = eps, relu, None if conv is None else (*conv.settings, conv.relu, conv.by)
         ctx.mark_non_differentiable(moments)
         ctx.set_materialize_grads(False)
@@ -389,7 +397,7 @@ class _NormRelu(torch.autograd.Function):
     def backward(ctx: Any, slope: Tensor | None, *_: Tensor | None) -> Any:
         if slope is None:
             return (None,) * 8
-        x, weight, bias, moments, given, kernel = ctx.saved_tensors
+        x, weight, bias, moments, source, kernel = ctx.saved_tensors
         channels, half = x.shape[1], int(x.dtype == torch.bfloat16)
         dy = _like(slope, x.dtype)
         dz = torch.empty_like(x)
@@ -403,16 +411,16 @@ class _NormRelu(torch.autograd.Function):
         dkernel = None
         if ctx.conv is not None:
             *settings, groups, relu, by = ctx.conv
-            wanted = [ctx.needs_input_grad[0], ctx.needs_input_grad[5], False]
+            needed = [ctx.needs_input_grad[0], ctx.needs_input_grad[5], False]
             if by == "product":
-                dx, dkernel = _pointwise_gradients(dz, given, kernel, wanted)
+                dx, dkernel = _pointwise_gradients(dz, source, kernel, needed)
             else:
                 dx, dkernel, _ = torch.ops.aten.convolution_backward(
-                    dz, given, kernel, None, *settings, False, [0, 0], groups, wanted
+                    dz, source, kernel, None, *settings, False, [0, 0], groups, needed
                 )
             if relu and dx is not None:
                 dx = _like(dx, x.dtype)
-                _run("relu_backward", _pointer(given), _pointer(dx), dx.numel(), half)
+                _run("relu_backward", _pointer(source), _pointer(dx), dx.numel(), half)
         return dx, *dscales, None, None, dkernel, None, slope if ctx.needs_input_grad[7] else None
 
 
@@ -422,16 +430,21 @@ def _convolved(x: Tensor, conv: Conv) -> Tensor:
     return F.conv2d(x, conv.weight, None, *conv.settings)
 
 
-def _pointwise_gradients(dy: Tensor, x: Tensor, weight: Tensor, wanted: list[bool]) -> list[Tensor | None]:
+def _pointwise_gradients(dy: Tensor, x: Tensor, weight: Tensor, needed: list[bool]) -> list[Tensor | None]:
     """Of `pointwise`, to `x` and `weight`."""
     dy, x = dy.permute(0, 2, 3, 1), x.permute(0, 2, 3, 1)
-    dx = (dy @ weight.flatten(1)).permute(0, 3, 1, 2) if wanted[0] else None
-    dweight = (dy.flatten(0, 2).T @ x.flatten(0, 2)).view_as(weight) if wanted[1] else None
+    dx = (dy @ weight.flatten(1)).permute(0, 3, 1, 2) if needed[0] else None
+    dweight = (dy.flatten(0, 2).T @ x.flatten(0, 2)).view_as(weight) if needed[1] else None
     return [dx, dweight]
 
 
 class _Convolution(torch.autograd.Function):
-    """With batch norm after it where `eps` is given, with and without ReLU."""
+    """A convolution by the project's kernel, optionally with ReLU before it and with batch norm and ReLU after it.
+
+    Batch norm comes after it if `eps` is not None; then the result is the output and its moments, float32 [2, C]. The
+    output before batch norm is kept for the backward pass, which computes batch norm's slopes row by row from it and
+    never writes them to memory as a whole. `onto` is added to the output as it is written; its gradient is the slope.
+    """
 
     @staticmethod
     def forward(
@@ -485,6 +498,12 @@ class _Convolution(torch.autograd.Function):
 
 
 class _Pool(torch.autograd.Function):
+    """The largest number or the mean of each window.
+
+    For the largest number the forward pass keeps its place in the window, one byte each; for the mean it keeps nothing,
+    since the gradient follows from the sizes. `onto` is added to the output as it is written.
+    """
+
     @staticmethod
     def forward(
         ctx: Any, x: Tensor, kernel: int, stride: int, padding: int, largest: bool, onto: Tensor | None
@@ -511,6 +530,12 @@ class _Pool(torch.autograd.Function):
 
 
 class _Depthwise(torch.autograd.Function):
+    """A depthwise convolution: forward by the library, the gradient of the weights by the project's kernel.
+
+    The gradient of the input is a convolution of the slopes with the kernel turned by 180 degrees, if the stride is 1:
+    the library's forward pass is faster than its backward pass.
+    """
+
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, stride: int, padding: int, dilation: int) -> Tensor:
         ctx.save_for_backward(x, weight)
@@ -535,19 +560,19 @@ def _input_gradient(x: Tensor, weight: Tensor, dy: Tensor, stride: int, padding:
     if stride == 1:
         around = dilation * (size - 1) - padding
         return F.conv2d(dy, weight.flip(2, 3), None, 1, around, dilation, groups=channels)
-    found: Tensor = torch.ops.aten.convolution_backward(
+    gradient: Tensor = torch.ops.aten.convolution_backward(
         dy, x, weight, None, [stride] * 2, [padding] * 2, [dilation] * 2, False, [0, 0], channels, [True, False, False]
     )[0]
-    return found
+    return gradient
 
 
 def _weight_gradient(x: Tensor, weight: Tensor, dy: Tensor, stride: int, padding: int, dilation: int) -> Tensor:
     images, channels, height, width = x.shape
     size, (out_height, out_width) = weight.shape[-1], dy.shape[2:]
-    found = x.new_empty(size, size, channels, dtype=torch.float32)
+    gradient = x.new_empty(size, size, channels, dtype=torch.float32)
     _run(
         "depthwise_weight_gradient",
-        _pointer(x), _pointer(dy), _pointer(found), images, height, width, channels, out_height, out_width,
+        _pointer(x), _pointer(dy), _pointer(gradient), images, height, width, channels, out_height, out_width,
         size, stride, padding, dilation, int(x.dtype == torch.bfloat16),
     )  # fmt: skip
-    return found.permute(2, 0, 1).unsqueeze(1).to(weight.dtype)
+    return gradient.permute(2, 0, 1).unsqueeze(1).to(weight.dtype)

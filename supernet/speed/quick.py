@@ -2,7 +2,7 @@
 
 Batch norm followed by ReLU becomes one pass over the tensor, and takes over the convolution before it and that one's
 ReLU; a depthwise convolution gets the gradients of `supernet.speed.kernels`, and what half precision makes wrong or
-slow on the machine at hand is run in single precision.
+slow on this machine is run in single precision.
 """
 
 from __future__ import annotations
@@ -143,7 +143,7 @@ class QuickConv2d(nn.Conv2d):
         return None
 
     def _own(self, x: Tensor, weight: Tensor) -> bool:
-        """Whether our own kernel is right and faster for this convolution, in the precision that `x` has.
+        """Whether the project's own kernel is right and faster for this convolution, in the precision that `x` has.
 
         With a kernel of one pixel it is faster by the ReLU alone that it takes along.
         """
@@ -323,8 +323,8 @@ def _square(value: Any) -> int:
     """The length that both axes have; -1 where they differ."""
     if isinstance(value, int):
         return value
-    first, *rest = value
-    return int(first) if all(other == first for other in rest) else -1
+    first, *others = value
+    return int(first) if all(other == first for other in others) else -1
 
 
 def quick(model: nn.Module, tuning: Tuning) -> nn.Module:
@@ -345,7 +345,7 @@ def quick(model: nn.Module, tuning: Tuning) -> nn.Module:
 def quick_in_training(network: nn.Module, tuning: Tuning) -> tuple[nn.Module, Callable[[], None]]:
     """A stand-alone network that computes the same with what is faster, and remembers what its batch norms see.
 
-    Several of these views can be run side by side, where `has_only_norms_to_remember`; their running statistics are
+    Several of these views can be run side by side, if `has_only_norms_to_remember`; their running statistics are
     those of passes one after the other, in the order in which they are settled.
 
     Returns:

@@ -122,12 +122,13 @@ class Runtime:
     def world_size(self) -> int:
         return 1 if self.is_alone else self.fabric.world_size
 
-    def ghosts_per_forward(self, asked: int | None, ghosts: int) -> int:
-        """How many of so many ghost batches go through the model at once.
+    def ghosts_per_forward(self, setting: int | None, ghosts: int) -> int:
+        """How many of a number of ghost batches go through the model at once.
 
-        All of them where launching kernels is what costs; one on a CPU, where a small ghost batch stays in the cache.
+        All of them on a device on which launching kernels takes most of the time; one on a CPU, whose cache holds a
+        small ghost batch.
         """
-        return asked or (1 if self.device.type == "cpu" else ghosts)
+        return setting or (1 if self.device.type == "cpu" else ghosts)
 
     def place(self, module: nn.Module) -> nn.Module:
         """Moves a module to the device, its convolutions in the layout in which they are faster."""

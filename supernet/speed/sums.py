@@ -14,7 +14,7 @@ class Misfit(ValueError):
 
 
 def plus(onto: Tensor | None, y: Tensor) -> Tensor:
-    """`y`, added to `onto` where that is given.
+    """`y`, added to `onto` if that is given.
 
     Raises:
         Misfit: their shapes differ; addition would stretch an axis of length 1 in silence.
@@ -27,15 +27,15 @@ def plus(onto: Tensor | None, y: Tensor) -> Tensor:
 
 
 def takes_onto(module: nn.Module) -> bool:
-    """Whether a module takes a second argument, that its output is added to: one pass over memory in place of two.
+    """Whether a module takes a second argument, to which it adds its output: one pass over memory in place of two.
 
-    A class has to say so itself: what it is derived from may have another `forward`.
+    A class has to declare it itself, since a class derived from it may have another `forward`.
     """
     return vars(type(module)).get("takes_onto", False) and not has_hooks(module)
 
 
 def added(module: nn.Module, x: Tensor, onto: Tensor | None) -> Tensor:
-    """What a module makes of `x`, added to `onto` where that is given."""
+    """The output of a module, added to `onto` if that is given."""
     if onto is not None and takes_onto(module):
         y: Tensor = module(x, onto)
         return y
@@ -43,6 +43,6 @@ def added(module: nn.Module, x: Tensor, onto: Tensor | None) -> Tensor:
 
 
 def has_hooks(module: nn.Module) -> bool:
-    """Whether anything looks at what goes into a module, or comes out of it."""
+    """Whether a hook reads the inputs or outputs of a module, or their gradients."""
     hooks = module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks
     return any(hooks)

@@ -38,7 +38,7 @@ POINTWISE = "pointwise"
 """What `Tuning.kernels` calls `supernet.speed.kernels.pointwise`."""
 
 SIZES = ((16, 32), (32, 16), (64, 8))
-"""Channels, and pixels along both axes, of what convolutions are tried on."""
+"""Channels, and pixels along both axes, of the tensors that convolutions are tried on."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,8 +130,8 @@ def _tuning(device_type: str) -> Tuning:
     device = torch.device(device_type)
     name = torch.cuda.get_device_name() if device_type == "cuda" else kernels.processor()
     versions = torch.__version__, sha256(kernels.SOURCE), sha256(Path(__file__))
-    known = hashlib.sha256(repr((device_type, name, platform.machine(), *versions)).encode()).hexdigest()[:16]
-    path = cache_folder() / f"machine-{known}.json"
+    key = hashlib.sha256(repr((device_type, name, platform.machine(), *versions)).encode()).hexdigest()[:16]
+    path = cache_folder() / f"machine-{key}.json"
     try:
         kept: Any = {key: tuple(value) if isinstance(value, list) else value for key, value in read_json(path).items()}
         return Tuning(**kept)
@@ -150,63 +150,71 @@ def _tuning(device_type: str) -> Tuning:
 
 def measure(device: torch.device) -> Tuning:
     """Tries everything; see `Tuning`."""
-    measured: dict[str, float] = {}
     generator = torch.Generator().manual_seed(0)
 
     def draw(*shape: int) -> Tensor:
         made = torch.randn(*shape, generator=generator).to(device)
         return made.contiguous(memory_format=torch.channels_last) if made.ndim == 4 else made
 
+    measured = _gains_of_halves(draw, device)
+    half = measured["bf16 plain"] > 1.1
+    dtype = torch.bfloat16 if half else torch.float32
+    gains = _gains_of_kernels(draw, device, dtype) if device.type == "cpu" and kernels.compiled() is not None else {}
+    faster = tuple(name for name, gain in gains.items() if gain > 1)
+    x, weight = draw(32, 32, 16, 16), draw(32, 32, 3, 3)
+    channels_last = _joined_by_library(x, weight, half)
+    if "norm" in faster:  # it works in channels last only, and a gain there may pay for a slower convolution
+        channels_last = _joined(x.to(dtype), weight, "own" if convolution_name(3, dtype) in faster else "library")
+    contiguous = _joined_by_library(x.contiguous(), weight.contiguous(), half)
+    gain_of_layout = _times_faster([(contiguous, channels_last)], device)
+    slow = [kind for kind in KINDS if measured[f"bf16 {kind}"] < 0.8]
+    if any(name.startswith("depthwise") for name in faster):  # the kernels replace slow ones, not wrong ones
+        slow = [kind for kind in slow if "depthwise" not in kind or measured[f"bf16 {kind}"] == 0]
+    measured |= {**gains, "channels last": gain_of_layout}
+    return Tuning(
+        precision="bf16-mixed" if half else "32-true",
+        layout="channels_last" if gain_of_layout > 0.9 else "contiguous_format",
+        kernels=faster,
+        in_full_precision=tuple(slow),
+        measured={name: round(value, 3) for name, value in measured.items()},
+    )
+
+
+def _gains_of_halves(draw: Callable[..., Tensor], device: torch.device) -> dict[str, float]:
+    """For each kind of convolution how many times faster it is in half precision; 0 if that is wrong or impossible."""
     has_half = problem_of(device, "bf16-mixed") is None
+    gains: dict[str, float] = {}
     for kind, cases in KINDS.items():
         ways = []
         for channels, size, settings in cases:
             x = draw(32, channels, 16, 16)
             weight = draw(channels, channels // settings.get("groups", 1), size, size)
             ways.append((_convolution(x, weight, settings, False), _convolution(x, weight, settings, True)))
-        measured[f"bf16 {kind}"] = _gain(ways, device) if has_half else 0.0
-    precision: Precision = "bf16-mixed" if measured["bf16 plain"] > 1.1 else "32-true"
-    half = precision == "bf16-mixed"
-    dtype = torch.bfloat16 if half else torch.float32
-    slow = tuple(kind for kind in KINDS if measured[f"bf16 {kind}"] < 0.8)
+        gains[f"bf16 {kind}"] = _gain(ways, device) if has_half else 0.0
+    return gains
 
-    ours: list[str] = []
-    if device.type == "cpu" and kernels.compiled() is not None:
-        x, scale, offset = draw(32, 32, 16, 16).to(dtype), draw(32), draw(32)
-        measured["norm"] = _gain([(_norm(x, scale, offset, False), _norm(x, scale, offset, True))], device)
-        measured["pool"] = _gain([(_pool(x, largest, False), _pool(x, largest, True)) for largest in (0, 1)], device)
-        depthwise = {size: depthwise_name(size) for size in (3, 5, 7)}
-        for size, name in depthwise.items():
-            weight = draw(32, 1, size, size).to(dtype)
-            measured[name] = _gain([(_depthwise(x, weight, False), _depthwise(x, weight, True))], device)
-        pairs = [_one_pixel(draw(32, c, n, n).to(dtype), draw(c, c, 1, 1)) for c, n in SIZES]
-        measured[POINTWISE] = _gain(pairs, device)
-        product: kernels.By = "product" if measured[POINTWISE] > 1 else "library"
-        names = ["norm", "pool", *depthwise.values(), POINTWISE]
-        for of in (torch.bfloat16, torch.float32) if half else (torch.float32,):
-            for size in (1, 3):
-                names.append(convolution_name(size, of))
-                pairs = []
-                for channels, pixels in SIZES:
-                    x, weight = draw(32, channels, pixels, pixels).to(of), draw(channels, channels, size, size)
-                    pairs.append((_joined(x, weight, product if size == 1 else "library"), _joined(x, weight, "own")))
-                measured[names[-1]] = _gain(pairs, device)
-        ours = [name for name in names if measured[name] > 1]
-    x, weight = draw(32, 32, 16, 16), draw(32, 32, 3, 3)
-    channels_last = _joined_by_library(x, weight, half)
-    if "norm" in ours:  # which works in channels last only, and may pay for a convolution that is slower so
-        channels_last = _joined(x.to(dtype), weight, "own" if convolution_name(3, dtype) in ours else "library")
-    contiguous = _joined_by_library(x.contiguous(), weight.contiguous(), half)
-    measured["channels last"] = _times_faster([(contiguous, channels_last)], device)
-    if any(name.startswith("depthwise") for name in ours):
-        slow = tuple(kind for kind in slow if "depthwise" not in kind or measured[f"bf16 {kind}"] == 0)
-    return Tuning(
-        precision=precision,
-        layout="channels_last" if measured["channels last"] > 0.9 else "contiguous_format",
-        kernels=tuple(ours),
-        in_full_precision=slow,
-        measured={name: round(value, 3) for name, value in measured.items()},
-    )
+
+def _gains_of_kernels(draw: Callable[..., Tensor], device: torch.device, dtype: torch.dtype) -> dict[str, float]:
+    """How many times faster each kernel is than torch, on tensors of this type, by its name in `Tuning.kernels`."""
+    x, scale, offset = draw(32, 32, 16, 16).to(dtype), draw(32), draw(32)
+    gains = {
+        "norm": _gain([(_norm(x, scale, offset, False), _norm(x, scale, offset, True))], device),
+        "pool": _gain([(_pool(x, largest, False), _pool(x, largest, True)) for largest in (0, 1)], device),
+    }
+    for size in (3, 5, 7):
+        weight = draw(32, 1, size, size).to(dtype)
+        gains[depthwise_name(size)] = _gain([(_depthwise(x, weight, False), _depthwise(x, weight, True))], device)
+    pairs = [_one_pixel(draw(32, c, n, n).to(dtype), draw(c, c, 1, 1)) for c, n in SIZES]
+    gains[POINTWISE] = _gain(pairs, device)
+    product: kernels.By = "product" if gains[POINTWISE] > 1 else "library"
+    for of in dict.fromkeys((dtype, torch.float32)):  # some convolutions stay in single precision
+        for size in (1, 3):
+            pairs = []
+            for channels, pixels in SIZES:
+                x, weight = draw(32, channels, pixels, pixels).to(of), draw(channels, channels, size, size)
+                pairs.append((_joined(x, weight, product if size == 1 else "library"), _joined(x, weight, "own")))
+            gains[convolution_name(size, of)] = _gain(pairs, device)
+    return gains
 
 
 Way = Callable[[], tuple[Tensor, ...]]
@@ -301,7 +309,7 @@ def _joined_by_library(x: Tensor, weight: Tensor, half: bool) -> Way:
 def _agree(expected: tuple[Tensor, ...], got: tuple[Tensor, ...]) -> bool:
     def near(a: Tensor, b: Tensor) -> bool:
         a, b = a.float(), b.float()
-        return bool((a - b).abs().max() <= ERROR * a.abs().max())  # false for what is no number
+        return bool((a - b).abs().max() <= ERROR * a.abs().max())  # false for NaN
 
     return all(near(a, b) for a, b in zip(expected, got, strict=True))
 

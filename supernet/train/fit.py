@@ -58,7 +58,7 @@ class TrainConfig:
     """Passes over the training examples (the paper: 225 for the one-shot model, 300 for the final networks)."""
 
     steps: int | None = None
-    """Steps of the optimiser; where given, in place of `epochs`."""
+    """Steps of the optimiser; if given, it replaces `epochs`."""
 
     batch_size: int = 1024
     """Examples in one step of the optimiser; a multiple of `ghost_size`."""
@@ -123,7 +123,7 @@ class TrainConfig:
             raise ValueError(f"optimizer_settings: {self.optimizer} does not take them ({error})") from None
 
     def total_steps(self, examples: int) -> int:
-        """Steps of the optimiser for a training split of so many examples.
+        """Steps of the optimiser for a training split with this number of examples.
 
         Raises:
             ValueError: one batch is more than there are examples.
@@ -434,7 +434,7 @@ class _Optimiser:
     Attributes:
         parameters: all parameters that are trained.
         optimiser: of torch.
-        means: the mean of the parameters over the last steps; empty if none is wanted.
+        means: the mean of the parameters over the last steps; empty without averaging.
     """
 
     def __init__(self, model: nn.Module, steps: int, config: TrainConfig) -> None:
@@ -540,7 +540,7 @@ class _Checkpoint:
         return time.monotonic() - self._saved > self._config.checkpoint_seconds
 
     def save(self, step: int, steps: int, history: list[dict[str, float]]) -> None:
-        """Saves the state after so many steps.
+        """Saves the state after this number of steps.
 
         Raises:
             Diverged: a weight is NaN or infinite; the file stays as it was.

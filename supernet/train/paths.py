@@ -61,7 +61,7 @@ def draw(space: Space, config: PathsConfig, ghosts: int, progress: float, *, gen
 def drop_probabilities(space: Space, rate: float, strength: float = 1.0) -> Tensor:
     """Chance of each option to be dropped, ``strength * rate ** (1 / k)`` for a choice of k options: float64 [P].
 
-    At full strength the chance that every option of a choice is dropped is `rate`, whatever its k (paper, 3.2).
+    At full strength the chance that every option of a choice is dropped is `rate` for any k (paper, 3.2).
     """
     fan_in = torch.tensor([len(c.options) for c in space.choices for _ in c.options], dtype=torch.float64)
     return strength * rate ** (1 / fan_in) if rate > 0 else torch.zeros(len(fan_in), dtype=torch.float64)
