@@ -56,10 +56,10 @@ class DataError(ValueError):
 
 
 def check_images(array: NDArray[Any], image_size: int | None) -> NDArray[np.uint8]:
-    """Check the pixels of images and return them as uint8 [N, C, H, W], of the size that is asked for.
+    """Checks the pixels of images and returns them as uint8 [N, C, H, W], of the size that is asked for.
 
     Raises:
-        DataError: they are no bytes, or of another shape.
+        DataError: they are not bytes, or of another shape.
     """
     shape = list(array.shape)
     if array.dtype != np.uint8:
@@ -94,7 +94,7 @@ class Decoded:
     Attributes:
         images: uint8 [N, C, H, W], mapped from the file.
         file: the file in the cache.
-        kept: which of the images asked for these are, ascending: int64 [N].
+        kept: the indices of these among all images, ascending: int64 [N].
         damaged: one line for each image that could not be read.
     """
 
@@ -261,13 +261,13 @@ def _planes(image: Image) -> NDArray[np.uint8]:
 
 
 def write_header(file: IO[bytes], shape: tuple[int, ...]) -> None:
-    """Begin a .npy file of bytes; the bytes themselves follow."""
+    """Begins a .npy file of bytes; the bytes themselves follow."""
     # Plain writes report a full disk as an error; writing through a memory map would kill the process.
     np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
 
 
 def write_cache(path: Path, write: Callable[[IO[bytes]], None]) -> None:
-    """Write a file of the cache whole or not at all; raise `DataError` where that fails."""
+    """Writes a file of the cache whole or not at all; raises `DataError` if that fails."""
     try:
         write_atomically(path, write)
     except OSError as error:
@@ -279,7 +279,7 @@ def write_cache(path: Path, write: Callable[[IO[bytes]], None]) -> None:
 
 @contextmanager
 def reading(what: Path | str, kind: str) -> Iterator[None]:
-    """Turn whatever a decoder raises on a broken file into one line that names the file."""
+    """Turns whatever a decoder raises on a broken file into one line that names the file."""
     try:
         yield
     except DataError:

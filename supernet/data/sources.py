@@ -98,9 +98,9 @@ class Source:
         examples: images, uint8 [N, C, H, W], perhaps memory-mapped; else a tensor, or a tuple, list or dict of tensors
             with N rows each. The source's own test examples come last.
         targets: classes, int64 tensor [N], 0..K-1; else tensors as in `examples`.
-        classes: Names of the K classes; empty where targets are none.
-        own_test: Number of examples in the source's own test part; 0 = it has none.
-        cache: The file that `examples` maps, if any.
+        classes: names of the K classes; empty if the targets are not classes.
+        own_test: number of examples in the source's own test part; 0 if it has none.
+        cache: the file that `examples` maps, if any.
         own_validation: number of examples in the source's own validation part, which come before those of its test.
         ignored: number of files of the source that are not read, by the reason.
         damaged: a line for each image that could not be read and is left out.
@@ -127,14 +127,14 @@ def _form_of(config: DataConfig) -> Form:
 
 
 def check(config: DataConfig) -> None:
-    """Raise `DataError` for a value out of its range."""
+    """Raises `DataError` for a value out of its range."""
     from PIL.ImageColor import getrgb
 
     if config.name not in NAMES and not is_function(config.name):
         near = difflib.get_close_matches(config.name, NAMES, n=1, cutoff=0.4)
         hint = f"; did you mean {near[0]!r}?" if near else ""
         names = f"{', '.join(NAMES)}, or FILE.py:FUNCTION"
-        raise DataError(f"unknown data.name={config.name!r}: known are {names}{hint}")
+        raise DataError(f"unknown data.name={config.name!r}: expected {names}{hint}")
     for key, least in (("validation", 1), ("train_examples", 1), ("image_size", 1), ("crop", 0), ("cutout", 0)):
         value = getattr(config, key)
         if value is not None and value < least:
@@ -146,14 +146,14 @@ def check(config: DataConfig) -> None:
             f"data.background={config.background!r} is not a colour: use a name like white, or #rrggbb"
         ) from None
     if not 0 < config.test < 1:
-        raise DataError(f"data.test={config.test} is no share: set data.test between 0 and 1, like 0.2")
+        raise DataError(f"data.test={config.test} is out of range: set data.test to a number between 0 and 1, like 0.2")
 
 
 def read(config: DataConfig) -> Source:
-    """Read the source; images that must be decoded are decoded once and then mapped from the cache.
+    """Reads the source; images that must be decoded are decoded once and then mapped from the cache.
 
     Raises:
-        DataError: The configuration or the source cannot be used; the message says what to do.
+        DataError: the configuration or the source cannot be used; the message says what to do.
     """
     check(config)
     if is_function(config.name):
@@ -198,7 +198,7 @@ def join(
     classes: Sequence[str] | None,
     image_size: int | None,
 ) -> Source:
-    """Make a source of the training and, if there is one, the test pair of examples and targets.
+    """Makes a source of the training and, if there is one, the test pair of examples and targets.
 
     Examples that are one array of bytes with three or four axes are images; all others are left as they are.
 
@@ -236,7 +236,7 @@ def _tensors(what: str, tree: Any) -> Any:
     """The same structure of tensors on the CPU; numbers in double precision become single, as networks expect.
 
     Raises:
-        DataError: something in it is no array of numbers, or a number is none.
+        DataError: a part of it is not an array of numbers, or a number is NaN or infinite.
     """
     if isinstance(tree, dict):
         return {name: _tensors(what, part) for name, part in tree.items()}
@@ -286,7 +286,7 @@ def _join_images(
     classes: Sequence[str] | None,
     image_size: int | None,
 ) -> Source:
-    """Make a source of the training and, if there is one, the test pair of images and labels.
+    """Makes a source of the training and, if there is one, the test pair of images and labels.
 
     Raises:
         DataError: Shapes, types, labels or counts do not fit.

@@ -84,8 +84,8 @@ class SealedTest:
 class Data:
     """The examples of a run: two splits that a search may see, and the test split, sealed.
 
-    `mean` and `std` are per channel, in units where white is 1, over the training split; empty where the examples are
-    no images. `classes` is empty where the targets are none. `hashes` has the keys 'train', 'validation' and
+    `mean` and `std` are per channel, in units where white is 1, over the training split; empty if the examples are
+    not images. `classes` is empty if the targets are not classes. `hashes` has the keys 'train', 'validation' and
     'test'. `test` is for `open_test` only. `summary` says in a line what the data are, for people.
     """
 
@@ -117,11 +117,11 @@ def load(config: DataConfig, *, seed: int) -> Data:
     stratified choice from the training images; the rest, in source order, is the training split.
 
     Args:
-        config: The source and its options.
-        seed: Chooses the splits; the global random state is neither used nor changed.
+        config: the source and its options.
+        seed: chooses the splits; the global random state is neither used nor changed.
 
     Raises:
-        DataError: The configuration or the source cannot be used; the message says what to do.
+        DataError: the configuration or the source cannot be used; the message says what to do.
     """
     source = read(config)
     return _data(source, _split(source, config, seed))
@@ -136,12 +136,12 @@ def open_test(sealed: SealedTest, *, record: Path, networks: Sequence[str]) -> S
 
     Args:
         sealed: the test split of `load`.
-        record: The file that says that the test split was opened.
-        networks: What is tested; the identity of each network.
+        record: the file that says that the test split was opened.
+        networks: what is tested; the identity of each network.
 
     Raises:
         DataError: the split was opened for other networks before.
-        DiskFull: There is no space for the record; the test split stays closed.
+        DiskFull: there is no space for the record; the test split stays closed.
     """
     if record.exists():
         _same_test(record, networks)
@@ -185,20 +185,20 @@ def from_arrays(
     test: float = 0.2,
     classes: Sequence[str] | None = None,
 ) -> tuple[Data, Split]:
-    """Split examples that are already in memory; return the data and, apart from it, the test split.
+    """Splits examples that are already in memory; returns the data and, apart from it, the test split.
 
     Keep the second away from any ranking: it is for the one final evaluation.
 
     Args:
-        examples: Images, uint8 [N, H, W], [N, C, H, W] or [N, H, W, C] with 1 or 3 channels; where both readings fit,
+        examples: Images, uint8 [N, H, W], [N, C, H, W] or [N, H, W, C] with 1 or 3 channels; if both readings fit,
             channels come first. Or an array or tensor of anything else, or a tuple or dict of them.
         targets: Classes, integers [N], 0..K-1; or an array or tensor of anything else, or a tuple or dict of them.
-        seed: Chooses the splits.
-        validation: Examples for the validation split, >= 1; None = a fifth of what is not for the test.
-        test_examples: The test split, if it is fixed; needs `test_targets`.
-        test_targets: Its targets.
-        test: Share of the examples for the test split otherwise, in (0, 1).
-        classes: Names of the K classes; None = the labels' numbers, which then have no gap.
+        seed: chooses the splits.
+        validation: examples for the validation split, >= 1; None = a fifth of the examples that are not for the test.
+        test_examples: the test split, if it is fixed; needs `test_targets`.
+        test_targets: its targets.
+        test: share of the examples for the test split otherwise, in (0, 1).
+        classes: names of the K classes; None = the labels' numbers, which then have no gap.
 
     Raises:
         DataError: Shapes, types, labels or counts do not fit.
@@ -218,13 +218,13 @@ def from_arrays(
 def normalise(
     images: Tensor, mean: Sequence[float], std: Sequence[float], dtype: torch.dtype = torch.float32
 ) -> Tensor:
-    """Turn uint8 images [N, C, H, W] into floats of mean 0 and deviation 1, on the same device.
+    """Turns uint8 images [N, C, H, W] into floats of mean 0 and deviation 1, on the same device.
 
     Args:
         images: uint8, any device.
-        mean: Per channel, in [0, 1].
-        std: Per channel, > 0, in the same unit.
-        dtype: Of the result; half precisions are computed in float32 and rounded once.
+        mean: per channel, in [0, 1].
+        std: per channel, > 0, in the same unit.
+        dtype: of the result; half precisions are computed in float32 and rounded once.
     """
     wide = torch.promote_types(dtype, torch.float32)
     centre = torch.tensor(mean, dtype=wide, device=images.device).view(1, -1, 1, 1)
@@ -236,9 +236,9 @@ def augment(images: Tensor, config: DataConfig, *, generator: torch.Generator) -
     """Random crop from the zero-padded image, mirror and cutout, drawn for each image by itself.
 
     Args:
-        images: Normalised floats [N, C, H, W], any device; never changed. Zero is the mean colour.
+        images: normalised floats [N, C, H, W], any device; never changed. Zero is the mean colour.
         config: `crop`, `flip` and `cutout`.
-        generator: On the CPU or on the images' device; equal states give equal results.
+        generator: on the CPU or on the images' device; equal states give equal results.
 
     Returns:
         The same shape, type and device (`images` itself when all three are off).
@@ -289,12 +289,12 @@ def feed(
     so that a killed training continues with the same batches.
 
     Args:
-        split: The examples to train on.
-        data: Gives the normalisation.
+        split: the examples to train on.
+        data: gives the normalisation.
         config: `crop`, `flip` and `cutout`.
-        batch_size: Examples in a batch, >= 1.
-        seed: Chooses the orders and the augmentation.
-        device: Of the batches; a split of less than 1 GB is kept there as a whole.
+        batch_size: examples in a batch, >= 1.
+        seed: chooses the orders and the augmentation.
+        device: of the batches; a split of less than 1 GB is kept there as a whole.
 
     Returns:
         For the step, from 0: images float32 [batch_size, C, H, W], normalised, augmented and channels-last, or other
@@ -324,13 +324,13 @@ def feed(
 
 
 def prepare(split: Split, data: Data, *, device: torch.device, examples: int | None = None) -> tuple[Any, Any]:
-    """Bring a split to the device, for scoring.
+    """Brings a split to the device, for scoring.
 
     Args:
-        split: The examples to score on.
-        data: Gives the normalisation.
-        device: Of the result.
-        examples: How many of the first ones; None = all.
+        split: the examples to score on.
+        data: gives the normalisation.
+        device: of the result.
+        examples: how many of the first ones; None = all.
 
     Returns:
         Images float32 [N, C, H, W], normalised and channels-last, or other examples as they are; and their targets.
@@ -410,7 +410,7 @@ def _split(source: Source, config: DataConfig, seed: int) -> dict[str, NDArray[n
 
 
 def _stratified(labels: NDArray[np.int64], count: int, generator: torch.Generator) -> NDArray[np.int64]:
-    """Choose `count` positions, ascending; each class in proportion, by the largest remainder."""
+    """Chooses `count` positions, ascending; each class in proportion, by the largest remainder."""
     sizes = np.bincount(labels)
     quota, remainder = np.divmod(count * sizes, len(labels))
     quota[np.argsort(-remainder, kind="stable")[: count - quota.sum()]] += 1

@@ -91,7 +91,7 @@ def metric_of(config: TaskConfig) -> Metric:
 
 
 def number_of(metric: Metric, outputs: Any, targets: Any) -> float:
-    """What a metric says; where that is no finite number the least that there is, so that nothing comes after it.
+    """The value of a metric; NaN and infinity become the least float, so that nothing ranks below.
 
     Raises:
         ValueError: the metric gives anything but one number.

@@ -63,7 +63,7 @@ def analyze_step(
     Args:
         run: it.
         runtime: device and precision.
-        watch: who follows the work.
+        watch: progress and stop.
         rates: constant dropout rates; for each a one-shot model is trained, to compare how well it ranks (Fig 4).
         at: values of settings of the space, by the setting's name; at each the finalists are trained from scratch
             (Table 1).
@@ -89,10 +89,11 @@ def analyze_step(
     runtime.place(model)
     candidates = read_candidates(folder.candidates, space)
     are_accuracies = config.search.score == "metric" and config.task.metric == "accuracy"
-    everyone = np.array([c.score for c in candidates])
-    bucket = bucket_width(everyone, settings.bucket, are_accuracies=are_accuracies)
+    all_scores = np.array([c.score for c in candidates])
+    bucket = bucket_width(all_scores, settings.bucket, are_accuracies=are_accuracies)
     drawn = [
-        candidates[i] for i in strata(everyone, bucket, settings.per_bucket, generator=stream(config.seed, "analysis"))
+        candidates[i]
+        for i in strata(all_scores, bucket, settings.per_bucket, generator=stream(config.seed, "analysis"))
     ]
     architectures = [c.architecture for c in drawn]
     study = Study(model, config, data, runtime)
@@ -101,16 +102,16 @@ def analyze_step(
     points: list[dict[str, Any]] = [
         {
             "id": c.architecture.id, "architecture": str(c.architecture), "params": c.params, "macs": c.macs,
-            "score": score_ + c.bonus, "divergence": far, "untrained": untrained, "accuracies": found,
+            "score": score_ + c.bonus, "divergence": far, "untrained": untrained, "accuracies": values,
         }
-        for c, score_, far, untrained, found in zip(
+        for c, score_, far, untrained, values in zip(
             drawn, scores_of(study, architectures), divergences_of(study, architectures),
             scores_of(_of(study, build(space, seed=derive(config.seed, "weights"))), architectures), accuracies,
             strict=True,
         )
     ]  # fmt: skip
     # Buckets are those of the score in the table, which a race may have taken on fewer examples.
-    counts = population_counts([c.score for c in drawn], everyone, bucket)
+    counts = population_counts([c.score for c in drawn], all_scores, bucket)
     right = read_right(folder.candidates, _SHOWN) if are_accuracies else np.zeros((0, 0), bool)
     scores, mean = [p["score"] for p in points], [float(np.mean(p["accuracies"])) for p in points]
     sizes = {name: [p[name] for p in points] for name in ("params", "macs")}
@@ -137,8 +138,8 @@ def analyze_step(
     write_analysis(folder, result)  # what is long to train comes after it
     swept = [_sweep(rate, points, mean, study, folder.swept(rate), watch) for rate in rates]
     result["sweep"] = _joined(before.get("sweep", []), swept, lambda row: row["rate"])
-    known = [row for row in result["sweep"] if row["agreement"]["kendall"]["value"] is not None]
-    best = max(known, key=lambda row: row["agreement"]["kendall"]["value"], default=None)
+    defined = [row for row in result["sweep"] if row["agreement"]["kendall"]["value"] is not None]
+    best = max(defined, key=lambda row: row["agreement"]["kendall"]["value"], default=None)
     result["best_rate"] = None if best is None else best["rate"]
     write_analysis(folder, result)
     resized_rows = [_at(name, value, size, study, folder, watch) for name, value, size in sizes_asked]
@@ -155,9 +156,9 @@ def _joined(
 
 def write_analysis(folder: RunFolder, result: dict[str, Any]) -> dict[str, Any]:
     """Puts results into `analysis.json`, beside what another way of analysing has put there; returns all of it."""
-    everything = {**known_so_far(folder), **result}
-    write_json(folder.analysis, everything)
-    return everything
+    analysis = {**known_so_far(folder), **result}
+    write_json(folder.analysis, analysis)
+    return analysis
 
 
 def known_so_far(folder: RunFolder) -> dict[str, Any]:
@@ -194,7 +195,7 @@ def scores_of(study: Study, architectures: Sequence[Architecture], **search: Any
 
 
 def divergences_of(study: Study, architectures: Sequence[Architecture]) -> list[float | None]:
-    """In nats; None for each where outputs are no classes."""
+    """In nats; None for each if the targets are not classes."""
     if not study.data.classes:
         return [None] * len(architectures)
     return [far for _, far in _judge(study, architectures, score="kl", examples=None)]
@@ -235,14 +236,14 @@ def _at(name: str, value: Any, space: Space, study: Study, folder: RunFolder, wa
     config, data = study.config, study.data
     groups = from_json(read_json(require(folder, "search")), study.model.space)
     costs = cost_table(space)
-    everyone = longest_first(groups, costs)
+    architectures = longest_first(groups, costs)
     ours = retrained_space(config, data.classes, data.inputs)
     is_same = ours.settings == space.settings and config.retrain.splits == "train" and is_done(folder, "retrain")
     place = folder.retrain if is_same else folder.analysed_size(name, value)
-    found = _stand_alone(space, everyone, replace(config.retrain, splits="train"), study, place, watch)
+    validations = _stand_alone(space, architectures, replace(config.retrain, splits="train"), study, place, watch)
     networks = [
         {"id": a.id, "architecture": str(a), **asdict(costs.cost(a)), "validation": accuracies}
-        for a, accuracies in zip(everyone, found, strict=True)
+        for a, accuracies in zip(architectures, validations, strict=True)
     ]
     mean = {row["id"]: float(np.mean(row["validation"])) for row in networks}
     return {
@@ -295,9 +296,9 @@ def _sweep(
     return {"rate": rate, "scores": scores, "agreement": agreement(scores, mean)}
 
 
-def _some(number: int, wanted: int, config: Config, what: str) -> list[int]:
+def _some(number: int, most: int, config: Config, what: str) -> list[int]:
     """Indices drawn at random, in order."""
-    drawn = torch.randperm(number, generator=stream(config.seed, what))[:wanted]
+    drawn = torch.randperm(number, generator=stream(config.seed, what))[:most]
     return sorted(int(i) for i in drawn)
 
 

@@ -67,11 +67,11 @@ step by step, on a run folder (each continues where it was):
                            evenly over the score, and compare
   analyze FILE.csv         the same for scores and accuracies of your own
   report DIR               one page of HTML about a finished run
-  export DIR               a found network as files that need no supernet:
+  export DIR               a network as files that do not need supernet:
                            Python, safetensors, torch.export, ONNX
   push DIR OWNER/NAME      upload an export to a Hugging Face repository
   score DIR --architectures FILE --out FILE.csv
-                           score architectures given one a line as text
+                           score architectures, one a line as text
 what there is:
   space NAME [--SETTING VALUE ...]
                            describe a space: choices, size, costs
@@ -123,8 +123,8 @@ def _failed(error: Exception) -> int:
     if isinstance(error, Interrupted):
         print(f"supernet: {error}; its state is saved, the same command continues", file=sys.stderr)
         return 130
-    known = (ValueError, OSError, sqlite3.Error, MemoryError, OutOfMemoryError)
-    if os.environ.get("SUPERNET_DEBUG") or not isinstance(error, known):
+    of_users = (ValueError, OSError, sqlite3.Error, MemoryError, OutOfMemoryError)
+    if os.environ.get("SUPERNET_DEBUG") or not isinstance(error, of_users):
         raise error
     print(f"supernet: error: {_one_line(error)}", file=sys.stderr)
     return 2
@@ -249,14 +249,14 @@ def _study(words: list[str]) -> None:
     for option, text in STORAGE_OPTIONS.items():
         parser.add_argument(option, help=text)
     parser.add_argument("--json", action="store_true", help="print as JSON what was sent")
-    given = parse(parser, words)
+    options = parse(parser, words)
     from supernet.program.folder import open_run
     from supernet.program.study import send_study
 
-    run = open_run(Path(given["dir"]))
-    sent = send_study(run, given["storage"], given["study"], given["artifacts"] and Path(given["artifacts"]))
+    run = open_run(Path(options["dir"]))
+    sent = send_study(run, options["storage"], options["study"], options["artifacts"] and Path(options["artifacts"]))
     text = f"{sent['sent']} trials sent; study {sent['study']!r} at {sent['storage']} has {sent['trials']}"
-    _emit(sent, given["json"], lambda _: print(text))
+    _emit(sent, options["json"], lambda _: print(text))
 
 
 def _do(steps: Sequence[str], run: Opened, asked: Asked) -> bool:
@@ -360,12 +360,12 @@ def _report(words: list[str]) -> None:
     )
     parser.add_argument("dir", help="run folder")
     parser.add_argument("--json", action="store_true", help="print as JSON where the page is")
-    given = parse(parser, words)
+    options = parse(parser, words)
     from supernet.program.folder import open_run
     from supernet.program.report import write_report
 
-    page = write_report(open_run(Path(given["dir"])))
-    _emit({"report": str(page)}, given["json"], lambda _: print(page))
+    page = write_report(open_run(Path(options["dir"])))
+    _emit({"report": str(page)}, options["json"], lambda _: print(page))
 
 
 def _export(words: list[str]) -> None:
@@ -384,17 +384,17 @@ def _export(words: list[str]) -> None:
     parser.add_argument("--to", default=",".join(FORMS), help="what is written, with commas between")
     parser.add_argument("--json", action="store_true", help="print as JSON what was written and how it compares")
     add_arguments(parser, ExportConfig, skip=("to",))
-    given = parse(parser, words)
-    run, names = open_run(Path(given["dir"])), {field.name for field in fields(ExportConfig)} - {"to"}
-    to = tuple(word.strip() for word in given["to"].split(",") if word.strip())
-    config = ExportConfig(to=to, **{name: given[name] for name in names})
-    out = Path(given["out"]) if given["out"] else run.folder.export
+    options = parse(parser, words)
+    run, names = open_run(Path(options["dir"])), {field.name for field in fields(ExportConfig)} - {"to"}
+    to = tuple(word.strip() for word in options["to"].split(",") if word.strip())
+    config = ExportConfig(to=to, **{name: options[name] for name in names})
+    out = Path(options["out"]) if options["out"] else run.folder.export
     with watching("export") as watch:
         facts = export(run, out, config, watch)
     print(f"export: done ({out})", file=sys.stderr)
     from supernet.program.printing import print_export
 
-    _emit({"folder": str(out), **facts}, given["json"], lambda _: print_export(facts))
+    _emit({"folder": str(out), **facts}, options["json"], lambda _: print_export(facts))
 
 
 def _push(words: list[str]) -> None:
@@ -406,25 +406,25 @@ def _push(words: list[str]) -> None:
     parser.add_argument("repository", help="OWNER/NAME of the repository")
     parser.add_argument("--private", action="store_true", help="make a new repository private")
     parser.add_argument("--json", action="store_true", help="print as JSON where it is")
-    given = parse(parser, words)
+    options = parse(parser, words)
     from supernet.export.hub import push
     from supernet.export.reading import is_export
     from supernet.program.paths import RunFolder
 
-    folder = Path(given["dir"])
+    folder = Path(options["dir"])
     export = folder if is_export(folder) else RunFolder(folder).export
-    address = push(export, given["repository"], private=given["private"])
-    _emit({"address": address}, given["json"], lambda _: print(address))
+    address = push(export, options["repository"], private=options["private"])
+    _emit({"address": address}, options["json"], lambda _: print(address))
 
 
 def _show(words: list[str]) -> None:
     parser = make_parser("show DIR [--json]", "Prints the result of a finished run.")
     parser.add_argument("dir", help="run folder")
     parser.add_argument("--json", action="store_true", help="print it as JSON")
-    given = parse(parser, words)
+    options = parse(parser, words)
     from supernet.program.folder import open_run
 
-    _print_result(open_run(Path(given["dir"])), given["json"])
+    _print_result(open_run(Path(options["dir"])), options["json"])
 
 
 def _top(words: list[str]) -> None:
@@ -444,26 +444,26 @@ def _top(words: list[str]) -> None:
     for cost in LIMITED:
         for end, text in (("max", "at the most"), ("min", "at the least")):
             parser.add_argument(f"--{end}-{cost}", help=f"only candidates within this limit of {cost} ({text})")
-    given = parse(parser, words)
+    options = parse(parser, words)
     for name in ("k", "bands"):
-        if given[name] < 1:
-            raise ValueError(f"{name}: expected at least 1, got {given[name]}")
+        if options[name] < 1:
+            raise ValueError(f"{name}: expected at least 1, got {options[name]}")
     from supernet.program.folder import open_run
     from supernet.program.printing import print_candidates
     from supernet.program.score import top_candidates
     from supernet.search.limits import LimitsConfig
 
-    limits = LimitsConfig(**{f"{end}_{cost}": given[f"{end}_{cost}"] for cost in LIMITED for end in ("max", "min")})
-    objectives = given["objectives"]
-    found = top_candidates(
-        open_run(Path(given["dir"])),
-        given["k"],
+    limits = LimitsConfig(**{f"{end}_{cost}": options[f"{end}_{cost}"] for cost in LIMITED for end in ("max", "min")})
+    objectives = options["objectives"]
+    best = top_candidates(
+        open_run(Path(options["dir"])),
+        options["k"],
         limits,
-        given["bands"],
+        options["bands"],
         objectives,
-        given["out"] and Path(given["out"]),
+        options["out"] and Path(options["out"]),
     )
-    _emit(found, given["json"], print_candidates)
+    _emit(best, options["json"], print_candidates)
 
 
 def _score(words: list[str]) -> None:
@@ -474,15 +474,15 @@ def _score(words: list[str]) -> None:
     parser.add_argument("--architectures", required=True, help="file with one architecture a line, as text")
     parser.add_argument("--out", required=True, help="CSV file; rows that it holds already are not scored again")
     parser.add_argument("--json", action="store_true", help="print as JSON how many were scored")
-    given = parse(parser, words)
+    options = parse(parser, words)
     from supernet.program.folder import open_run
     from supernet.program.score import score_file
 
     with watching("score") as watch:
-        scored = score_file(open_run(Path(given["dir"])), Path(given["architectures"]), Path(given["out"]), watch)
-    print(f"score: {scored} scored, all in {given['out']}", file=sys.stderr)
-    if given["json"]:
-        print(json.dumps({"scored": scored, "out": given["out"]}))
+        scored = score_file(open_run(Path(options["dir"])), Path(options["architectures"]), Path(options["out"]), watch)
+    print(f"score: {scored} scored, all in {options['out']}", file=sys.stderr)
+    if options["json"]:
+        print(json.dumps({"scored": scored, "out": options["out"]}))
 
 
 def _space(words: list[str]) -> None:
@@ -556,16 +556,16 @@ def _reference(words: list[str]) -> None:
     parser.add_argument("--max-params", help="as wide as so many parameters allow, like 60k")
     parser.add_argument("--max-macs", help="as wide as so many multiply-adds allow, like 5M")
     parser.add_argument("--json", action="store_true", help="print it as JSON")
-    given = parse(parser, words)
-    limits = {f"max_{cost}": amount(f"--max-{cost}", cost, given[f"max_{cost}"]) for cost in ("params", "macs")}
-    name, input_shape = given["reference"], given["input_shape"]
-    space, architecture = reference(name, given["num_classes"], input_shape, width=given["width"], **limits)
+    options = parse(parser, words)
+    limits = {f"max_{cost}": amount(f"--max-{cost}", cost, options[f"max_{cost}"]) for cost in ("params", "macs")}
+    name, input_shape = options["reference"], options["input_shape"]
+    space, architecture = reference(name, options["num_classes"], input_shape, width=options["width"], **limits)
     cost = measure(build(space, architecture, seed=0), input_shape)
     facts = {
         "name": name, "space": space.name, "settings": dict(space.settings), "architecture": str(architecture),
         "params": cost.params, "params_without_norm": cost.params_without_norm, "macs": cost.macs,
     }  # fmt: skip
-    _emit(facts, given["json"], print_network)
+    _emit(facts, options["json"], print_network)
 
 
 def _spaces(words: list[str]) -> None:
@@ -578,18 +578,18 @@ def _recipes(words: list[str]) -> None:
     parser = make_parser("recipes [NAME] [--json]", "Lists the recipes, or prints one, complete, as YAML.")
     parser.add_argument("name", nargs="?", help="the recipe to print")
     parser.add_argument("--json", action="store_true", help="print it as JSON")
-    given = parse(parser, words)
+    options = parse(parser, words)
     from supernet.program.resolve import recipe_path
 
-    if given["name"] is None:
-        _listing(recipe_lines(), given["json"])
-    elif given["json"]:
+    if options["name"] is None:
+        _listing(recipe_lines(), options["json"])
+    elif options["json"]:
         from supernet.program.config import Config
         from supernet.program.settings import read_settings
 
-        print(json.dumps(read_settings(recipe_path(given["name"]), Config)))
+        print(json.dumps(read_settings(recipe_path(options["name"]), Config)))
     else:
-        print(recipe_path(given["name"]).read_text(encoding="utf-8"), end="")
+        print(recipe_path(options["name"]).read_text(encoding="utf-8"), end="")
 
 
 def _listing(rows: dict[str, str], as_json: bool) -> None:

@@ -98,7 +98,7 @@ def make_space(
 
     Args:
         config: name and settings.
-        num_classes: number of classes; 0 where the targets are no classes.
+        num_classes: number of classes; 0 if the targets are not classes.
         inputs: types and shapes of an example, as `supernet.base.trees.describe` tells them.
         changes: settings that replace those of `config`.
         check: whether to try the shapes of a user's network.
@@ -122,10 +122,10 @@ def make_space(
         check_name(name, allowed, f"setting of space {config.name!r}")
         settings[name] = check_value(f"space.settings.{name}", value, hints.get(name, Any))
     if is_own:
-        given = {**settings, **{name: value for name, value in from_data.items() if name in parameters}}
+        arguments = {**settings, **{name: value for name, value in from_data.items() if name in parameters}}
         name = getattr(make, "__name__", "network")
         with users_code(file_of(config.name)) if is_function(config.name) else nullcontext():
-            return from_network(partial(make, **given), example, name=name, settings=given, check=check)
+            return from_network(partial(make, **arguments), example, name=name, settings=arguments, check=check)
     if len(shape) != 3:
         raise ConfigError(
             f"space.name: {config.name!r} is for images; the data has {inputs}: name a network of your own"

@@ -34,7 +34,7 @@ def export(run: Opened, out: Path, config: ExportConfig, watch: Watch) -> dict[s
         run: it.
         out: where to; a folder of an earlier export is replaced.
         config: what and how.
-        watch: who follows the work.
+        watch: progress and stop.
 
     Returns:
         What `export.json` holds.
@@ -50,7 +50,7 @@ def export(run: Opened, out: Path, config: ExportConfig, watch: Watch) -> dict[s
     loaded = load_run(run)
     data = loaded.data
     if config.preprocess and not data.mean:
-        raise ExportError("preprocess: is for images, and the examples of this run are none")
+        raise ExportError("preprocess: is for images, and the examples of this run are not images: leave it out")
     number_of_steps = 3 + len(config.to)  # read, write each, compare, describe
 
     def done(number: int) -> None:
@@ -120,8 +120,8 @@ def choose(run: Loaded, asked: ExportConfig) -> Chosen:
         architecture = run.space.parse(row["architecture"])
     else:
         architecture = run.space.parse(asked.architecture)
-        known = read_networks(folder) if is_done(folder, "retrain") else []
-        row = next((row for row in known if row["id"] == architecture.id), {})
+        rows = read_networks(folder) if is_done(folder, "retrain") else []
+        row = next((row for row in rows if row["id"] == architecture.id), {})
     if asked.weights == "inherited":
         model = load_one_shot(run)
         network = inherit(model, architecture, data, seed=config.seed)

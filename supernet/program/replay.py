@@ -29,7 +29,7 @@ def analyze_replay(run: Opened, seeds: int, watch: Watch) -> dict[str, Any]:
     Args:
         run: it; its search is done.
         seeds: how many.
-        watch: who follows the work.
+        watch: progress and stop.
 
     Returns:
         `replay` of `analysis.json`: candidates, the best score, the standard error of one (the median, where there is
@@ -49,21 +49,21 @@ def analyze_replay(run: Opened, seeds: int, watch: Watch) -> dict[str, Any]:
         raise RunError(f"replay: is for spaces of at most {LISTED:,} architectures; {space.name!r} has {space.size:,}")
     allowed = region(cost_table(space), asked.limits, merge=asked.merge)
     whole = on_most(read_candidates(folder.candidates, space))
-    known = {allowed.key(c.architecture): c for c in whole}
+    by_key = {allowed.key(c.architecture): c for c in whole}
     keys = dict.fromkeys(map(allowed.key, allowed.listed or ()))
-    if missing := sum(key not in known for key in keys):
+    if missing := sum(key not in by_key for key in keys):
         raise RunError(
             f"replay: {missing:,} of {len(keys):,} architectures have no score on all examples: `supernet search "
             f"{folder} --strategy enumeration --exhaustive --search.candidates null` scores all of them, as long as "
             "the test split is closed"
         )
-    scores = {key: known[key].score for key in keys}
+    scores = {key: by_key[key].score for key in keys}
     names: dict[str, dict[str, Any]] = {name: {} for name in STRATEGIES if name != "enumeration"}
     if asked.strategy != "enumeration":
         names[asked.strategy] = asked.strategy_settings
     if importlib.util.find_spec("optuna") is None:
         names = {name: settings for name, settings in names.items() if name not in ("nsga2", "tpe")}
-    errors = [c.deviation for c in known.values() if c.deviation is not None]
+    errors = [c.deviation for c in by_key.values() if c.deviation is not None]
     budget = min(_BUDGET, len(scores))
     batch = asked.batch or max(1, min(GENERATION, budget // 10))
     facts = {
@@ -77,14 +77,14 @@ def analyze_replay(run: Opened, seeds: int, watch: Watch) -> dict[str, Any]:
     }
     before = known_so_far(folder).get("replay", {})
     runs = before["runs"] if {name: before.get(name) for name in facts} == facts else {}
-    found: dict[str, Any] = {**facts, "metric": config.task.metric, "score": asked.score, "runs": runs, "regret": {}}
-    found["runs"], found["regret"] = replay(
+    result: dict[str, Any] = {**facts, "metric": config.task.metric, "score": asked.score, "runs": runs, "regret": {}}
+    result["runs"], result["regret"] = replay(
         Contest(allowed, scores, budget, batch), names, seeds=seeds, runs=runs,
-        save=lambda runs: write_analysis(folder, {"replay": {**found, "runs": runs}}), watch=watch,
+        save=lambda runs: write_analysis(folder, {"replay": {**result, "runs": runs}}), watch=watch,
     )  # fmt: skip
-    found |= {"marks": marks(budget), "seeds": seeds}
-    write_analysis(folder, {"replay": found})
-    return found
+    result |= {"marks": marks(budget), "seeds": seeds}
+    write_analysis(folder, {"replay": result})
+    return result
 
 
 _BUDGET = 500

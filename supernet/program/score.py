@@ -67,7 +67,7 @@ def evaluation_of(model: OneShot, config: Config, data: Data, runtime: Runtime) 
 
 
 def score_file(run: Opened, architectures: Path, out: Path, watch: Watch) -> int:
-    """Scores architectures given one a line as text, in that order, into a CSV file.
+    """Scores architectures of a text file, one a line, in that order, into a CSV file.
 
     Lines that the file holds already are kept and not scored again.
 
@@ -84,11 +84,11 @@ def score_file(run: Opened, architectures: Path, out: Path, watch: Watch) -> int
     if runtime.rank > 0:
         return 0
     runtime = runtime.alone()
-    wanted = []
+    parsed = []
     for number, text in enumerate(architectures.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
         if text.strip():
             try:
-                wanted.append((text.strip(), model.space.parse(text)))
+                parsed.append((text.strip(), model.space.parse(text)))
             except ArchitectureError as error:
                 raise ArchitectureError(f"{architectures}, line {number}: {error}") from None
     # What the scores depend on besides the architecture, so that a file of another run is not taken for this one's.
@@ -106,12 +106,12 @@ def score_file(run: Opened, architectures: Path, out: Path, watch: Watch) -> int
     rows: list[list[Any]] = []
     if out.exists():
         with out.open(newline="", encoding="utf-8", errors="replace") as file:
-            found, *rows = list(csv.reader(file)) or [[]]
-        if found != header or [row[:1] for row in rows] != [[text] for text, _ in wanted[: len(rows)]]:
+            columns, *rows = list(csv.reader(file)) or [[]]
+        if columns != header or [row[:1] for row in rows] != [[text] for text, _ in parsed[: len(rows)]]:
             raise RunError(f"{out} holds the scores of other architectures: choose another file or delete it")
         if any(row[-1] != model_id for row in rows):
             raise RunError(f"{out} holds the scores of another one-shot model: choose another file or delete it")
-    waiting = wanted[len(rows) :]
+    waiting = parsed[len(rows) :]
     runtime.place(model)
     picked = [architecture for _, architecture in waiting]
     scores = values_of(evaluation_of(model, config, data, runtime), picked)
@@ -128,9 +128,9 @@ def score_file(run: Opened, architectures: Path, out: Path, watch: Watch) -> int
     try:
         for (text, _), (accuracy, loss), sums, bonus in zip(waiting, scores, costs, bonuses, strict=True):
             rows.append([text, repr(accuracy), repr(loss), *sums, repr(bonus), model_id])
-            watch.progress(len(rows), len(wanted), accuracy=accuracy)
+            watch.progress(len(rows), len(parsed), accuracy=accuracy)
             if watch.stop():
-                raise Interrupted(f"stopped after {len(rows)} of {len(wanted)} architectures")
+                raise Interrupted(f"stopped after {len(rows)} of {len(parsed)} architectures")
             if time.monotonic() - saved > _SAVE_SECONDS:
                 save()
                 saved = time.monotonic()
@@ -153,7 +153,7 @@ def top_candidates(
         number: how many, of each band.
         limits: within which they have to be.
         in_bands: bands of size.
-        objectives: with commas; then the whole Pareto front is given, not so many of the best.
+        objectives: with commas; then the whole Pareto front is returned, whatever `number`.
         out: a CSV or parquet file for all candidates within the limits.
 
     Returns:
@@ -171,14 +171,14 @@ def top_candidates(
     inside = within(read_candidates(table, space), limits.bounds())
     if not inside:
         raise RunError(f"{table} holds no candidate yet: run `supernet search {folder}` first")
-    found: dict[str, Any] = {"metric": config.task.metric, "score": config.search.score, "of": len(inside)}
+    result: dict[str, Any] = {"metric": config.task.metric, "score": config.search.score, "of": len(inside)}
     if objectives is None:
-        found["bands"] = [records(band) for band in best(inside, number, in_bands)]
+        result["bands"] = [records(band) for band in best(inside, number, in_bands)]
     else:
         sought = dataclasses.replace(config.search, objectives=objectives, strategy="random", strategy_settings={})
         points, volume = pareto(inside, sought.sought)
-        found |= {"bands": [records(points)], "objectives": list(sought.sought), "hypervolume": volume}
+        result |= {"bands": [records(points)], "objectives": list(sought.sought), "hypervolume": volume}
     if out is not None:
         write_records(out, inside)
-        found["out"] = str(out)
-    return found
+        result["out"] = str(out)
+    return result

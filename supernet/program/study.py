@@ -50,22 +50,22 @@ def trainings_of(
     groups = from_json(read_json(folder.finalists), space) if folder.finalists.exists() else {}
     everyone = [*(a for members in groups.values() for a in members), *others]
     everyone += [space.parse(read_json(path)["architecture"]) for path in sorted(place.glob("*/0/result.json"))]
-    found = []
+    trainings = []
     for architecture in dict.fromkeys(everyone):
-        known = scored.get(architecture)
+        candidate = scored.get(architecture)
         facts: dict[str, Any] = {**dataclasses.asdict(costs.cost(architecture)), "run": folder.name}
         facts["groups"] = ", ".join(name for name, members in groups.items() if architecture in members)
-        if known is not None:
+        if candidate is not None:
             facts |= {
-                "score": known.score,
-                "examples": known.examples,
-                "strategy": known.strategy,
-                "number": known.number,
+                "score": candidate.score,
+                "examples": candidate.examples,
+                "strategy": candidate.strategy,
+                "number": candidate.number,
             }
-            facts |= {name: value for name in ("latency", "memory") if (value := getattr(known, name)) is not None}
+            facts |= {name: value for name in ("latency", "memory") if (value := getattr(candidate, name)) is not None}
         for repeat in range(config.retrain.repeats):
-            found.append(Training(architecture, repeat, place / architecture.id / str(repeat), facts))
-    return found
+            trainings.append(Training(architecture, repeat, place / architecture.id / str(repeat), facts))
+    return trainings
 
 
 def send_study(run: Opened, storage: str | None, name: str | None, artifacts: Path | None = None) -> dict[str, Any]:
@@ -82,15 +82,15 @@ def send_study(run: Opened, storage: str | None, name: str | None, artifacts: Pa
     folder, config = run.folder, run.config
     space_of_run(run)
     require(folder, "search")
-    known = read_json(folder.data, ("classes", "inputs", "hashes"))
-    space = retrained_space(config, known["classes"], known["inputs"])
+    facts = read_json(folder.data, ("classes", "inputs", "hashes"))
+    space = retrained_space(config, facts["classes"], facts["inputs"])
     scored = {c.architecture: c for c in read_candidates(folder.candidates, space)}
     trainings = trainings_of(folder, config, space, cost_table(space), scored)
     address = without_password(storage) if storage else f"sqlite:///{folder.study}"
     with open_study(folder.path, space, storage, name) as study:
         place = artifacts or folder.artifacts
         place.mkdir(parents=True, exist_ok=True)
-        sent = send(study, space, trainings, run_id(config, known["hashes"]), place, is_own=storage is None)
+        sent = send(study, space, trainings, run_id(config, facts["hashes"]), place, is_own=storage is None)
         trials = len(study.get_trials(deepcopy=False))
         return {
             "storage": address, "study": study.study_name, "artifacts": str(place), "sent": sent, "trials": trials,

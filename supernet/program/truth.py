@@ -1,4 +1,4 @@
-"""`supernet analyze FILE.csv` and `--truth`: scores against accuracies that are known."""
+"""`supernet analyze FILE.csv` and `--truth`: scores against accuracies from elsewhere."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ def analyze_file(path: Path) -> dict[str, Any]:
         raise ValueError(
             f"{path}: expected columns score and accuracy (accuracy_2, ... for repeats), got {', '.join(columns)}"
         )
-    given = {name: found for name, values in columns.items() if (found := numbers(values)) is not None}
+    numeric = {name: floats for name, texts in columns.items() if (floats := numbers(texts)) is not None}
     for name in ("score", *repeats):
-        if name not in given:
+        if name not in numeric:
             raise ValueError(f"{path}: expected numbers in column {name!r}")
-    sizes = {name: values for name, values in given.items() if name not in ("score", *repeats)}
-    return {"trust": trust(given["score"], np.array([given[name] for name in repeats]).T, sizes)}
+    sizes = {name: values for name, values in numeric.items() if name not in ("score", *repeats)}
+    return {"trust": trust(numeric["score"], np.array([numeric[name] for name in repeats]).T, sizes)}
 
 
 def analyze_truth(run: Opened, path: Path, column: str, watch: Watch) -> dict[str, Any]:
@@ -50,7 +50,7 @@ def analyze_truth(run: Opened, path: Path, column: str, watch: Watch) -> dict[st
         run: it; its one-shot model is trained.
         path: CSV file with a column `architecture`, texts of the run's space or of its benchmark.
         column: the accuracies.
-        watch: who follows the work.
+        watch: progress and stop.
 
     Returns:
         `truth` of `analysis.json`: the file and the column, the points, and `trust`.
@@ -66,9 +66,9 @@ def analyze_truth(run: Opened, path: Path, column: str, watch: Watch) -> dict[st
     truth = numbers(columns[column])
     if truth is None:
         raise ValueError(f"{path}: expected numbers in column {column!r}")
-    wanted = "".join(f"{text}\n" for text in columns["architecture"]).encode()
-    texts = run.folder.truth(hashlib.sha256(wanted).hexdigest()[:10])
-    write_atomically(texts, lambda file: file.write(wanted))
+    lines = "".join(f"{text}\n" for text in columns["architecture"]).encode()
+    texts = run.folder.truth(hashlib.sha256(lines).hexdigest()[:10])
+    write_atomically(texts, lambda file: file.write(lines))
     score_file(run, texts, texts.with_suffix(".csv"), watch)
     scored = read_columns(texts.with_suffix(".csv"))
     accuracies, bonuses, params, macs = (numbers(scored[name]) or [] for name in ("value", "bonus", "params", "macs"))
@@ -77,8 +77,8 @@ def analyze_truth(run: Opened, path: Path, column: str, watch: Watch) -> dict[st
         {"architecture": text, "score": value, "accuracies": [true], "params": size, "macs": work}
         for text, value, true, size, work in zip(columns["architecture"], scores, truth, params, macs, strict=True)
     ]
-    found = trust(scores, truth, {"params": params, "macs": macs})
-    result = {"file": path.name, "column": column, "points": points, "trust": found}
+    agreement = trust(scores, truth, {"params": params, "macs": macs})
+    result = {"file": path.name, "column": column, "points": points, "trust": agreement}
     write_analysis(run.folder, {"truth": result})
     return result
 
@@ -100,7 +100,7 @@ def read_columns(path: Path) -> dict[str, list[str]]:
 def numbers(texts: Sequence[str]) -> list[float] | None:
     """The numbers in a column; None where there is anything else."""
     try:
-        found = [float(text) for text in texts]
+        floats = [float(text) for text in texts]
     except ValueError:
         return None
-    return found if bool(np.isfinite(found).all()) else None
+    return floats if bool(np.isfinite(floats).all()) else None

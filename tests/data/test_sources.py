@@ -323,9 +323,9 @@ square, two = pixels(20, 4, 4), labels(20, 2)
 ERRORS: dict[str, tuple[Callable[[Path], DataConfig], str]] = {
     "unknown name": (
         options(name="cifar"),
-        r"unknown data.name='cifar': known are .*; did you mean 'cifar10'\?",
+        r"unknown data.name='cifar': expected .*; did you mean 'cifar10'\?",
     ),
-    "unknown name, none near": (options(name="zzz"), r"known are fashion-mnist, .*arrays, or FILE.py:FUNCTION$"),
+    "unknown name, none near": (options(name="zzz"), r"expected fashion-mnist, .*arrays, or FILE.py:FUNCTION$"),
     "no path": (options(name="cifar10"), r"'cifar10' needs a place: set data.path"),
     "no folder": (options(name="folder", path="no/such"), r"no such folder: no/such; set data.path"),
     "no parquet": (
@@ -341,8 +341,8 @@ ERRORS: dict[str, tuple[Callable[[Path], DataConfig], str]] = {
     "image_size 0": (options(image_size=0), r"set data.image_size to 1 or more"),
     "crop -1": (options(crop=-1), r"set data.crop to 0 or more"),
     "cutout -1": (options(cutout=-1), r"set data.cutout to 0 or more"),
-    "test 1": (options(test=1.0), r"data.test=1.0 is no share: set data.test between 0 and 1"),
-    "test nan": (options(test=float("nan")), r"data.test=nan is no share"),
+    "test 1": (options(test=1.0), r"data.test=1.0 is out of range: set data.test to a number between 0 and 1"),
+    "test nan": (options(test=float("nan")), r"data.test=nan is out of range"),
     "no class folder": (lambda root: config(root, "folder"), r"no class folder in .*in: put the images into"),
     "class without image": (empty_class, r"no image in class folder .*in/c: add .*\.png"),
     "broken image": (
