@@ -89,11 +89,10 @@ def analyze_step(
     runtime.place(model)
     candidates = read_candidates(folder.candidates, space)
     are_accuracies = config.search.score == "metric" and config.task.metric == "accuracy"
-    all_scores = np.array([c.score for c in candidates])
-    bucket = bucket_width(all_scores, settings.bucket, are_accuracies=are_accuracies)
+    scored = np.array([c.score for c in candidates])
+    bucket = bucket_width(scored, settings.bucket, are_accuracies=are_accuracies)
     drawn = [
-        candidates[i]
-        for i in strata(all_scores, bucket, settings.per_bucket, generator=stream(config.seed, "analysis"))
+        candidates[i] for i in strata(scored, bucket, settings.per_bucket, generator=stream(config.seed, "analysis"))
     ]
     architectures = [c.architecture for c in drawn]
     study = Study(model, config, data, runtime)
@@ -111,7 +110,7 @@ def analyze_step(
         )
     ]  # fmt: skip
     # Buckets are those of the score in the table, which a race may have taken on fewer examples.
-    counts = population_counts([c.score for c in drawn], all_scores, bucket)
+    counts = population_counts([c.score for c in drawn], scored, bucket)
     right = read_right(folder.candidates, _SHOWN) if are_accuracies else np.zeros((0, 0), bool)
     scores, mean = [p["score"] for p in points], [float(np.mean(p["accuracies"])) for p in points]
     sizes = {name: [p[name] for p in points] for name in ("params", "macs")}
