@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,11 +14,23 @@ ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 
 
-def test_the_python_example_runs(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_python_example_runs(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     example, code = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
     assert example.strip() in (ROOT / "examples" / "image.py").read_text()
+    monkeypatch.chdir(tmp_path)
     exec(compile(code, "README.md", "exec"), {})
-    assert "block1.inputs=" in capsys.readouterr().out
+    assert "bonus" in capsys.readouterr().out
+    assert (tmp_path / "runs" / "python" / "report.html").exists()
+
+
+def test_the_method_from_its_parts_runs() -> None:
+    words = [sys.executable, str(ROOT / "examples" / "parts.py")]
+    done = subprocess.run(
+        words, capture_output=True, text=True, check=True, env={**os.environ, "PYTHONPATH": str(ROOT)}
+    )
+    assert "block1.inputs=" in done.stdout
 
 
 def test_every_folder_of_the_package_is_in_the_table() -> None:
