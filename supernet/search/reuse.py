@@ -1,4 +1,4 @@
-"""Candidates on the same examples one after the other: what two neighbours have in common is computed once.
+"""What neighbouring candidates have in common is computed once, on the same examples.
 
 Neighbours have in common what comes before the first choice, and what follows as long as they pick the same. So the
 order of the candidates decides how much that is.
@@ -10,7 +10,7 @@ import copy
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cached_property
 from typing import Any
 
 from torch import Tensor, nn
@@ -19,8 +19,10 @@ from supernet.base.trees import map_tensors, tensors
 from supernet.space.layers import Choose, Elastic, OneShot, picks_of
 from supernet.space.network import choices_of
 from supernet.space.values import Picks
+from supernet.speed.sums import has_hooks
 
 Inside = tuple[tuple[str, int], ...]
+"""The options that have to be live for a module to be run: for each a choice, and the option's index."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,59 +30,123 @@ class Kept:
     """An output that the next candidate needs again.
 
     Attributes:
-        given: stamp of what the module was given, and what was picked of the choices in it.
+        source: stamp of the module's input, and what was picked of the choices in the module.
         output: what it returned.
         stamp: of the output.
     """
 
-    given: tuple[Any, ...]
+    source: tuple[Any, ...]
     output: Any
     stamp: Any
 
 
 @dataclass
 class Line:
-    """Candidates in line.
+    """Candidates one after the other, and what the next one needs again.
+
+    Tensors are told apart by their identity. That is safe since the line holds every tensor whose identity it knows:
+    the examples, and the outputs that are kept. Whether something was written into a tensor is told by its version.
 
     Attributes:
-        here, ahead: what the candidate picks whose turn it is, and the next one.
-        examples: what all of them are given.
+        current, following: what is picked by the candidate that is run now, and by the one after it.
+        examples: the input of all of them.
         kept: by module, the oldest first.
-        met: versions of the tensors that the next candidate meets too, by their identity.
+        shared: versions of the tensors that the next candidate meets too, by their identity.
     """
 
-    here: Picks = field(default_factory=dict)
-    ahead: Picks = field(default_factory=dict)
+    current: Picks = field(default_factory=dict)
+    following: Picks = field(default_factory=dict)
     examples: Any = None
-    kept: dict[int, Kept] = field(default_factory=dict)
-    met: dict[int, int] = field(default_factory=dict)
+    kept: dict[nn.Module, Kept] = field(default_factory=dict)
+    shared: dict[int, int] = field(default_factory=dict)
 
     def begin(self, examples: Any) -> None:
-        self.examples, self.kept, self.met = examples, {}, _versions(examples)
+        """Starts again with other examples."""
+        self.examples, self.kept, self.shared = examples, {}, _versions(examples)
 
-    def known(self, inputs: Any) -> bool:
-        """Whether the candidate before met the same tensors, and nothing was written into them since."""
-        found = _versions(inputs)
-        return bool(found) and all(self.met.get(tensor) == version for tensor, version in found.items())
+    def shares(self, inputs: Any) -> bool:
+        """Whether the candidate before had the same tensors, and nothing was written into them since.
 
-    def keep(self, place: int, kept: Kept) -> None:
-        self.kept[place] = kept
-        self.met |= _versions(kept.output)
+        Raises:
+            TypeError: the inputs hold something else than tensors.
+        """
+        versions = _versions(inputs)
+        return bool(versions) and all(self.shared.get(tensor) == version for tensor, version in versions.items())
 
-    def forget(self, place: int) -> None:
+    def keep(self, module: nn.Module, kept: Kept) -> None:
+        """Keeps an output for the next candidate."""
+        self.kept[module] = kept
+        self.shared |= _versions(kept.output)
+
+    def forget(self, module: nn.Module) -> None:
         """Drops an output and all that were computed after it."""
-        if place in self.kept:
-            keys = list(self.kept)
-            for key in keys[keys.index(place) :]:
-                del self.kept[key]
-            self.met = _versions([self.examples, [kept.output for kept in self.kept.values()]])
+        if module in self.kept:
+            modules = list(self.kept)
+            for later in modules[modules.index(module) :]:
+                del self.kept[later]
+            self.shared = _versions([self.examples, [kept.output for kept in self.kept.values()]])
+
+
+class Keeping(nn.Module):
+    """Stands in for a module, and keeps its output if the next candidate needs it again.
+
+    A network may look at its modules: the attributes are those of the module, and so is the class, for `isinstance`.
+    Only ``type(module)`` tells the difference.
+
+    Args:
+        of: the module, without hooks; it stays as it is.
+        line: the candidates.
+        inside: what has to be live for it to be run.
+    """
+
+    def __init__(self, of: nn.Module, line: Line, inside: Inside) -> None:
+        nn.Module.__init__(self)
+        self._modules["view"] = _view(of, line, inside)
+        vars(self).update(_of=of, _line=line, _inside=inside, training=of.training)
+
+    @property
+    def __class__(self) -> type[nn.Module]:  # type: ignore[override]  # for mypy it cannot be a property
+        return type(vars(self)["_of"])
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._modules["view"], name)
+
+    @cached_property
+    def _choices(self) -> list[str]:
+        return [choice.name for choice in choices_of(self._of)]
+
+    def forward(self, *inputs: Any, **named: Any) -> Any:
+        """The output of the module; that for the candidate before, if it is the same."""
+        line: Line = self._line
+        view = self._modules["view"]
+        assert view is not None
+        try:
+            shared = not named and line.shares(inputs)
+        except TypeError:  # something else than tensors
+            shared = False
+        if not shared:
+            return view(*inputs, **named)
+        picked = [line.current[name] for name in self._choices]
+        source = _stamp(inputs), picked
+        kept = line.kept.get(self)
+        if kept is not None and kept.source == source and kept.stamp == _stamp(kept.output):
+            return map_tensors(kept.output, _itself)  # a list of its own, in case the network appends to it
+        line.forget(self)
+        output = view(*inputs)
+        is_run = all(option in line.following.get(name, ()) for name, option in self._inside)
+        # What was forgotten may have been the input itself, if it was computed after the output that was kept here:
+        # it will be gone, and another tensor may get its identity.
+        if is_run and picked == [line.following.get(name) for name in self._choices] and line.shares(inputs):
+            with suppress(TypeError):
+                line.keep(self, Kept(source, map_tensors(output, _itself), _stamp(output)))
+        return output
 
 
 def in_line(model: OneShot) -> tuple[OneShot, Line]:
     """A view of a one-shot model, for one thread, that keeps what the next candidate needs again."""
     line = Line()
     view = copy.copy(model)
-    view._modules = {"network": _keeping(model.network, line)}
+    view._modules = {"network": _keeping(model.network, line, ())}
     return view, line
 
 
@@ -94,53 +160,32 @@ def outputs(view: OneShot, line: Line, examples: Any, lives: Sequence[Tensor]) -
     """
     picks = [picks_of(view.space, live[:1])[0] for live in lives]
     line.begin(examples)
-    for live, line.here, line.ahead in zip(lives, picks, [*picks[1:], {}], strict=True):
+    for live, line.current, line.following in zip(lives, picks, [*picks[1:], {}], strict=True):
         yield view(examples, live)
     line.begin(())
 
 
-def _keeping(module: nn.Module, line: Line, inside: Inside = ()) -> nn.Module:
+def _keeping(module: nn.Module, line: Line, inside: Inside) -> nn.Module:
     """A view of a module that keeps what the next candidate needs again.
 
-    Args:
-        module: what to look at.
-        line: what is known.
-        within: the options that have to be live for the module to be run: a choice, and the option's index.
+    Containers, which a network may index, keep nothing themselves: their modules do. Hooks are run for each candidate.
     """
-    here = copy.copy(module)
+    if isinstance(module, (nn.Sequential, nn.ModuleList, nn.ModuleDict)) or has_hooks(module):
+        return _view(module, line, inside)
+    return Keeping(module, line, inside)
+
+
+def _view(module: nn.Module, line: Line, inside: Inside) -> nn.Module:
+    """A shallow copy of a module, whose children keep what the next candidate needs again."""
+    view = copy.copy(module)
     if isinstance(module, Choose):
         name = module.choice.name
         options = [_keeping(option, line, (*inside, (name, i))) for i, option in enumerate(module.options)]
-        here._modules = {"options": nn.ModuleList(options)}
+        view._modules = {"options": nn.ModuleList(options)}
     elif not isinstance(module, Elastic):  # which runs a copy of what it holds
         children = module._modules.items()
-        here._modules = {name: child and _keeping(child, line, inside) for name, child in children}
-    forward, place = here.forward, id(here)
-    own = cache(lambda: [choice.name for choice in choices_of(module)])
-
-    def once(*inputs: Any, **named: Any) -> Any:
-        try:
-            known = not named and line.known(inputs)
-        except TypeError:  # something else than tensors
-            known = False
-        if not known:
-            return forward(*inputs, **named)
-        given = (_stamp(inputs), [line.here[name] for name in own()])
-        kept = line.kept.get(place)
-        if kept is not None and kept.given == given and kept.stamp == _stamp(kept.output):
-            return map_tensors(kept.output, _itself)  # a list of its own, should somebody append to it
-        line.forget(place)
-        output = forward(*inputs)
-        runs = all(option in line.ahead.get(name, ()) for name, option in inside)
-        # What was forgotten may have been the input itself, if it was computed after the output that was kept here:
-        # it will be gone, and another tensor may get its identity.
-        if runs and line.known(inputs) and all(line.here[name] == line.ahead.get(name) for name in own()):
-            with suppress(TypeError):
-                line.keep(place, Kept(given, map_tensors(output, _itself), _stamp(output)))
-        return output
-
-    vars(here)["forward"] = once
-    return here
+        view._modules = {name: child and _keeping(child, line, inside) for name, child in children}
+    return view
 
 
 def _stamp(batch: Any) -> Any:

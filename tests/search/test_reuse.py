@@ -40,6 +40,27 @@ class TwoInputs(nn.Module):
         return self.last(torch.relu(self.choose(states))) + self.shared(input=x)
 
 
+class LooksAtItsModules(nn.Module):
+    """Reads attributes, asks for classes, indexes containers, and has a module with a hook."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, 4, 1)
+        self.layers = nn.Sequential(nn.Conv2d(4, 4, 1), nn.ReLU(), nn.Conv2d(4, 4, 1))
+        self.hooked = nn.Conv2d(4, 4, 1)
+        self.hooked.register_forward_hook(lambda module, inputs, output: output * 2)
+        self.choose = Choose("op", {"a": nn.Conv2d(4, 4, 1), "b": nn.Conv2d(4, 4, 3, padding=1)})
+        self.last = nn.ModuleDict({"out": Choose("last", {"a": nn.Conv2d(4, 2, 1), "b": nn.Conv2d(4, 2, 1)})})
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(x) + self.first.weight.mean() * self.first.out_channels
+        for layer in self.layers[:2]:
+            x = layer(x) * (2 if isinstance(layer, nn.ReLU) else 1)
+        x = self.hooked(self.layers[-1](x))
+        x = self.choose(x) * (2 if isinstance(self.choose, Choose) and not self.choose.training else 1)
+        return self.last["out"](x)
+
+
 def layered() -> nn.Module:
     width = value("width", (4, 8))
     return nn.Sequential(
@@ -61,6 +82,7 @@ def layered() -> nn.Module:
 SPACES = {
     "layered": from_network(layered, X),
     "two inputs": from_network(TwoInputs, X),
+    "looks": from_network(LooksAtItsModules, X),
     "nested": nested(),
     "bender": tiny_bender(),
 }
@@ -94,6 +116,18 @@ def test_outputs_are_those_of_the_model(name: str, seed: int, number: int, in_or
                 assert torch.equal(got, wanted)
 
 
+def test_examples_of_another_size_than_the_space() -> None:
+    """Zeros of a choice without a live option then take their shape from an option that runs without data."""
+    space = SPACES["looks"]
+    model = one_shot(space)
+    lives = [torch.tensor([[False, False, True, False]]), torch.tensor([[False, False, False, True]])]
+    view, line = in_line(model)
+    with torch.no_grad():
+        expected = [model(X[..., :5, :5], live) for live in lives]
+        for got, wanted in zip(outputs(view, line, X[..., :5, :5], lives), expected, strict=True):
+            assert torch.equal(got, wanted)
+
+
 def test_what_an_output_was_made_of_is_kept_as_long_as_the_output() -> None:
     """Else another tensor may get its identity, and would be taken for it."""
 
@@ -110,7 +144,7 @@ def test_what_an_output_was_made_of_is_kept_as_long_as_the_output() -> None:
         with torch.no_grad():
             for _ in outputs(view, line, examples(space), [space.live([found]) for found in drawn]):
                 for kept in line.kept.values():
-                    assert identities(kept.given[0]) <= set(line.met)
+                    assert identities(kept.source[0]) <= set(line.shared)
 
 
 def test_a_whole_prefix_is_computed_once() -> None:
@@ -140,7 +174,7 @@ def test_a_whole_prefix_is_computed_once() -> None:
     with torch.no_grad():
         assert len(list(outputs(view, line, X, lives))) == 8
     assert calls == {"0": 1, "1": 2, "2": 4, "3": 8}
-    assert not line.kept and not line.met  # nothing is held on to
+    assert not line.kept and not line.shared  # nothing is held on to
 
 
 def test_what_is_not_needed_again_is_not_kept() -> None:
