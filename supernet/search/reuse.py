@@ -104,8 +104,8 @@ class Keeping(nn.Module):
         self._modules["view"] = _view(of, line, inside)
         vars(self).update(_of=of, _line=line, _inside=inside, training=of.training)
 
-    @property
-    def __class__(self) -> type[nn.Module]:  # type: ignore[override]  # for mypy it cannot be a property
+    @property  # type: ignore[misc]  # for mypy it may only be an attribute, that can be set
+    def __class__(self) -> type[nn.Module]:  # type: ignore[override]  # and only of this class
         return type(vars(self)["_of"])
 
     def __getattr__(self, name: str) -> Any:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -141,8 +141,7 @@ def read_some(table: Path, architectures: Sequence[Architecture]) -> list[Candid
 # ---- what candidates are right on ----
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
+class Seen(NamedTuple):
     """What a candidate was scored on before.
 
     Attributes:
@@ -160,7 +159,7 @@ def read_seen(table: Path) -> dict[str, Seen]:
     """What each candidate was scored on before, by its architecture as text."""
     with closing(open_table(table)) as connection:
         rows = connection.execute("SELECT architecture, examples, loss, right FROM candidates")
-        return {text: Seen(*figures) for text, *figures in rows}
+        return {text: Seen(examples, loss, right) for text, examples, loss, right in rows}
 
 
 def right_of(table: Path, architectures: Sequence[Architecture], count: int) -> NDArray[np.bool_]:

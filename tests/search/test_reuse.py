@@ -54,7 +54,7 @@ class LooksAtItsModules(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.first(x) + self.first.weight.mean() * self.first.out_channels
-        for layer in self.layers[:2]:
+        for layer in list(self.layers)[:2]:
             x = layer(x) * (2 if isinstance(layer, nn.ReLU) else 1)
         x = self.hooked(self.layers[-1](x))
         x = self.choose(x) * (2 if isinstance(self.choose, Choose) and not self.choose.training else 1)
