@@ -127,12 +127,8 @@ class SearchConfig:
                 raise ValueError(f"objectives: no {name!r}; there are: {', '.join(OBJECTIVES)}")
         if len(set(sought)) < len(sought) or "score" not in sought:
             raise ValueError(f"objectives: expected score, and other objectives once each, got {self.objectives!r}")
-        if len(sought) > 1 and not is_own and not getattr(strategies.find(self.strategy), "several", True):
-            able = [name for name, kind in strategies.STRATEGIES.items() if getattr(kind, "several", True)]
-            raise ValueError(
-                f"objectives: strategy {self.strategy!r} takes one objective, got {self.objectives!r}; those that take "
-                f"several: {', '.join(able)}"
-            )
+        if not is_own:
+            strategies.check_objectives(self.strategy, len(sought))
 
     @property
     def sought(self) -> tuple[str, ...]:

@@ -68,7 +68,9 @@ def search(
     space = evaluation.model.space
     number, batch = _numbers(config, space)
     allowed = region(costs, config.limits, merge=config.merge)
-    strategy = strategies.make(config.strategy, config.strategy_settings, allowed, seed=seed)
+    strategy = strategies.make(
+        config.strategy, config.strategy_settings, allowed, seed=seed, objectives=len(config.sought)
+    )
     rounds = read_rounds(table)
     candidates: dict[str, Architecture] = {}  # by key: architectures with the same function have one
     scores: dict[str, Any] = {}

@@ -6,12 +6,13 @@ with one for each objective, more is better in all of them. ``state_dict()`` giv
 JSON has.
 
 What a strategy asks for follows from its seed and from what it was told, nothing else: a search that continues makes
-it anew and tells it again what it was told before. Where that does not do, a fourth method, ``load_state_dict``, takes
-what ``state_dict`` gave. Two attributes are optional: ``several``, true where it knows what to do with more than one
-objective, and ``figures()``, numbers to show.
+it anew and tells it again what it was told before. If that is not enough, a fourth method, ``load_state_dict``, takes
+what ``state_dict`` gave. Two attributes are optional: ``several = True`` says that it can use more than one objective,
+without which it is never given them; and ``figures()`` gives numbers to show.
 
-A user's own strategy is a class with these methods, named by its dotted path or as FILE.py:CLASS. It is called with
-the `Region`, ``seed=`` and its settings.
+To add a strategy, write a class with these methods and put it into `STRATEGIES` (and into `AT_ONCE` and
+`SEVERAL_OBJECTIVES` if they apply). A user's own needs no entry: it is named by its dotted path or as FILE.py:CLASS.
+Either is called with the `Region`, ``seed=`` and its settings.
 """
 
 from __future__ import annotations
@@ -79,8 +80,6 @@ class _Known:
 class Random:
     """Uniform draws without repeats (Bender et al., section 3.3)."""
 
-    several = True
-
     def __init__(self, region: Region, *, seed: int) -> None:
         self.seed, self.known = seed, _Known(region)
 
@@ -100,8 +99,6 @@ class Random:
 
 class Enumeration:
     """Every architecture within the limits, in the order of the space; for small spaces."""
-
-    several = True
 
     def __init__(self, region: Region, *, seed: int) -> None:
         self.known = _Known(region)
@@ -139,8 +136,6 @@ class Evolution:
         population: how many are alive: those told last.
         tournament: how many of these are drawn for each child; the best of them is its parent.
     """
-
-    several = False
 
     def __init__(self, region: Region, *, seed: int, population: int = 50, tournament: int = 10) -> None:
         _at_least(population=(population, 2), tournament=(tournament, 1))
@@ -199,8 +194,6 @@ class Local:
         start: how many are drawn at random to begin with.
     """
 
-    several = False
-
     def __init__(self, region: Region, *, seed: int, start: int = 20) -> None:
         _at_least(start=(start, 1))
         self.seed, self.known, self.start = seed, _Known(region), start
@@ -257,8 +250,6 @@ class Reinforce:
         memory: share of the baseline, a moving mean of scores, that a round leaves.
         entropy: weight of the entropy of the distributions in what is maximised, which keeps them from settling early.
     """
-
-    several = False
 
     def __init__(
         self, region: Region, *, seed: int, rate: float = 0.1, memory: float = 0.9, entropy: float = 0.0
@@ -326,8 +317,6 @@ class _Sampled:
     For each round a study in memory is made of all that was told, and a sampler with a seed of its own: what is asked
     then follows from the seed and from what was told.
     """
-
-    several = True
 
     def __init__(self, region: Region, seed: int, name: str, sampler: Callable[[int], Any], generation: int) -> None:
         optuna = load_optuna()
@@ -429,6 +418,9 @@ STRATEGIES: dict[str, Callable[..., Strategy]] = {
 AT_ONCE = ("random", "enumeration")
 """Strategies that learn nothing from scores, and are asked for everything at once: the race is then among all."""
 
+SEVERAL_OBJECTIVES = ("random", "enumeration", "nsga2", "tpe")
+"""Strategies that can use more than one objective."""
+
 
 def is_own(name: str) -> bool:
     """Whether a name stands for a class of the user's."""
@@ -481,11 +473,37 @@ def check(name: str, settings: dict[str, Any]) -> None:
         )
 
 
-def make(name: str, settings: dict[str, Any], region: Region, *, seed: int) -> Strategy:
-    """A new strategy.
+def check_objectives(name: str, number: int, strategy: Strategy | None = None) -> None:
+    """Refuses several objectives for a strategy that cannot use them.
+
+    Args:
+        name: of the strategy.
+        number: of objectives.
+        strategy: a user's own, which says itself whether it can (``several``).
 
     Raises:
-        ValueError: see `find` and `check`; or a user's class has not the methods.
+        ValueError: it cannot; the message says what to do.
+    """
+    if number > 1 and name not in SEVERAL_OBJECTIVES and not getattr(strategy, "several", False):
+        own = "" if strategy is None else "; a class of your own that can use several says so: several = True"
+        raise ValueError(
+            f"objectives: strategy {name!r} takes one objective, got {number}; those that take several: "
+            f"{', '.join(SEVERAL_OBJECTIVES)}{own}"
+        )
+
+
+def make(name: str, settings: dict[str, Any], region: Region, *, seed: int, objectives: int = 1) -> Strategy:
+    """A new strategy.
+
+    Args:
+        name: of the strategy.
+        settings: of the strategy.
+        region: what it may ask for.
+        seed: of the run.
+        objectives: how many scores it is told of each architecture.
+
+    Raises:
+        ValueError: see `find`, `check` and `check_objectives`; or a user's class lacks a method.
     """
     check(name, settings)
     with users_own(name):
@@ -496,6 +514,7 @@ def make(name: str, settings: dict[str, Any], region: Region, *, seed: int) -> S
     for method in ("ask", "tell", "state_dict"):
         if not callable(getattr(made, method, None)):
             raise ValueError(f"strategy {name!r}: expected a class with ask, tell and state_dict; it has no {method}")
+    check_objectives(name, objectives, made)
     return made
 
 

@@ -524,7 +524,7 @@ def test_finalists_of_few_candidates(number: int, top: int, more: int, small: in
         ({"objectives": "score,params,params"}, "once each"),
         (
             {"objectives": "score,params", "strategy": "local"},
-            "takes one objective, got 'score,params'; those that take several: random, enumeration, nsga2, tpe",
+            "takes one objective, got 2; those that take several: random, enumeration, nsga2, tpe",
         ),
     ],
 )

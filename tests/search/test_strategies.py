@@ -127,7 +127,16 @@ def test_limits_hold_under_every_strategy(name: str) -> None:
     assert costs.column("params", asked).max() <= limit
 
 
-@pytest.mark.parametrize("name", ["random", "enumeration", "nsga2", "tpe"])
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_only_those_that_say_so_take_several_objectives(name: str) -> None:
+    if name in strategies.SEVERAL_OBJECTIVES:
+        assert make(name, {}, REGIONS["nested"], seed=0, objectives=2).ask(1)
+    else:
+        with pytest.raises(ValueError, match="takes one objective, got 2; those that take several: random, enum"):
+            make(name, {}, REGIONS["nested"], seed=0, objectives=2)
+
+
+@pytest.mark.parametrize("name", strategies.SEVERAL_OBJECTIVES)
 def test_several_objectives(name: str) -> None:
     costs = REGIONS["macro"].costs
 
@@ -227,6 +236,10 @@ class Backwards:
         return {"at": self.at}
 
 
+class Front(Backwards):
+    several = True
+
+
 class Empty:
     def __init__(self, region, seed):
         pass
@@ -254,6 +267,9 @@ def test_a_users_own_strategy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         with pytest.raises(ValueError, match="no setting 'last'; it has: first"):
             check(name, {"last": 1})
     assert play(f"{file}:function", REGIONS["nested"], 1, 1)[0][0] == [space.at(space.size - 4)]
+    assert make(f"{file}:Front", {}, REGIONS["nested"], seed=0, objectives=2).ask(1)
+    with pytest.raises(ValueError, match=r"takes one objective, got 2; .* says so: several = True"):
+        make(f"{file}:Backwards", {}, REGIONS["nested"], seed=0, objectives=2)
     with pytest.raises(ValueError, match="it has no ask"):
         make(f"{file}:Empty", {}, REGIONS["nested"], seed=0)
     with pytest.raises(ValueError, match=r"mine.py, line \d+: KeyError: 'oh'"):
