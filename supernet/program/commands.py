@@ -553,8 +553,10 @@ def _reference(words: list[str]) -> None:
         "--input_shape", type=typed(tuple[int, int, int]), default=(3, 32, 32), help="(C, H, W) of an image"
     )
     parser.add_argument("--width", type=typed(int), help="channels of the first stage")
-    parser.add_argument("--max-params", help="as wide as so many parameters allow, like 60k")
-    parser.add_argument("--max-macs", help="as wide as so many multiply-adds allow, like 5M")
+    parser.add_argument(
+        "--max-params", help="the largest number of parameters, like 60k; the network is as wide as it allows"
+    )
+    parser.add_argument("--max-macs", help="the largest number of multiply-adds, like 5M")
     parser.add_argument("--json", action="store_true", help="print it as JSON")
     options = parse(parser, words)
     limits = {f"max_{cost}": amount(f"--max-{cost}", cost, options[f"max_{cost}"]) for cost in ("params", "macs")}

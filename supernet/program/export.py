@@ -84,8 +84,8 @@ def origin_of(config: Config) -> Origin:
 def _unfinished(out: Path) -> Iterator[Path]:
     """A folder beside `out` that takes its place when the block ends well, and is gone when it does not.
 
-    No folder can be put in another's place at once. Whoever is killed between the two moves leaves the earlier one
-    beside `out`, from where the next call takes it back.
+    No folder can be put in another's place at once. A process that is killed between the two moves leaves
+    the earlier one beside `out`, from where the next call takes it back.
     """
     for before in out.parent.glob(f".{glob.escape(out.name)}.{'[0-9a-f]' * 32}.before"):
         if out.exists():

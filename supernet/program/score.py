@@ -162,7 +162,7 @@ def top_candidates(
 
     Raises:
         RunError: there are no candidates yet.
-        ValueError: nobody is within the limits, or an objective is unknown or was not measured.
+        ValueError: no candidate is within the limits, or an objective is unknown or was not measured.
     """
     folder, config, space = run.folder, run.config, space_of_run(run)
     table = folder.candidates

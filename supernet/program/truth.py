@@ -42,7 +42,7 @@ def analyze_file(path: Path) -> dict[str, Any]:
 
 
 def analyze_truth(run: Opened, path: Path, column: str, watch: Watch) -> dict[str, Any]:
-    """Trust from accuracies that somebody else published.
+    """Trust from accuracies that others published.
 
     Scores are kept in ``analysis/truth-DIGEST.csv``, so that a stopped call continues.
 

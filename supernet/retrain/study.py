@@ -1,7 +1,7 @@
 """Finalists and their trainings as an Optuna study, which people browse with optuna-dashboard.
 
 The study is a copy for people and for teams: SQLite in the run folder, or a database that several runs share. The files
-of the run stay what counts. Test accuracies are not in it, so nobody ranks on them.
+of the run stay what counts. Test accuracies are not in it, so no ranking can use them.
 """
 
 from __future__ import annotations
@@ -132,7 +132,7 @@ def _storage_error(error: Exception) -> Exception | None:
 
     exceptions = load_optuna().exceptions
     cause = error.__cause__ if isinstance(error, exceptions.StorageInternalError) else error
-    # Whoever looks at a study with the dashboard may end its trials, or delete it.
+    # A user of the dashboard may end the trials of a study, or delete it.
     kinds = (exc.DBAPIError, exc.TimeoutError, OSError, StorageError, exceptions.UpdateFinishedTrialError)
     return cause if isinstance(cause, kinds) and not isinstance(cause, exc.DataError) else None
 
@@ -210,7 +210,7 @@ def _known(study: Any) -> dict[str, Any]:
     """The trials of a study by the key of their training, without those that were given up.
 
     Raises:
-        StorageError: somebody has deleted the study.
+        StorageError: the study was deleted.
     """
     try:
         trials = study.get_trials(deepcopy=False)
@@ -385,7 +385,7 @@ def sender(
             if reason is None:
                 raise
             due = time.monotonic() + AWAY_SECONDS
-            waiting.clear()  # whoever is trained is sent whole
+            waiting.clear()  # a training that has ended is sent as a whole
             address = storage or "study.sqlite"
             log.warning(
                 "storage %s: %s; results are kept in %s", without_password(address), _reason(reason, address), folder

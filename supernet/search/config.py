@@ -13,15 +13,15 @@ from supernet.search.orders import OBJECTIVES
 
 @dataclass(frozen=True, kw_only=True)
 class SearchConfig:
-    """How candidates are drawn and scored, and who goes to the final."""
+    """How candidates are drawn and scored, and which become finalists."""
 
     candidates: int | None = 20_000
     """Distinct architectures that are scored; at most the size of the space. None: 500, or the whole space where it is
     smaller."""
 
     strategy: str = "random"
-    """Who is scored next: 'random' (the paper's), 'enumeration', 'evolution', 'local', 'reinforce', 'nsga2', 'tpe', or
-    a class of your own by its dotted path or as FILE.py:CLASS; see docs/search.md."""
+    """Which candidates are scored next: 'random' (the paper's), 'enumeration', 'evolution', 'local', 'reinforce',
+    'nsga2', 'tpe', or a class of your own by its dotted path or as FILE.py:CLASS; see docs/search.md."""
 
     strategy_settings: dict[str, Any] = field(default_factory=dict)
     """Arguments of the strategy, for instance {population: 100, tournament: 25}."""
@@ -64,8 +64,9 @@ class SearchConfig:
     paper's 64 with 'kl'."""
 
     exhaustive: bool = False
-    """Score every candidate on all of these examples. Otherwise candidates race (ours): all begin on a few, and who
-    will hardly be among the best `top_of` is dropped. Finalists are scored on all. Only for the metric accuracy."""
+    """Score every candidate on all of these examples. Otherwise candidates race (ours): all begin on a few, and those
+    that will hardly be among the best `top_of` are dropped. Finalists are scored on all. Only for the metric
+    accuracy."""
 
     lose: float = 0.02
     """Share of the best `top_of` that a race may lose on average, from 0 to below 1."""
@@ -77,7 +78,7 @@ class SearchConfig:
     """Ghost batches in one forward pass: memory against launches. None: 1 on a CPU, all of them elsewhere."""
 
     top: int = 10
-    """Finalists of the group Top, one from each of so many strata of the best `top_of`."""
+    """Finalists of the group Top, one from each stratum of the best `top_of`."""
 
     top_of: int = 100
     """Candidates with the best scores from which Top is drawn."""

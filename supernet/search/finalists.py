@@ -20,7 +20,7 @@ from supernet.space.choices import Architecture, Space
 def finalists(
     candidates: Sequence[Candidate], space: Space, config: SearchConfig, *, generator: torch.Generator
 ) -> dict[str, list[Architecture]]:
-    """Who is trained from scratch (paper, section 3.3).
+    """Which candidates are trained from scratch (paper, section 3.3).
 
     Top: the best `top_of` by accuracy and bonus (loss breaks ties) in `top` strata of equal size, one drawn from each;
     our reading of "a stratified sample". With `config.bands` as many strata of the best of each band of size. With

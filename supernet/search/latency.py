@@ -128,7 +128,7 @@ def _measured_with(config: LatencyConfig, device: torch.device) -> dict[str, Any
 
 
 def changed(path: Path, config: LatencyConfig, device: torch.device) -> list[str]:
-    """What the times in a file were measured with that is different now, in words; empty where nothing is."""
+    """What the times in a file were measured with that is different now, in words; empty if nothing is different."""
     known = read_json(path)
     return [
         f"{name} {known.get(name)}, now {now}"

@@ -29,10 +29,10 @@ Amount = int | float | str | None
 """A number, or a text with a unit, like 1.5M, 5ms, 64MB."""
 
 LISTED = 20_000
-"""A space of at most so many architectures is listed where limits are drawn from: exact, however few are allowed."""
+"""Spaces up to this size are listed when candidates are drawn within limits: exact, however few are allowed."""
 
 DRAWS_FOR_ONE = 200
-"""So many uniform draws for each architecture wanted may fail before draws are repaired instead."""
+"""Uniform draws that may fail for each architecture that is needed, before draws are repaired instead."""
 
 
 Measure = Callable[[Sequence[Architecture]], NDArray[Any]]
@@ -87,7 +87,7 @@ def amount(name: str, cost: str, text: Amount) -> float | None:
 
 @dataclass(frozen=True, kw_only=True)
 class LimitsConfig:
-    """What a candidate may cost; whoever does not keep to it is never scored."""
+    """What a candidate may cost; candidates outside it are never scored."""
 
     max_params: Amount = None
     """Parameters at the most, as in 1M."""

@@ -62,12 +62,12 @@ T = TypeVar("T")
 
 
 def standing(candidate: Candidate) -> tuple[float, ...]:
-    """Sorts candidates, the best first: who stayed longer in the race, then score, then loss."""
+    """Sorts candidates, the best first: by the number of examples, then score, then loss."""
     return -candidate.examples, -candidate.score, candidate.loss
 
 
 def bands(candidates: Sequence[T], number: int, size: Callable[[T], float]) -> list[list[T]]:
-    """Candidates, or their architectures, in so many bands of size, as equal in number as may be, the smallest first.
+    """Candidates, or their architectures, in bands of size, as equal in number as may be, the smallest first.
 
     A one-shot model favours large networks; within a band there is little size to favour.
     """
@@ -93,7 +93,7 @@ def objectives_of(candidate: Candidate, objectives: Sequence[str]) -> tuple[floa
 
 
 def front(values_NM: ArrayLike) -> list[int]:
-    """The Pareto front: who is beaten by nobody that is at least as good in everything.
+    """The Pareto front: points to which no other is at least as good in every objective.
 
     Args:
         values_NM: N points in M objectives, more is better; of equal points the first counts.
@@ -106,7 +106,7 @@ def front(values_NM: ArrayLike) -> list[int]:
         return []
     order = np.lexsort((np.arange(len(values)), *(-values.T[::-1])))  # by the first objective, then the next
     kept: list[int] = []
-    for index in order:  # whoever beats it comes before it
+    for index in order:  # a point that dominates it comes before it
         if not kept or not (values[kept] >= values[index]).all(1).any():
             kept.append(int(index))
     return kept
@@ -155,7 +155,7 @@ def volume_of(values_NM: ArrayLike) -> float:
 
 
 def spread(values_NM: ArrayLike, number: int) -> list[int]:
-    """So many points of a front, as far from each other as may be: the best in each objective first.
+    """Points of a front, as far from each other as may be: the best in each objective first.
 
     Then, again and again, the point that is farthest from those already taken, each objective scaled to its range.
     """
@@ -176,7 +176,8 @@ def within(candidates: Sequence[Candidate], bounds: Mapping[str, tuple[float, fl
     """Candidates within limits; see `supernet.search.limits.LimitsConfig.bounds`.
 
     Raises:
-        ValueError: a cost that was not measured, or nobody is within them; the message names the smallest there are.
+        ValueError: a cost that was not measured, or no candidate is within them; the message names the smallest there
+        are.
     """
     for cost in bounds:
         if any(getattr(c, cost) is None for c in candidates):
@@ -193,7 +194,7 @@ def within(candidates: Sequence[Candidate], bounds: Mapping[str, tuple[float, fl
 
 
 def best(candidates: Sequence[Candidate], number: int, in_bands: int = 1) -> list[list[Candidate]]:
-    """So many of the best in each band of size (params), the best first."""
+    """The best in each band of size (params), the best first."""
     return [sorted(band, key=standing)[:number] for band in bands(candidates, in_bands, lambda c: c.params)]
 
 
@@ -209,7 +210,7 @@ def pareto(candidates: Sequence[Candidate], objectives: Sequence[str]) -> tuple[
     A score on few examples, from which a race was lost, may be high by chance.
 
     Raises:
-        ValueError: nobody is there, or a cost was not measured.
+        ValueError: there are no candidates, or a cost was not measured.
     """
     if not candidates:
         raise ValueError("the Pareto front is empty: there are no candidates")

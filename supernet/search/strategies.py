@@ -1,4 +1,6 @@
-"""Who is scored next: random, enumeration, evolution, local search, REINFORCE, NSGA-II and Parzen estimators.
+"""Strategies, which choose the candidates that are scored next.
+
+Random, enumeration, evolution, local search, REINFORCE, NSGA-II and Parzen estimators.
 
 A strategy is an object with three methods. ``ask(n)`` gives up to n architectures: fewer where it wants no more in one
 round, none where it is at its end. ``tell(architectures, scores)`` says what became of them: a score each, or a tuple
@@ -40,7 +42,7 @@ GENERATION = 50
 """Candidates asked for at once where no number is given and the strategy learns from scores."""
 
 IDLE = 100
-"""A strategy that asks for nothing new so many times in a row is at its end."""
+"""Times in a row that a strategy may ask for nothing new before it is at its end."""
 
 Scores = Sequence[Any]
 """A number for each architecture, or a tuple of numbers where there are several objectives."""
@@ -89,7 +91,7 @@ class Random:
         return self.known.draw(n, stream(self.seed, "search", *([round_] if round_ else [])))
 
     def tell(self, architectures: Sequence[Architecture], scores: Scores) -> None:
-        """Remembers whom it need not draw again."""
+        """Remembers what it need not draw again."""
         self.known.add(architectures)
 
     def state_dict(self) -> dict[str, Any]:
@@ -128,7 +130,7 @@ class Evolution:
     """Regularised (ageing) evolution: children of the best of a few, in place of the oldest.
 
     Mutations change one choice (Real et al., "Regularized Evolution for Image Classifier Architecture Search", AAAI
-    2019). That a whole generation is asked for at once, and that nobody is scored twice, is ours.
+    2019). That a whole generation is asked for at once, and that no candidate is scored twice, is ours.
 
     Args:
         region: what may be asked for.
@@ -177,7 +179,7 @@ class Evolution:
         self.alive.extend(zip(architectures, scores, strict=True))
 
     def state_dict(self) -> dict[str, Any]:
-        """Who is alive, the oldest first."""
+        """The architectures that are alive, the oldest first."""
         return {"rounds": self.known.rounds, "alive": [[str(a), score] for a, score in self.alive]}
 
 

@@ -171,7 +171,7 @@ def right_of(table: Path, architectures: Sequence[Architecture], count: int) -> 
 
 
 def read_right(table: Path, most: int) -> NDArray[np.bool_]:
-    """On which examples candidates are right that were scored on all: bool [C, N], at most so many candidates.
+    """On which examples candidates are right that were scored on all: bool [C, N], at most `most` candidates.
 
     C is 0 if the metric is not accuracy.
     """

@@ -121,7 +121,7 @@ def race(
     return search(evaluation, cost_table(SPACE), config, seed=0, table=table, watch=watch)
 
 
-def test_who_stays_in_the_race_is_scored_as_if_there_were_none(
+def test_candidates_that_stay_in_the_race_are_scored_as_without_one(
     model: OneShot, runtime: Runtime, tmp_path: Path
 ) -> None:
     raced = race(model, runtime, tmp_path / "race.sqlite")
