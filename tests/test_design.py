@@ -263,10 +263,7 @@ def test_classes_inherit_from_outside_only() -> None:
 
 
 LINES = 60
-LONGER = {
-    "program/analyze.py:analyze_step": 74,
-    "program/score.py:score_file": 64,
-}
+LONGER: dict[str, int] = {}
 """Functions that are longer, and how long each may be. No new ones are added; shorter ones are taken out."""
 
 
@@ -306,6 +303,6 @@ def test_a_check_that_is_switched_off_says_why() -> None:
     for folder in ("supernet", "tests", "benchmarks", "examples"):
         for path in sorted((PACKAGE.parent / folder).rglob("*.py")):
             for token in tokens(path):
-                if token.type == tokenize.COMMENT and "type: ignore" in token.string and path.name != "strategies.py":
+                if token.type == tokenize.COMMENT and "type: ignore" in token.string:
                     says_why = re.match(r"# type: ignore\[[\w, -]+\]  # \w", token.string)
                     assert says_why, f"{path}:{token.start[0]}: expected a reason after {token.string}"

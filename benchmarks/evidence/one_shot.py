@@ -32,7 +32,7 @@ from supernet.base.progress import Watch
 from supernet.base.randomness import stream
 from supernet.data.sources import DataConfig
 from supernet.data.splits import Data, batches, feed, load, prepare
-from supernet.program.analyze import Study
+from supernet.program.analyze import Subject
 from supernet.program.folder import open_run
 from supernet.program.load import load_one_shot, load_run
 from supernet.program.truth import numbers, read_columns
@@ -415,14 +415,14 @@ def repeated(twice: Numbers) -> dict[str, float]:
     return {"networks": len(twice), "deviation": float(np.sqrt(np.mean((twice[:, 0] - twice[:, 1]) ** 2) / 2))}
 
 
-def study_of(run: Path) -> Study:
+def subject_of(run: Path) -> Subject:
     """A run's one-shot model, on one core, with what its scores are taken by."""
     torch.set_num_threads(1)
     loaded = load_run(open_run(run))
     model, config, data = load_one_shot(loaded), loaded.config, loaded.data
     runtime = start(replace(config.runtime, threads=1))
     runtime.place(model)
-    return Study(model, config, data, runtime)
+    return Subject(model, config, data, runtime)
 
 
 def made() -> dict[str, str]:

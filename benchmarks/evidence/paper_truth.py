@@ -27,7 +27,7 @@ from one_shot import (
     how_alone,
     made,
     repeated,
-    study_of,
+    subject_of,
     trained_alone,
 )
 
@@ -60,10 +60,10 @@ def against(
 
 def another(run: Path, texts: list[str], true: Numbers, sizes: dict[str, list[float]]) -> dict[str, Any]:
     """The same for another run's one-shot model, whose scores and divergences are taken here."""
-    study = study_of(run)
-    architectures = [study.model.space.parse(text) for text in texts]
-    scores = scores_of(study, architectures, examples=None)
-    divergences = np.array(divergences_of(study, architectures), float)
+    subject = subject_of(run)
+    architectures = [subject.model.space.parse(text) for text in texts]
+    scores = scores_of(subject, architectures, examples=None)
+    divergences = np.array(divergences_of(subject, architectures), float)
     return {
         "scores": scores,
         "divergences": divergences.tolist(),

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 from nasbench201 import COLUMN, truth_of
-from one_shot import agreement, interval, joined, made, study_of
+from one_shot import agreement, interval, joined, made, subject_of
 
 from supernet import cost_table
 from supernet.base.files import write_json, write_text
@@ -46,23 +46,23 @@ def main() -> None:
     parser.add_argument("truth", type=Path, metavar="TRUTH")
     parser.add_argument("--out", type=Path, help="file that the result is joined to")
     chosen = parser.parse_args()
-    study = study_of(chosen.run)
+    subject = subject_of(chosen.run)
     cells, true, size = truth_of(chosen.truth)
-    doublings = cost_table(study.model.space).doublings(cells)
+    doublings = cost_table(subject.model.space).doublings(cells)
     found = joined(chosen.out)
     for name, changes in WAYS.items():
         if name in found:
             continue
         began = time.process_time()
-        scores = np.array(scores_of(study, cells, **changes))
+        scores = np.array(scores_of(subject, cells, **changes))
         found[name] = {"made": made(), "seconds": round(time.process_time() - began), **agreement(scores, size, true)}
         if "score" not in changes:
-            judged = scores + study.config.search.size_bonus * doublings
+            judged = scores + subject.config.search.size_bonus * doublings
             found[name]["with size_bonus"] = interval(judged, true)
             if chosen.out and not changes:
                 pairs = zip(judged.tolist(), true.tolist(), strict=True)
                 points = [{"score": value, "accuracies": [accuracy]} for value, accuracy in pairs]
-                drawn = published(points, COLUMN, Unit.of(study.config.task.metric, study.config.search.score))
+                drawn = published(points, COLUMN, Unit.of(subject.config.task.metric, subject.config.search.score))
                 write_text(chosen.out.with_suffix(".svg"), by_itself(drawn))
         print(
             name,

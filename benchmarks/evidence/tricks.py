@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from one_shot import accuracies_of, averaged, decaying_all, interval, joined, made, study_of
+from one_shot import accuracies_of, averaged, decaying_all, interval, joined, made, subject_of
 
 from supernet import build, fit
 from supernet.base.files import read_json, write_json
@@ -84,11 +84,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("trick", choices=TRICKS)
     parser.add_argument("run", type=Path, metavar="RUN")
-    parser.add_argument("--truth", type=Path, help="accuracies in place of those of the run's own study")
+    parser.add_argument("--truth", type=Path, help="accuracies in place of those of the run's own analysis")
     parser.add_argument("--out", type=Path, help="file that the result is joined to")
     chosen = parser.parse_args()
-    study = study_of(chosen.run)
-    model = study.model
+    subject = subject_of(chosen.run)
+    model = subject.model
     if chosen.truth:
         texts, true, _ = accuracies_of(chosen.truth)
     else:
@@ -98,11 +98,11 @@ def main() -> None:
     architectures = [model.space.parse(text) for text in texts]
     found = joined(chosen.out)
     folder = chosen.run / "tricks" / chosen.trick
-    other = without(chosen.trick, model, study.config, study.data, folder, study.runtime)
+    other = without(chosen.trick, model, subject.config, subject.data, folder, subject.runtime)
     everything: list[float] = []
     for name, of in (("with all tricks", model), (f"without {chosen.trick}", other)):
-        study.runtime.place(of)
-        scores = scores_of(replace(study, model=of), architectures, examples=None)
+        subject.runtime.place(of)
+        scores = scores_of(replace(subject, model=of), architectures, examples=None)
         everything = everything or scores
         found[name] = {
             **interval(np.array(scores), true),

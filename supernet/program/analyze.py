@@ -1,4 +1,4 @@
-"""`supernet analyze` on a run folder: trains the networks of the study, and writes `analysis.json`.
+"""`supernet analyze` on a run folder: trains networks, and writes `analysis.json`.
 
 The parts are in `supernet.trust.probes` and `supernet.trust.correlation`; this file reads and writes.
 """
@@ -58,7 +58,7 @@ def analyze_step(
     rates: Sequence[float] = (),
     at: Mapping[str, Sequence[Any]] | None = None,
 ) -> dict[str, Any]:
-    """The study of a run whose candidates are scored. What is trained already is not trained again.
+    """Analyses the ranking of a run whose candidates are scored. What is trained already is not trained again.
 
     Args:
         run: it.
@@ -79,71 +79,92 @@ def analyze_step(
     folder, config, data = run.folder, run.config, run.data
     require(folder, "search")
     before = known_so_far(folder)
-    model, space, settings = load_one_shot(run), run.space, config.analysis
-    sizes_asked = [
+    model, space = load_one_shot(run), run.space
+    sizes = [
         (name, value, _at_size(name, value, space, config, data))
         for name, values in (at or {}).items()
         for value in values
     ]
     record_environment(folder, "analyze", runtime.tuning)
     runtime.place(model)
-    candidates = read_candidates(folder.candidates, space)
-    are_accuracies = config.search.score == "metric" and config.task.metric == "accuracy"
-    scored = np.array([c.score for c in candidates])
-    bucket = bucket_width(scored, settings.bucket, are_accuracies=are_accuracies)
-    drawn = [
-        candidates[i] for i in strata(scored, bucket, settings.per_bucket, generator=stream(config.seed, "analysis"))
-    ]
-    architectures = [c.architecture for c in drawn]
-    study = Study(model, config, data, runtime)
-    short = RetrainConfig(train=settings.train, repeats=settings.repeats)
-    accuracies = _stand_alone(space, architectures, short, study, folder.analysed_networks, watch)
-    points: list[dict[str, Any]] = [
-        {
-            "id": c.architecture.id, "architecture": str(c.architecture), "params": c.params, "macs": c.macs,
-            "score": score_ + c.bonus, "divergence": far, "untrained": untrained, "accuracies": values,
-        }
-        for c, score_, far, untrained, values in zip(
-            drawn, scores_of(study, architectures), divergences_of(study, architectures),
-            scores_of(_of(study, build(space, seed=derive(config.seed, "weights"))), architectures), accuracies,
-            strict=True,
-        )
-    ]  # fmt: skip
-    # Buckets are those of the score in the table, which a race may have taken on fewer examples.
-    counts = population_counts([c.score for c in drawn], scored, bucket)
-    right = read_right(folder.candidates, _SHOWN) if are_accuracies else np.zeros((0, 0), bool)
-    scores, mean = [p["score"] for p in points], [float(np.mean(p["accuracies"])) for p in points]
-    sizes = {name: [p[name] for p in points] for name in ("params", "macs")}
-    result: dict[str, Any] = {
-        "metric": config.task.metric,
-        "score": config.search.score,
-        "bucket": bucket,
-        "points": points,
-        "trust": trust(
-            scores, accuracies, sizes, untrained=[p["untrained"] for p in points], counts=counts,
-            noise=score_noise(right) if len(right) >= 2 else None,
-        ),
-        "divergence": _divergence(points, scores, mean, study, folder),
-        "candidates": _candidates(candidates, config),
-        "options": option_worth(
-            space,
-            [candidates[i].architecture for i in _some(len(candidates), settings.removals, config, "removals")],
-            lambda some: scores_of(study, some, examples=min(config.search.examples or _WORTH_ON, _WORTH_ON)),
-            generator=stream(config.seed, "worth"),
-        ),
-        "groups": _groups(folder),
-        "diagnosis": _diagnosis(folder, candidates, study) if are_accuracies else [],
-    }  # fmt: skip
+    subject = Subject(model, config, data, runtime)
+    result = _ranking(run, subject, watch)
+    points = result["points"]
     write_analysis(folder, result)  # what is long to train comes after it
-    swept = [_sweep(rate, points, mean, study, folder.swept(rate), watch) for rate in rates]
+    swept = [_sweep(rate, points, _means(points), subject, folder.swept(rate), watch) for rate in rates]
     result["sweep"] = _joined(before.get("sweep", []), swept, lambda row: row["rate"])
     defined = [row for row in result["sweep"] if row["agreement"]["kendall"]["value"] is not None]
     best = max(defined, key=lambda row: row["agreement"]["kendall"]["value"], default=None)
     result["best_rate"] = None if best is None else best["rate"]
     write_analysis(folder, result)
-    resized_rows = [_at(name, value, size, study, folder, watch) for name, value, size in sizes_asked]
+    resized_rows = [_at(name, value, size, subject, folder, watch) for name, value, size in sizes]
     result["at"] = _joined(before.get("at", []), resized_rows, lambda row: (row["setting"], str(row["value"])))
     return write_analysis(folder, result)
+
+
+def _ranking(run: Loaded, subject: Subject, watch: Watch) -> dict[str, Any]:
+    """What the ranking is worth, from networks that are drawn evenly over the score and trained from scratch."""
+    folder, config, space, settings = run.folder, run.config, run.space, run.config.analysis
+    candidates = read_candidates(folder.candidates, space)
+    are_accuracies = config.search.score == "metric" and config.task.metric == "accuracy"
+    scored = np.array([c.score for c in candidates])
+    bucket = bucket_width(scored, settings.bucket, are_accuracies=are_accuracies)
+    places = strata(scored, bucket, settings.per_bucket, generator=stream(config.seed, "analysis"))
+    drawn = [candidates[place] for place in places]
+    points = _points(drawn, space, subject, folder, watch)
+    # Buckets are those of the score in the table, which a race may have taken on fewer examples.
+    counts = population_counts([c.score for c in drawn], scored, bucket)
+    right = read_right(folder.candidates, _SHOWN) if are_accuracies else np.zeros((0, 0), bool)
+    scores = [p["score"] for p in points]
+    return {
+        "metric": config.task.metric,
+        "score": config.search.score,
+        "bucket": bucket,
+        "points": points,
+        "trust": trust(
+            scores, [p["accuracies"] for p in points],
+            {name: [p[name] for p in points] for name in ("params", "macs")},
+            untrained=[p["untrained"] for p in points], counts=counts,
+            noise=score_noise(right) if len(right) >= 2 else None,
+        ),
+        "divergence": _divergence(points, scores, _means(points), subject, folder),
+        "candidates": _candidates(candidates, config),
+        "options": option_worth(
+            space,
+            [candidates[i].architecture for i in _some(len(candidates), settings.removals, config, "removals")],
+            lambda some: scores_of(subject, some, examples=min(config.search.examples or _WORTH_ON, _WORTH_ON)),
+            generator=stream(config.seed, "worth"),
+        ),
+        "groups": _groups(folder),
+        "diagnosis": _diagnosis(folder, candidates, subject) if are_accuracies else [],
+    }  # fmt: skip
+
+
+def _points(
+    drawn: Sequence[Candidate], space: Space, subject: Subject, folder: RunFolder, watch: Watch
+) -> list[dict[str, Any]]:
+    """Candidates with their scores, by the trained and by an untrained one-shot model, and stand-alone accuracies."""
+    settings = subject.config.analysis
+    architectures = [c.architecture for c in drawn]
+    short = RetrainConfig(train=settings.train, repeats=settings.repeats)
+    accuracies = _stand_alone(space, architectures, short, subject, folder.analysed_networks, watch)
+    untrained = _of(subject, build(space, seed=derive(subject.config.seed, "weights")))
+    columns = zip(
+        drawn, scores_of(subject, architectures), divergences_of(subject, architectures),
+        scores_of(untrained, architectures), accuracies, strict=True,
+    )  # fmt: skip
+    return [
+        {
+            "id": c.architecture.id, "architecture": str(c.architecture), "params": c.params, "macs": c.macs,
+            "score": score_ + c.bonus, "divergence": far, "untrained": without_training, "accuracies": values,
+        }
+        for c, score_, far, without_training, values in columns
+    ]  # fmt: skip
+
+
+def _means(points: Sequence[Mapping[str, Any]]) -> list[float]:
+    """The mean accuracy of each network over its repeats."""
+    return [float(np.mean(p["accuracies"])) for p in points]
 
 
 def _joined(
@@ -166,8 +187,8 @@ def known_so_far(folder: RunFolder) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class Study:
-    """What all parts of a study need: the run's one-shot model on the device, configuration, data, and runtime."""
+class Subject:
+    """What all parts of an analysis need: the run's one-shot model on the device, configuration, data, and runtime."""
 
     model: OneShot
     config: Config
@@ -175,36 +196,36 @@ class Study:
     runtime: Runtime
 
 
-def _of(study: Study, model: nn.Module) -> Study:
+def _of(subject: Subject, model: nn.Module) -> Subject:
     """The same with another one-shot model of the space."""
     assert isinstance(model, OneShot)
-    study.runtime.place(model)
-    return replace(study, model=model)
+    subject.runtime.place(model)
+    return replace(subject, model=model)
 
 
-def _judge(study: Study, architectures: Sequence[Architecture], **search: Any) -> list[tuple[float, float]]:
+def _judge(subject: Subject, architectures: Sequence[Architecture], **search: Any) -> list[tuple[float, float]]:
     """Metric and loss by the rule of the run's search, with some of its settings changed."""
-    config = replace(study.config, search=replace(study.config.search, **search))
-    return list(values_of(evaluation_of(study.model, config, study.data, study.runtime), architectures))
+    config = replace(subject.config, search=replace(subject.config.search, **search))
+    return list(values_of(evaluation_of(subject.model, config, subject.data, subject.runtime), architectures))
 
 
-def scores_of(study: Study, architectures: Sequence[Architecture], **search: Any) -> list[float]:
+def scores_of(subject: Subject, architectures: Sequence[Architecture], **search: Any) -> list[float]:
     """Scores by the rule of the run's search, with some of its settings changed."""
-    return [value for value, _ in _judge(study, architectures, **search)]
+    return [value for value, _ in _judge(subject, architectures, **search)]
 
 
-def divergences_of(study: Study, architectures: Sequence[Architecture]) -> list[float | None]:
+def divergences_of(subject: Subject, architectures: Sequence[Architecture]) -> list[float | None]:
     """In nats; None for each if the targets are not classes."""
-    if not study.data.classes:
+    if not subject.data.classes:
         return [None] * len(architectures)
-    return [far for _, far in _judge(study, architectures, score="kl", examples=None)]
+    return [far for _, far in _judge(subject, architectures, score="kl", examples=None)]
 
 
 def _stand_alone(
-    space: Space, architectures: Sequence[Architecture], how: RetrainConfig, study: Study, place: Path, watch: Watch
+    space: Space, architectures: Sequence[Architecture], how: RetrainConfig, subject: Subject, place: Path, watch: Watch
 ) -> list[list[float]]:
     """Validation accuracies (or other metric) of each repeat of a training on the training split."""
-    config, data, runtime = study.config, study.data, study.runtime
+    config, data, runtime = subject.config, subject.data, subject.runtime
     lessons = Lessons(
         feed=lambda seed: feed(
             data.train, data, config.data, batch_size=how.train.batch_size, seed=seed, device=runtime.device
@@ -227,19 +248,19 @@ def _at_size(name: str, value: Any, space: Space, config: Config, data: Data) ->
     return resized(f"--at {name}={value}", space, config.space, len(data.classes), data.inputs, changes)
 
 
-def _at(name: str, value: Any, space: Space, study: Study, folder: RunFolder, watch: Watch) -> dict[str, Any]:
+def _at(name: str, value: Any, space: Space, subject: Subject, folder: RunFolder, watch: Watch) -> dict[str, Any]:
     """The groups of finalists at another size (Table 1), from scratch by the run's `retrain`; never on the test split.
 
     At the size that `retrain` took, its own trainings are the same ones.
     """
-    config, data = study.config, study.data
-    groups = from_json(read_json(require(folder, "search")), study.model.space)
+    config, data = subject.config, subject.data
+    groups = from_json(read_json(require(folder, "search")), subject.model.space)
     costs = cost_table(space)
     architectures = longest_first(groups, costs)
     ours = retrained_space(config, data.classes, data.inputs)
     is_same = ours.settings == space.settings and config.retrain.splits == "train" and is_done(folder, "retrain")
     place = folder.retrain if is_same else folder.analysed_size(name, value)
-    validations = _stand_alone(space, architectures, replace(config.retrain, splits="train"), study, place, watch)
+    validations = _stand_alone(space, architectures, replace(config.retrain, splits="train"), subject, place, watch)
     networks = [
         {"id": a.id, "architecture": str(a), **asdict(costs.cost(a)), "validation": accuracies}
         for a, accuracies in zip(architectures, validations, strict=True)
@@ -256,7 +277,7 @@ def _at(name: str, value: Any, space: Space, study: Study, folder: RunFolder, wa
 
 
 def _divergence(
-    points: Sequence[dict[str, Any]], scores: list[float], mean: list[float], study: Study, folder: RunFolder
+    points: Sequence[dict[str, Any]], scores: list[float], mean: list[float], subject: Subject, folder: RunFolder
 ) -> dict[str, Any] | None:
     """How the divergence goes with score and accuracy (Fig 6), and its course during training (Fig 7)."""
     far = [p["divergence"] for p in points]
@@ -264,12 +285,12 @@ def _divergence(
         return None
     ranked = sorted(range(len(points)), key=lambda i: scores[i])
     chosen = [ranked[i] for i in sorted({round(i) for i in np.linspace(0, len(ranked) - 1, _COURSE)})]
-    followed = [study.model.space.parse(points[i]["architecture"]) for i in chosen]
+    followed = [subject.model.space.parse(points[i]["architecture"]) for i in chosen]
     course = []
     for file in sorted(folder.snapshots.glob("*.safetensors"), key=lambda path: int(path.stem)):
-        model = build(study.model.space, seed=0)
+        model = build(subject.model.space, seed=0)
         read_weights(file, model)
-        course.append({"step": int(file.stem), "divergence": divergences_of(_of(study, model), followed)})
+        course.append({"step": int(file.stem), "divergence": divergences_of(_of(subject, model), followed)})
     return {
         "with_score": agreement(far, scores),
         "with_accuracy": agreement(far, mean),
@@ -279,19 +300,19 @@ def _divergence(
 
 
 def _sweep(
-    rate: float, points: Sequence[dict[str, Any]], mean: list[float], study: Study, weights: Path, watch: Watch
+    rate: float, points: Sequence[dict[str, Any]], mean: list[float], subject: Subject, weights: Path, watch: Watch
 ) -> dict[str, Any]:
     """How well a one-shot model ranks that was trained at a constant dropout rate (Fig 4)."""
-    paths = replace(study.config.paths, distribution="dropout", schedule="constant", rate=rate)
-    config, space = replace(study.config, paths=paths), study.model.space
+    paths = replace(subject.config.paths, distribution="dropout", schedule="constant", rate=rate)
+    config, space = replace(subject.config, paths=paths), subject.model.space
     if weights.exists():
         trained = build(space, seed=0)
         read_weights(weights, trained)
     else:
-        trained, _ = train_one_shot(config, space, study.data, weights.parent, study.runtime, watch)
+        trained, _ = train_one_shot(config, space, subject.data, weights.parent, subject.runtime, watch)
         write_weights(weights, trained)
         (weights.parent / CHECKPOINT).unlink(missing_ok=True)
-    scores = scores_of(_of(study, trained), [space.parse(p["architecture"]) for p in points])
+    scores = scores_of(_of(subject, trained), [space.parse(p["architecture"]) for p in points])
     return {"rate": rate, "scores": scores, "agreement": agreement(scores, mean)}
 
 
@@ -322,16 +343,16 @@ def _groups(folder: RunFolder) -> dict[str, Any] | None:
     return {"test": groups, "differences": differences(groups)}
 
 
-def _diagnosis(folder: RunFolder, candidates: Sequence[Candidate], study: Study) -> list[dict[str, Any]]:
-    (full,) = scores_of(study, [study.model.space.everything_on()])
+def _diagnosis(folder: RunFolder, candidates: Sequence[Candidate], subject: Subject) -> list[dict[str, Any]]:
+    (full,) = scores_of(subject, [subject.model.space.everything_on()])
     return diagnose(
         TrainingFacts(
             scores=np.array([c.value for c in candidates]),
             everything_on=full,
-            chance=1 / max(2, len(study.data.classes)),
+            chance=1 / max(2, len(subject.data.classes)),
             examples=min(c.examples for c in candidates),
             sizes=np.array([c.params for c in candidates], float),
-            ghosts=study.config.train.batch_size // study.config.train.ghost_size,
+            ghosts=subject.config.train.batch_size // subject.config.train.ghost_size,
             losses=[row["loss"] for row in read_records(folder.history)] if folder.history.exists() else [],
         )
     )

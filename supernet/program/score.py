@@ -7,6 +7,7 @@ import dataclasses
 import hashlib
 import io
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ from supernet.search.scoring import (
     values_of,
 )
 from supernet.search.table import read_candidates, records, write_records
-from supernet.space.choices import ArchitectureError
+from supernet.space.choices import Architecture, ArchitectureError, Space
 from supernet.space.cost import cost_table
 from supernet.space.layers import OneShot
 from supernet.speed.runtime import Runtime, start
@@ -84,33 +85,9 @@ def score_file(run: Opened, architectures: Path, out: Path, watch: Watch) -> int
     if runtime.rank > 0:
         return 0
     runtime = runtime.alone()
-    parsed = []
-    for number, text in enumerate(architectures.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
-        if text.strip():
-            try:
-                parsed.append((text.strip(), model.space.parse(text)))
-            except ArchitectureError as error:
-                raise ArchitectureError(f"{architectures}, line {number}: {error}") from None
-    # What the scores depend on besides the architecture, so that a file of another run is not taken for this one's.
-    weights = sha256(require(run.folder, "train"))
-    asked = config.search
-    facts: tuple[Any, ...] = (
-        weights, data.hashes["validation"], asked.examples, asked.ghost_size, asked.size_bonus
-    )  # fmt: skip
-    if config.search.score == "loss":
-        facts = (*facts, config.search.score)
-    if config.search.score == "kl":
-        facts = (*facts, config.search.score, config.search.references, config.seed)
-    model_id = hashlib.sha256(repr(facts).encode()).hexdigest()[:10]
-    header = ["architecture", "value", "loss", "params", "params_without_norm", "macs", "bonus", "model"]
-    rows: list[list[Any]] = []
-    if out.exists():
-        with out.open(newline="", encoding="utf-8", errors="replace") as file:
-            columns, *rows = list(csv.reader(file)) or [[]]
-        if columns != header or [row[:1] for row in rows] != [[text] for text, _ in parsed[: len(rows)]]:
-            raise RunError(f"{out} holds the scores of other architectures: choose another file or delete it")
-        if any(row[-1] != model_id for row in rows):
-            raise RunError(f"{out} holds the scores of another one-shot model: choose another file or delete it")
+    parsed = _parse_lines(architectures, model.space)
+    model_id = _id_of_scores(run, data)
+    rows = _earlier_rows(out, [text for text, _ in parsed], model_id)
     waiting = parsed[len(rows) :]
     runtime.place(model)
     picked = [architecture for _, architecture in waiting]
@@ -120,15 +97,15 @@ def score_file(run: Opened, architectures: Path, out: Path, watch: Watch) -> int
 
     def save() -> None:
         buffer = io.StringIO(newline="")
-        csv.writer(buffer).writerows([header, *rows])
+        csv.writer(buffer).writerows([_HEADER, *rows])
         write_text(out, buffer.getvalue())
 
     save()  # a place that cannot be written shows before the work
     saved = time.monotonic()
     try:
-        for (text, _), (accuracy, loss), sums, bonus in zip(waiting, scores, costs, bonuses, strict=True):
-            rows.append([text, repr(accuracy), repr(loss), *sums, repr(bonus), model_id])
-            watch.progress(len(rows), len(parsed), accuracy=accuracy)
+        for (text, _), (value, loss), sums, bonus in zip(waiting, scores, costs, bonuses, strict=True):
+            rows.append([text, repr(value), repr(loss), *sums, repr(bonus), model_id])
+            watch.progress(len(rows), len(parsed), value=value)
             if watch.stop():
                 raise Interrupted(f"stopped after {len(rows)} of {len(parsed)} architectures")
             if time.monotonic() - saved > _SAVE_SECONDS:
@@ -138,6 +115,47 @@ def score_file(run: Opened, architectures: Path, out: Path, watch: Watch) -> int
         save()
     return len(waiting)
 
+
+def _parse_lines(path: Path, space: Space) -> list[tuple[str, Architecture]]:
+    """The architectures of a text file with their texts; empty lines are left out."""
+    parsed = []
+    for number, text in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
+        if text.strip():
+            try:
+                parsed.append((text.strip(), space.parse(text)))
+            except ArchitectureError as error:
+                raise ArchitectureError(f"{path}, line {number}: {error}") from None
+    return parsed
+
+
+def _id_of_scores(run: Opened, data: Data) -> str:
+    """Of all that scores depend on besides the architecture: a file of another run is not taken for this one's."""
+    search = run.config.search
+    facts: tuple[Any, ...] = (
+        sha256(require(run.folder, "train")), data.hashes["validation"], search.examples, search.ghost_size,
+        search.size_bonus,
+    )  # fmt: skip
+    if search.score == "loss":
+        facts = (*facts, search.score)
+    if search.score == "kl":
+        facts = (*facts, search.score, search.references, run.config.seed)
+    return hashlib.sha256(repr(facts).encode()).hexdigest()[:10]
+
+
+def _earlier_rows(out: Path, texts: Sequence[str], model_id: str) -> list[list[Any]]:
+    """The rows that a file of scores holds already."""
+    if not out.exists():
+        return []
+    with out.open(newline="", encoding="utf-8", errors="replace") as file:
+        columns, *rows = list(csv.reader(file)) or [[]]
+    if columns != _HEADER or [row[:1] for row in rows] != [[text] for text in texts[: len(rows)]]:
+        raise RunError(f"{out} holds the scores of other architectures: choose another file or delete it")
+    if any(row[-1] != model_id for row in rows):
+        raise RunError(f"{out} holds the scores of another one-shot model: choose another file or delete it")
+    return rows
+
+
+_HEADER = ["architecture", "value", "loss", "params", "params_without_norm", "macs", "bonus", "model"]
 
 _SAVE_SECONDS = 5.0
 """Scores of a file of architectures are saved this often."""

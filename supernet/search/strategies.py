@@ -296,7 +296,7 @@ class Reinforce:
                 log = sum(logs[name][subsets[name].index(picked)] for name, picked in architecture.picks)
                 goal = goal + (score - self.baseline) * log / len(scores)
             self.optimizer.zero_grad()
-            (-goal).backward()  # type: ignore[union-attr]
+            (-goal).backward()  # type: ignore[union-attr]  # a sum of tensors that begins with 0
             self.optimizer.step()
         for values in self.logits.values():
             values.requires_grad_(False)
@@ -445,7 +445,7 @@ def find(name: str) -> Callable[..., Strategy]:
     home, _, last = name.rpartition(".")
     if home:
         try:
-            return getattr(importlib.import_module(home), last)  # type: ignore[no-any-return]
+            return getattr(importlib.import_module(home), last)  # type: ignore[no-any-return]  # a class of the user's
         except (ImportError, AttributeError, ValueError) as error:
             raise ValueError(f"strategy: {name!r} cannot be imported ({error})") from None
     raise ValueError(
