@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,8 @@ from supernet.space.choices import Space
 from supernet.space.cost import cost_table
 from supernet.space.layers import OneShot
 from supernet.space.model import build
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +54,9 @@ def load_run(run: Opened) -> Loaded:
     data = datasets.load(config.data, seed=config.seed)
     facts = _facts(config, data)
     is_new = not folder.data.exists()
-    if not is_new:
+    if is_new:
+        log.info("data: %s", data.summary)
+    else:
         _check_unchanged(run, facts)
     config.retrain.train.total_steps(len(data.train))
     available, usual = (data.train, UNLABELLED) if config.search.score == "kl" else (data.validation, math.inf)
@@ -72,6 +77,7 @@ def _facts(config: Config, data: Data) -> dict[str, Any]:
     """What a run folder records of its data and of the user's files."""
     functions = (config.space.name, config.task.loss, config.task.metric)
     return {
+        "summary": data.summary,
         "examples": {"train": len(data.train), "validation": len(data.validation)},
         "hashes": data.hashes,
         "classes": list(data.classes),

@@ -56,7 +56,7 @@ def _page(run: Opened) -> str:
     folder, config = run.folder, run.config
     result = read_json(require(folder, "retrain"), RESULT_KEYS)
     analysis = read_json(folder.analysis) if folder.analysis.exists() else {}
-    data = read_json(folder.data, ("classes", "inputs", "hashes", "examples"))
+    data = read_json(folder.data, ("classes", "inputs", "hashes", "examples", "summary"))
     environment = read_json(folder.environment)
     space = retrained_space(config, data["classes"], data["inputs"])
     candidates = read_candidates(folder.candidates, space)
@@ -121,7 +121,7 @@ def _facts(config: Config, environment: dict[str, Any], data: dict[str, Any]) ->
     return [
         ("seed", str(config.seed)),
         ("data", str(config.data.path or config.data.name)),
-        ("examples", ", ".join(f"{name} {number:,}" for name, number in data["examples"].items())),
+        ("examples", data["summary"]),
         *((f"hash of {name}", value) for name, value in data["hashes"].items()),
         ("budget", f"one-shot model {_budget(config.train)}, each finalist {_budget(config.retrain.train)}"),
         ("versions", f"supernet {last['supernet']}, torch {last['torch']}, Python {last['python']}"),

@@ -181,3 +181,13 @@ def test_other_settings_for_retraining_until_the_test_split_is_opened(
     assert main(list(again)) == 0
     assert sorted(path.name for path in (run_folder / "retrain.before-1").iterdir()) == before
     assert len(read_json(run_folder / "results.json")["networks"]) == len(before)
+
+
+def test_the_data_are_described_once_before_any_training(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    for _ in range(2):
+        assert main(["train", str(tmp_path / "run"), "digits-smoke", *TINY]) == 0
+    lines = [record.getMessage() for record in caplog.records if record.getMessage().startswith("data: ")]
+    (line,) = lines
+    assert line.startswith("data: 1,797 images of 10 classes (174 to 183 each), 8x8 grey; train ")
+    assert read_json(tmp_path / "run" / "data.json")["summary"] == line.removeprefix("data: ")
