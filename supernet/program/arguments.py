@@ -53,8 +53,12 @@ def parse(parser: Parser, words: Sequence[str]) -> dict[str, Any]:
     """
     options = [option for action in parser._actions for option in action.option_strings]
     for word in words:
-        if word.startswith("--"):
-            check_name(word.partition("=")[0], options, "option")
+        name = word.partition("=")[0]
+        if word.startswith("--") and name not in options:
+            longer = [option for option in options if option.endswith(f".{name.removeprefix('--')}")]
+            if longer:
+                raise ConfigError(f"option: no {name!r}; did you mean {' or '.join(longer)}?")
+            check_name(name, [option for option in options if option != "--help"], "option")
     return vars(parser.parse_args(words))
 
 

@@ -100,9 +100,12 @@ def continue_run(run: Opened, config: Config) -> Opened:
     if changed and begun:
         free = ("analysis.",) if folder.test_opened.exists() else ("analysis.", "retrain.", "search.")
         if not all(text.startswith(free) for text in changed):
+            reason = ""
+            if all(text.startswith(("analysis.", "retrain.", "search.")) for text in changed):
+                reason = ", and after its test split was opened search and retrain may not change"
             raise RunError(
-                f"{folder} was made with another configuration ({'; '.join(changed)}): choose another folder, or "
-                "delete this one"
+                f"{folder} was made with another configuration ({'; '.join(changed)}){reason}: "
+                "choose another folder, or delete this one"
             )
         for path in _stale(folder, changed):
             set_aside(path)

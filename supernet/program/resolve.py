@@ -53,7 +53,7 @@ def resolve(recipe: str | None, settings: Sequence[Setting], run: Opened | None,
         ValueError: there is nothing to start from, or a setting does not exist or does not fit.
     """
     values = _start(recipe, settings, run, place)
-    strategy = values.get("search", {}).get("strategy")
+    strategy, space = values.get("search", {}).get("strategy"), values.get("space", {}).get("name")
     hints = setting_hints(Config)
     for setting in settings:
         if setting.name == "config":
@@ -65,6 +65,10 @@ def resolve(recipe: str | None, settings: Sequence[Setting], run: Opened | None,
     is_other = strategy is not None and absolute(str(search["strategy"])) != absolute(strategy)
     if is_other and not any("strategy_settings" in setting.name for setting in settings):
         search["strategy_settings"] = {}  # those that are there belong to another strategy
+    is_other = space is not None and absolute(str(values["space"]["name"])) != absolute(space)
+    if is_other and not any(setting.name.startswith("space.settings") for setting in settings):
+        values["space"]["settings"] = {}  # likewise
+        values.get("retrain", {})["space"] = {}
     config = _with_whole_paths(from_dict(values))
     check_config(config)
     return config

@@ -111,8 +111,11 @@ class TrainConfig:
                 raise ValueError(f"{name}: expected to be above 0, got {value}")
         if self.batch_size % self.ghost_size:
             raise ValueError(f"batch_size: expected a multiple of ghost_size {self.ghost_size}, got {self.batch_size}")
-        if not (0 <= self.warmup < 1 and 0 <= self.label_smoothing < 1 and self.weight_decay >= 0):
-            raise ValueError("warmup and label_smoothing: expected from 0 to 1; weight_decay: at least 0")
+        for name in ("warmup", "label_smoothing"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name}: expected from 0 to below 1, got {getattr(self, name)}")
+        if self.weight_decay < 0:
+            raise ValueError(f"weight_decay: expected at least 0, got {self.weight_decay}")
         if not 0 <= self.average < 1:
             raise ValueError(f"average: expected from 0 to below 1, got {self.average}")
         if not isinstance(getattr(torch.optim, self.optimizer, None), type):
@@ -205,6 +208,7 @@ def fit(
                     f"loss {float(loss):.4g} with gradient norm {float(norm):.4g} at step {step + 1} of {steps}: "
                     f"lower the learning rate (now {config.lr:g}) or set clip_norm; the last checkpoint before is kept"
                 )
+            # After clipping: decay is not clipped. Ours; the paper clips nothing.
             optimiser.decay(live, step)  # in proportion to the share of ghost batches in which a parameter was live
             optimiser.step(step)
             figures = {
@@ -342,7 +346,13 @@ def _by_itself(gradient: Tensor, memory: set[int]) -> Tensor:
 
 @dataclass(frozen=True, slots=True)
 class LiveGroup:
-    """Parameters that are live together: where one of each of these sets of columns of live_GP is."""
+    """Parameters that are live together.
+
+    Attributes:
+        parameters: these.
+        columns: columns of live_GP in sets. The parameters are live in a ghost batch if one column of each set is:
+            those of an operation A that is nested in an option B have [[A], [B]].
+    """
 
     parameters: list[nn.Parameter]
     columns: list[list[int]]
@@ -393,15 +403,18 @@ def _sliced_parameters(model: nn.Module, groups: list[LiveGroup]) -> list[_Slice
 
 @torch.no_grad()
 def _slice_shares(sliced: list[_Sliced], model: nn.Module, live_GP: Tensor | None) -> dict[int, Tensor]:
-    """For each sliced parameter the share of ghost batches in which each of its numbers was live, by identity."""
-    shares: dict[int, Tensor] = {}
+    """For each sliced parameter the share of ghost batches in which each of its numbers was live, by identity.
+
+    Only widths that are choices slice parameters; without them there is nothing to do.
+    """
+    by_number: dict[int, Tensor] = {}
     if live_GP is None or not sliced:
-        return shares
+        return by_number
     assert isinstance(model, OneShot)
     picks, ghosts = picks_of(model.space, live_GP), live_GP.tolist()
     for parameter, module, name, group in sliced:
         regions = [axis_slices(module, picked)[name] for picked in compress(picks, group.live_in(ghosts))]
-        total = shares.setdefault(id(parameter), torch.zeros_like(parameter))
+        total = by_number.setdefault(id(parameter), torch.zeros_like(parameter))
         for axes, count in Counter(regions).items():
             region = torch.full_like(parameter, count / len(live_GP))
             for axis, slices in axes:
@@ -410,7 +423,7 @@ def _slice_shares(sliced: list[_Sliced], model: nn.Module, live_GP: Tensor | Non
                     inside[start : start + length] = 1
                 region *= inside.view([-1 if a == axis else 1 for a in range(parameter.ndim)])
             total += region
-    return shares
+    return by_number
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,7 @@ class PathsConfig:
     """'dropout' (the paper), 'uniform' (one architecture drawn uniformly) or 'fair' (every option equally often)."""
 
     rate: float = 0.1
-    """The paper's r, from 0 to 1: the chance that all options of a choice are dropped. Used by 'dropout' only."""
+    """The paper's r, from 0 to below 1: the chance that all options of a choice are dropped. Used by 'dropout' only."""
 
     schedule: Literal["linear", "constant"] = "linear"
     """'linear': each option's chance to be dropped rises from 0 to its final value over training; or 'constant'."""

@@ -612,3 +612,22 @@ def test_the_time_left_starts_anew_with_each_count(
         hours, minutes, seconds = (int(part) for part in rest.split(":"))
         assert hours * 3600 + minutes * 60 + seconds == pytest.approx(total - done, rel=0.15, abs=2), line
     assert any("/600" in line for line in lines)
+
+
+def test_a_short_name_of_a_setting_is_told_with_its_whole_names(tmp_path: Path, refused: Refused) -> None:
+    message = refused("run", "digits-smoke", "--out", tmp_path / "run", "--lr", "0.1")
+    assert "no '--lr'; did you mean --train.lr or --retrain.train.lr or --analysis.train.lr?" in message
+
+
+def test_another_space_does_not_keep_the_settings_of_the_first(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], refused: Refused
+) -> None:
+    words = ["run", "digits-smoke", "--out", str(tmp_path / "run"), "--space.name", "resnet"]
+    assert main([*words, "--print_config"]) == 0
+    assert "name: resnet\n  settings: {}" in capsys.readouterr().out
+    assert "'filters'" in refused(*words, "--space.settings", "{filters: 8}")
+
+
+def test_after_the_test_split_was_opened_the_reason_is_said(run_folder: Path, refused: Refused) -> None:
+    message = refused("search", run_folder, "--strategy", "evolution")
+    assert "after its test split was opened search and retrain may not change" in message

@@ -379,7 +379,7 @@ def test_length() -> None:
         ({"batch_size": 100}, "expected a multiple of ghost_size 32, got 100"),
         ({"lr": 0.0}, "expected to be above 0"),
         ({"steps": 0}, "expected to be above 0"),
-        ({"warmup": 2.0}, "from 0 to 1"),
+        ({"warmup": 2.0}, "warmup: expected from 0 to below 1"),
         ({"weight_decay": -1.0}, "at least 0"),
         ({"optimizer": "Sgd"}, "expected a class of torch.optim, got 'Sgd'"),
     ],
