@@ -116,40 +116,7 @@ def test_public_names() -> None:
         assert name in dir(supernet)
 
 
-USED_IN_ONE_FILE = {
-    "draw/svg.py": "PAGE",
-    "export/card.py": "PREDICT",
-    "export/parity.py": "WHOLE from_torch from_onnx RUNS",
-    "export/writing/arguments.py": "WINDOWS",
-    "export/writing/bodies.py": "OPERATORS NESTED",
-    "export/writing/expressions.py": "PRECEDENCE",
-    "export/writing/nodes.py": "PARTS_OF_NAMES WORDS",
-    "export/writing/planning.py": "JOINS",
-    "export/writing/simplifying.py": "Aliases",
-    "export/writing/tracing.py": "CONTAINERS READS_VALUES",
-    "retrain/study.py": "AWAY_SECONDS ATTEMPTS",
-    "search/latency.py": "WORST device_name",
-    "search/limits.py": "Amount DRAWS_FOR_ONE Measure UNITS",
-    "search/race.py": "GROWTH RACING_BANDS",
-    "search/recording.py": "COMMIT_SECONDS",
-    "search/rounds.py": "WITHOUT_NUMBER",
-    "search/scoring.py": "TOGETHER PROBES REFERENCE_RATE",
-    "search/strategies.py": "TRIES",
-    "space/choices.py": "MAX_SUBSETS",
-    "space/cost.py": "MAX_COMBINATIONS SCALES",
-    "space/model.py": "check_shapes",
-    "space/values.py": "AxisSlices",
-    "spaces/bender.py": "LAYOUTS Order",
-    "spaces/convnet.py": "EXPANSION",
-    "spaces/darts.py": "PICKED GENOTYPE",
-    "spaces/references.py": "WIDEST MIDDLE",
-    "speed/kernels.py": "FLAGS MOST_KERNEL ALLOCATING MOST_WINDOW",
-    "speed/quick.py": "Joining SUMS POOLS NORMS",
-    "speed/runtime.py": "SWITCH_SECONDS DEVICES PRECISIONS",
-    "speed/tune.py": "Way",
-    "trust/correlation.py": "BOOTSTRAP TOPS BANDS Z95 bands_of",
-    "trust/tables.py": "TITLES STATISTICS SHOWN_MARKS",
-}
+USED_IN_ONE_FILE: dict[str, str] = {}
 """Names without an underscore that one file uses. No new ones are added; those that get one are taken out."""
 
 

@@ -28,7 +28,7 @@ PALE, STRONG, SECOND, THIRD = "#9aa5b1", "#3066be", "#d1495b", "#2e8b57"
 COLOURS = {"Top": SECOND, "Small": THIRD, "Random": STRONG, "All On": "#8a8a8a"}
 
 
-PAGE = {INK: "currentColor", **{c: f"var(--c{c[1:]}, {c})" for c in (STRONG, SECOND, THIRD)}}
+_PAGE = {INK: "currentColor", **{c: f"var(--c{c[1:]}, {c})" for c in (STRONG, SECOND, THIRD)}}
 """What colours become in the page, which has other ones for its dark mode."""
 
 
@@ -58,7 +58,7 @@ def svg(name: str, draw: Callable[[Axes], None], height: float = 3.2) -> str:
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     text = buffer.getvalue()
     text = text[text.index("<svg") :]
-    for colour, on_page in PAGE.items():
+    for colour, on_page in _PAGE.items():
         text = text.replace(colour, on_page)
     for side in ("width", "height"):  # the page decides them
         text = re.sub(rf'(<svg[^>]*?) {side}="[^"]*"', r"\1", text, count=1)

@@ -184,7 +184,7 @@ def _origin(facts: dict[str, Any], data: Mapping[str, Any], verdict: str | None)
     ]
 
 
-PREDICT = '''"""Prints the class of an image: python predict.py image.png"""
+_PREDICT = '''"""Prints the class of an image: python predict.py image.png"""
 
 import json
 import sys
@@ -260,5 +260,5 @@ def _runnable(forms: Sequence[str]) -> str:
 def _predict(form: str, facts: dict[str, Any]) -> str:
     imports, run = RUN[form]
     pixels = "pixels" if form == "onnx" and facts["preprocess"] else "normalised(pixels)"
-    text = PREDICT.replace("{imports}", imports).replace("{run}", run % pixels)
+    text = _PREDICT.replace("{imports}", imports).replace("{run}", run % pixels)
     return text.replace("CLASS", facts.get("class", ""))

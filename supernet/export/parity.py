@@ -22,7 +22,7 @@ from safetensors.torch import load_file, save_file
 Run = Callable[[list[torch.Tensor]], Any]
 """Takes the tensors of some examples, in their order, and returns tensors, or a list, tuple or dict of them."""
 
-WHOLE = 250
+_WHOLE = 250
 """Examples in a batch when the whole split is run."""
 
 
@@ -37,12 +37,12 @@ def from_python(case: dict[str, Any], folder: Path) -> Run:
     return _by_name(network.eval(), case)
 
 
-def from_torch(case: dict[str, Any], folder: Path) -> Run:
+def _from_torch(case: dict[str, Any], folder: Path) -> Run:
     """The exported program."""
     return _by_name(torch.export.load(folder / "network.pt2").module(), case)
 
 
-def from_onnx(case: dict[str, Any], folder: Path) -> Run:
+def _from_onnx(case: dict[str, Any], folder: Path) -> Run:
     """The ONNX graph, on the CPU with one thread."""
     import onnxruntime
 
@@ -64,10 +64,10 @@ def _by_name(network: Callable[..., Any], case: dict[str, Any]) -> Run:
     return lambda tensors: network(**dict(zip(names, tensors, strict=True))) if names else network(*tensors)
 
 
-RUNS: dict[str, Callable[[dict[str, Any], Path], Run]] = {
+_RUNS: dict[str, Callable[[dict[str, Any], Path], Run]] = {
     "python": from_python,
-    "torch": from_torch,
-    "onnx": from_onnx,
+    "torch": _from_torch,
+    "onnx": _from_onnx,
 }
 
 
@@ -89,14 +89,14 @@ def main(folder: Path) -> None:
     examples = load_file(folder / "inputs.safetensors")
     with torch.inference_mode():
         for form in case["forms"]:
-            run = RUNS[form](case, Path(case["folder"]))
+            run = _RUNS[form](case, Path(case["folder"]))
             kind = "raw" if form in case["raw"] else "input"
             tensors = [tensor for name, tensor in sorted(examples.items()) if name.startswith(kind)]
             total = len(tensors[0])
             for size in case["sizes"]:
                 for number, output in enumerate(flat(run([t[:size] for t in tensors]))):
                     outputs[f"{form}.{size}.{number}"] = output.contiguous()
-            step = case["batch"] or WHOLE  # with a fixed size of batches, a last one that is not full is left out
+            step = case["batch"] or _WHOLE  # with a fixed size of batches, a last one that is not full is left out
             starts = range(0, total - step + 1 if case["batch"] else total, step)
             parts = [list(flat(run([t[i : i + step] for t in tensors]))) for i in starts]
             for number, chunks in enumerate(zip(*parts, strict=True)):

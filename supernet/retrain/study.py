@@ -35,10 +35,10 @@ POINTS = 200
 POINT_SECONDS = 5.0
 """Points of curves under way are sent this often."""
 
-AWAY_SECONDS = 60.0
+_AWAY_SECONDS = 60.0
 """A storage that could not be reached is not asked to take points of curves again for so long."""
 
-ATTEMPTS = 5
+_ATTEMPTS = 5
 """Tables of a new database may be made by two processes at once; then one of them has to look again."""
 
 
@@ -90,7 +90,7 @@ def open_study(folder: Path, space: Space, storage: str | None = None, name: str
     name = name or folder.resolve().name
 
     database: Any = None
-    for attempt in range(ATTEMPTS):
+    for attempt in range(_ATTEMPTS):
         try:
             database = optuna.storages.RDBStorage(address, engine_kwargs=engine)
             study = optuna.create_study(
@@ -100,7 +100,7 @@ def open_study(folder: Path, space: Space, storage: str | None = None, name: str
             break
         except _opening_errors() as error:
             _close(database)
-            if attempt == ATTEMPTS - 1 or not _is_race(error):
+            if attempt == _ATTEMPTS - 1 or not _is_race(error):
                 raise StorageError(
                     f"storage {without_password(address)} cannot be reached ({_reason(error, address)}); all results "
                     f"are in {folder}, and `supernet study {folder} --storage ...` sends them later"
@@ -384,7 +384,7 @@ def sender(
             reason = _storage_error(error)
             if reason is None:
                 raise
-            due = time.monotonic() + AWAY_SECONDS
+            due = time.monotonic() + _AWAY_SECONDS
             waiting.clear()  # a training that has ended is sent as a whole
             address = storage or "study.sqlite"
             log.warning(

@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 COLUMNS = ("latency", "modules", "memory")
 """What is measured of each module: nanoseconds, how often it is called, bytes."""
 
-WORST = 0.15
+_WORST = 0.15
 """A table that is off by more than this on any whole network, as a share of its time, says so."""
 
 RUN_SECONDS = 0.02
@@ -124,7 +124,7 @@ def latency_costs(
 
 def _measured_with(config: LatencyConfig, device: torch.device) -> dict[str, Any]:
     """What times depend on besides the modules."""
-    return {"device": device_name(device), "torch": torch.__version__, **asdict(config)}
+    return {"device": _device_name(device), "torch": torch.__version__, **asdict(config)}
 
 
 def changed(path: Path, config: LatencyConfig, device: torch.device) -> list[str]:
@@ -137,7 +137,7 @@ def changed(path: Path, config: LatencyConfig, device: torch.device) -> list[str
     ]
 
 
-def device_name(device: torch.device) -> str:
+def _device_name(device: torch.device) -> str:
     """What people call the device."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else f"{device.type} ({processor_name()})"
 
@@ -255,7 +255,7 @@ def _bytes(thing: Any) -> int:
 
 def told(known: dict[str, Any]) -> str:
     """What there is to say of a table of latencies: on what it was measured, and how far off its sums are."""
-    doubt = f"; more than {WORST:.0%} on one of them: do not rely on it" if known["largest_error"] > WORST else ""
+    doubt = f"; more than {_WORST:.0%} on one of them: do not rely on it" if known["largest_error"] > _WORST else ""
     return (
         f"{known['device']}, batch {known['batch_size']}, {known['threads']} threads; sums are off by "
         f"{known['error']:.1%} on {len(known['checked'])} whole networks (at most {known['largest_error']:.1%}){doubt}"

@@ -25,17 +25,17 @@ from supernet.space.cost import CostTable, pick_numbers
 
 log = logging.getLogger(__name__)
 
-Amount = int | float | str | None
+_Amount = int | float | str | None
 """A number, or a text with a unit, like 1.5M, 5ms, 64MB."""
 
 LISTED = 20_000
 """Spaces up to this size are listed when candidates are drawn within limits: exact, however few are allowed."""
 
-DRAWS_FOR_ONE = 200
+_DRAWS_FOR_ONE = 200
 """Uniform draws that may fail for each architecture that is needed, before draws are repaired instead."""
 
 
-Measure = Callable[[Sequence[Architecture]], NDArray[Any]]
+_Measure = Callable[[Sequence[Architecture]], NDArray[Any]]
 """What each of some architectures costs, or by how much it is beyond limits: [N]."""
 
 STATES = 4_000_000
@@ -53,7 +53,7 @@ _BYTES = {
     "mib": 2.0**20,
     "gib": 2.0**30,
 }
-UNITS: dict[str, tuple[dict[str, float], str]] = {
+_UNITS: dict[str, tuple[dict[str, float], str]] = {
     "params": (_COUNTS, "a number like 250k or 1.5M"),
     "macs": (_COUNTS, "a number like 50M"),
     "latency": (_SECONDS, "a time like 5ms or 300us"),
@@ -66,7 +66,7 @@ class LimitsError(ValueError):
     """Limits that contradict each other, or that nothing in the space meets."""
 
 
-def amount(name: str, cost: str, text: Amount) -> float | None:
+def amount(name: str, cost: str, text: _Amount) -> float | None:
     """The number that a limit says: of parameters, multiply-adds, seconds or bytes.
 
     Raises:
@@ -74,7 +74,7 @@ def amount(name: str, cost: str, text: Amount) -> float | None:
     """
     if text is None:
         return None
-    units, example = UNITS[cost]
+    units, example = _UNITS[cost]
     match = re.fullmatch(r"\s*([0-9.]+(?:e[+-]?[0-9]+)?)\s*([a-zµμ]*)\s*", str(text).replace("_", "").lower())
     try:
         value = float(match[1]) * units[match[2]] if match else math.nan
@@ -89,29 +89,29 @@ def amount(name: str, cost: str, text: Amount) -> float | None:
 class LimitsConfig:
     """What a candidate may cost; candidates outside it are never scored."""
 
-    max_params: Amount = None
+    max_params: _Amount = None
     """Parameters at the most, as in 1M."""
 
-    min_params: Amount = None
+    min_params: _Amount = None
     """Parameters at the least."""
 
-    max_macs: Amount = None
+    max_macs: _Amount = None
     """Multiply-adds for one example at the most, as in 50M."""
 
-    min_macs: Amount = None
+    min_macs: _Amount = None
     """Multiply-adds at the least."""
 
-    max_latency: Amount = None
+    max_latency: _Amount = None
     """Time of a forward pass on this device at the most, as in 5ms; see `search.latency`."""
 
-    min_latency: Amount = None
+    min_latency: _Amount = None
     """Time of a forward pass at the least."""
 
-    max_memory: Amount = None
+    max_memory: _Amount = None
     """Memory of a forward pass at the most, as in 64MB: parameters, buffers, and what the operation with the largest
     inputs and outputs needs."""
 
-    min_memory: Amount = None
+    min_memory: _Amount = None
     """Memory at the least."""
 
     def __post_init__(self) -> None:
@@ -123,7 +123,7 @@ class LimitsConfig:
     def bounds(self) -> dict[str, tuple[float, float]]:
         """For each cost that is limited its smallest and its largest value; times in seconds, memory in bytes."""
         found: dict[str, tuple[float, float]] = {}
-        for cost in UNITS:
+        for cost in _UNITS:
             low, high = (amount(f"{end}_{cost}", cost, getattr(self, f"{end}_{cost}")) for end in ("min", "max"))
             if low is not None or high is not None:
                 found[cost] = (low or 0.0, math.inf if high is None else high)
@@ -207,7 +207,7 @@ def _eliminate(costs: CostTable, column: int, sign: int) -> Architecture | None:
 # ---- changes of one architecture ----
 
 
-def _descend(space: Space, start: Architecture, measure: Measure, *, generator: torch.Generator) -> Architecture:
+def _descend(space: Space, start: Architecture, measure: _Measure, *, generator: torch.Generator) -> Architecture:
     """Goes to the best neighbour as long as it is better."""
     best, value = start, float(measure([start])[0])
     while True:
@@ -298,11 +298,11 @@ class Region:
                     found.setdefault(key, self.listed[index])
             return list(found.values())
         tries, some = 0, max(64, number)
-        while len(found) < number and tries < DRAWS_FOR_ONE * some:
+        while len(found) < number and tries < _DRAWS_FOR_ONE * some:
             drawn = [self.space.sample(generator=generator) for _ in range(some)]
             self._take(itertools.compress(drawn, self.allows(drawn)), number, without, found)
             tries += some
-            if tries >= DRAWS_FOR_ONE and len(found) * DRAWS_FOR_ONE < tries:
+            if tries >= _DRAWS_FOR_ONE and len(found) * _DRAWS_FOR_ONE < tries:
                 break
         if len(found) < number and self.bounds:
             log.info("few architectures meet the limits: %d draws gave %d; others are repaired", tries, len(found))

@@ -26,10 +26,10 @@ from supernet.space.cost import CostTable
 FIRST = 64
 """Examples of the first stage."""
 
-GROWTH = 2
+_GROWTH = 2
 """Each stage has this many times the examples of the one before, those among them."""
 
-RACING_BANDS = 5
+_RACING_BANDS = 5
 """If size is an objective too, candidates race against those of about their size, in this many bands."""
 
 
@@ -54,7 +54,7 @@ def race(
 
     Otherwise as for `supernet.search.recording.score_into`.
     """
-    in_bands = RACING_BANDS if len(config.sought) > 1 else config.bands
+    in_bands = _RACING_BANDS if len(config.sought) > 1 else config.bands
     keep = max(1, math.ceil(config.top_of * len(architectures) / number / in_bands))
     if config.exhaustive or len(architectures) <= keep * in_bands or not evaluation.adds_up:
         score_into(table, architectures, evaluation, costs, config, round_=round_, watch=watch)
@@ -83,7 +83,7 @@ def stages(examples: int, ghost_size: int) -> list[int]:
     count = max(1, FIRST // ghost_size) * ghost_size
     while count * 2 <= examples:
         counts.append(count)
-        count *= GROWTH
+        count *= _GROWTH
     return [*counts, examples]
 
 

@@ -29,7 +29,7 @@ from supernet.search.table import (
 from supernet.space.choices import Architecture
 from supernet.space.cost import CostTable
 
-COMMIT_SECONDS = 2.0
+_COMMIT_SECONDS = 2.0
 """A killed search loses at most the scores of this time, and those under way."""
 
 RESCORED = 2
@@ -86,7 +86,7 @@ def score_into(
             rows.append(_scored(candidate, part, *next(outcomes), earlier))
             scored, value = scored + 1, rows[-1].candidate.value
             best = max(best, value)
-            if time.monotonic() - saved > COMMIT_SECONDS:
+            if time.monotonic() - saved > _COMMIT_SECONDS:
                 write_rows(table, rows)
                 rows, saved = [], time.monotonic()
             watch.progress(scored, len(architectures), best=best, value=value, examples=count)

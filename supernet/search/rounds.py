@@ -29,7 +29,7 @@ from supernet.space.cost import CostTable
 
 log = logging.getLogger(__name__)
 
-WITHOUT_NUMBER = 500
+_WITHOUT_NUMBER = 500
 """Candidates of a search whose settings have no number."""
 
 
@@ -116,7 +116,7 @@ def _numbers(config: SearchConfig, space: Space) -> tuple[int, int]:
     """
     if config.candidates is not None and config.candidates > space.size:
         raise ValueError(f"expected at most {space.size:,} candidates (the whole space), got {config.candidates:,}")
-    usual = space.size if config.strategy == "enumeration" else min(WITHOUT_NUMBER, space.size)
+    usual = space.size if config.strategy == "enumeration" else min(_WITHOUT_NUMBER, space.size)
     number = usual if config.candidates is None else config.candidates
     return number, config.batch or (number if config.strategy in strategies.AT_ONCE else strategies.GENERATION)
 

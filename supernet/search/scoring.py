@@ -25,16 +25,16 @@ from supernet.speed.quick import quick
 from supernet.speed.runtime import Runtime
 from supernet.train import paths
 
-TOGETHER = 2048
+_TOGETHER = 2048
 """Examples, over the architectures scored together, between two looks at the clock at first."""
 
-PROBES = 2
+_PROBES = 2
 """Groups of that size for each core, from which the seconds for an architecture are measured."""
 
 SECONDS = 1.0
 """Intended time between two looks at the clock afterwards: more architectures together have more in common."""
 
-REFERENCE_RATE = 1e-8
+_REFERENCE_RATE = 1e-8
 """Dropout rate at which reference architectures are drawn: almost everything on (paper, section 5)."""
 
 
@@ -138,8 +138,8 @@ def outputs_of(evaluation: Evaluation, architectures: Sequence[Architecture]) ->
         outcomes = _outcomes(evaluation, runner, passes, group)
         return (time.monotonic() - began) / len(group), outcomes
 
-    size = max(1, TOGETHER // evaluation.count)
-    probes = PROBES * size * runtime.threads
+    size = max(1, _TOGETHER // evaluation.count)
+    probes = _PROBES * size * runtime.threads
     seconds = math.inf  # for an architecture
     try:
         with runtime.workers() as run:
@@ -196,11 +196,11 @@ def _split(architectures: Sequence[Architecture], size: int) -> list[Sequence[Ar
 
 
 def references(space: Space, number: int, *, generator: torch.Generator) -> list[Architecture]:
-    """Reference architectures: options dropped at `REFERENCE_RATE`, so almost everything is on (paper, section 5).
+    """Reference architectures: options dropped at `_REFERENCE_RATE`, so almost everything is on (paper, section 5).
 
     In general they are no members of the space. The paper does not say how many it draws.
     """
-    config = paths.PathsConfig(rate=REFERENCE_RATE, schedule="constant")
+    config = paths.PathsConfig(rate=_REFERENCE_RATE, schedule="constant")
     live = paths.draw(space, config, number, 1.0, generator=generator).tolist()
     return [
         Architecture(

@@ -35,7 +35,7 @@ from supernet.search.limits import Region
 from supernet.space.changes import mutated, neighbours
 from supernet.space.choices import Architecture
 
-TRIES = 20
+_TRIES = 20
 """Mutations that may bring nothing new before an architecture is drawn at random instead."""
 
 GENERATION = 50
@@ -165,7 +165,7 @@ class Evolution:
 
     def _child(self, keys: set[str], generator: torch.Generator) -> Architecture | None:
         region = self.known.region
-        for _ in range(TRIES):
+        for _ in range(_TRIES):
             drawn = torch.randperm(len(self.alive), generator=generator)[: self.tournament].tolist()
             parent = max((self.alive[i] for i in drawn), key=lambda pair: pair[1])[0]
             child = region.repaired(mutated(region.space, parent, generator=generator), generator=generator)

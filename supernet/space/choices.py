@@ -24,7 +24,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-MAX_SUBSETS = 65_536
+_MAX_SUBSETS = 65_536
 """A choice with more admissible subsets than this is refused: its table of subsets would not stay small."""
 
 
@@ -71,8 +71,8 @@ class Choice:
             )
         if self.kind == "value" and self.max_picks != 1:
             raise ValueError(f"choice {self.name!r}: expected max_picks 1 for a value, got {self.max_picks}")
-        if sum(math.comb(len(self.options), k) for k in range(self.min_picks, self.max_picks + 1)) > MAX_SUBSETS:
-            raise ValueError(f"choice {self.name!r}: more than {MAX_SUBSETS:,} subsets; lower max_picks")
+        if sum(math.comb(len(self.options), k) for k in range(self.min_picks, self.max_picks + 1)) > _MAX_SUBSETS:
+            raise ValueError(f"choice {self.name!r}: more than {_MAX_SUBSETS:,} subsets; lower max_picks")
 
     def subsets(self) -> tuple[tuple[str, ...], ...]:
         """All admissible picks, small ones first, each in the order of the options."""

@@ -45,7 +45,7 @@ class Cost:
     macs: int
 
 
-MAX_COMBINATIONS = 4096
+_MAX_COMBINATIONS = 4096
 """Where the cost of one module depends on more combinations of options than this, there is no table of it."""
 
 TRIALS = 4
@@ -68,7 +68,7 @@ class Term:
     table: NDArray[np.int64]
 
 
-SCALES = {"latency": 1e-9}
+_SCALES = {"latency": 1e-9}
 """What 1 stands for in the columns of a table of costs, if it is not 1: the table has whole numbers only."""
 
 
@@ -143,7 +143,7 @@ class CostTable:
     @staticmethod
     def scale(name: str) -> float:
         """What 1 stands for in the column of this name, in its unit (seconds, bytes, ...)."""
-        return SCALES.get(name, 1.0)
+        return _SCALES.get(name, 1.0)
 
     def factors(
         self, column: int, numbers: Mapping[str, Mapping[tuple[str, ...], int]]
@@ -270,7 +270,7 @@ def cost_table(
     if by_choices is None:
         most = max(depends.values(), key=lambda names: math.prod(len(shaping[name]) for name in names))
         raise ValueError(
-            f"the cost of one module depends on {', '.join(most)} in more than {MAX_COMBINATIONS} combinations: "
+            f"the cost of one module depends on {', '.join(most)} in more than {_MAX_COMBINATIONS} combinations: "
             "lower the number of their options, or let fewer of them meet in one module"
         )
     nothing = (0,) * len(next(iter(at(everything).values())))
@@ -369,7 +369,7 @@ def _cover(
     together = list(dict.fromkeys(depends.values()))
     tables: dict[tuple[str, ...], dict[tuple[tuple[str, ...], ...], Measured | None]] = {}
     for names in together:
-        if math.prod(len(shaping[name]) for name in names) > MAX_COMBINATIONS:
+        if math.prod(len(shaping[name]) for name in names) > _MAX_COMBINATIONS:
             return None
         tables[names] = dict.fromkeys(itertools.product(*(shaping[name] for name in names)))
     for names in sorted(together, key=lambda names: -len(tables[names])):

@@ -111,11 +111,11 @@ def from_network(
     kept = None if isinstance(example, Tensor) and example.dtype == torch.float32 else example
     space = Space(name, choices_of(made), network, shape, tuple((settings or {}).items()), example=kept)
     if check:
-        check_shapes(space)
+        _check_shapes(space)
     return space
 
 
-def check_shapes(space: Space) -> None:
+def _check_shapes(space: Space) -> None:
     """Runs the network without data, with everything on and with each option of each value and concatenation.
 
     Raises:

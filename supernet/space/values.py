@@ -27,7 +27,7 @@ from supernet.space.choices import Choice
 Picks = Mapping[str, frozenset[int]]
 """The live options of each choice by their index."""
 
-AxisSlices = tuple[int, tuple[tuple[int, int], ...]]
+_AxisSlices = tuple[int, tuple[tuple[int, int], ...]]
 """An axis of a parameter, and (start, length) of each slice that is left of it."""
 
 _DECIDED: ContextVar[Mapping[str, Sequence[str]] | None] = ContextVar("supernet_decided_values", default=None)
@@ -282,7 +282,7 @@ def _axes(module: nn.Module) -> dict[str, tuple[int, ...]]:
     return {}
 
 
-def axis_slices(module: nn.Module, picks: Picks) -> dict[str, tuple[AxisSlices, ...]]:
+def axis_slices(module: nn.Module, picks: Picks) -> dict[str, tuple[_AxisSlices, ...]]:
     """For each own parameter of a module that is sliced: (axis, [(start, length), ...]) of its decided axes."""
     result = {}
     for name, lengths in _axes(module).items():
@@ -293,7 +293,7 @@ def axis_slices(module: nn.Module, picks: Picks) -> dict[str, tuple[AxisSlices, 
     return result
 
 
-def cut(tensor: Tensor, axes: Sequence[AxisSlices]) -> Tensor:
+def cut(tensor: Tensor, axes: Sequence[_AxisSlices]) -> Tensor:
     """The part of a tensor that is left of these slices: a view where one slice of each axis is left."""
     for axis, slices in axes:
         pieces = [tensor.narrow(axis, start, length) for start, length in slices if length]

@@ -20,10 +20,10 @@ from supernet.space.choices import Space
 from supernet.space.layers import Choose
 from supernet.spaces.blocks import check_sizes, space_of
 
-LAYOUTS: dict[str, tuple[int, tuple[int, int]]] = {"cifar": (3, (1, 1)), "imagenet": (4, (2, 2))}
+_LAYOUTS: dict[str, tuple[int, tuple[int, int]]] = {"cifar": (3, (1, 1)), "imagenet": (4, (2, 2))}
 """For each layout the number of resolutions that the cells are spread over, and the strides of the two stems."""
 
-Order = Literal["bn-relu-conv", "relu-bn-conv"]
+_Order = Literal["bn-relu-conv", "relu-bn-conv"]
 
 
 def bender(
@@ -34,7 +34,7 @@ def bender(
     input_shape: tuple[int, int, int] = (3, 32, 32),
     layout: Literal["cifar", "imagenet"] = "cifar",
     max_ops: int = 2,
-    order: Order = "bn-relu-conv",
+    order: _Order = "bn-relu-conv",
     affine: bool = True,
 ) -> Space:
     """The cell space of Bender et al.
@@ -59,8 +59,8 @@ def bender(
     """
     sizes = {"filters": filters, "num_classes": num_classes, "cells": cells, "choice_blocks": choice_blocks}
     check_sizes(sizes, input_shape)
-    if layout not in LAYOUTS:
-        raise ValueError(f"space.layout: expected one of {', '.join(LAYOUTS)}; got {layout!r}")
+    if layout not in _LAYOUTS:
+        raise ValueError(f"space.layout: expected one of {', '.join(_LAYOUTS)}; got {layout!r}")
     if order not in ("bn-relu-conv", "relu-bn-conv"):
         raise ValueError(f"space.order: expected bn-relu-conv or relu-bn-conv; got {order!r}")
     settings: dict[str, Any] = {
@@ -86,12 +86,12 @@ class BenderNetwork(nn.Module):
         input_shape: tuple[int, int, int],
         layout: str,
         max_ops: int,
-        order: Order,
+        order: _Order,
         affine: bool,
     ) -> None:
         super().__init__()
         unit = partial(_unit, order=order, affine=affine)
-        stages, (stride1, stride2) = LAYOUTS[layout]
+        stages, (stride1, stride2) = _LAYOUTS[layout]
         # Stem 1 sees normalised pixels, so nothing comes before its convolution.
         self.stem1 = nn.Conv2d(input_shape[0], filters, 3, stride1, 1, bias=False)
         self.stem2 = unit(filters, filters, 3, stride=stride2)
@@ -193,7 +193,7 @@ def _unit(
     *,
     stride: int = 1,
     groups: int = 1,
-    order: Order,
+    order: _Order,
     affine: bool,
 ) -> nn.Sequential:
     """Batch norm, ReLU and a convolution that keeps the size at stride 1."""

@@ -37,7 +37,7 @@ LARGEST = 64
 NARROWEST = 4
 """Channels that a stage has at least."""
 
-EXPANSION = 4
+_EXPANSION = 4
 """Factor from the last stage's channels to those of the head "conv": as 320 to 1280 in MobileNetV2."""
 
 
@@ -233,6 +233,6 @@ def _stem(input_shape: tuple[int, int, int], channels: int, stride: int, activat
 def _head(kind: str, channels: int, num_classes: int, activations: tuple[str, ...]) -> nn.Module:
     layers: list[nn.Module] = []
     if kind == "conv":
-        layers = [*conv_norm(channels, channels * EXPANSION, 1, affine=True), activation(activations)]
-        channels = channels * EXPANSION
+        layers = [*conv_norm(channels, channels * _EXPANSION, 1, affine=True), activation(activations)]
+        channels = channels * _EXPANSION
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, num_classes))

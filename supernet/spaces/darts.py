@@ -41,15 +41,15 @@ KINDS = ("normal", "reduce")
 NODES = 4
 """Nodes of a cell. Inputs 0 and 1 are the outputs of the two cells before it, input 2 is its first node, and so on."""
 
-PICKED = 2
+_PICKED = 2
 """Inputs that a node takes."""
 
 NAMES = tuple(f"{kind}.node{node}" for kind in KINDS for node in range(1, NODES + 1))
 """The nodes of both kinds of cells. The choices of a node are its inputs, and an operation for each input it takes."""
 
-GENOTYPE = (
+_GENOTYPE = (
     "Genotype(normal=[('sep_conv_3x3', 0), ...], normal_concat=range(2, 6), reduce=[...], reduce_concat=range(2, 6)) "
-    f"with {NODES * PICKED} pairs in each list"
+    f"with {NODES * _PICKED} pairs in each list"
 )
 """What the published code's text of an architecture looks like, for messages."""
 
@@ -98,9 +98,11 @@ def to_genotype(architecture: Architecture) -> str:
     """
     inputs = {name: options for name, options in architecture.picks if name.endswith(".inputs")}
     operations_only = Architecture(tuple(pick for pick in architecture.picks if pick[0] not in inputs))
-    if set(inputs) != {f"{name}.inputs" for name in NAMES} or {len(sources) for sources in inputs.values()} != {PICKED}:
+    if set(inputs) != {f"{name}.inputs" for name in NAMES} or {len(sources) for sources in inputs.values()} != {
+        _PICKED
+    }:
         raise ArchitectureError(
-            f"expected {PICKED} inputs for each node of a normal and of a reduction cell; got {str(architecture)!r}"
+            f"expected {_PICKED} inputs for each node of a normal and of a reduction cell; got {str(architecture)!r}"
         )
     names = [f"{name}.op{source}" for name in NAMES for source in sorted(inputs[f"{name}.inputs"])]
     operations = single_picks(operations_only, names)
@@ -125,10 +127,10 @@ def _read(text: str, cells: int) -> str:
         if parts[f"{kind}_concat"] not in (range(2, 2 + NODES), list(range(2, 2 + NODES))):
             raise ArchitectureError(f"{kind}_concat: expected range(2, {2 + NODES}), which is all nodes of a cell")
         pairs = parts[kind]
-        if not isinstance(pairs, list) or len(pairs) != NODES * PICKED:
-            raise ArchitectureError(f"{kind}: expected a list of {NODES * PICKED} pairs, {PICKED} for each node")
+        if not isinstance(pairs, list) or len(pairs) != NODES * _PICKED:
+            raise ArchitectureError(f"{kind}: expected a list of {NODES * _PICKED} pairs, {_PICKED} for each node")
         for node in range(NODES):
-            words += _words(f"{kind}.node{1 + node}", 2 + node, pairs[PICKED * node : PICKED * (1 + node)])
+            words += _words(f"{kind}.node{1 + node}", 2 + node, pairs[_PICKED * node : _PICKED * (1 + node)])
     return " ".join(words)
 
 
@@ -139,9 +141,9 @@ def _words(name: str, inputs: int, pairs: list[Any]) -> list[str]:
         match pair:
             case (str(operation), int(source)) if operation in OPERATIONS and source in range(inputs):
                 operations[int(source)] = operation
-    if len(operations) != PICKED:
+    if len(operations) != _PICKED:
         raise ArchitectureError(
-            f"{name}: expected {PICKED} pairs of an operation and its input, with different inputs from 0 to "
+            f"{name}: expected {_PICKED} pairs of an operation and its input, with different inputs from 0 to "
             f"{inputs - 1} and operations of {', '.join(OPERATIONS)}; got {pairs}"
         )
     picked = "+".join(map(str, operations))
@@ -158,7 +160,7 @@ def _parts(text: str) -> dict[str, Any]:
                     return parts
     except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError):
         pass
-    raise ArchitectureError(f"expected {GENOTYPE}; got {text!r}")
+    raise ArchitectureError(f"expected {_GENOTYPE}; got {text!r}")
 
 
 def _value(node: ast.expr) -> Any:
@@ -218,7 +220,7 @@ class _Cell(nn.Module):
             for source in range(2 + node):
                 stride = 2 if reduces and source < 2 else 1
                 options[str(source)] = Choose(f"{name}.op{source}", _operations(width, stride, affine))
-            self.nodes.append(Choose(f"{name}.inputs", options, max_picks=PICKED, min_picks=PICKED, each_input=True))
+            self.nodes.append(Choose(f"{name}.inputs", options, max_picks=_PICKED, min_picks=_PICKED, each_input=True))
 
     def forward(self, before: Tensor, last: Tensor) -> Tensor:
         parts = [prepare(x) for prepare, x in zip(self.prepare, (before, last), strict=True)]

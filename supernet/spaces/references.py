@@ -32,10 +32,10 @@ from supernet.spaces.convnet import NARROWEST, convnet, rounded, usual_strides
 WIDTH = 16
 """The width of a reference where neither width nor limits are given: that of the CIFAR ResNets."""
 
-WIDEST = 4096
+_WIDEST = 4096
 """No width above this is tried for a limit."""
 
-MIDDLE = "resnet8"
+_MIDDLE = "resnet8"
 """The reference whose size at a width is taken for the middle of the space's sizes at that width."""
 
 
@@ -160,7 +160,7 @@ def widest(at: Callable[[int], Space], *, max_params: float | None = None, max_m
             "beyond the limits: raise them"
         )
     low, high = NARROWEST, 2 * NARROWEST
-    while high <= WIDEST and fits(high):
+    while high <= _WIDEST and fits(high):
         low, high = high, 2 * high
     while high - low > 1:
         middle = (low + high) // 2
@@ -185,7 +185,7 @@ def scale_for(
     if max_params is None and max_macs is None:
         raise ValueError("scale_for: expected max_params or max_macs")
     try:
-        space, _ = reference(MIDDLE, num_classes, input_shape, max_params=max_params, max_macs=max_macs)
+        space, _ = reference(_MIDDLE, num_classes, input_shape, max_params=max_params, max_macs=max_macs)
     except ValueError:  # the narrowest one is beyond the limits; there are smaller architectures
         return NARROWEST
     width: Any = dict(space.settings)["width"]

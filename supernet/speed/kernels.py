@@ -29,10 +29,10 @@ from torch.nn import functional as F
 from supernet.base.files import cache_folder, sha256, write_atomically
 from supernet.speed.sums import plus
 
-FLAGS = ("-O3", "-march=native", "-ffp-contract=fast", "-fno-math-errno", "-shared", "-fPIC")
+_FLAGS = ("-O3", "-march=native", "-ffp-contract=fast", "-fno-math-errno", "-shared", "-fPIC")
 SOURCE = Path(__file__).with_name("kernels.c")
 
-MOST_KERNEL = 7
+_MOST_KERNEL = 7
 """Largest kernel of a depthwise convolution; as in kernels.c."""
 
 TYPES = {"p": ctypes.c_void_p, "l": ctypes.c_long, "i": ctypes.c_int, "f": ctypes.c_float}
@@ -50,10 +50,10 @@ ARGUMENTS = {
 }
 """Types of the arguments of each function of kernels.c."""
 
-ALLOCATING = ("pool", "pool_backward", "depthwise_weight_gradient", "conv_norm", "conv_norm_backward")
+_ALLOCATING = ("pool", "pool_backward", "depthwise_weight_gradient", "conv_norm", "conv_norm_backward")
 """The functions that return whether there was enough memory."""
 
-MOST_WINDOW = 15
+_MOST_WINDOW = 15
 """Largest window of a pooling: the place of a number in it has to fit a byte."""
 
 
@@ -65,19 +65,19 @@ def compiled() -> ctypes.CDLL | None:
         compiler = ["cc"]
     if shutil.which(compiler[0]) is None:
         return None
-    key = hashlib.sha256(repr((sha256(SOURCE), compiler, FLAGS, processor())).encode()).hexdigest()[:16]
+    key = hashlib.sha256(repr((sha256(SOURCE), compiler, _FLAGS, processor())).encode()).hexdigest()[:16]
     path = cache_folder() / f"kernels-{key}.so"
     try:
         if not path.exists():
             with tempfile.TemporaryDirectory() as folder:
                 made = Path(folder) / "kernels.so"
-                command = [*compiler, *FLAGS, str(SOURCE), "-o", str(made), "-lm"]
+                command = [*compiler, *_FLAGS, str(SOURCE), "-o", str(made), "-lm"]
                 subprocess.run(command, check=True, capture_output=True, timeout=300)
                 write_atomically(path, lambda file: file.write(made.read_bytes()))
         kernels = ctypes.CDLL(str(path))
         for name, arguments in ARGUMENTS.items():
             getattr(kernels, name).argtypes = [TYPES[letter] for letter in arguments]
-            getattr(kernels, name).restype = ctypes.c_int if name in (*ALLOCATING, "multiplies_halves") else None
+            getattr(kernels, name).restype = ctypes.c_int if name in (*_ALLOCATING, "multiplies_halves") else None
         return kernels
     except (OSError, subprocess.SubprocessError):
         return None
@@ -240,7 +240,7 @@ def depthwise_fits(x: Tensor, weight: Tensor, stride: tuple[int, ...], padding: 
     height, width = weight.shape[2:]
     return (
         _fits(x)
-        and height == width <= MOST_KERNEL
+        and height == width <= _MOST_KERNEL
         and stride[0] == stride[1]
         and dilation[0] == dilation[1]
         and not isinstance(padding, str)
@@ -266,7 +266,7 @@ def depthwise(x: Tensor, weight: Tensor, stride: int, padding: int, dilation: in
 
 def pool_fits(x: Tensor, kernel: int, stride: int, padding: int) -> bool:
     """Whether `pool` has a kernel for this tensor and these settings."""
-    return _fits(x) and 2 * padding <= kernel <= MOST_WINDOW and min(x.shape[2:]) + 2 * padding >= kernel
+    return _fits(x) and 2 * padding <= kernel <= _MOST_WINDOW and min(x.shape[2:]) + 2 * padding >= kernel
 
 
 def pool(x: Tensor, kernel: int, stride: int, padding: int, *, largest: bool, onto: Tensor | None = None) -> Tensor:
@@ -346,7 +346,7 @@ def _rows(moments: Tensor | None) -> tuple[int | None, int | None]:
 def _run(name: str, *arguments: Any) -> None:
     kernels = compiled()
     assert kernels is not None, "_fits was not called"
-    if not getattr(kernels, name)(*arguments) and name in ALLOCATING:
+    if not getattr(kernels, name)(*arguments) and name in _ALLOCATING:
         raise MemoryError(f"no memory for {name} with {arguments}")
 
 

@@ -124,7 +124,7 @@ class QuickConv2d(nn.Conv2d):
         if of.bias is None and of.padding_mode == "zeros" and not isinstance(of.padding, str):
             self.settings = of.stride, tuple(map(int, of.padding)), of.dilation, of.groups
 
-    def for_norm(self, x: Tensor, norm: Joining) -> tuple[Tensor, kernels.Conv] | None:
+    def for_norm(self, x: Tensor, norm: _Joining) -> tuple[Tensor, kernels.Conv] | None:
         """The input, and this convolution as a batch norm's kernel takes it; None if no kernel fits."""
         if self.settings is None:
             return None
@@ -190,7 +190,7 @@ def _halved(x: Tensor) -> Tensor:
     return x if x.dtype == kind else x.to(kind)
 
 
-Joining = QuickNorm | QuickGhostNorm
+_Joining = QuickNorm | QuickGhostNorm
 
 
 class ConvNorm(nn.Module):
@@ -198,7 +198,7 @@ class ConvNorm(nn.Module):
 
     takes_onto = True
 
-    def __init__(self, conv: QuickConv2d, norm: Joining) -> None:
+    def __init__(self, conv: QuickConv2d, norm: _Joining) -> None:
         super().__init__()
         self.conv, self.norm = conv, norm
 
@@ -315,8 +315,8 @@ class QuickMaxPool2d(nn.MaxPool2d):
         return sums.plus(onto, super().forward(x))
 
 
-SUMS: dict[type[nn.Module], Callable[[Any], nn.Module]] = {Choose: QuickChoose, Join: QuickJoin, Graph: QuickGraph}
-POOLS: dict[type[nn.Module], Callable[[Any], nn.Module]] = {nn.AvgPool2d: QuickAvgPool2d, nn.MaxPool2d: QuickMaxPool2d}
+_SUMS: dict[type[nn.Module], Callable[[Any], nn.Module]] = {Choose: QuickChoose, Join: QuickJoin, Graph: QuickGraph}
+_POOLS: dict[type[nn.Module], Callable[[Any], nn.Module]] = {nn.AvgPool2d: QuickAvgPool2d, nn.MaxPool2d: QuickMaxPool2d}
 
 
 def _square(value: Any) -> int:
@@ -370,7 +370,7 @@ def quick_in_training(network: nn.Module, tuning: Tuning) -> tuple[nn.Module, Ca
 def has_only_norms_to_remember(network: nn.Module) -> bool:
     """Whether nothing but batch norms, with a fixed momentum, can keep anything from one pass to the next."""
     keeping = [module for module in network.modules() if next(module.buffers(recurse=False), None) is not None]
-    return all(type(module) in NORMS and getattr(module, "momentum", None) is not None for module in keeping)
+    return all(type(module) in _NORMS and getattr(module, "momentum", None) is not None for module in keeping)
 
 
 def _quick(module: nn.Module, tuning: Tuning, seen: list[Seen] | None) -> nn.Module:
@@ -378,10 +378,10 @@ def _quick(module: nn.Module, tuning: Tuning, seen: list[Seen] | None) -> nn.Mod
         return _fused(module, tuning, seen)
     if type(module) is nn.Conv2d:
         return QuickConv2d(module, tuning)
-    if type(module) in SUMS and not has_hooks(module):
-        return SUMS[type(module)](module)
-    if type(module) in POOLS and "pool" in tuning.kernels:
-        return POOLS[type(module)](module)
+    if type(module) in _SUMS and not has_hooks(module):
+        return _SUMS[type(module)](module)
+    if type(module) in _POOLS and "pool" in tuning.kernels:
+        return _POOLS[type(module)](module)
     return _norm(module, tuning, seen, relu=False)
 
 
@@ -396,8 +396,8 @@ def _fused(sequence: nn.Sequential, tuning: Tuning, seen: list[Seen] | None) -> 
                 modules[index - 1 : index + 1] = fused, nn.Identity()
     for index in range(1, len(modules)):
         before, module = modules[index - 1 : index + 1]
-        norm = module if isinstance(module, Joining) else _norm(module, tuning, seen, relu=False)
-        if type(before) is nn.Conv2d and isinstance(norm, Joining) and not (has_hooks(before) or has_hooks(norm)):
+        norm = module if isinstance(module, _Joining) else _norm(module, tuning, seen, relu=False)
+        if type(before) is nn.Conv2d and isinstance(norm, _Joining) and not (has_hooks(before) or has_hooks(norm)):
             first = modules[index - 2] if index > 1 else None
             # A ReLU in place changes a tensor that other modules may read.
             relu = type(first) is nn.ReLU and not (first.inplace or has_hooks(first))
@@ -414,9 +414,9 @@ def _norm(module: nn.Module, tuning: Tuning, seen: list[Seen] | None, *, relu: b
     if type(module) is Elastic and not has_hooks(module):
         inner = _norm(module.of, tuning, seen, relu=relu)
         return module if inner is module.of else Elastic(inner)
-    if isinstance(module, NORMS) and type(module) in NORMS and module.momentum is not None and seen is not None:
+    if isinstance(module, _NORMS) and type(module) in _NORMS and module.momentum is not None and seen is not None:
         return QuickNorm(module, seen, relu=relu, compiled=compiled)
     return QuickGhostNorm(module, relu=relu) if type(module) is GhostBatchNorm and compiled else module
 
 
-NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)

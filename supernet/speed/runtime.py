@@ -20,12 +20,12 @@ from supernet.speed.tune import Tuning, problem_of, self_test
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-SWITCH_SECONDS = 0.0002
+_SWITCH_SECONDS = 0.0002
 """Python's turns while pieces of work run side by side; benchmarks/one_shot_step.py is 6 % faster than with 0.005."""
 
 
-DEVICES = ("auto", "cpu", "cuda", "mps")
-PRECISIONS = ("auto", "32-true", "bf16-mixed")
+_DEVICES = ("auto", "cpu", "cuda", "mps")
+_PRECISIONS = ("auto", "32-true", "bf16-mixed")
 KERNELS = ("auto", "torch")
 
 
@@ -60,7 +60,7 @@ class RuntimeConfig:
     """Machines; each starts the same command on a shared run folder, with the variables that torchrun sets."""
 
     def __post_init__(self) -> None:
-        for name, options in (("device", DEVICES), ("precision", PRECISIONS), ("kernels", KERNELS)):
+        for name, options in (("device", _DEVICES), ("precision", _PRECISIONS), ("kernels", KERNELS)):
             if getattr(self, name) not in options:
                 raise ValueError(f"{name}: expected one of {', '.join(options)}; got {getattr(self, name)!r}")
         for name in ("devices", "threads", "nodes"):
@@ -91,7 +91,7 @@ class Runtime:
         patience = sys.getswitchinterval()
         with ThreadPoolExecutor(self.threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
             # Operations are shorter than the 5 ms for which Python lets a thread wait for another one's turn to end.
-            sys.setswitchinterval(min(patience, SWITCH_SECONDS))
+            sys.setswitchinterval(min(patience, _SWITCH_SECONDS))
             try:
                 yield pool.map
             finally:

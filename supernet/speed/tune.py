@@ -217,11 +217,11 @@ def _gains_of_kernels(draw: Callable[..., Tensor], device: torch.device, dtype: 
     return gains
 
 
-Way = Callable[[], tuple[Tensor, ...]]
+_Way = Callable[[], tuple[Tensor, ...]]
 """Computes something: an output and its gradients."""
 
 
-def _with_gradients(function: Callable[..., Tensor], *inputs: Tensor) -> Way:
+def _with_gradients(function: Callable[..., Tensor], *inputs: Tensor) -> _Way:
     inputs = tuple(tensor.detach().requires_grad_() for tensor in inputs)
     slope: list[Tensor] = []
 
@@ -234,7 +234,7 @@ def _with_gradients(function: Callable[..., Tensor], *inputs: Tensor) -> Way:
     return work
 
 
-def _convolution(x: Tensor, weight: Tensor, settings: dict[str, int], half: bool) -> Way:
+def _convolution(x: Tensor, weight: Tensor, settings: dict[str, int], half: bool) -> _Way:
     def forward(x: Tensor, weight: Tensor) -> Tensor:
         with torch.autocast(x.device.type, torch.bfloat16, enabled=half):
             y: Tensor = F.conv2d(x, weight, **settings)  # type: ignore[call-overload]  # torch's stub takes no dict
@@ -243,7 +243,7 @@ def _convolution(x: Tensor, weight: Tensor, settings: dict[str, int], half: bool
     return _with_gradients(forward, x.to(torch.bfloat16) if half else x, weight)
 
 
-def _norm(x: Tensor, scale: Tensor, offset: Tensor, mine: bool) -> Way:
+def _norm(x: Tensor, scale: Tensor, offset: Tensor, mine: bool) -> _Way:
     def theirs(x: Tensor, scale: Tensor, offset: Tensor) -> Tensor:
         return F.relu(F.batch_norm(x, None, None, scale, offset, training=True))
 
@@ -253,7 +253,7 @@ def _norm(x: Tensor, scale: Tensor, offset: Tensor, mine: bool) -> Way:
     return _with_gradients(ours if mine else theirs, x, scale, offset)
 
 
-def _pool(x: Tensor, largest: int, mine: bool) -> Way:
+def _pool(x: Tensor, largest: int, mine: bool) -> _Way:
     def theirs(x: Tensor) -> Tensor:
         return F.max_pool2d(x, 3, 1, 1) if largest else F.avg_pool2d(x, 3, 1, 1, count_include_pad=False)
 
@@ -263,7 +263,7 @@ def _pool(x: Tensor, largest: int, mine: bool) -> Way:
     return _with_gradients(ours if mine else theirs, x)
 
 
-def _depthwise(x: Tensor, weight: Tensor, mine: bool) -> Way:
+def _depthwise(x: Tensor, weight: Tensor, mine: bool) -> _Way:
     padding = weight.shape[-1] // 2
 
     def theirs(x: Tensor, weight: Tensor) -> Tensor:
@@ -275,7 +275,7 @@ def _depthwise(x: Tensor, weight: Tensor, mine: bool) -> Way:
     return _with_gradients(ours if mine else theirs, x, weight)
 
 
-def _one_pixel(x: Tensor, weight: Tensor) -> tuple[Way, Way]:
+def _one_pixel(x: Tensor, weight: Tensor) -> tuple[_Way, _Way]:
     """A convolution with a kernel of one pixel by the library, and as a product."""
     return (
         _with_gradients(lambda x, weight: F.conv2d(x, weight.to(x.dtype)), x, weight),
@@ -283,7 +283,7 @@ def _one_pixel(x: Tensor, weight: Tensor) -> tuple[Way, Way]:
     )
 
 
-def _joined(x: Tensor, weight: Tensor, by: kernels.By) -> Way:
+def _joined(x: Tensor, weight: Tensor, by: kernels.By) -> _Way:
     """ReLU, a convolution and batch norm."""
     settings = (1, 1), (weight.shape[-1] // 2,) * 2, (1, 1), 1
     if by == "own" and not kernels.convolution_fits(x, weight, settings):
@@ -296,7 +296,7 @@ def _joined(x: Tensor, weight: Tensor, by: kernels.By) -> Way:
     return _with_gradients(work, x, weight)
 
 
-def _joined_by_library(x: Tensor, weight: Tensor, half: bool) -> Way:
+def _joined_by_library(x: Tensor, weight: Tensor, half: bool) -> _Way:
     """The same by torch, of an input of any layout."""
 
     def work(x: Tensor, weight: Tensor) -> Tensor:
@@ -314,12 +314,12 @@ def _agree(expected: tuple[Tensor, ...], got: tuple[Tensor, ...]) -> bool:
     return all(near(a, b) for a, b in zip(expected, got, strict=True))
 
 
-def _gain(pairs: list[tuple[Way, Way]], device: torch.device) -> float:
+def _gain(pairs: list[tuple[_Way, _Way]], device: torch.device) -> float:
     """How many times faster the second ways are; 0 where one of them gives other numbers."""
     return _times_faster(pairs, device) if all(_agree(a(), b()) for a, b in pairs) else 0.0
 
 
-def _times_faster(pairs: list[tuple[Way, Way]], device: torch.device) -> float:
+def _times_faster(pairs: list[tuple[_Way, _Way]], device: torch.device) -> float:
     """Time of the first ways over that of the second."""
     # On a CPU everything runs on this thread, and its own time does not grow when other work has the core.
     fine = time.get_clock_info("thread_time").resolution < 1e-5

@@ -17,19 +17,19 @@ from numpy.typing import ArrayLike, NDArray
 
 Numbers = NDArray[np.float64]
 
-BOOTSTRAP = 2000
+_BOOTSTRAP = 2000
 """Bootstrap samples; an interval holds 95 % of them."""
 
-TOPS = (1, 5, 10)
+_TOPS = (1, 5, 10)
 """Numbers of networks with the best scores for which regret and recall are given."""
 
 FEW = 10
 """Networks that a verdict needs, at least."""
 
-BANDS = 4
+_BANDS = 4
 """Parts of equal number, by accuracy or by size, inside which the agreement is given."""
 
-Z95 = 1.96
+_Z95 = 1.96
 """Standard deviations to either side that hold 95 % of a normal distribution."""
 
 
@@ -95,7 +95,7 @@ def _order(values: Numbers) -> Numbers:
 
 def _resamples(n: int) -> Numbers:
     """How often each of n points occurs in each bootstrap sample: [BOOTSTRAP, n]."""
-    return np.random.default_rng(0).multinomial(n, np.full(n, 1 / n), BOOTSTRAP).astype(float)
+    return np.random.default_rng(0).multinomial(n, np.full(n, 1 / n), _BOOTSTRAP).astype(float)
 
 
 def _interval(samples: Numbers) -> list[float] | None:
@@ -162,7 +162,7 @@ def agreement(scores: ArrayLike, accuracies: ArrayLike, counts: ArrayLike | None
     }
     if counts is None:
         value = _top_weighted(x, y)
-        draws = np.random.default_rng(0).integers(0, n, (BOOTSTRAP // 4 if n >= 3 else 0, n))
+        draws = np.random.default_rng(0).integers(0, n, (_BOOTSTRAP // 4 if n >= 3 else 0, n))
         interval = _interval(np.array([_top_weighted(x[draw], y[draw]) for draw in draws]))
         estimates["top_weighted"] = {"value": None if math.isnan(value) else value, "interval": interval}
     return estimates
@@ -216,25 +216,25 @@ def score_noise(right_CN: NDArray[np.bool_]) -> float:
     candidates, examples = right_CN.shape
     share = right_CN.mean(0)
     disagree = 2 * float((share * (1 - share)).mean()) * candidates / max(1, candidates - 1)
-    return Z95 * math.sqrt(disagree / examples)
+    return _Z95 * math.sqrt(disagree / examples)
 
 
 def regret(scores: ArrayLike, accuracies: ArrayLike) -> dict[str, float]:
     """How far the accuracy of the best of the top 1, 5, 10 by score is below the best of all."""
     x, y, _ = _points(scores, accuracies, None)
     best_first = np.argsort(-x, kind="stable")
-    return {str(k): float(y.max() - y[best_first[:k]].max()) for k in TOPS if k < len(x)}
+    return {str(k): float(y.max() - y[best_first[:k]].max()) for k in _TOPS if k < len(x)}
 
 
 def recall(scores: ArrayLike, accuracies: ArrayLike) -> dict[str, float]:
     """The share of the best 5, 10 and 10 % by accuracy that are also among the best 5, 10 and 10 % by score."""
     x, y, _ = _points(scores, accuracies, None)
-    sizes = {**{str(k): k for k in TOPS if k > 1}, "10 %": round(len(x) / 10)}
+    sizes = {**{str(k): k for k in _TOPS if k > 1}, "10 %": round(len(x) / 10)}
     first, best = (np.argsort(-v, kind="stable").tolist() for v in (x, y))
     return {name: len(set(first[:k]) & set(best[:k])) / k for name, k in sizes.items() if 1 < k < len(x)}
 
 
-def bands_of(scores: ArrayLike, accuracies: ArrayLike, by: ArrayLike) -> list[dict[str, Any]]:
+def _bands_of(scores: ArrayLike, accuracies: ArrayLike, by: ArrayLike) -> list[dict[str, Any]]:
     """Kendall's tau inside quarters of the networks, by accuracy or by size, the smallest first.
 
     Args:
@@ -247,7 +247,7 @@ def bands_of(scores: ArrayLike, accuracies: ArrayLike, by: ArrayLike) -> list[di
     x, y, _ = _points(scores, accuracies, None)
     key = np.asarray(by, float)
     bands = []
-    for part in np.array_split(np.argsort(key, kind="stable"), BANDS):
+    for part in np.array_split(np.argsort(key, kind="stable"), _BANDS):
         if len(part) >= 3:
             tau = float(kendall(x[part], y[part]))
             low, high = float(key[part].min()), float(key[part].max())
@@ -306,7 +306,7 @@ def trust(
           difference over the same bootstrap samples;
         - `partial`: Kendall's partial tau of scores and accuracies given each size;
         - `size_bias`: Kendall's tau of each size with the scores;
-        - `regret`, `recall`, and `bands` (see `bands_of`);
+        - `regret`, `recall`, and `bands` (see `_bands_of`);
         - `noise`; and `verdict`, in words.
 
     Raises:
@@ -345,7 +345,7 @@ def trust(
         "size_bias": {name: tau(v, x) for name, v in others.items()},
         "regret": regret(x, y),
         "recall": recall(x, y),
-        "bands": {"accuracy": bands_of(x, y, y), **{k: bands_of(x, y, v) for k, v in others.items()}},
+        "bands": {"accuracy": _bands_of(x, y, y), **{k: _bands_of(x, y, v) for k, v in others.items()}},
         "noise": noise,
     }
     return {**result, "verdict": verdict(result)}

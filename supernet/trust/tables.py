@@ -11,13 +11,13 @@ from supernet.draw.units import SizeUnit, Unit
 RESULT_KEYS = ("groups", "networks", "rank_correlation", "test_split")
 """Keys of `results.json`."""
 
-TITLES = {"params": "params", "macs": "MACs", "score": "score", "validation": "valid.", "test": "test"}
+_TITLES = {"params": "params", "macs": "MACs", "score": "score", "validation": "valid.", "test": "test"}
 """Columns of a table of groups, with their titles."""
 
-STATISTICS = {"spearman": "Spearman", "kendall": "Kendall tau-b", "top_weighted": "top-weighted tau"}
+_STATISTICS = {"spearman": "Spearman", "kendall": "Kendall tau-b", "top_weighted": "top-weighted tau"}
 """Rank correlations, with their titles."""
 
-SHOWN_MARKS = (10, 20, 50, 100, 200)
+_SHOWN_MARKS = (10, 20, 50, 100, 200)
 """Numbers of candidates at which a replay is shown, besides the last one."""
 
 
@@ -27,7 +27,7 @@ def units_of(results: Mapping[str, Any]) -> tuple[Unit, Unit]:
     return Unit.of(metric), Unit.of(metric, results.get("score", "metric"))
 
 
-def result_rows(result: Mapping[str, Any], columns: Sequence[str] = tuple(TITLES)) -> list[tuple[str, ...]]:
+def result_rows(result: Mapping[str, Any], columns: Sequence[str] = tuple(_TITLES)) -> list[tuple[str, ...]]:
     """The groups as in the paper's Table 1: a head, and a row for each group."""
     groups = result["groups"]
     metric, score = units_of(result)
@@ -40,7 +40,7 @@ def result_rows(result: Mapping[str, Any], columns: Sequence[str] = tuple(TITLES
         mean = units[name].number(row[name]["mean"])
         return mean if row["networks"] == 1 else f"{mean} ± {units[name].number(row[name]['deviation'])}"
 
-    head = ("group", "n", *(f"{TITLES[name]} ({units[name].short})" for name in columns))
+    head = ("group", "n", *(f"{_TITLES[name]} ({units[name].short})" for name in columns))
     return [head] + [
         (group, str(row["networks"]), *(cell(row, name) for name in columns)) for group, row in groups.items()
     ]
@@ -79,7 +79,7 @@ def trust_rows(trust: Mapping[str, Any], analysis: Mapping[str, Any] | None = No
     return [
         ("rank correlation", "value", "95 % interval"),
         *(
-            _estimate_row(f"{STATISTICS[name]}, {title}", estimate)
+            _estimate_row(f"{_STATISTICS[name]}, {title}", estimate)
             for kind, title in (("as_drawn", "as drawn"), ("population", "all candidates"))
             for name, estimate in (trust[kind] or {}).items()
         ),
@@ -113,7 +113,7 @@ def replay_rows(replay: Mapping[str, Any]) -> list[tuple[str, ...]]:
     """The regret of each strategy at some numbers of candidates; `replay` is that of `analysis.json`."""
     _, score = units_of(replay)
     marks = replay["marks"]
-    columns = [i for i, mark in enumerate(marks) if mark in SHOWN_MARKS or i + 1 == len(marks)][-5:]
+    columns = [i for i, mark in enumerate(marks) if mark in _SHOWN_MARKS or i + 1 == len(marks)][-5:]
     return [("strategy", *(f"{marks[i]:,}" for i in columns))] + [
         (
             name,

@@ -11,7 +11,7 @@ from supernet.export.writing.naming import identifier
 DEFAULTS = {"stride": 1, "padding": 0, "dilation": 1, "groups": 1}
 """Arguments of the classes that are left out if they have this value, as torch leaves out its own."""
 
-WINDOWS = ("kernel_size", *DEFAULTS)
+_WINDOWS = ("kernel_size", *DEFAULTS)
 
 Parameters = dict[tuple[float, ...], tuple[str, str]]
 """Name and category of arguments, by their numbers in each use of a class."""
@@ -23,7 +23,7 @@ def category(hint: str) -> str:
         return "size"
     if hint == "groups":
         return "size"
-    return "window" if hint in WINDOWS else hint
+    return "window" if hint in _WINDOWS else hint
 
 
 def parameters_of(numbers: Sequence[Number]) -> Parameters:

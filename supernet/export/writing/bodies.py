@@ -34,13 +34,13 @@ from supernet.export.writing.naming import beginning
 from supernet.export.writing.nodes import Assign, ForEach, Return, Statement
 from supernet.export.writing.tracing import Batch, Step, UnwritableError, Value, is_in_place, values_in
 
-OPERATORS = {
+_OPERATORS = {
     "add": "+", "sub": "-", "mul": "*", "truediv": "/", "div": "/", "floordiv": "//", "mod": "%", "matmul": "@",
     "pow": "**", "lt": "<", "le": "<=", "gt": ">", "ge": ">=", "eq": "==", "ne": "!=", "and": "&", "or": "|",
     "xor": "^",
 }  # fmt: skip
 
-NESTED = 6
+_NESTED = 6
 """Calls in one expression, at the most."""
 
 
@@ -85,7 +85,7 @@ class Scope:
 
 
 def nested_steps(forward: Forward) -> frozenset[int]:
-    """The steps that are written inside the one step that reads their output, as far as `NESTED` allows."""
+    """The steps that are written inside the one step that reads their output, as far as `_NESTED` allows."""
     reads = [(v, step) for step in forward.steps.values() for v in values_in([step.args, step.kwargs])]
     uses = Counter(id(value.of) for value, _ in reads)
     uses.update(id(value.of) for value in values_in(forward.output))
@@ -94,7 +94,7 @@ def nested_steps(forward: Forward) -> frozenset[int]:
     sizes: dict[int, int] = {}
     for key, step in forward.steps.items():
         inner = [k for k in _keys_read(step) if k in nested]
-        while sum(sizes[k] for k in inner) >= NESTED:
+        while sum(sizes[k] for k in inner) >= _NESTED:
             nested.discard(largest := max(inner, key=lambda k: sizes[k]))
             inner.remove(largest)
         sizes[key] = 1 + sum(sizes[k] for k in inner)
@@ -360,10 +360,10 @@ def _call(step: Step, scope: Scope) -> Expr:
     if name in ("__neg__", "__invert__"):
         return Joined(("-" if base == "neg" else "~", operand(args[0], 99)))
     full = resolve_name(function) or ""
-    operator = OPERATORS.get(base) or OPERATORS.get(base[1:])
+    operator = _OPERATORS.get(base) or _OPERATORS.get(base[1:])
     is_method = name.startswith("__") or full.startswith("torch.Tensor.")
     if operator and is_method and len(args) == 2 and not step.kwargs:
-        left, right = args if base in OPERATORS or base[0] == "i" else reversed(args)
+        left, right = args if base in _OPERATORS or base[0] == "i" else reversed(args)
         return operation(left, operator, right)
     kwargs = {k: "self.training" if k == "training" else _literal(v, scope, k) for k, v in _unusual(step).items()}
     if full.startswith("torch.Tensor.") and args:

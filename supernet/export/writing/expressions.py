@@ -9,7 +9,7 @@ from typing import Any
 WIDTH = 88
 """Columns of a line: the default of ruff."""
 
-PRECEDENCE = {
+_PRECEDENCE = {
     **dict.fromkeys(("<", "<=", ">", ">=", "==", "!="), 0),
     "|": 1, "^": 2, "&": 3, "+": 5, "-": 5, "*": 6, "/": 6, "//": 6, "%": 6, "@": 6, "**": 8,
 }  # fmt: skip
@@ -134,13 +134,13 @@ def merged(exprs: Sequence[Expr]) -> Expr:
 
 def operand(expr: Expr, level: float) -> Expr:
     """An expression beside an operator of this precedence, in parentheses if it needs them."""
-    low = isinstance(expr, Chain) and PRECEDENCE[expr.operator] < level
+    low = isinstance(expr, Chain) and _PRECEDENCE[expr.operator] < level
     return Joined(("(", expr, ")")) if low else expr
 
 
 def operation(left: Expr, operator: str, right: Expr) -> Chain:
     """Two operands and an operator."""
-    level = PRECEDENCE[operator]
+    level = _PRECEDENCE[operator]
     strict = level + 0.5  # comparisons and powers do not chain from the left
     return Chain(operand(left, strict if level in (0, 8) else level), operator, operand(right, strict))
 
@@ -184,8 +184,8 @@ def lines(before: str, expr: Expr, behind: str = "", indent: int = 0) -> list[st
         return [*result, f"{space}{expr.brackets[1]}{behind}"]
     if isinstance(expr, Chain):
         operands: list[tuple[str, Expr]] = []
-        level, left = PRECEDENCE[expr.operator], expr
-        while isinstance(left, Chain) and PRECEDENCE[left.operator] == level:
+        level, left = _PRECEDENCE[expr.operator], expr
+        while isinstance(left, Chain) and _PRECEDENCE[left.operator] == level:
             operands.insert(0, (f"{left.operator} ", left.right))
             left = left.left
         operands.insert(0, ("", left))

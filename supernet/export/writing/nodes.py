@@ -77,8 +77,8 @@ class Node:
             yield from child.walk()
 
 
-PARTS_OF_NAMES = {"BatchNorm": "Norm", "LayerNorm": "Norm", "ReLU": "Relu", "ReLU6": "Relu6"}
-WORDS = {"BatchNorm": "batch norm", "Conv": "convolution", "LayerNorm": "layer norm", "Linear": "linear layer"}
+_PARTS_OF_NAMES = {"BatchNorm": "Norm", "LayerNorm": "Norm", "ReLU": "Relu", "ReLU6": "Relu6"}
+_WORDS = {"BatchNorm": "batch norm", "Conv": "convolution", "LayerNorm": "layer norm", "Linear": "linear layer"}
 
 
 def in_a_word(node: Node, *, in_prose: bool = False) -> str:
@@ -86,4 +86,4 @@ def in_a_word(node: Node, *, in_prose: bool = False) -> str:
     if node.leaf is None:
         return node.name or "block"
     name = re.sub(r"\dd$", "", type(node.leaf).__name__)
-    return (WORDS if in_prose else PARTS_OF_NAMES).get(name, name)
+    return (_WORDS if in_prose else _PARTS_OF_NAMES).get(name, name)

@@ -18,7 +18,7 @@ from supernet.export.writing.simplifying import Simplifier
 from supernet.export.writing.tracing import Frame, UnwritableError, Value, is_of_torch, kind_of
 from supernet.space.layers import Join
 
-JOINS = {"sum": "sum", "mean": "mean", "concat": "concatenation"}
+_JOINS = {"sum": "sum", "mean": "mean", "concat": "concatenation"}
 
 
 class Planner:
@@ -120,7 +120,7 @@ class Planner:
         text = "" if is_of_torch(module) else inspect.cleandoc(type(module).__dict__.get("__doc__") or "")
         if isinstance(module, Join):  # options in a row of modules: they are named by their choice
             name = camel(self._named.get(id(module), ("", name))[1]) or name
-            text = f"The {JOINS[module.join]} of what the modules in it give."
+            text = f"The {_JOINS[module.join]} of what the modules in it give."
         return name, " ".join(re.split(r"(?<=\.)\s", text)[0].split())
 
     def _children(self, forward: Forward, name: str, attributes: Mapping[int, str]) -> dict[str, Node]:

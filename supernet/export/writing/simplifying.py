@@ -9,7 +9,7 @@ from torch import nn
 
 from supernet.export.writing.tracing import Frame, Step, Value, values_in
 
-Aliases = dict[Value, Value]
+_Aliases = dict[Value, Value]
 """Values that are the same as other ones."""
 
 
@@ -48,9 +48,9 @@ def _simplified(frame: Frame, does_nothing: Callable[[Any], bool]) -> tuple[dict
     return dict(reversed(steps.items())), output
 
 
-def _aliases(frame: Frame, does_nothing: Callable[[Any], bool]) -> Aliases:
+def _aliases(frame: Frame, does_nothing: Callable[[Any], bool]) -> _Aliases:
     """The results that are the same as other values: of identities, sums with zeros, and indices that take all."""
-    aliases: Aliases = {}
+    aliases: _Aliases = {}
     zeros: set[Value] = set()
     for step in frame.steps:
         result = Value(step)
@@ -84,7 +84,7 @@ def _takes_all(value: Value, index: Any) -> bool:
     )  # fmt: skip
 
 
-def _resolved(thing: Any, aliases: Aliases) -> Any:
+def _resolved(thing: Any, aliases: _Aliases) -> Any:
     """A tree of values without those that are the same as other ones."""
     if isinstance(thing, Value):
         return _resolved(aliases[thing], aliases) if thing in aliases else thing

@@ -22,9 +22,9 @@ from torch.overrides import TorchFunctionMode
 from supernet.base.trees import call, rows, take_rows, tensors, tensors_in
 from supernet.space.layers import Join
 
-CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
+_CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 
-READS_VALUES = (
+_READS_VALUES = (
     *("__bool__", "__int__", "__float__", "__index__", "__complex__", "__contains__", "__array__"),
     *("item", "tolist", "numpy", "equal", "allclose", "is_nonzero"),
 )
@@ -185,7 +185,7 @@ class _Recorder(TorchFunctionMode):
         kwargs = kwargs or {}
         is_recorded = not self.in_leaf and bool(self.stack)
         name = getattr(func, "__name__", "")
-        if is_recorded and name in READS_VALUES:
+        if is_recorded and name in _READS_VALUES:
             module = self.stack[-1][0].module
             raise UnwritableError(f"{kind_of(module)} reads values of tensors ({name}) in its forward", module)
         if is_recorded and name == "__setitem__":
@@ -302,7 +302,7 @@ def leaves_of(network: nn.Module) -> dict[int, tuple[dict[str, Any], set[str]]]:
     leaves: dict[int, tuple[dict[str, Any], set[str]]] = {}
     alike: dict[Any, tuple[dict[str, Any], set[str]] | None] = {}
     for module in network.modules():
-        if is_of_torch(module) and not isinstance(module, CONTAINERS):
+        if is_of_torch(module) and not isinstance(module, _CONTAINERS):
             key = type(module), str(_looks(module))
             if key not in alike:
                 arguments = arguments_of(module)
