@@ -7,7 +7,7 @@ import hashlib
 import io
 import json
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 
-_VERSION = 2
+_VERSION = 3
 """Of the way from a file to pixels; a change makes caches anew."""
 
 FORMATS = ("PNG", "JPEG", "MPO", "BMP", "GIF", "WEBP", "TIFF", "PPM", "HEIF", "AVIF")
@@ -83,8 +83,8 @@ def check_images(array: NDArray[Any], image_size: int | None) -> NDArray[np.uint
     return np.stack(squares)
 
 
-Blob = tuple[str, bytes | DataError]
-"""Name and content of an image, or why its content cannot be read."""
+Blob = tuple[str, bytes | OSError]
+"""Name and content of an image, or why its file cannot be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,12 +96,15 @@ class Decoded:
         file: the file in the cache.
         kept: the indices of these among all images, ascending: int64 [N].
         damaged: one line for each image that could not be read.
+        is_final: whether all of these are damaged for good. The file of an image that could not be opened may be
+            readable the next time.
     """
 
     images: NDArray[np.uint8]
     file: Path
     kept: NDArray[np.int64]
     damaged: tuple[str, ...]
+    is_final: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,37 +136,49 @@ def decode(blobs: Callable[[], Iterator[Blob]], count: int, files: Sequence[Path
         DataError: images are damaged (all of them are named at once), have different sizes, or the disk is full.
     """
     stats = [(str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
-    key = hashlib.sha256(json.dumps([_VERSION, form.size, form.background, stats]).encode()).hexdigest()[:16]
-    path, report = folder / f"decoded-{key}.npy", folder / f"decoded-{key}.json"
-    # A cache that cannot be read is made again.
-    with suppress(OSError, ValueError):
-        return _refused_or(_cached(path, report), count, form)
-    broken: dict[int, str] = {}
-
-    def write(file: IO[bytes]) -> None:
-        # Only one coloured image makes all of them RGB, so grey is tried until one is met.
-        if not _write_decoded(file, blobs(), count, "L", form, broken):
-            file.seek(0)
-            file.truncate()
-            broken.clear()
-            _write_decoded(file, blobs(), count, "RGB", form, broken)
-        if broken:
-            write_cache(report, lambda file: _write_report(file, broken))
-
-    write_cache(path, write)
-    return _refused_or(_cached(path, report), count, form)
+    # An image of a format that was not readable then may be readable with what is installed now.
+    identity = [_VERSION, _readable_formats(), form.size, form.background, stats]
+    key = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]
+    path = folder / f"decoded-{key}.npy"
+    decoded = _cached(path, count)
+    if decoded is None or not decoded.is_final:
+        write_cache(path, lambda file: _write_all(file, blobs, count, form))
+        decoded = _read_cache(path)
+    return _refused_or(decoded, count, form)
 
 
-def _cached(path: Path, report: Path) -> Decoded:
-    """What is in the cache; the report is there only if images are damaged."""
-    images = np.load(path, mmap_mode="c")
-    damaged: dict[str, str] = json.loads(report.read_text(encoding="utf-8")) if report.exists() else {}
-    kept = np.delete(np.arange(len(images) + len(damaged)), [int(number) for number in damaged])
-    return Decoded(images, path, kept, tuple(damaged.values()))
+def _cached(path: Path, count: int) -> Decoded | None:
+    """What is in the cache; None if it is not there or damaged, so that it is made again."""
+    try:
+        decoded = _read_cache(path)
+    except (OSError, ValueError, EOFError):
+        return None
+    return decoded if len(decoded.kept) + len(decoded.damaged) == count else None
 
 
-def _write_report(file: IO[bytes], broken: dict[int, str]) -> None:
-    file.write(json.dumps({str(number): broken[number] for number in sorted(broken)}, indent=1).encode())
+def _read_cache(path: Path) -> Decoded:
+    """Reads what `_write_all` wrote."""
+    images: np.memmap[Any, np.dtype[np.uint8]] = np.load(path, mmap_mode="c")
+    with path.open("rb") as file:
+        file.seek(images.offset + images.nbytes)
+        broken: list[tuple[int, str, bool]] = json.loads(file.read())
+    kept = np.delete(np.arange(len(images) + len(broken)), [number for number, _, _ in broken])
+    return Decoded(images, path, kept, tuple(text for _, text, _ in broken), all(final for _, _, final in broken))
+
+
+def _write_all(file: IO[bytes], blobs: Callable[[], Iterator[Blob]], count: int, form: Form) -> None:
+    """Writes the images as one .npy, and after its array which images are missing and why.
+
+    Both are in one file, so that they belong together at all times. NumPy does not read what follows the array.
+    """
+    broken: dict[int, tuple[str, bool]] = {}
+    # Only one coloured image makes all of them RGB, so grey is tried until one is met.
+    if not _write_decoded(file, blobs(), count, "L", form, broken):
+        file.seek(0)
+        file.truncate()
+        broken.clear()
+        _write_decoded(file, blobs(), count, "RGB", form, broken)
+    file.write(json.dumps([(number, *broken[number]) for number in sorted(broken)]).encode())
 
 
 def _refused_or(decoded: Decoded, count: int, form: Form) -> Decoded:
@@ -171,23 +186,34 @@ def _refused_or(decoded: Decoded, count: int, form: Form) -> Decoded:
     lines = decoded.damaged
     if not lines or (form.skip_damaged and len(decoded.kept)):
         return decoded
-    shown = "; ".join(lines[:_NAMED]) + (f"; and {len(lines) - _NAMED:,} more" if len(lines) > _NAMED else "")
+    shown = "; ".join(lines[:_NAMED])
+    if len(lines) > _NAMED:
+        report = decoded.file.with_suffix(".txt")
+        write_cache(report, lambda file: file.write("".join(f"{text}\n" for text in lines).encode()))
+        shown += f"; and {len(lines) - _NAMED:,} more (all of them: {report})"
     several = f"{len(lines):,} of {count:,} images cannot be read: " if len(lines) > 1 else ""
-    go_on = ", or set data.skip_damaged=true to go on without them" if len(decoded.kept) else ""
-    where = f" (all of them: {decoded.file.with_suffix('.json')})" if len(lines) > _NAMED else ""
-    raise DataError(f"{several}{shown}{where}; replace or remove {'them' if several else 'it'}{go_on}")
+    them = "them" if several else "it"
+    advice = f"replace or remove {them}" if decoded.is_final else f"make {them} readable, or remove {them}"
+    go_on = f", or set data.skip_damaged=true to go on without {them}" if len(decoded.kept) else ""
+    raise DataError(f"{several}{shown}; {advice}{go_on}")
 
 
 def _write_decoded(
-    file: IO[bytes], blobs: Iterator[Blob], count: int, mode: str, form: Form, broken: dict[int, str]
+    file: IO[bytes], blobs: Iterator[Blob], count: int, mode: str, form: Form, broken: dict[int, tuple[str, bool]]
 ) -> bool:
-    """Writes the images as one .npy; False when `mode` is grey but an image has colour. Notes the damaged ones."""
+    """Writes the images as one .npy; False when `mode` is grey but an image has colour.
+
+    Adds to `broken` the images that cannot be read: the reason, and whether it is in the content and thus final.
+    """
     shape: tuple[int, ...] | None = None
     for number, (name, blob) in enumerate(blobs):
+        if isinstance(blob, OSError):
+            broken[number] = f"cannot read {name} ({blob.strerror or line(blob)})", False
+            continue
         try:
             image = _open_image(name, blob, form)
         except DataError as error:
-            broken[number] = str(error)
+            broken[number] = str(error), True
             continue
         if mode == "L" and image.mode != "L":
             return False
@@ -201,22 +227,29 @@ def _write_decoded(
                 f"({name}); set data.image_size, for example data.image_size=32"
             )
         file.write(pixels.tobytes())
-    if broken:  # fewer images than the header says
+    if broken:  # fewer images than the header says; its length is the same, since NumPy leaves room in it
         file.seek(0)
         write_header(file, (count - len(broken), *(shape or (1, 1, 1))))
         file.seek(0, 2)
     return True
 
 
-def _open_image(name: str, blob: bytes | DataError, form: Form) -> Image:
+def _readable_formats() -> list[str]:
+    """Those of `FORMATS` that the installed Pillow reads, with what was added to it."""
+    from PIL import Image
+
+    Image.init()
+    return [name for name in FORMATS if name in Image.OPEN]
+
+
+def _open_image(name: str, blob: bytes, form: Form) -> Image:
     """Decodes to mode L (grey) or RGB: upright as its EXIF data say, opaque, of the size that is asked for."""
     from PIL import Image, ImageOps, UnidentifiedImageError
 
-    if isinstance(blob, DataError):
-        raise blob
     try:
-        Image.init()
-        picture = Image.open(io.BytesIO(blob), formats=[name for name in FORMATS if name in Image.OPEN])
+        picture = Image.open(io.BytesIO(blob), formats=_readable_formats())
+    except MemoryError:  # not the image's fault
+        raise
     except UnidentifiedImageError:  # its own text holds an address in memory
         raise DataError(f"{name} is not an image of a format that is read") from None
     except Exception as error:
@@ -227,6 +260,8 @@ def _open_image(name: str, blob: bytes | DataError, form: Form) -> Image:
                 raise ValueError("it has more than 8 bits per channel")
             image = _opaque(ImageOps.exif_transpose(opened), form.background)
             return _square(image.convert("L" if image.mode in ("L", "1") else "RGB"), form.size)
+    except MemoryError:
+        raise
     except Exception as error:  # decoders raise many types, some of their own
         raise DataError(f"cannot read {name} as an image ({line(error)})") from error
 
@@ -266,7 +301,7 @@ def write_header(file: IO[bytes], shape: tuple[int, ...]) -> None:
     np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
 
 
-def write_cache(path: Path, write: Callable[[IO[bytes]], None]) -> None:
+def write_cache(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     """Writes a file of the cache whole or not at all; raises `DataError` if that fails."""
     try:
         write_atomically(path, write)

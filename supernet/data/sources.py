@@ -414,9 +414,8 @@ def _read_folder(config: DataConfig, path: Path) -> Source:
     def blobs() -> Iterator[Blob]:
         for file in listing.files:
             try:
-                with reading(file, "an image"):
-                    content: bytes | DataError = file.read_bytes()
-            except DataError as error:
+                content: bytes | OSError = file.read_bytes()
+            except OSError as error:
                 content = error
             yield str(file), content
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import string
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from supernet.data import images
 from supernet.data.folders import list_folder
 from supernet.data.images import DataError
 from supernet.data.sources import DataConfig, read
@@ -128,7 +131,7 @@ def test_damaged_images_are_named_all_at_once(tmp_path: Path) -> None:
         DataError, match=r"3 of 20 images cannot be read: .*a/3.png .*b/0.png .*b/7.png .*skip_damaged=true"
     ) as error:
         read(config(tmp_path))
-    assert "\n" not in str(error.value)
+    assert "\n" not in str(error.value) and str(error.value).count("remove") == 1
     for _ in range(2):  # decoded, and from the cache
         source = read(config(tmp_path, skip_damaged=True))
         assert source.examples[:, 0, 0, 0].tolist() == [0, 1, 2, *range(4, 10), *range(1, 7), 8, 9]
@@ -142,7 +145,90 @@ def test_more_damaged_images_than_a_line_holds(tmp_path: Path) -> None:
         (tmp_path / "in" / "a").mkdir(parents=True, exist_ok=True)
         (tmp_path / "in" / "a" / f"{i:02}.png").write_text("no picture")
     picture(tmp_path / "in" / "a" / "whole.png")
-    with pytest.raises(DataError, match=r"25 of 26 images .*; and 15 more \(all of them: .*\.json\)") as error:
+    with pytest.raises(DataError, match=r"25 of 26 images .*; and 15 more \(all of them: .*\.txt\)") as error:
         read(config(tmp_path))
     report = str(error.value).partition("all of them: ")[2].partition(")")[0]
     assert Path(report).read_text().count("is not an image") == 25
+
+
+def failing(monkeypatch: pytest.MonkeyPatch, name: str, error: OSError) -> None:
+    """Lets one file fail to be read."""
+    read_bytes = Path.read_bytes
+
+    def read_or_fail(path: Path) -> bytes:
+        if path.name == name:
+            raise error
+        return read_bytes(path)
+
+    monkeypatch.setattr(Path, "read_bytes", read_or_fail)
+
+
+def test_a_file_that_cannot_be_opened_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The failure is not in the image, so the cache must not keep it; the file itself does not change."""
+    for i in range(6):
+        picture(tmp_path / "in" / "ab"[i % 2] / f"{i}.png", (i, i, i))
+    with monkeypatch.context() as patch:
+        failing(patch, "3.png", PermissionError(errno.EACCES, "Permission denied", "3.png"))
+        for _ in range(2):
+            with pytest.raises(DataError, match=r"^cannot read .*/b/3\.png \(Permission denied\); make it readable"):
+                read(config(tmp_path))
+        assert len(read(config(tmp_path, skip_damaged=True)).examples) == 5
+    for skip in (True, False):
+        source = read(config(tmp_path, skip_damaged=skip))
+        assert source.examples[:, 0, 0, 0].tolist() == [0, 2, 4, 1, 3, 5] and not source.damaged
+
+
+def test_a_refusal_comes_from_the_cache_and_decodes_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for i in range(6):
+        picture(tmp_path / "in" / "ab"[i % 2] / f"{i}.png", (i, i, i))
+    (tmp_path / "in" / "b" / "3.png").write_text("no picture")
+    opened: list[str] = []
+    open_image = images._open_image
+
+    def count(name: str, *more: Any) -> Any:
+        opened.append(name)
+        return open_image(name, *more)
+
+    monkeypatch.setattr(images, "_open_image", count)
+    messages = []
+    for _ in range(3):
+        with pytest.raises(DataError) as error:
+            read(config(tmp_path))
+        messages.append(str(error.value))
+    assert len(opened) == 1 + 6 and len(set(messages)) == 1  # the first shows that they are not grey
+
+
+@pytest.mark.parametrize("content", [b"", b"\x93NUMPY", b"nonsense"])
+def test_a_damaged_cache_is_made_again_with_its_report(content: bytes, tmp_path: Path) -> None:
+    for i in range(6):
+        picture(tmp_path / "in" / "ab"[i % 2] / f"{i}.png", (i, i, i))
+    (tmp_path / "in" / "b" / "3.png").write_text("no picture")
+    whole = read(config(tmp_path, skip_damaged=True)).examples.tolist()
+    (cached,) = (tmp_path / "cache").iterdir()
+    right = cached.read_bytes()
+    for broken in (content, right[:-3], right[:-30]):
+        cached.write_bytes(broken)
+        source = read(config(tmp_path, skip_damaged=True))
+        assert source.examples.tolist() == whole and len(source.damaged) == 1 and cached.read_bytes() == right
+
+
+def test_a_lack_of_memory_is_not_taken_for_a_damaged_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    picture(tmp_path / "in" / "a" / "0.png")
+
+    def fail(*_: object) -> None:
+        raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(images, "_square", fail)
+        with pytest.raises(MemoryError):
+            read(config(tmp_path))
+    assert len(read(config(tmp_path)).examples) == 1
+
+
+def test_a_format_that_became_readable_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    picture(tmp_path / "in" / "a" / "0.webp")
+    with monkeypatch.context() as patch:
+        patch.setattr(images, "FORMATS", ("PNG",))
+        with pytest.raises(DataError, match="is not an image of a format that is read"):
+            read(config(tmp_path))
+    assert len(read(config(tmp_path)).examples) == 1

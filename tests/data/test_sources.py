@@ -418,7 +418,7 @@ def test_errors_are_one_clear_line(root: Path, case: str) -> None:
         read(make(root))
     assert "\n" not in str(caught.value)
     # No failure may leave a partial file behind.
-    assert not [file for file in (root / "cache").glob("*") if not re.fullmatch(r"decoded-\w+\.(npy|json)", file.name)]
+    assert not [file for file in (root / "cache").glob("*") if not re.fullmatch(r"decoded-\w+\.npy", file.name)]
 
 
 def test_failed_download_names_the_package(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
