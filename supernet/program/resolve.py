@@ -15,7 +15,7 @@ from supernet.program.config import Config, check_config, from_dict
 from supernet.program.folder import Opened, continue_run, create_run, open_run
 from supernet.program.load import check_limits
 from supernet.program.paths import RunFolder
-from supernet.program.settings import ConfigError, check_name, merge, parse_value, put, read_settings, setting_hints
+from supernet.program.settings import ConfigError, check_name, leaves, parse_value, put, read_settings, setting_hints
 
 OWN_NETWORK = "own-network"
 """The recipe of a run with a network of the user's if none is named."""
@@ -26,8 +26,9 @@ class Setting:
     """One setting, or a YAML file of settings.
 
     Attributes:
-        name: with dots; "config" for a file.
-        value: if it is a text of the command line, `is_text` is true and it is read as YAML.
+        name: of a setting or a group of settings, with dots; "config" for a file.
+        value: if it is a text of the command line, `is_text` is true and it is read as YAML. Of a group some of its
+            settings by name.
     """
 
     name: str
@@ -54,24 +55,29 @@ def resolve(recipe: str | None, settings: Sequence[Setting], run: Opened | None,
     """
     values = _start(recipe, settings, run, place)
     strategy, space = values.get("search", {}).get("strategy"), values.get("space", {}).get("name")
-    hints = setting_hints(Config)
-    for setting in settings:
-        if setting.name == "config":
-            merge(values, read_settings(Path(setting.value), Config), Config)
-        else:
-            hint = hints.get(setting.name, Any)
-            put(values, Config, setting.name, parse_value(setting.value, hint) if setting.is_text else setting.value)
+    single = [leaf for setting in settings for leaf in _single(setting)]
+    for name, value in single:
+        put(values, Config, name, value)
     search = values.get("search", {})
     is_other = strategy is not None and absolute(str(search["strategy"])) != absolute(strategy)
-    if is_other and not any("strategy_settings" in setting.name for setting in settings):
+    if is_other and not any("strategy_settings" in name for name, _ in single):
         search["strategy_settings"] = {}  # those that are there belong to another strategy
     is_other = space is not None and absolute(str(values["space"]["name"])) != absolute(space)
-    if is_other and not any(setting.name.startswith("space.settings") for setting in settings):
+    if is_other and not any(name.startswith("space.settings") for name, _ in single):
         values["space"]["settings"] = {}  # likewise
         values.get("retrain", {})["space"] = {}
     config = _with_whole_paths(from_dict(values))
     check_config(config)
     return config
+
+
+def _single(setting: Setting) -> list[tuple[str, Any]]:
+    """The settings that are in a setting, a group or a file: dotted names and values."""
+    if setting.name == "config":
+        groups = read_settings(Path(setting.value), Config)
+        return [leaf for name, value in groups.items() for leaf in leaves(name, value, Config)]
+    hint = setting_hints(Config).get(setting.name, Any)
+    return list(leaves(setting.name, parse_value(setting.value, hint) if setting.is_text else setting.value, Config))
 
 
 def _start(recipe: str | None, settings: Sequence[Setting], run: Opened | None, place: Path | None) -> dict[str, Any]:

@@ -63,7 +63,8 @@ def run(
         recipe: its name, or a YAML file; None for "own-network", or to continue the run that is there.
         limits: such as ``{"max_params": "1M", "max_latency": "5ms"}``.
         seed: all random numbers follow from it; None for the recipe's.
-        settings: more settings by their dotted names, such as ``{"train.epochs": 5}``; `supernet run --help` lists all.
+        settings: more settings, dotted or nested: ``{"train.epochs": 5}`` is the same as ``{"train": {"epochs": 5}}``.
+            `supernet run --help` lists all.
         progress: whether progress is shown on stderr, and Ctrl-C lets the state be saved.
 
     Returns:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from types import NoneType, UnionType
@@ -67,6 +67,26 @@ def parse_value(text: str, hint: Any) -> Any:
     return value
 
 
+def leaves(name: str, value: Any, kind: Any) -> Iterator[tuple[str, Any]]:
+    """Dotted names and values of single settings, in order: of one, or of all that are given for a group.
+
+    Args:
+        name: of a setting or a group, with dots.
+        value: of the setting; or settings of the group by name, nested or dotted. Others of the group stay as they are.
+        kind: the dataclass that the names belong to.
+
+    Raises:
+        ConfigError: a group with anything else than settings by name.
+    """
+    if not any(setting.startswith(f"{name}.") for setting in setting_hints(kind)):
+        yield name, value
+    elif not isinstance(value, Mapping):
+        raise ConfigError(f"{name}: expected settings by name, got {value!r}")
+    else:
+        for inner, part in value.items():
+            yield from leaves(f"{name}.{inner}", part, kind)
+
+
 def put(settings: dict[str, Any], kind: Any, name: str, value: Any, prefix: str = "") -> None:
     """Sets one setting by its dotted name in settings that are nested as the dataclass is.
 
@@ -82,16 +102,6 @@ def put(settings: dict[str, Any], kind: Any, name: str, value: Any, prefix: str 
         put(inner, hints[first], rest, value, f"{prefix}{first}.")
     else:
         settings[first] = {**(settings.get(first) or {}), rest: value}
-
-
-def merge(settings: dict[str, Any], more: dict[str, Any], kind: Any) -> None:
-    """Puts settings on top of others; a setting that is a dict is replaced as a whole."""
-    hints = get_type_hints(kind)
-    for name, value in more.items():
-        if dataclasses.is_dataclass(hints[name]):
-            merge(settings.setdefault(name, {}), value, hints[name])
-        else:
-            settings[name] = value
 
 
 class _Misfit(ValueError):
