@@ -7,10 +7,11 @@ order of the candidates decides how much that is.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache
+from types import ModuleType
 from typing import Any
 
 from torch import Tensor, nn
@@ -30,14 +31,16 @@ class Kept:
     """An output that the next candidate needs again.
 
     Attributes:
-        source: stamp of the module's input, and what was picked of the choices in the module.
+        source: stamp of the module's input, what was picked of the choices in the module, and its attributes.
         output: what it returned.
         stamp: of the output.
+        objects: those that `source` tells apart by their identity; as long as they live no other object gets it.
     """
 
     source: tuple[Any, ...]
     output: Any
     stamp: Any
+    objects: Sequence[Any] = ()
 
 
 @dataclass
@@ -50,96 +53,50 @@ class Line:
     Attributes:
         current, following: what is picked by the candidate that is run now, and by the one after it.
         examples: the input of all of them.
-        kept: by module, the oldest first.
+        kept: by identity of the module's view, the oldest first.
         shared: versions of the tensors that the next candidate meets too, by their identity.
+        inner: whether a module is run now whose output will be kept.
     """
 
     current: Picks = field(default_factory=dict)
     following: Picks = field(default_factory=dict)
     examples: Any = None
-    kept: dict[nn.Module, Kept] = field(default_factory=dict)
+    kept: dict[int, Kept] = field(default_factory=dict)
     shared: dict[int, int] = field(default_factory=dict)
+    inner: bool = False
 
     def begin(self, examples: Any) -> None:
         """Starts again with other examples."""
         self.examples, self.kept, self.shared = examples, {}, _versions(examples)
 
     def shares(self, inputs: Any) -> bool:
-        """Whether the candidate before had the same tensors, and nothing was written into them since.
-
-        Raises:
-            TypeError: the inputs hold something else than tensors.
-        """
+        """Whether the inputs are tensors that the candidate before had, and nothing was written into them since."""
+        if not _holds_tensors(inputs):
+            return False
         versions = _versions(inputs)
         return bool(versions) and all(self.shared.get(tensor) == version for tensor, version in versions.items())
 
-    def keep(self, module: nn.Module, kept: Kept) -> None:
+    def keep(self, view: int, kept: Kept) -> None:
         """Keeps an output for the next candidate."""
-        self.kept[module] = kept
+        self.kept[view] = kept
         self.shared |= _versions(kept.output)
 
-    def forget(self, module: nn.Module) -> None:
+    @contextmanager
+    def without_inner(self) -> Iterator[None]:
+        """Runs a module whose output will be kept: then the modules in it need keep nothing."""
+        before, self.inner = self.inner, True
+        try:
+            yield
+        finally:
+            self.inner = before
+
+    def forget(self, view: int) -> None:
         """Drops an output and all that were computed after it."""
-        if module in self.kept:
-            modules = list(self.kept)
-            for later in modules[modules.index(module) :]:
+        if view in self.kept:
+            views = list(self.kept)
+            for later in views[views.index(view) :]:
                 del self.kept[later]
             self.shared = _versions([self.examples, [kept.output for kept in self.kept.values()]])
-
-
-class Keeping(nn.Module):
-    """Stands in for a module, and keeps its output if the next candidate needs it again.
-
-    A network may look at its modules: the attributes are those of the module, and so is the class, for `isinstance`.
-    Only ``type(module)`` tells the difference.
-
-    Args:
-        of: the module, without hooks; it stays as it is.
-        line: the candidates.
-        inside: what has to be live for it to be run.
-    """
-
-    def __init__(self, of: nn.Module, line: Line, inside: Inside) -> None:
-        nn.Module.__init__(self)
-        self._modules["view"] = _view(of, line, inside)
-        vars(self).update(_of=of, _line=line, _inside=inside, training=of.training)
-
-    @property  # type: ignore[misc]  # for mypy it may only be an attribute, that can be set
-    def __class__(self) -> type[nn.Module]:  # type: ignore[override]  # and only of this class
-        return type(vars(self)["_of"])
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._modules["view"], name)
-
-    @cached_property
-    def _choices(self) -> list[str]:
-        return [choice.name for choice in choices_of(self._of)]
-
-    def forward(self, *inputs: Any, **named: Any) -> Any:
-        """The output of the module; that for the candidate before, if it is the same."""
-        line: Line = self._line
-        view = self._modules["view"]
-        assert view is not None
-        try:
-            shared = not named and line.shares(inputs)
-        except TypeError:  # something else than tensors
-            shared = False
-        if not shared:
-            return view(*inputs, **named)
-        picked = [line.current[name] for name in self._choices]
-        source = _stamp(inputs), picked
-        kept = line.kept.get(self)
-        if kept is not None and kept.source == source and kept.stamp == _stamp(kept.output):
-            return map_tensors(kept.output, _itself)  # a list of its own, in case the network appends to it
-        line.forget(self)
-        output = view(*inputs)
-        is_run = all(option in line.following.get(name, ()) for name, option in self._inside)
-        # What was forgotten may have been the input itself, if it was computed after the output that was kept here:
-        # it will be gone, and another tensor may get its identity.
-        if is_run and picked == [line.following.get(name) for name in self._choices] and line.shares(inputs):
-            with suppress(TypeError):
-                line.keep(self, Kept(source, map_tensors(output, _itself), _stamp(output)))
-        return output
 
 
 def in_line(model: OneShot) -> tuple[OneShot, Line]:
@@ -166,31 +123,128 @@ def outputs(view: OneShot, line: Line, examples: Any, lives: Sequence[Tensor]) -
 
 
 def _keeping(module: nn.Module, line: Line, inside: Inside) -> nn.Module:
-    """A view of a module that keeps what the next candidate needs again.
+    """A shallow copy of a module, whose children and whose `forward` keep what the next candidate needs again.
 
-    Containers, which a network may index, keep nothing themselves: their modules do. Hooks are run for each candidate.
+    The copy has the class of the module, so the network finds all that it may look for: special methods, parameters,
+    children, attributes. The module stays as it is. If it or a module in it has hooks, they are run for each candidate.
     """
-    if isinstance(module, (nn.Sequential, nn.ModuleList, nn.ModuleDict)) or has_hooks(module):
-        return _view(module, line, inside)
-    return Keeping(module, line, inside)
-
-
-def _view(module: nn.Module, line: Line, inside: Inside) -> nn.Module:
-    """A shallow copy of a module, whose children keep what the next candidate needs again."""
     view = copy.copy(module)
     if isinstance(module, Choose):
         name = module.choice.name
         options = [_keeping(option, line, (*inside, (name, i))) for i, option in enumerate(module.options)]
-        view._modules = {"options": nn.ModuleList(options)}
+        vars(view)["_modules"] = {"options": nn.ModuleList(options)}
     elif not isinstance(module, Elastic):  # which runs a copy of what it holds
-        children = module._modules.items()
-        view._modules = {name: child and _keeping(child, line, inside) for name, child in children}
+        vars(view)["_modules"] = {
+            name: None if child is None else _keeping(child, line, inside) for name, child in module._modules.items()
+        }
+    if not any(map(has_hooks, module.modules())):
+        vars(view)["forward"] = _keeping_forward(view, line, inside)
     return view
+
+
+def _keeping_forward(view: nn.Module, line: Line, inside: Inside) -> Callable[..., Any]:
+    """The forward pass of a view; it returns the output for the candidate before if that is the same.
+
+    A module that changes an attribute as it runs is run each time, since it does more than return its output.
+
+    Args:
+        inside: what has to be live for the module to be run.
+    """
+    forward, place = view.forward, id(view)
+    choices = cache(lambda: [choice.name for choice in choices_of(view)])
+    can_be_kept = True
+
+    def run(*inputs: Any, **named: Any) -> Any:
+        nonlocal can_be_kept
+        if not can_be_kept or named or not line.shares(inputs):
+            return forward(*inputs, **named)
+        picked = [line.current[name] for name in choices()]
+        is_run = all(option in line.following.get(name, ()) for name, option in inside)
+        needed = is_run and not line.inner and picked == [line.following.get(name) for name in choices()]
+        if place not in line.kept and not needed:
+            return forward(*inputs)
+        marks, objects = _attributes(view)
+        source = _stamp(inputs), picked, marks
+        kept = line.kept.get(place)
+        if kept is not None and kept.source == source and kept.stamp == _stamp(kept.output):
+            return map_tensors(kept.output, _itself)  # a list of its own, in case the network appends to it
+        line.forget(place)
+        if not needed:
+            return forward(*inputs)
+        with line.without_inner():
+            output = forward(*inputs)
+        can_be_kept = _holds_tensors(output) and _attributes(view)[0] == marks
+        # What was forgotten may have been the input itself, if it was computed after the output that was kept here:
+        # it will be gone, and another tensor may get its identity.
+        if can_be_kept and line.shares(inputs):
+            line.keep(place, Kept(source, map_tensors(output, _itself), _stamp(output), objects))
+        return output
+
+    return run
+
+
+_VALUES = frozenset((type(None), bool, int, float, complex, str, bytes))
+"""Types of attributes that are told apart by their value."""
+
+_HOOKS = frozenset(vars(nn.Module())) - {"training", "_parameters", "_buffers", "_modules"}
+"""Attributes in which torch keeps the hooks of a module."""
+
+
+def _attributes(module: nn.Module) -> tuple[list[Any], list[Any]]:
+    """What a module's output follows from besides its input and the choices: all that it holds, at any depth.
+
+    Returns:
+        Marks that are equal as long as no attribute changes, and the objects whose identities are among the marks.
+        Tensors count by identity and version; lists, dicts, and objects with attributes by what they hold. Functions
+        and objects without attributes count by identity only: a change in a NumPy array, for instance, is not seen.
+    """
+    marks: list[Any] = []
+    objects: list[Any] = []
+    seen: set[int] = set()
+    left: list[Any] = [module]
+    while left:
+        thing = left.pop()
+        objects.append(thing)
+        marks.append(id(thing))
+        if isinstance(thing, Tensor):
+            marks.append(thing._version)
+        elif id(thing) not in seen:
+            seen.add(id(thing))
+            parts = _parts(thing)
+            marks.append(len(parts))
+            for part in parts:
+                if type(part) in _VALUES:
+                    marks += type(part), part
+                else:
+                    left.append(part)
+    return marks, objects
+
+
+def _parts(thing: Any) -> list[Any]:
+    """What an object holds: elements, or names and attributes."""
+    if isinstance(thing, (list, tuple, set, frozenset)):
+        return list(thing)
+    if isinstance(thing, dict):
+        return [*thing.keys(), *thing.values()]
+    if isinstance(thing, nn.Module):
+        return [part for name, value in vars(thing).items() if name not in _HOOKS for part in (name, value)]
+    if callable(thing) or isinstance(thing, ModuleType) or not hasattr(thing, "__dict__"):
+        return []
+    return [*vars(thing).keys(), *vars(thing).values()]
 
 
 def _stamp(batch: Any) -> Any:
     """Tells tensors apart, and whether something was written into them: for each its identity and its version."""
     return map_tensors(batch, lambda tensor: (id(tensor), tensor._version))
+
+
+def _holds_tensors(batch: Any) -> bool:
+    """Whether it is a tensor, or tuples, lists or dicts of tensors."""
+    try:
+        map_tensors(batch, _itself)
+    except TypeError:
+        return False
+    return True
 
 
 def _versions(batch: Any) -> dict[int, int]:

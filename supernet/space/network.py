@@ -138,5 +138,7 @@ def replace_modules(module: nn.Module, new: Callable[[nn.Module], nn.Module]) ->
 def view_of(module: nn.Module, new: Callable[[nn.Module], nn.Module]) -> nn.Module:
     """Like `replace_modules`, but leaves `module` as it is: shallow copies, which share parameters and buffers."""
     shallow = copy.copy(new(module))
-    shallow._modules = {name: child and view_of(child, new) for name, child in shallow._modules.items()}
+    shallow._modules = {
+        name: None if child is None else view_of(child, new) for name, child in shallow._modules.items()
+    }
     return shallow

@@ -29,10 +29,9 @@ def plus(onto: Tensor | None, y: Tensor) -> Tensor:
 def takes_onto(module: nn.Module) -> bool:
     """Whether a module takes a second argument, to which it adds its output: one pass over memory in place of two.
 
-    A class has to declare it itself, since a class derived from it may have another `forward`. A module that stands in
-    for another has that one's class; see `supernet.search.reuse.Keeping`.
+    A class has to declare it itself, since a class derived from it may have another `forward`.
     """
-    return vars(module.__class__).get("takes_onto", False) and not has_hooks(module)
+    return vars(type(module)).get("takes_onto", False) and not has_hooks(module)
 
 
 def added(module: nn.Module, x: Tensor, onto: Tensor | None) -> Tensor:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -61,6 +64,172 @@ class LooksAtItsModules(nn.Module):
         return self.last["out"](x)
 
 
+class Stack(nn.Module):
+    """Behaves like a sequence and like a mapping, by special methods of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.u, self.v = nn.Conv2d(3, 3, 1), nn.Conv2d(3, 3, 1)
+
+    def __getitem__(self, name: str) -> nn.Module:
+        return {"u": self.u, "v": self.v}[name]
+
+    def __len__(self) -> int:
+        return 2
+
+    def __iter__(self) -> Iterator[nn.Module]:
+        return iter((self.u, self.v))
+
+    def __contains__(self, name: str) -> bool:
+        return name in ("u", "v")
+
+    def __bool__(self) -> bool:
+        return False
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is Stack
+
+    __hash__ = nn.Module.__hash__
+
+    def __call__(self, x: Tensor) -> Tensor:
+        y: Tensor = super().__call__(x)
+        return y + 1
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.relu(self.v(self.u(x)))
+
+
+class LooksAtItsChild(nn.Module):
+    """Does with a child, between two choices, what a function says.
+
+    Args:
+        child: makes it.
+        look: function of the child and of a tensor, which gives another tensor.
+    """
+
+    def __init__(self, child: Callable[[], nn.Module], look: Callable[[Any, Tensor], Tensor]) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 3, 1)
+        self.child, self.look = child(), look
+        self.first = Choose("first", {"a": nn.Conv2d(3, 3, 1), "b": nn.Conv2d(3, 3, 3, padding=1)})
+        self.last = Choose("last", {"a": nn.Conv2d(3, 2, 1), "b": nn.Conv2d(3, 2, 3, padding=1)})
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        before = self.look(self.child, x)
+        return self.last(self.look(self.child, self.first(x)) + before)
+
+
+def in_turn(modules: Iterable[Any], x: Tensor) -> Tensor:
+    for module in modules:
+        x = module(x)
+    return x
+
+
+def parameter_list() -> nn.Module:
+    return nn.ParameterList([nn.Parameter(torch.tensor(2.0)), nn.Parameter(torch.tensor(3.0))])
+
+
+def parameter_dict() -> nn.Module:
+    return nn.ParameterDict({"a": nn.Parameter(torch.tensor(2.0))})
+
+
+def sequence() -> nn.Sequential:
+    return nn.Sequential(nn.Conv2d(3, 3, 1), nn.ReLU(), nn.Conv2d(3, 3, 1))
+
+
+def module_dict() -> nn.Module:
+    return nn.ModuleDict({"u": nn.Conv2d(3, 3, 1), "v": nn.Conv2d(3, 3, 1)})
+
+
+LOOKS: dict[str, tuple[Callable[[], nn.Module], Callable[[Any, Tensor], Tensor]]] = {
+    "parameters by index": (parameter_list, lambda child, x: x * child[0] + child[-1] * len(child)),
+    "parameters in turn": (parameter_list, lambda child, x: x * sum(child)),
+    "parameters by name": (parameter_dict, lambda child, x: x * child["a"] * (2 if "a" in child else 1)),
+    "items of parameters": (parameter_dict, lambda child, x: x * sum(value for _, value in child.items())),
+    "modules by index": (lambda: nn.ModuleList(sequence()), lambda child, x: child[-1](child[0](x))),
+    "modules by name": (module_dict, lambda child, x: child["v"](x) + in_turn(child.values(), x)),
+    "a slice": (sequence, lambda child, x: child[:2](x)),
+    "a sequence in turn": (sequence, lambda child, x: in_turn(child, x) * len(child)),
+    "getitem": (Stack, lambda child, x: child["u"](x)),
+    "len": (Stack, lambda child, x: x * len(child)),
+    "iter": (Stack, lambda child, x: in_turn(child, x)),
+    "contains": (Stack, lambda child, x: x * (2 if "u" in child else 1)),
+    "bool": (Stack, lambda child, x: x * (2 if child else 1)),
+    "eq": (Stack, lambda child, x: x * (2 if child == Stack() else 1)),
+    "call": (Stack, lambda child, x: child(x)),
+    "class": (Stack, lambda child, x: x * (2 if type(child) is Stack and child.__class__ is Stack else 1)),
+    "children": (Stack, lambda child, x: in_turn(reversed(list(child.children())), x)),
+    "modules": (Stack, lambda child, x: x * len(list(child.modules()))),
+    "submodule": (Stack, lambda child, x: child.get_submodule("u")(x)),
+    "names of parameters": (Stack, lambda child, x: x * len([n for n, _ in child.named_parameters() if n[0] == "u"])),
+    "values of parameters": (Stack, lambda child, x: x * sum(value.mean() for value in child.parameters())),
+    "a buffer": (lambda: nn.BatchNorm2d(3), lambda child, x: x + dict(child.named_parameters())["weight"].sum()),
+    "state_dict": (Stack, lambda child, x: x * child.state_dict()["v.weight"].mean()),
+}
+
+
+class Clamp(nn.Module):
+    """Its output depends on attributes, and it leaves one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        nine = torch.tensor(9.0)
+        self.limit, self.limits, self.options, self.largest = nine, [nine], SimpleNamespace(limit=nine), nine
+        self.bound: Tensor
+        self.register_buffer("bound", torch.tensor(9.0))
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.largest = x.amax()
+        limits = self.limit, self.limits[-1], self.options.limit, getattr(self, "other", self.limit), self.bound
+        return x.clamp(max=torch.stack([limit.to(x.device) for limit in limits]).min())
+
+
+class Sets(nn.Module):
+    """Sets attributes of a child before it calls it on the same input as ever: to what depends on the choices.
+
+    Args:
+        put: function of the child and of a number.
+        child: makes it.
+    """
+
+    def __init__(self, put: Callable[[Any, Tensor], None], child: Callable[[], nn.Module]) -> None:
+        super().__init__()
+        self.stem, self.child, self.put = nn.Conv2d(3, 3, 1), child(), put
+        self.first = Choose("first", {"a": nn.Conv2d(3, 3, 1), "b": nn.Conv2d(3, 3, 3, padding=1)})
+        self.last = Choose("last", {"a": nn.Conv2d(3, 2, 1), "b": nn.Conv2d(3, 2, 3, padding=1)})
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        y = self.first(x)
+        self.put(self.child, y.std() / 2)
+        z = self.child(x)
+        vars(self.child).pop("other", None)
+        return self.last(y + z) + getattr(self.child, "inner", self.child).largest
+
+
+class Around(nn.Module):
+    """Holds a module that others set attributes of."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = Clamp()
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.inner(x)
+        return y
+
+
+PUTS: dict[str, tuple[Callable[[Any, Tensor], None], Callable[[], nn.Module]]] = {
+    "a number": (lambda child, number: setattr(child, "limit", number), Clamp),
+    "in a list": (lambda child, number: child.limits.append(number), Clamp),
+    "in an object": (lambda child, number: setattr(child.options, "limit", number), Clamp),
+    "in a buffer": (lambda child, number: child.bound.fill_(number), Clamp),
+    "set and deleted": (lambda child, number: setattr(child, "other", number), Clamp),
+    "further inside": (lambda child, number: setattr(child.inner, "limit", number), Around),
+}
+
+
 def layered() -> nn.Module:
     width = value("width", (4, 8))
     return nn.Sequential(
@@ -114,6 +283,84 @@ def test_outputs_are_those_of_the_model(name: str, seed: int, number: int, in_or
             expected = [model(x, live) for live in lives]
             for got, wanted in zip(outputs(view, line, x, lives), expected, strict=True):
                 assert torch.equal(got, wanted)
+
+
+def assert_reuse_changes_no_output(make: Callable[[], nn.Module]) -> None:
+    """Each architecture of a network, in order and in a random order, with reuse and without."""
+    space = from_network(make, X)
+    generator = torch.Generator().manual_seed(0)
+    in_order = [space.live([a]) for a in sorted(space, key=lambda a: a.picks)]
+    lives = [*in_order, *in_order[::-1], *(in_order[int(torch.randint(4, (), generator=generator))] for _ in range(8))]
+    model, other = one_shot(space), one_shot(space)  # a network that writes in its attributes may write in the model's
+    view, line = in_line(model)
+    with torch.no_grad():
+        expected = [other(X, live) for live in lives]
+        for got, wanted in zip(outputs(view, line, X, lives), expected, strict=True):
+            assert torch.equal(got, wanted)
+    assert len({output.sum().item() for output in expected}) == 4
+
+
+@pytest.mark.parametrize("name", LOOKS)
+def test_a_network_may_look_at_its_modules_as_it_likes(name: str) -> None:
+    child, look = LOOKS[name]
+    assert_reuse_changes_no_output(lambda: LooksAtItsChild(child, look))
+
+
+@pytest.mark.parametrize("name", PUTS)
+def test_a_network_may_set_attributes_of_its_modules(name: str) -> None:
+    """To what depends on the choices, too: then the module's output for the candidate before is another one."""
+    put, child = PUTS[name]
+    assert_reuse_changes_no_output(lambda: Sets(put, child))
+
+
+def test_a_module_that_sets_no_attribute_is_run_once_for_equal_ones() -> None:
+    calls: list[float] = []
+
+    class Scaled(nn.Module):
+        scale = 1.0
+
+        def forward(self, x: Tensor) -> Tensor:
+            calls.append(self.scale)
+            return x * self.scale
+
+    class Sets(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.scaled, self.last = Scaled(), Choose("last", {str(i): nn.Conv2d(3, 2, 1) for i in range(6)})
+
+        def forward(self, x: Tensor) -> Tensor:
+            self.scaled.scale = 2.0
+            return self.last(self.scaled(x))
+
+    space = from_network(Sets, X)
+    view, line = in_line(one_shot(space))
+    calls.clear()
+    with torch.no_grad():
+        assert len(list(outputs(view, line, X, [space.live([a]) for a in space]))) == 6
+    assert calls == [2.0]
+
+
+def test_the_network_stays_as_it_is() -> None:
+    model = one_shot(SPACES["looks"])
+    before = {name: dict(vars(module)) for name, module in model.named_modules()}
+    in_line(model)
+    assert {name: dict(vars(module)) for name, module in model.named_modules()} == before
+
+
+def test_hooks_are_run_for_each_candidate() -> None:
+    """Also those of a module in a block whose input stays the same."""
+    calls: list[int] = []
+
+    def make() -> nn.Module:
+        block = nn.Sequential(nn.Sequential(nn.Conv2d(3, 3, 1)), nn.ReLU())
+        block[0][0].register_forward_hook(lambda module, inputs, output: calls.append(0))  # type: ignore[index]  # nested
+        return nn.Sequential(block, Choose("last", {str(i): nn.Conv2d(3, 2, 1) for i in range(6)}))
+
+    space = from_network(make, X)
+    view, line = in_line(one_shot(space))
+    calls.clear()
+    with torch.no_grad():
+        assert len(list(outputs(view, line, X, [space.live([a]) for a in space]))) == len(calls) == 6
 
 
 def test_examples_of_another_size_than_the_space() -> None:
