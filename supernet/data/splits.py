@@ -79,6 +79,9 @@ class SealedTest:
 
     _split: Split
 
+    def __len__(self) -> int:
+        return len(self._split)
+
 
 @dataclass(frozen=True, slots=True)
 class Data:

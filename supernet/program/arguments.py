@@ -245,6 +245,14 @@ def _paragraphs(text: str, *more: str) -> str:
 # ---- values of some options ----
 
 
+def hours_of(text: str) -> float:
+    """The number of hours of `--hours`."""
+    try:
+        return float(text)
+    except ValueError:
+        raise ConfigError(f"--hours: expected a number of hours, as in 1 or 0.2; got {text!r}") from None
+
+
 def rates_of(text: str | None) -> list[float]:
     """Dropout rates, written with commas."""
     try:
@@ -322,6 +330,12 @@ ANALYZE_OPTIONS = {
     "--column": "the column of these accuracies",
     "--replay": "number of seeds, as in 20: lets every strategy search the run's table again, to compare them; for a "
     "space whose architectures are all scored. Trains nothing",
+}
+
+
+HOURS_OPTION = {
+    "--hours": "time for the whole run, such as 1 or 0.2: measures this machine, and plans the lengths of training, "
+    "search and trainings from scratch for it; lengths that are given are kept",
 }
 
 

@@ -25,11 +25,13 @@ from supernet.program.arguments import (
     ANALYZE_OPTIONS,
     CANDIDATES_OPTION,
     DESCRIPTIONS,
+    HOURS_OPTION,
     LIMITED,
     STORAGE_OPTIONS,
     Asked,
     Parser,
     add_arguments,
+    hours_of,
     listed,
     make_parser,
     parse,
@@ -44,6 +46,7 @@ from supernet.program.screen import watching
 
 if TYPE_CHECKING:
     from supernet.program.folder import Opened
+    from supernet.program.load import Loaded
 
 STEP_NAMES = ("train", "search", "retrain")
 _MAIN_HELP = """usage: supernet COMMAND ...
@@ -177,31 +180,35 @@ def _one_line(error: Exception) -> str:
 
 
 def _run(words: list[str]) -> None:
-    asked = parse_run("run", words, STORAGE_OPTIONS)
-    run = _begun(asked)
-    if run is not None:
-        _do(STEP_NAMES, run, asked)
+    asked = parse_run("run", words, {**HOURS_OPTION, **STORAGE_OPTIONS})
+    begun = _begun(asked)
+    if begun is not None:
+        run, loaded = begun
+        _do(STEP_NAMES, run, asked, loaded)
         _print_result(run, asked.as_json)
 
 
 def _step(step: str, words: list[str]) -> None:
     more = {**STORAGE_OPTIONS, **CANDIDATES_OPTION} if step == "retrain" else {}
     asked = parse_run(step, words, more)
-    run = _begun(asked)
-    if run is None:
+    begun = _begun(asked)
+    if begun is None:
         return
+    run, loaded = begun
     if asked.options.get("--candidates") is not None:
         _retrain_candidates(run, asked)
         return
-    did = _do([step], run, asked)
+    did = _do([step], run, asked, loaded)
     if step == "retrain":
         _print_result(run, asked.as_json)
     elif asked.as_json and not _is_helper():
         print(json.dumps({"step": step, "folder": str(run.folder), "did_something": did}))
 
 
-def _begun(asked: Asked, *, is_there: bool = False) -> Opened | None:
-    """The run that the words ask for, made or continued; None if only its settings were to be printed.
+def _begun(asked: Asked, *, is_there: bool = False) -> tuple[Opened, Loaded | None] | None:
+    """The run that the words ask for, made or continued, and loaded if it was planned just now.
+
+    None if only its settings were to be printed.
 
     Args:
         asked: the words.
@@ -209,16 +216,20 @@ def _begun(asked: Asked, *, is_there: bool = False) -> Opened | None:
     """
     from supernet.program.config import to_yaml
     from supernet.program.folder import open_run
-    from supernet.program.resolve import begin, open_if_there, resolve
+    from supernet.program.prepare import begin_prepared, prepare
+    from supernet.program.resolve import open_if_there
 
+    hours = asked.options.get("--hours")
+    if asked.folder is None and not asked.print_config and hours is not None:
+        raise ValueError(f"expected a run folder: supernet {asked.usage}")
     run = open_run(asked.folder) if is_there and asked.folder is not None else open_if_there(asked.folder)
-    config = resolve(asked.recipe, asked.settings, run, asked.folder)
+    prepared = prepare(asked.recipe, asked.settings, run, asked.folder, None if hours is None else hours_of(hours))
     if asked.print_config:
-        print(to_yaml(config), end="")
+        print(to_yaml(prepared.config), end="")
         return None
     if asked.folder is None:
         raise ValueError(f"expected a run folder: supernet {asked.usage}")
-    return begin(asked.folder, config, run)
+    return begin_prepared(asked.folder, prepared, run)
 
 
 def _retrain_candidates(run: Opened, asked: Asked) -> None:
@@ -259,7 +270,7 @@ def _study(words: list[str]) -> None:
     _emit(sent, options["json"], lambda _: print(text))
 
 
-def _do(steps: Sequence[str], run: Opened, asked: Asked) -> bool:
+def _do(steps: Sequence[str], run: Opened, asked: Asked, loaded: Loaded | None) -> bool:
     """Takes steps, and says after each whether it did anything; returns whether the last did."""
     from supernet.program.steps import run_steps
 
@@ -269,7 +280,7 @@ def _do(steps: Sequence[str], run: Opened, asked: Asked) -> bool:
             yield _with_storage(watch, asked.options)
 
     did = False
-    for step, did in run_steps(run, steps, watching_with_storage):
+    for step, did in run_steps(run, steps, watching_with_storage, loaded):
         if not _is_helper():
             print(f"{step}: {'done' if did else 'was done already, nothing to do'} ({run.folder})", file=sys.stderr)
     return did
@@ -304,9 +315,10 @@ def _analyze(words: list[str]) -> None:
         raise ValueError("--truth and --column: expected both or none of them")
     if alone and (rates or at or len(alone) > 1):
         raise ValueError(f"{alone[0]}: expected without --sweep, --at and other ways to analyze")
-    run = _begun(asked, is_there=True)
-    if run is None:
+    begun = _begun(asked, is_there=True)
+    if begun is None:
         return
+    run, _ = begun
     if options["--replay"] is not None:
         _replay(run, options["--replay"], asked.as_json)
         return
@@ -600,14 +612,14 @@ def _listing(rows: dict[str, str], as_json: bool) -> None:
 
 def _print_result(run: Opened, as_json: bool) -> None:
     from supernet.base.files import read_json
-    from supernet.program.folder import require
+    from supernet.program.folder import planned_and_taken, require
     from supernet.program.printing import print_result
     from supernet.trust.tables import RESULT_KEYS
 
     if _is_helper():
         return
     result = read_json(require(run.folder, "retrain"), RESULT_KEYS)
-    _emit(result, as_json, print_result)
+    _emit({**result, "times": planned_and_taken(run.folder)}, as_json, print_result)
 
 
 def _emit(value: Any, as_json: bool, printer: Callable[[Any], object]) -> None:

@@ -95,7 +95,7 @@ def continue_run(run: Opened, config: Config) -> Opened:
     differing = differences(run.config, config)
     changed = [text for text in differing if not text.startswith("runtime.")]
     begun = {entry.name for entry in folder.path.iterdir()} - {
-        path.name for path in (folder.config, folder.data, folder.environment, folder.arrays)
+        path.name for path in (folder.config, folder.plan, folder.data, folder.environment, folder.arrays)
     }
     if changed and begun:
         free = ("analysis.",) if folder.test_opened.exists() else ("analysis.", "retrain.", "search.")
@@ -142,10 +142,14 @@ def is_done(folder: RunFolder, step: str) -> bool:
 
 
 def record_environment(folder: RunFolder, step: str, tuning: Tuning) -> None:
-    """Adds versions, machine, command and what the self-test chose to `environment.json`, by step; the last is kept."""
+    """Adds versions, machine, command and what the self-test chose to `environment.json`, by step; the last is kept.
+
+    `seconds` is the time that was spent on the step, earlier tries included, of which `add_seconds` keeps account.
+    """
     path = folder.environment
     steps = read_json(path) if path.exists() else {}
     steps[step] = {
+        "seconds": steps.get(step, {}).get("seconds", 0.0),
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": shlex.join(["supernet", *map(without_password, sys.argv[1:])]),
         "supernet": __version__,
@@ -161,6 +165,26 @@ def record_environment(folder: RunFolder, step: str, tuning: Tuning) -> None:
         "cuda": torch.version.cuda if torch.cuda.is_available() else None,
     }
     write_json(path, steps)
+
+
+def add_seconds(folder: RunFolder, step: str, seconds: float) -> None:
+    """Adds to the time that was spent on a step, in `environment.json`, if the step was begun."""
+    steps = read_json(folder.environment) if folder.environment.exists() else {}
+    if step in steps:
+        steps[step]["seconds"] = round(steps[step].get("seconds", 0.0) + seconds, 3)
+        write_json(folder.environment, steps)
+
+
+def planned_and_taken(folder: RunFolder) -> dict[str, dict[str, float]]:
+    """Seconds that were planned for each step, and that it took; nothing if nothing was planned."""
+    if not folder.plan.exists():
+        return {}
+    steps, taken = read_json(folder.plan, ("steps",))["steps"], read_json(folder.environment)
+    return {
+        name: {"planned": step["seconds"], "taken": taken[name]["seconds"]}
+        for name, step in steps.items()
+        if "seconds" in taken.get(name, {})
+    }
 
 
 def require(folder: RunFolder, step: str) -> Path:

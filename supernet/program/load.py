@@ -41,23 +41,41 @@ class Loaded:
     space: Space
 
 
-def load_run(run: Opened) -> Loaded:
+def load_run(run: Opened, data: Data | None = None) -> Loaded:
     """Loads the data of a run and makes its space, both checked against what the folder has recorded of them.
 
     The first call records them. What steps 3 and 4 would refuse is refused here, before step 2.
+
+    Args:
+        run: the run.
+        data: its data, if they are loaded already.
 
     Raises:
         RunError: data or files of the user have changed since the folder was made.
         ValueError: a setting does not fit the data.
     """
     folder, config = run.folder, run.config
-    data = datasets.load(config.data, seed=config.seed)
+    data = datasets.load(config.data, seed=config.seed) if data is None else data
     facts = _facts(config, data)
     is_new = not folder.data.exists()
     if is_new:
         log.info("data: %s", data.summary)
     else:
         _check_unchanged(run, facts)
+    check_lengths(config, data)
+    space = check_space(config, len(data.classes), data.inputs, check=is_new)
+    if is_new:
+        _check_limits(config.search.limits, space)
+        write_json(folder.data, facts)
+    return Loaded(folder, config, data, space)
+
+
+def check_lengths(config: Config, data: Data) -> None:
+    """Whether there are enough examples for a batch and for a score.
+
+    Raises:
+        ValueError: there are too few; the message says what to change.
+    """
     config.retrain.train.total_steps(len(data.train))
     available, usual = (data.train, UNLABELLED) if config.search.score == "kl" else (data.validation, math.inf)
     number = min(len(available), config.search.examples or usual)
@@ -66,11 +84,6 @@ def load_run(run: Opened) -> Loaded:
             f"{number} examples to score on are too few for search.ghost_size {config.search.ghost_size}: lower it, or "
             "raise search.examples or data.validation"
         )
-    space = check_space(config, len(data.classes), data.inputs, check=is_new)
-    if is_new:
-        _check_limits(config.search.limits, space)
-        write_json(folder.data, facts)
-    return Loaded(folder, config, data, space)
 
 
 def _facts(config: Config, data: Data) -> dict[str, Any]:
@@ -182,9 +195,13 @@ def check_limits(run: Opened, limits: LimitsConfig) -> None:
 
 def _check_limits(limits: LimitsConfig, space: Space) -> None:
     """Checks the limits that are known without measuring: before step 2 and not after it."""
-    computed = dataclasses.replace(limits, max_latency=None, min_latency=None, max_memory=None, min_memory=None)
-    if computed.bounds():
-        region(cost_table(space), computed)
+    if computed_limits(limits).bounds():
+        region(cost_table(space), computed_limits(limits))
+
+
+def computed_limits(limits: LimitsConfig) -> LimitsConfig:
+    """The limits that are known without measuring."""
+    return dataclasses.replace(limits, max_latency=None, min_latency=None, max_memory=None, min_memory=None)
 
 
 def loss_of_fit(config: TaskConfig) -> Loss | None:

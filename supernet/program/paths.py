@@ -29,6 +29,11 @@ class RunFolder:
         return self.path / "config.yaml"
 
     @property
+    def plan(self) -> Path:
+        """Lengths and other settings that were chosen for the data and a time; only if they were."""
+        return self.path / "plan.json"
+
+    @property
     def environment(self) -> Path:
         """Versions, machine, command and time of each step; each step adds its own."""
         return self.path / "environment.json"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ import numpy as np
 from supernet.base.randomness import stream
 from supernet.draw.units import SizeUnit, Unit
 from supernet.export.reading import FILES
+from supernet.program.plan import duration
 from supernet.space.choices import Space
 from supernet.space.cost import cost_table
 from supernet.trust.tables import (
@@ -188,6 +189,13 @@ def print_result(result: dict[str, Any]) -> None:
             f"Spearman {agreement['spearman']:.2f}; the finalists are no random sample of the candidates"
         )
     _print_text(f"the test split was opened once, at {result['test_split']['opened']}")
+    if result.get("times"):
+        _print_text("; ".join(_time_texts(result["times"])))
+
+
+def _time_texts(times: Mapping[str, Mapping[str, float]]) -> list[str]:
+    """What each step took beside what was planned; see `supernet.program.folder.planned_and_taken`."""
+    return [f"{name} took {duration(row['taken'])}, planned {duration(row['planned'])}" for name, row in times.items()]
 
 
 def print_replay(replay: dict[str, Any]) -> None:

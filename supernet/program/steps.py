@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 
 from supernet.base.progress import Watch
-from supernet.program.folder import Opened, is_done
+from supernet.program.folder import Opened, add_seconds, is_done
 from supernet.program.load import Loaded, load_run
 from supernet.program.retrain import retrain_step
 from supernet.program.search import search_step
@@ -51,5 +52,10 @@ def run_steps(
                 runtime = runtime or start(run.config.runtime)
                 if name == "train" or runtime.rank == 0:  # the first process alone scores and trains networks
                     loaded = loaded or load_run(run)
-                    did = _STEPS[name](loaded, runtime if name == "train" else runtime.alone(), watch)
+                    began = time.monotonic()
+                    try:
+                        did = _STEPS[name](loaded, runtime if name == "train" else runtime.alone(), watch)
+                    finally:  # also of a step that was interrupted: the next try adds to it
+                        if runtime.rank == 0:
+                            add_seconds(run.folder, name, time.monotonic() - began)
         yield name, did

@@ -66,7 +66,7 @@ def search(
         ValueError: more candidates than the space has, or a strategy that does not keep to its contract.
     """
     space = evaluation.model.space
-    number, batch = _numbers(config, space)
+    number, batch = numbers(config, space)
     allowed = region(costs, config.limits, merge=config.merge)
     strategy = strategies.make(
         config.strategy, config.strategy_settings, allowed, seed=seed, objectives=len(config.sought)
@@ -108,7 +108,7 @@ def search(
     return read_some(table, everything)
 
 
-def _numbers(config: SearchConfig, space: Space) -> tuple[int, int]:
+def numbers(config: SearchConfig, space: Space) -> tuple[int, int]:
     """The candidates of the search, and those of a round.
 
     Raises:
