@@ -37,7 +37,7 @@ from supernet.space.choices import Architecture, Space
 from supernet.space.cost import measure
 from supernet.space.network import without_data
 from supernet.spaces.convnet import convnet
-from supernet.spaces.references import REFERENCES, scale_for, settings_of, widest
+from supernet.spaces.references import REFERENCES, scale_for, settings_of, widest, within
 from supernet.speed.runtime import Runtime, RuntimeConfig, start
 from supernet.train.fit import TrainConfig
 
@@ -87,7 +87,7 @@ def cases(group: str, shape: tuple[int, int, int], limit: int) -> Iterator[tuple
         changed |= {f"{name}, last scale at zero": {**settings_of(name), "zero_last": True} for name in AT_ZERO}
     for name, settings in changed.items():
         make = partial(convnet, 10, shape, **settings)
-        space = make(width=widest(lambda width, make=make: make(width=width), max_params=limit))  # type: ignore[misc]  # its default
+        space = make(width=widest(lambda width, make=make: make(width=width), within(max_params=limit)))  # type: ignore[misc]  # its default
         yield name, (space, space.at(0))
 
 

@@ -51,6 +51,10 @@ class Unit:
         """The unit of a difference of two values."""
         return "points" if self.symbol == "%" else self.short
 
+    def gap(self, value: float) -> str:
+        """A difference of two values without its unit, with one decimal less: it is less certain than they are."""
+        return f"{self.scale * value:.{self.digits - 1}f}"
+
     def number(self, value: float) -> str:
         """A value without its unit."""
         return f"{self.scale * value:.{self.digits}f}"

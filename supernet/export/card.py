@@ -86,7 +86,14 @@ def _normalisation(facts: dict[str, Any]) -> str:
     return f"normalised with mean {mean} and deviation {std}"
 
 
-def write_card(place: Path, space: Space, facts: dict[str, Any], data: Mapping[str, Any], verdict: str | None) -> None:
+def write_card(
+    place: Path,
+    space: Space,
+    facts: dict[str, Any],
+    data: Mapping[str, Any],
+    verdict: str | None,
+    against: str | None = None,
+) -> None:
     """Writes the model card, the drawing of the network and, for images, `predict.py` into an export.
 
     Args:
@@ -95,6 +102,7 @@ def write_card(place: Path, space: Space, facts: dict[str, Any], data: Mapping[s
         facts: what `export.json` holds; the names of the files are added to it.
         data: `examples` and `hashes` of the splits, by name.
         verdict: on the ranking of the run; None if it was not analysed.
+        against: how the winner of the run does against the reference; None if it was not compared.
     """
     architecture = space.parse(facts["architecture"])
     drawings = {
@@ -107,10 +115,12 @@ def write_card(place: Path, space: Space, facts: dict[str, Any], data: Mapping[s
     if _classifies_images(facts) and (form := _runnable(facts["forms"])):
         write_text(place / "predict.py", _predict(form, facts))
         facts["files"].append("predict.py")
-    write_text(place / "README.md", _card(facts, list(drawings), _origin(facts, data, verdict)))
+    write_text(place / "README.md", _card(facts, list(drawings), _origin(facts, data, verdict), against))
 
 
-def _card(facts: dict[str, Any], drawings: Sequence[str], origin: Sequence[tuple[str, str]]) -> str:
+def _card(
+    facts: dict[str, Any], drawings: Sequence[str], origin: Sequence[tuple[str, str]], against: str | None
+) -> str:
     """The model card, with the head that the Hugging Face Hub reads."""
     from jinja2 import Environment, StrictUndefined
 
@@ -128,6 +138,8 @@ def _card(facts: dict[str, Any], drawings: Sequence[str], origin: Sequence[tuple
         normalisation=_normalisation(facts) if facts["mean"] else "",
         results=_results(facts),
         origin=origin,
+        against=against,
+        reference=facts["finalist"].get("reference"),
     )
 
 
@@ -141,8 +153,11 @@ def _results(facts: dict[str, Any]) -> list[tuple[str, str]]:
     note = " (trained on these examples too)" if facts["splits"] != "train" else ""
     rows = [(f"validation {metric.name}, these weights{note}", _mean([facts["validation"]], metric))]
     if finalist:
+        if "reference" in finalist:
+            rows.append(("reference of the run", finalist["reference"]))
         rows.append(("finalist", f"rank {finalist['rank']} of the run" if "rank" in finalist else "not ranked"))
-        rows.append(("one-shot score", f"{finalist['score']:.4g}"))
+        if finalist["score"] is not None:
+            rows.append(("one-shot score", f"{finalist['score']:.4g}"))
         rows += [
             (f"{split} {metric.name}, from scratch", _mean(finalist[split], metric))
             for split in ("validation", "test")

@@ -45,11 +45,12 @@ FORMAT = 1
 class ExportConfig:
     """What is exported, and how."""
 
-    rank: int = 1
-    """Rank of the finalist: 1 is the best by validation accuracy."""
+    rank: int | None = None
+    """Rank of the finalist: 1 is the best by validation accuracy. Without it the network that is offered is taken: the
+    best one, or the reference where that does as well."""
 
     architecture: str | None = None
-    """Any architecture as text, instead of a rank."""
+    """Any architecture as text, instead of a rank; or a reference by its name or id."""
 
     weights: Literal["retrained", "inherited", "new"] = "retrained"
     """'retrained' from scratch (the first repeat); 'inherited' from the one-shot model; 'new', not trained."""

@@ -304,6 +304,8 @@ SHORT = {
     "--device": "--runtime.device",
     "--precision": "--runtime.precision",
     "--model": "--space.name",
+    "--reference": "--retrain.references",
+    "--references": "--retrain.references",
     "--score": "--search.score",
     "--strategy": "--search.strategy",
     "--objectives": "--search.objectives",

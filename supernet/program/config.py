@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
@@ -31,9 +31,10 @@ from supernet.program.settings import (
 from supernet.retrain.trainings import RetrainConfig
 from supernet.search import strategies
 from supernet.search.config import SearchConfig
-from supernet.space.choices import Space
+from supernet.space.choices import ArchitectureError, Space
 from supernet.space.model import from_network
 from supernet.spaces import SPACES
+from supernet.spaces.references import REFERENCES
 from supernet.speed.runtime import RuntimeConfig
 from supernet.train.fit import TrainConfig
 from supernet.train.paths import PathsConfig
@@ -162,6 +163,18 @@ def retrained_space(config: Config, classes: Sequence[Any], inputs: Any) -> Spac
     return make_space(config.space, len(classes), inputs, config.retrain.space)
 
 
+def space_of(row: Mapping[str, Any], config: Config, classes: Sequence[Any], inputs: Any) -> Space:
+    """The space of a network of `results.json`: a known network has a space of its own.
+
+    Args:
+        row: of the network.
+        config, classes, inputs: as for `retrained_space`.
+    """
+    if "space" in row:
+        return make_space(SpaceConfig(**row["space"]), len(classes), inputs)
+    return retrained_space(config, classes, inputs)
+
+
 def check_config(config: Config) -> None:
     """Finds without the data, before any work, what the steps would refuse later.
 
@@ -202,7 +215,30 @@ def check_space(config: Config, num_classes: int, inputs: Any, *, check: bool = 
         )
     if config.retrain.space:
         resized("retrain.space", space, config.space, num_classes, inputs, config.retrain.space, check=check)
+    for name in config.retrain.references or ():
+        _check_reference(name, space, num_classes, inputs)
     return space
+
+
+def _check_reference(name: str, space: Space, num_classes: int, inputs: Any) -> None:
+    """Refuses a reference that is neither a known network that fits the data nor an architecture of the space."""
+    if name in REFERENCES:
+        if not num_classes or not _is_image(zeros(inputs, 1)):
+            raise ConfigError(
+                f"retrain.references: {name!r} classifies images, and the data has {inputs}, {num_classes} classes: "
+                "name an architecture of your space as text, or [] for none"
+            )
+        return
+    try:
+        space.parse(name)
+    except ArchitectureError as error:
+        if "=" not in name:
+            check_name(name, REFERENCES, "retrain.references")
+        raise ConfigError(f"retrain.references: {error}; known networks are {', '.join(REFERENCES)}") from None
+
+
+def _is_image(example: Any) -> bool:
+    return isinstance(example, Tensor) and example.ndim == 4
 
 
 def resized(

@@ -17,7 +17,7 @@ from supernet.export import card
 from supernet.export.forms import Chosen, ExportConfig, Origin, check_packages, write_forms
 from supernet.export.inherited import STATISTICS_EXAMPLES, inherit
 from supernet.export.reading import FACTS, ExportError, is_export
-from supernet.program.config import Config, retrained_space
+from supernet.program.config import Config, space_of
 from supernet.program.folder import Opened, RunError, is_done
 from supernet.program.load import Loaded, finalist, load_one_shot, load_run, read_networks
 from supernet.program.paths import RunFolder
@@ -64,7 +64,9 @@ def export(run: Opened, out: Path, config: ExportConfig, watch: Watch) -> dict[s
     with _unfinished(out) as place:
         facts = write_forms(place, chosen, origin_of(run.config), data, config, done)
         done(number_of_steps - 1)
-        card.write_card(place, chosen.space, facts, read_json(run.folder.data), _verdict(run.folder))
+        card.write_card(
+            place, chosen.space, facts, read_json(run.folder.data), _verdict(run.folder), _against(run.folder)
+        )
         write_json(place / FACTS, facts)
         done(number_of_steps)
     return facts
@@ -73,6 +75,13 @@ def export(run: Opened, out: Path, config: ExportConfig, watch: Watch) -> dict[s
 def _verdict(folder: RunFolder) -> str | None:
     trust = read_json(folder.analysis).get("trust") if folder.analysis.exists() else None
     return trust["verdict"] if trust else None
+
+
+def _against(folder: RunFolder) -> str | None:
+    """How the winner of the run does against the reference; None if it was not compared."""
+    results = read_json(folder.results) if folder.results.exists() else {}
+    text: str | None = results["against_reference"]["text"] if "against_reference" in results else None
+    return text
 
 
 def origin_of(config: Config) -> Origin:
@@ -115,27 +124,38 @@ def choose(run: Loaded, asked: ExportConfig) -> Chosen:
         ArchitectureError: the text is no architecture of the space.
     """
     folder, config, data = run.folder, run.config, run.data
-    if asked.architecture is None:
-        row = finalist(folder, asked.rank)
-        architecture = run.space.parse(row["architecture"])
-    else:
-        architecture = run.space.parse(asked.architecture)
-        rows = read_networks(folder) if is_done(folder, "retrain") else []
-        row = next((row for row in rows if row["id"] == architecture.id), {})
+    row = _row(run, asked)
+    larger = space_of(row, config, data.classes, data.inputs)
+    architecture = larger.parse(row.get("architecture") or asked.architecture or "")
     if asked.weights == "inherited":
+        if "space" in row:
+            raise RunError(
+                f"{row['id']} is not of the run's space and can inherit no weights: leave out --weights, or take --rank"
+            )
         model = load_one_shot(run)
         network = inherit(model, architecture, data, seed=config.seed)
         number = min(STATISTICS_EXAMPLES, len(data.train))
         words = f"inherited from the one-shot model; running statistics of batch norm estimated on {number:,} examples"
         return Chosen(network, architecture, model.space, row, words)
-    larger = retrained_space(config, data.classes, data.inputs)
     if asked.weights == "new":
         network = build(larger, architecture, seed=derive(config.seed, "export", architecture.id))
         return Chosen(network.eval(), architecture, larger, row, "new, not trained")
-    if not is_trained(folder.retrain, architecture):
+    if not is_trained(folder.trained(row), architecture):
         raise RunError(
             f"{architecture.id} was not retrained in {folder}: take --weights inherited (from the one-shot model) or "
             "--weights new"
         )
-    network = read_network(larger, architecture, folder.retrain)
+    network = read_network(larger, architecture, folder.trained(row))
     return Chosen(network, architecture, larger, row, "trained from scratch (supernet retrain)")
+
+
+def _row(run: Loaded, asked: ExportConfig) -> dict[str, Any]:
+    """The row of `results.json` of the network that is asked for; empty if it was not retrained."""
+    if asked.architecture is None:
+        return finalist(run.folder, asked.rank)
+    rows = read_networks(run.folder) if is_done(run.folder, "retrain") else []
+    named = [row for row in rows if asked.architecture in (row["id"], row.get("reference"))]
+    if named:
+        return named[0]
+    identity = run.space.parse(asked.architecture).id
+    return next((row for row in rows if row["id"] == identity), {})

@@ -24,6 +24,12 @@ from supernet.speed.tune import Tuning
 
 _MISSING = object()
 
+_NEWER = ("retrain.references", "retrain.confirm")
+"""Settings that folders of earlier versions lack; they have the defaults there."""
+
+_OF_REFERENCES = ("retrain.references:", "retrain.confirm:")
+"""Settings on which no training of a finalist depends."""
+
 
 class RunError(ValueError):
     """A run folder that is not there, of another configuration, or not ready for the step."""
@@ -53,7 +59,7 @@ def open_run(path: Path) -> Opened:
         part: Any = settings
         for word in name.split("."):
             part = part.get(word, _MISSING)
-            if part is _MISSING:
+            if part is _MISSING and name not in _NEWER:
                 raise RunError(
                     f"{folder.config} is of another version, or damaged (it has no {name}): take another folder, or "
                     "delete this one"
@@ -123,7 +129,8 @@ def _stale(folder: RunFolder, changed: Sequence[str]) -> list[Path]:
         return [*searched, folder.retrain, folder.analysed, folder.analysis]
     stale = []
     if any(text.startswith("retrain.") for text in changed):
-        stale += [folder.retrain, folder.analysed_sizes]
+        only_references = all(text.startswith(_OF_REFERENCES) for text in changed if text.startswith("retrain."))
+        stale += [folder.references] if only_references else [folder.retrain, folder.analysed_sizes]
     if any(text.startswith("analysis.") for text in changed):
         stale.append(folder.analysed_networks)
     return [*stale, folder.analysis]

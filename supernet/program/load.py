@@ -17,7 +17,7 @@ from supernet.data import splits as datasets
 from supernet.data.splits import Data
 from supernet.data.task import Loss, TaskConfig, loss_of
 from supernet.export.reading import is_export, load_export
-from supernet.program.config import Config, check_space, make_space, retrained_space
+from supernet.program.config import Config, check_space, make_space, space_of
 from supernet.program.folder import Opened, RunError, open_run, require
 from supernet.program.paths import RunFolder
 from supernet.retrain.trainings import read_network
@@ -138,12 +138,13 @@ def space_of_run(run: Opened) -> Space:
     return make_space(run.config.space, len(facts["classes"]), facts["inputs"])
 
 
-def load(folder: str | Path, rank: int = 1) -> nn.Module:
+def load(folder: str | Path, rank: int | None = None) -> nn.Module:
     """A retrained network of a finished run, as an ordinary module with its weights, in evaluation mode.
 
     Args:
         folder: the run folder; or that of an export, which holds one network.
-        rank: 1 is the best by validation accuracy. The first repeat's weights are taken.
+        rank: 1 is the best candidate by validation accuracy; None: the network that is offered, which is this one or
+            the reference where the reference is as good. The first training's weights are taken.
 
     Raises:
         RunError: the run is not finished, or has no such rank.
@@ -157,8 +158,8 @@ def load(folder: str | Path, rank: int = 1) -> nn.Module:
 def load_finalist(run: Opened, row: dict[str, Any]) -> nn.Module:
     """The network of a row of `results.json`, with the weights of its first training, in evaluation mode."""
     facts = read_json(run.folder.data, ("classes", "inputs"))
-    space = retrained_space(run.config, facts["classes"], facts["inputs"])
-    return read_network(space, space.parse(row["architecture"]), run.folder.retrain)
+    space = space_of(row, run.config, facts["classes"], facts["inputs"])
+    return read_network(space, space.parse(row["architecture"]), run.folder.trained(row))
 
 
 def read_networks(folder: RunFolder) -> list[dict[str, Any]]:
@@ -172,12 +173,17 @@ def read_networks(folder: RunFolder) -> list[dict[str, Any]]:
     return networks
 
 
-def finalist(folder: RunFolder, rank: int) -> dict[str, Any]:
-    """The row of `results.json` of the finalist of this rank.
+def finalist(folder: RunFolder, rank: int | None) -> dict[str, Any]:
+    """The row of `results.json` of the finalist of this rank; None: that of the network that is offered.
+
+    Offered is the best candidate, or the reference where that is as good. Earlier versions offer rank 1.
 
     Raises:
         RunError: the run is not finished, or has no such rank; the message says which there are.
     """
+    if rank is None:
+        offered = read_json(require(folder, "retrain")).get("offered")
+        return next((row for row in read_networks(folder) if row["id"] == offered), None) or finalist(folder, 1)
     ranks = {row["rank"]: row for row in read_networks(folder) if "rank" in row}
     if rank not in ranks:
         raise RunError(f"rank: expected from 1 to {len(ranks)}, got {rank}")

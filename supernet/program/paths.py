@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 
@@ -103,6 +105,24 @@ class RunFolder:
     def retrain(self) -> Path:
         """ID/REPEAT/: `result.json` and `weights.safetensors` of one training from scratch."""
         return self.path / "retrain"
+
+    @property
+    def references(self) -> Path:
+        """Which references there are and how wide; written before they are trained."""
+        return self.retrain / "references.json"
+
+    @property
+    def reference_latency(self) -> Path:
+        """A copy of `latency.json` with which references are sized."""
+        return self.retrain / "latency.json"
+
+    def trained(self, row: Mapping[str, Any]) -> Path:
+        """The folder in which the trainings of a network of `results.json` are, by the id of its architecture."""
+        return self.reference(row["id"]) if "space" in row else self.retrain
+
+    def reference(self, name: str) -> Path:
+        """The folder of the trainings of a known network."""
+        return self.retrain / "references" / name
 
     @property
     def test_opened(self) -> Path:

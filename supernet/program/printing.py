@@ -170,6 +170,9 @@ def print_result(result: dict[str, Any]) -> None:
         "loss": "the validation split: negative loss",
         "kl": "training examples, without labels: negative divergence",
     }
+    if "against_reference" in result:
+        _print_text(result["against_reference"]["text"])
+        print()
     _print_table(result_rows(result))
     _print_text(
         "mean ± standard deviation over the n networks of a group; score: of the one-shot model on "
@@ -235,17 +238,18 @@ def print_trust(trust: dict[str, Any], analysis: dict[str, Any] | None = None) -
 def _print_table(rows: Sequence[tuple[str, ...]], left: int = 1) -> None:
     """Prints a head and rows in 80 columns, the first `left` aligned left; only the last of these may wrap."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    gap = "  " if left == len(rows[0]) or sum(widths) + 2 * (len(widths) - 1) < 80 else " "
     for number, row in enumerate(rows):
         cells = [
             cell.ljust(w) if i < left else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))
         ]
-        start = "  ".join(cells[:-1])
+        start = gap.join(cells[:-1])
         if left == len(row):
-            print(textwrap.fill(row[-1], 79, initial_indent=f"{start}  ", subsequent_indent=(len(start) + 2) * " "))
+            print(textwrap.fill(row[-1], 79, initial_indent=f"{start}{gap}", subsequent_indent=(len(start) + 2) * " "))
         else:
-            print(f"{start}  {cells[-1]}")
+            print(f"{start}{gap}{cells[-1]}")
         if number == 0:
-            print("-" * min(79, sum(widths) + 2 * (len(widths) - 1)))
+            print("-" * min(79, sum(widths) + len(gap) * (len(widths) - 1)))
     print()
 
 

@@ -79,6 +79,7 @@ def _page(run: Opened) -> str:
         space=space.name,
         candidates=f"{len(candidates):,}",
         metric=metric.name,
+        against=(result.get("against_reference") or {}).get("text"),
         verdict=NOT_ANALYZED if trust is None else trust["verdict"],
         diagnosis=[row for row in analysis.get("diagnosis", ()) if row["found"]],
         groups=result_rows(result),
@@ -105,7 +106,8 @@ def _histories(folder: RunFolder, result: dict[str, Any]) -> dict[str, list[list
     histories: dict[str, list[list[dict[str, float]]]] = {}
     for name, group in result["groups"].items():
         for member in dict.fromkeys(group["members"]):
-            for path in sorted((folder.retrain / member).glob("*/result.json")) if member not in seen else ():
+            folders = [folder.retrain / member, *sorted(folder.reference(member).glob("*"))]
+            for path in (p for place in folders if member not in seen for p in sorted(place.glob("*/result.json"))):
                 histories.setdefault(name, []).append(read_json(path, ("history",))["history"])
             seen.add(member)
     return histories

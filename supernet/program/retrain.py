@@ -2,32 +2,59 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from supernet.base.files import read_json, write_json
 from supernet.base.progress import Watch
 from supernet.data.splits import batches, feed, joined, open_test
 from supernet.data.task import metric_of
+from supernet.draw.units import Unit
 from supernet.program.config import retrained_space
 from supernet.program.folder import RunError, record_environment, require
 from supernet.program.load import Loaded, load_one_shot, loss_of_fit
+from supernet.program.references import reference_names, references_of
 from supernet.program.score import evaluation_of
 from supernet.program.study import run_id, trainings_of
-from supernet.retrain.results import longest_first, network_row, summarise
-from supernet.retrain.study import Sender, sender
-from supernet.retrain.trainings import Lessons, retrain, test_accuracies
+from supernet.retrain.results import (
+    REFERENCE,
+    Member,
+    best_reference,
+    longest_first,
+    network_row,
+    ranked,
+    reference_row,
+    summarise,
+)
+from supernet.retrain.study import NO_STUDY, Sender, sender
+from supernet.retrain.trainings import (
+    Lessons,
+    Network,
+    RetrainConfig,
+    networks_of,
+    test_accuracies,
+    train_networks,
+)
 from supernet.search.finalists import from_json
 from supernet.search.orders import Candidate
 from supernet.search.scoring import values_of
 from supernet.search.table import read_candidates, records
-from supernet.space.choices import Architecture, Space
+from supernet.space.choices import Architecture
 from supernet.space.cost import cost_table
+from supernet.space.layers import OneShot
+from supernet.spaces.references import REFERENCES
 from supernet.speed.runtime import Runtime
+
+log = logging.getLogger(__name__)
 
 
 def retrain_step(run: Loaded, runtime: Runtime, watch: Watch) -> bool:
-    """Step 4 on a run folder: finalists from scratch, then the test split. Returns whether there was anything to do."""
+    """Step 4 on a run folder: finalists and references from scratch, then the test split.
+
+    Returns:
+        Whether there was anything to do.
+    """
     folder, config, data = run.folder, run.config, run.data
     if folder.results.exists():
         return False
@@ -38,51 +65,135 @@ def retrain_step(run: Loaded, runtime: Runtime, watch: Watch) -> bool:
     scored = {c.architecture: c for c in read_candidates(folder.candidates, model.space)}
     record_environment(folder, "retrain", runtime.tuning)
     space = retrained_space(config, data.classes, data.inputs)
-    metric = metric_of(config.task)
     costs = cost_table(space)
     everyone = longest_first(groups, costs)
+    names = reference_names(config, run.space)
+    _say_plan(len(everyone), len(names), config.retrain)
+    of_space = [space.parse(name) for name in names if name not in REFERENCES]
+    trainings = trainings_of(folder, config, space, costs, scored, of_space)
     with sender(
-        folder.path, space, run_id(config, data.hashes), trainings_of(folder, config, space, costs, scored),
-        watch.storage, watch.study, watch.artifacts,
-    ) as tell:  # fmt: skip
-        _train_alone(everyone, run, space, runtime, watch, tell)
-    place = folder.retrain
-    runtime.place(model)
-    missing = [architecture for architecture in everyone if architecture not in scored]
-    if missing:  # All On, which is drawn by no search
-        evaluation = evaluation_of(model, config, data, runtime)
-        for architecture, (value, loss) in zip(missing, values_of(evaluation, missing), strict=True):
-            scored[architecture] = Candidate(architecture, value, loss, evaluation.count, 0, 0, 0)
-    networks = [network_row(costs, scored[a], place, config.retrain.repeats) for a in everyone]
-    # From here on nothing is chosen any more. This line opens the test split.
-    test = open_test(data.test, record=folder.test_opened, networks=[a.id for a in everyone])
-    tested = test_accuracies(
-        space,
-        everyone,
-        lambda: batches(test, data, device=runtime.device),
-        config.retrain.repeats,
-        runtime=runtime,
-        folder=place,
-        metric=metric,
-    )
-    for row in networks:
-        row["test"] = tested[row["id"]]
-    result = summarise(groups, networks, read_json(folder.test_opened))
-    write_json(folder.results, {"metric": config.task.metric, "score": config.search.score, **result})
+        folder.path, space, run_id(config, data.hashes), trainings, watch.storage, watch.study, watch.artifacts
+    ) as tell:
+        tell.update()
+        finalists = networks_of(space, everyone, folder.retrain)
+        _train_alone(_trainings(finalists, config.retrain.repeats), run, runtime, watch, tell)
+        scored |= _scores_of_others([a for a in everyone if a not in scored], run, model, runtime)
+        rows = [network_row(costs, scored[a], folder.retrain, config.retrain.repeats) for a in everyone]
+        references = _train_references(run, rows, groups, runtime, watch) if names else []
+        rows = _with_references(rows, references, config.retrain.repeats)
+        members: dict[str, Sequence[Member]] = {**groups, **({REFERENCE: references} if references else {})}
+        networks = list({network.id: network for network in [*finalists, *references]}.values())
+        numbers = _confirm(run, networks, rows, members, runtime, watch)
+        tell.update()
+    _test(run, [(network, numbers[network.id]) for network in networks], rows, members, runtime)
     return True
 
 
-def _train_alone(
-    architectures: Sequence[Architecture],
+def _scores_of_others(
+    others: Sequence[Architecture], run: Loaded, model: OneShot, runtime: Runtime
+) -> dict[Architecture, Candidate]:
+    """Scores finalists that are no candidates: All On, which no search draws."""
+    if not others:
+        return {}
+    runtime.place(model)
+    evaluation = evaluation_of(model, run.config, run.data, runtime)
+    return {
+        architecture: Candidate(architecture, value, loss, evaluation.count, 0, 0, 0)
+        for architecture, (value, loss) in zip(others, values_of(evaluation, others), strict=True)
+    }
+
+
+def _say_plan(finalists: int, references: int, config: RetrainConfig) -> None:
+    """Says before the trainings how many follow."""
+    number = (finalists + references) * config.repeats
+    further = 2 * max(0, config.confirm - config.repeats) if references else 0
+    log.info(
+        "retrain: %d finalists and %s, %s each%s: %s%d trainings",
+        finalists,
+        f"up to {references} references" if references else "no reference",
+        "one training" if config.repeats == 1 else f"{config.repeats} trainings",
+        f", then {further} more of the winner and the best reference" if further else "",
+        "at most " if references else "",
+        number + further,
+    )
+
+
+def _trainings(networks: Sequence[Network], number: int, start: int = 0) -> list[tuple[Network, int]]:
+    """Each network with the numbers of its trainings, the first ones of all before the second ones."""
+    return [(network, repeat) for repeat in range(start, number) for network in networks]
+
+
+def _train_references(
+    run: Loaded, rows: list[dict[str, Any]], groups: Mapping[str, Sequence[Member]], runtime: Runtime, watch: Watch
+) -> list[Network]:
+    """Trains the references by the recipe of the finalists, at the size of the limits or of the winner."""
+    candidates = ranked(rows, groups)
+    if not candidates:
+        log.info("no reference is trained: there is no candidate to compare it with")
+        return []
+    references = references_of(run, candidates[0], runtime)
+    _train_alone(_trainings(references, run.config.retrain.repeats), run, runtime, watch)
+    return references
+
+
+def _with_references(rows: list[dict[str, Any]], references: Sequence[Network], repeats: int) -> list[dict[str, Any]]:
+    """The rows with those of the references; one that is a finalist too keeps its row."""
+    names = {network.id: network.reference for network in references}
+    finalists = {row["id"] for row in rows}
+    marked = [{**row, "reference": names[row["id"]]} if row["id"] in names else row for row in rows]
+    return marked + [reference_row(network, repeats) for network in references if network.id not in finalists]
+
+
+def _confirm(
     run: Loaded,
-    space: Space,
+    networks: Sequence[Network],
+    rows: list[dict[str, Any]],
+    groups: Mapping[str, Sequence[Member]],
     runtime: Runtime,
     watch: Watch,
-    sender: Sender,
+) -> dict[str, int]:
+    """Trains the winner and the best reference with more seeds; both are chosen by the first trainings alone.
+
+    Returns:
+        The number of trainings of each network, by its id.
+    """
+    config = run.config.retrain
+    numbers = dict.fromkeys((network.id for network in networks), config.repeats)
+    candidates, reference = ranked(rows, groups), best_reference([row for row in rows if "reference" in row])
+    if candidates and reference:
+        pair = [network for network in networks if network.id in (candidates[0]["id"], reference["id"])]
+        _train_alone(_trainings(pair, config.confirm, config.repeats), run, runtime, watch)
+        numbers |= dict.fromkeys((network.id for network in pair), max(config.repeats, config.confirm))
+    return numbers
+
+
+def _test(
+    run: Loaded,
+    trained: Sequence[tuple[Network, int]],
+    rows: list[dict[str, Any]],
+    groups: Mapping[str, Sequence[Member]],
+    runtime: Runtime,
+) -> None:
+    """Opens the test split once, for all networks and all their trainings, and writes the results."""
+    folder, config, data = run.folder, run.config, run.data
+    # From here on nothing is chosen any more, except whether the winner or the reference is offered.
+    test = open_test(data.test, record=folder.test_opened, networks=[network.id for network, _ in trained])
+    tested = test_accuracies(
+        trained,
+        lambda: batches(test, data, device=runtime.device),
+        runtime=runtime,
+        metric=metric_of(config.task),
+    )
+    rows = [{**row, "test": tested[row["id"]]} for row in rows]
+    result = summarise(groups, rows, read_json(folder.test_opened), Unit.of(config.task.metric))
+    write_json(folder.results, {"metric": config.task.metric, "score": config.search.score, **result})
+
+
+def _train_alone(
+    trainings: Sequence[tuple[Network, int]], run: Loaded, runtime: Runtime, watch: Watch, sender: Sender = NO_STUDY
 ) -> None:
     """Trains networks from scratch as `config.retrain` says; those that are trained already are not trained again."""
     config, data = run.config, run.data
-    sender.update()
     settings = config.retrain.train
     images = data.train if config.retrain.splits == "train" else joined([data.train, data.validation])
     lessons = Lessons(
@@ -98,10 +209,7 @@ def _train_alone(
         loss=loss_of_fit(config.task),
         metric=metric_of(config.task),
     )
-    retrain(
-        space, architectures, lessons, config.retrain, runtime=runtime, seed=config.seed, folder=run.folder.retrain,
-        watch=watch, sender=sender,
-    )  # fmt: skip
+    train_networks(trainings, lessons, settings, runtime=runtime, seed=config.seed, watch=watch, sender=sender)
 
 
 def retrain_candidates(run: Loaded, numbers: Sequence[int], runtime: Runtime, watch: Watch) -> list[dict[str, Any]]:
@@ -130,6 +238,8 @@ def retrain_candidates(run: Loaded, numbers: Sequence[int], runtime: Runtime, wa
         folder.path, large, run_id(config, data.hashes), trainings_of(folder, config, large, costs, scored, wanted),
         watch.storage, watch.study, watch.artifacts,
     ) as tell:  # fmt: skip
-        _train_alone(wanted, run, large, runtime, watch, tell)
+        tell.update()
+        networks = networks_of(large, wanted, folder.retrain)
+        _train_alone(_trainings(networks, config.retrain.repeats), run, runtime, watch, tell)
     rows = [network_row(costs, c, folder.retrain, config.retrain.repeats) for c in picked]
     return [{**record, "validation": row["validation"]} for record, row in zip(records(picked), rows, strict=True)]

@@ -144,14 +144,26 @@ class Run:
 
     @property
     def best(self) -> Winner:
-        """The network with the best validation metric, with its row of the results.
+        """The network that is offered, with its row of the results.
+
+        It is the candidate with the best validation metric, or the reference where that does as well on the test split.
 
         Raises:
             RunError: the run is not finished.
         """
         opened = self._opened()
-        row = finalist(opened.folder, 1)
+        row = finalist(opened.folder, None)
         return Winner(load_finalist(opened, row), row)
+
+    @property
+    def against_reference(self) -> dict[str, Any] | None:
+        """The winner against the best reference: `text`, `difference`, `interval` and more; None without a reference.
+
+        Raises:
+            RunError: the run is not finished.
+        """
+        comparison: dict[str, Any] | None = self.results.get("against_reference")
+        return comparison
 
     @property
     def candidates(self) -> DataFrame:

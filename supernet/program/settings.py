@@ -56,10 +56,12 @@ def check_value(name: str, value: Any, hint: Any) -> Any:
 def parse_value(text: str, hint: Any) -> Any:
     """What a text of the command line stands for: YAML, or the text itself if the type takes texts only so.
 
-    The value is not checked yet.
+    A text for a list of texts is a list of this one. The value is not checked yet.
     """
     try:
         value = yaml.safe_load(text)
+        if list[str] in (hint, *get_args(hint)) and not isinstance(value, list | None):
+            return [text]
         if str in (hint, *get_args(hint)):
             _converted(value, hint)
     except (yaml.YAMLError, _Misfit):

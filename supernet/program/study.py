@@ -1,4 +1,8 @@
-"""`supernet study`: the trainings from scratch as an Optuna study."""
+"""`supernet study`: the trainings from scratch as an Optuna study.
+
+Known networks are not in it, since their parameters are not those of the run's space, nor are the further trainings of
+`retrain.confirm`.
+"""
 
 from __future__ import annotations
 

@@ -4,15 +4,28 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from supernet.base.files import read_json
+from supernet.draw.units import Unit
+from supernet.retrain.trainings import Network
 from supernet.search.orders import Candidate
 from supernet.space.choices import Architecture
 from supernet.space.cost import CostTable
+from supernet.spaces.references import cost_of
 from supernet.trust.correlation import rank_correlation
+from supernet.trust.probes import differences
+from supernet.trust.tables import comparison_text
+
+_ACCURACY = Unit.of("accuracy")
+
+REFERENCE = "Reference"
+"""The group of known networks, or of the user's, that the winner is compared with."""
+
+Member = Architecture | Network
+"""What a group of finalists consists of; it has an id."""
 
 
 def mean_and_deviation(values: Sequence[float]) -> tuple[float, float]:
@@ -26,46 +39,139 @@ def mean_and_deviation(values: Sequence[float]) -> tuple[float, float]:
 def network_row(costs: CostTable, candidate: Candidate, place: Path, repeats: int) -> dict[str, Any]:
     """What is known of a retrained finalist before the test."""
     architecture = candidate.architecture
-    results = [read_json(place / architecture.id / str(r) / "result.json") for r in range(repeats)]
     return {
         "id": architecture.id,
         "architecture": str(architecture),
         **dataclasses.asdict(costs.cost(architecture)),
         "score": candidate.score,
         "score_loss": candidate.loss,
-        "validation": [r["validation"] for r in results if r["validation"] is not None],
+        "validation": _validations(place / architecture.id, repeats),
     }
 
 
+def reference_row(network: Network, repeats: int) -> dict[str, Any]:
+    """What is known of a reference before the test. It has no score, since it is ranked against nothing."""
+    return {
+        "id": network.id,
+        "reference": network.reference,
+        "architecture": str(network.architecture),
+        **dataclasses.asdict(cost_of(network.space, network.architecture)),
+        "score": None,
+        "score_loss": None,
+        "validation": _validations(network.folder, repeats),
+        **({} if network.made_by is None else {"space": dict(network.made_by)}),
+    }
+
+
+def _validations(folder: Path, repeats: int) -> list[float]:
+    """The validation metric of the first trainings of a network; empty if it was trained on that split."""
+    results = [read_json(folder / str(repeat) / "result.json") for repeat in range(repeats)]
+    return [result["validation"] for result in results if result["validation"] is not None]
+
+
+def ranked(networks: Sequence[dict[str, Any]], groups: Mapping[str, Sequence[Member]]) -> list[dict[str, Any]]:
+    """The rows of the candidates, the best mean validation metric first, or the best score if there is none.
+
+    All On and references stand outside of the ranking, unless another group has them too.
+    """
+    inside = {a.id for name, members in groups.items() if name not in ("All On", REFERENCE) for a in members}
+    inside -= {a.id for a in groups.get("All On", ())}
+
+    def worth(row: dict[str, Any]) -> tuple[float, float]:
+        return _worth(row), row["score"]
+
+    return sorted((row for row in networks if row["id"] in inside), key=worth, reverse=True)
+
+
+def _worth(row: dict[str, Any]) -> float:
+    """The mean validation metric of a network, or its score."""
+    validation = _figure(row, "validation")
+    worth: float = row["score"] if validation is None else validation
+    return worth
+
+
+def best_reference(rows: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+    """The reference with the best mean validation metric; the first one where there is none."""
+    validated = [row for row in rows if row["validation"]]
+    return max(validated, key=_worth) if validated else next(iter(rows), None)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class AgainstReference:
+    """The winner against the best reference, on the test split.
+
+    Attributes:
+        text: all of it in words.
+        winner, reference: ids of the two networks.
+        name: of the reference.
+        params: of the reference.
+        trainings: of each of the two.
+        difference: mean of the winner's test metric minus that of the reference's.
+        interval: of the difference, Welch's at 95 %; None with one training each, or if neither varies.
+    """
+
+    text: str
+    winner: str
+    reference: str
+    name: str
+    params: int
+    trainings: int
+    difference: float
+    interval: tuple[float, float] | None
+
+
+def compare(winner: Mapping[str, Any], reference: Mapping[str, Any], metric: Unit) -> AgainstReference:
+    """Compares two rows of networks that have as many entries in `test`."""
+    difference = mean_and_deviation(winner["test"])[0] - mean_and_deviation(reference["test"])[0]
+    tested = differences({"winner": winner["test"], "reference": reference["test"]})
+    interval = tested[0]["interval"] if tested else None
+    facts: dict[str, Any] = {
+        "winner": winner["id"],
+        "reference": reference["id"],
+        "name": reference["reference"],
+        "params": reference["params"],
+        "trainings": len(reference["test"]),
+        "difference": difference,
+        "interval": interval and tuple(interval),
+    }
+    return AgainstReference(text=comparison_text(facts, metric), **facts)
+
+
 def summarise(
-    groups: dict[str, list[Architecture]], networks: list[dict[str, Any]], opened: dict[str, Any]
+    groups: Mapping[str, Sequence[Member]],
+    networks: list[dict[str, Any]],
+    opened: dict[str, Any],
+    metric: Unit = _ACCURACY,
 ) -> dict[str, Any]:
     """The run's result: every network, the groups as in the paper's Table 1, and how the two rankings agree.
 
     Networks are ranked by their mean validation accuracy, or by their score where there is none; never by the test.
-    All On stands outside of the ranking. Deviations are over the networks of a group, of means over repeats.
+    All On and the references stand outside of the ranking. Deviations are over the networks of a group, of means over
+    repeats. One choice is made by the test: of the winner and the best reference the better one is offered.
     """
-    outside = {a.id for a in groups.get("All On", ())}
-
-    def worth(row: dict[str, Any]) -> tuple[float, float]:
-        validation = _figure(row, "validation")
-        return row["score"] if validation is None else validation, row["score"]
-
-    ranked = sorted((r for r in networks if r["id"] not in outside), key=worth, reverse=True)
-    for rank, row in enumerate(ranked, start=1):
+    candidates = ranked(networks, groups)
+    for rank, row in enumerate(candidates, start=1):
         row["rank"] = rank
-    validated = [r for r in ranked if r["validation"]]
-    agreement = rank_correlation([r["score"] for r in validated], [worth(r)[0] for r in validated])
-    rest = [r for r in networks if r["id"] in outside]
+    validated = [row for row in candidates if row["validation"]]
+    agreement = rank_correlation([row["score"] for row in validated], [_worth(row) for row in validated])
+    others = [row for row in networks if "rank" not in row]
+    reference = best_reference([row for row in networks if "reference" in row])
+    against = compare(candidates[0], reference, metric) if candidates and reference else None
+    comparison: dict[str, Any] = {}
+    if against is not None:
+        loses = against.difference <= 0
+        comparison["against_reference"] = dataclasses.asdict(against)
+        comparison["offered"] = against.reference if loses else against.winner
     return {
+        **comparison,
         "groups": group_table(groups, networks),
-        "networks": ranked + rest,
+        "networks": candidates + others,
         "rank_correlation": agreement,
         "test_split": opened,
     }
 
 
-def group_table(groups: dict[str, list[Architecture]], networks: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+def group_table(groups: Mapping[str, Sequence[Member]], networks: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     """The groups as in the paper's Table 1: for each its members, and mean and deviation of what is known of them."""
     by_id = {row["id"]: row for row in networks}
     table: dict[str, dict[str, Any]] = {}

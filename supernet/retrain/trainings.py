@@ -6,7 +6,7 @@ References:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -42,9 +42,19 @@ class RetrainConfig:
     space: dict[str, Any] = field(default_factory=dict)
     """Settings of the space that differ from the search's, for instance {filters: 32}."""
 
+    references: list[str] | None = None
+    """Networks that the winner has to beat, trained by the same recipe: known ones by name, as in resnet8, or
+    architectures of the space as text. null: four known networks for a built-in space, the first options for a network
+    of your own; []: none."""
+
+    confirm: int = 1
+    """Trainings with different seeds of the winner and of the best reference, for an interval around their difference;
+    as many as `repeats` at the least."""
+
     def __post_init__(self) -> None:
-        if self.repeats < 1:
-            raise ValueError(f"repeats: expected at least 1, got {self.repeats}")
+        for name in ("repeats", "confirm"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}: expected at least 1, got {getattr(self, name)}")
 
 
 @torch.inference_mode()
@@ -79,6 +89,32 @@ class Lessons:
     metric: Metric = accuracy
 
 
+@dataclass(frozen=True, slots=True)
+class Network:
+    """A network that is trained from scratch.
+
+    Attributes:
+        space: its space, perhaps at another size than in the search.
+        architecture: what it picks.
+        folder: of its trainings; each is in a folder of its own by its number, 0, 1, ...
+        id: what it is called in the results.
+        reference: what it is called where the winner is compared with it; None for a finalist.
+        made_by: name and settings of its space, where that is not the run's.
+    """
+
+    space: Space
+    architecture: Architecture
+    folder: Path
+    id: str
+    reference: str | None = None
+    made_by: Mapping[str, Any] | None = None
+
+
+def networks_of(space: Space, architectures: Iterable[Architecture], folder: Path) -> list[Network]:
+    """Each architecture of a space once, with its trainings in `folder`."""
+    return [Network(space, a, folder / a.id, a.id) for a in dict.fromkeys(architectures)]
+
+
 def retrain(
     space: Space,
     architectures: Sequence[Architecture],
@@ -110,33 +146,56 @@ def retrain(
         Interrupted: `watch.stop` said so.
         Diverged: a training's loss or gradient is NaN or infinite.
     """
-    trainings = [(a, repeat) for repeat in range(config.repeats) for a in dict.fromkeys(architectures)]
-    steps = dict.fromkeys(trainings, 0)
+    networks = networks_of(space, architectures, folder)
+    trainings = [(network, repeat) for repeat in range(config.repeats) for network in networks]
+    train_networks(trainings, lessons, config.train, runtime=runtime, seed=seed, watch=watch, sender=sender)
+
+
+def train_networks(
+    trainings: Sequence[tuple[Network, int]],
+    lessons: Lessons,
+    config: TrainConfig,
+    *,
+    runtime: Runtime,
+    seed: int,
+    watch: Watch = UNWATCHED,
+    sender: Sender = NO_STUDY,
+) -> None:
+    """Trains networks, perhaps of several spaces, side by side; what is trained already is not trained again.
+
+    Args:
+        trainings: networks, each with the number of its training, on which the seed depends.
+        lessons, config, runtime, seed, watch, sender: as for `retrain`.
+
+    Raises:
+        Interrupted: `watch.stop` said so.
+        Diverged: a training's loss or gradient is NaN or infinite.
+    """
+    steps = [0] * len(trainings)
     failures: list[BaseException] = []
 
-    def train(training: tuple[Architecture, int]) -> None:
-        architecture, repeat = training
+    def train(number: int) -> None:
+        network, repeat = trainings[number]
 
         def progress(done: int, total: int, **figures: float) -> None:
-            steps[training] = done
+            steps[number] = done
             figures.pop("step", None)  # of this training: what is shown counts the steps of all
             if "loss" in figures and is_noted(done, total):
-                sender.point(architecture, repeat, done, figures["loss"])
-            watch.progress(sum(steps.values()), total * len(trainings), **figures)
+                sender.point(network.architecture, repeat, done, figures["loss"])
+            watch.progress(sum(steps), total * len(trainings), **figures)
 
         one = Watch(progress, lambda: watch.stop() or bool(failures))
-        place = folder / architecture.id / str(repeat)
         try:
-            if (place / "result.json").exists():
+            if (network.folder / str(repeat) / "result.json").exists():
                 progress(lessons.steps, lessons.steps)
             else:
-                _train_one(space, architecture, repeat, lessons, config.train, runtime.one_thread(), seed, place, one)
+                _train_one(network, repeat, lessons, config, runtime.one_thread(), seed, one)
                 sender.update()
         except BaseException as error:
             failures.append(error)  # the others stop too
 
     with runtime.workers() as run:
-        for _ in run(train, trainings):
+        for _ in run(train, range(len(trainings))):
             if failures:
                 break
     if failures:  # the first of them: it stopped the others
@@ -144,27 +203,26 @@ def retrain(
 
 
 def _train_one(
-    space: Space,
-    architecture: Architecture,
+    network: Network,
     repeat: int,
     lessons: Lessons,
     config: TrainConfig,
     runtime: Runtime,
     seed: int,
-    place: Path,
     watch: Watch,
 ) -> None:
     """Trains one network from new weights and writes its weights and its result, the result last."""
+    architecture, place = network.architecture, network.folder / str(repeat)
     seed = derive(seed, "retrain", architecture.id, repeat)
-    network = build(space, architecture, seed=seed)
+    module = build(network.space, architecture, seed=seed)
     history = fit(
-        network, lessons.feed(seed), lessons.steps, config, runtime=runtime, loss_function=lessons.loss, seed=seed,
+        module, lessons.feed(seed), lessons.steps, config, runtime=runtime, loss_function=lessons.loss, seed=seed,
         folder=place, watch=watch,
     )  # fmt: skip
     validation = None
     if lessons.validation is not None:
-        validation = evaluate(network, lessons.validation(), runtime=runtime, metric=lessons.metric)
-    write_weights(place / "weights.safetensors", network)
+        validation = evaluate(module, lessons.validation(), runtime=runtime, metric=lessons.metric)
+    write_weights(place / "weights.safetensors", module)
     result = {"architecture": str(architecture), "repeat": repeat, "seed": seed, "validation": validation}
     write_json(place / "result.json", {**result, "history": history})
     (place / CHECKPOINT).unlink(missing_ok=True)
@@ -190,22 +248,31 @@ def read_network(space: Space, architecture: Architecture, folder: Path, repeat:
 
 
 def test_accuracies(
-    space: Space,
-    architectures: Sequence[Architecture],
+    trained: Sequence[tuple[Network, int]],
     test: Callable[[], Iterable[Batch]],
-    repeats: int,
     *,
     runtime: Runtime,
-    folder: Path,
     metric: Metric = accuracy,
 ) -> dict[str, list[float]]:
-    """Test accuracy (or other metric) of each repeat of each finalist, by architecture id: the end of `retrain`."""
+    """Test accuracy (or other metric) of each training of each network: the end of `retrain`.
+
+    Args:
+        trained: networks, each with the number of its trainings.
+        test: gives the batches of the test split.
+        runtime: device and precision.
+        metric: of outputs and targets; more is better.
+
+    Returns:
+        By the network's id.
+    """
     alone = runtime.one_thread()
 
-    def measure(architecture: Architecture) -> list[float]:
-        networks = [read_network(space, architecture, folder, repeat) for repeat in range(repeats)]
-        return [evaluate(network, test(), runtime=alone, metric=metric) for network in networks]
+    def measure(trainings: tuple[Network, int]) -> list[float]:
+        network, number = trainings
+        modules = [
+            read_network(network.space, network.architecture, network.folder.parent, repeat) for repeat in range(number)
+        ]
+        return [evaluate(module, test(), runtime=alone, metric=metric) for module in modules]
 
-    everyone = list(dict.fromkeys(architectures))
     with runtime.workers() as run:
-        return {a.id: accuracies for a, accuracies in zip(everyone, run(measure, everyone), strict=True)}
+        return {network.id: values for (network, _), values in zip(trained, run(measure, trained), strict=True)}

@@ -18,13 +18,12 @@ References:
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from supernet.space.choices import Architecture, Space
-from supernet.space.cost import measure
+from supernet.space.cost import Cost, measure
 from supernet.space.model import build
 from supernet.space.network import without_data
 from supernet.spaces.convnet import NARROWEST, convnet, rounded, usual_strides
@@ -109,7 +108,7 @@ def reference(
         return convnet(num_classes, input_shape, width, **settings_of(name))
 
     if max_params is not None or max_macs is not None:
-        width = widest(at, max_params=max_params, max_macs=max_macs)
+        width = widest(at, within(max_params=max_params, max_macs=max_macs))
     space = at(WIDTH if width is None else width)
     return space, space.at(0)
 
@@ -131,40 +130,45 @@ def settings_of(name: str) -> dict[str, Any]:
     }
 
 
-def widest(at: Callable[[int], Space], *, max_params: float | None = None, max_macs: float | None = None) -> int:
-    """The largest width within limits, found by halving: costs grow with the width.
+def within(*, max_params: float | None = None, max_macs: float | None = None) -> Callable[[Space], bool]:
+    """Whether a space of one architecture is within limits of parameters and multiply-adds, as a function."""
+
+    def fits(space: Space) -> bool:
+        cost = cost_of(space, space.at(0))
+        return (max_params is None or cost.params <= max_params) and (max_macs is None or cost.macs <= max_macs)
+
+    return fits
+
+
+def cost_of(space: Space, architecture: Architecture) -> Cost:
+    """What one architecture costs, measured on its network without data."""
+    with without_data():
+        return measure(build(space, architecture), space.input_shape)
+
+
+def widest(at: Callable[[int], Space], fits: Callable[[Space], bool]) -> int:
+    """The largest width at which a network fits, found by halving: costs grow with the width.
 
     Args:
         at: makes a space of one architecture from a width.
-        max_params: parameters at the most.
-        max_macs: multiply-adds for one example at the most.
+        fits: whether such a space is within the limits.
 
     Raises:
-        ValueError: the narrowest network is beyond a limit.
+        ValueError: the narrowest network does not fit.
     """
-    limits = (math.inf if max_params is None else max_params, math.inf if max_macs is None else max_macs)
-
-    def costs(width: int) -> tuple[int, int]:
-        space = at(width)
-        with without_data():
-            cost = measure(build(space, space.at(0)), space.input_shape)
-        return cost.params, cost.macs
-
-    def fits(width: int) -> bool:
-        return all(cost <= limit for cost, limit in zip(costs(width), limits, strict=True))
-
-    if not fits(NARROWEST):
-        params, macs = costs(NARROWEST)
+    if not fits(at(NARROWEST)):
+        narrowest = at(NARROWEST)
+        cost = cost_of(narrowest, narrowest.at(0))
         raise ValueError(
-            f"with {NARROWEST} channels the network has {params:,} parameters and {macs:,} multiply-adds, "
-            "beyond the limits: raise them"
+            f"even with {NARROWEST} channels the network has {cost.params:,} parameters and {cost.macs:,} "
+            "multiply-adds, which the limits have to allow"
         )
     low, high = NARROWEST, 2 * NARROWEST
-    while high <= _WIDEST and fits(high):
+    while high <= _WIDEST and fits(at(high)):
         low, high = high, 2 * high
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (middle, high) if fits(middle) else (low, middle)
+        low, high = (middle, high) if fits(at(middle)) else (low, middle)
     return low
 
 

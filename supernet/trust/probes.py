@@ -10,6 +10,7 @@ References:
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -176,8 +177,10 @@ def differences(groups: Mapping[str, Sequence[float]]) -> list[dict[str, Any]]:
                 "groups": [first, second], "networks": [len(a), len(b)], "difference": float(a.mean() - b.mean()),
                 "interval": None, "p": None,
             }  # fmt: skip
-            if a.var() + b.var() > 0:
-                test = stats.ttest_ind(a, b, equal_var=False)
+            if np.ptp(a) + np.ptp(b) > 0:
+                with warnings.catch_warnings():  # that a group does not vary is no fault of the numbers
+                    warnings.filterwarnings("ignore", "Precision loss", RuntimeWarning)
+                    test = stats.ttest_ind(a, b, equal_var=False)
                 interval = test.confidence_interval(0.95)
                 row |= {"interval": [float(interval.low), float(interval.high)], "p": float(test.pvalue)}
             rows.append(row)

@@ -61,6 +61,34 @@ def winner_text(result: Mapping[str, Any]) -> str | None:
     )
 
 
+def comparison_text(facts: Mapping[str, Any], metric: Unit) -> str:
+    """Whether the winner beats the reference, in words.
+
+    Args:
+        facts: as `supernet.retrain.results.AgainstReference` has them.
+        metric: of the difference.
+    """
+    size = SizeUnit.of([facts["params"]])
+    reference = f"the reference, {facts['name']} at {size.number(facts['params'])} {size.short} parameters"
+    if facts["winner"] == facts["reference"]:
+        return f"The winner is {reference}: the search found nothing that is better on the validation split."
+    difference, trainings = facts["difference"], facts["trainings"]
+    unit = metric.difference if metric.symbol else f"in {metric.name}"
+    low, high = facts["interval"] or (difference, difference)
+    interval = f" ({metric.gap(low)} to {metric.gap(high)})" if facts["interval"] else ""
+    times = f" in {trainings} trainings" if trainings > 1 else " in one training each"
+    if low <= 0:
+        verb = "cannot be told from" if facts["interval"] and high >= 0 else "does not beat"
+        text = f"The winner {verb} {reference}: {metric.gap(difference)} {unit}{interval}{times}."
+    else:
+        text = f"The winner beats {reference}, by {metric.gap(difference)} {unit}{interval}{times}."
+    if trainings == 1:
+        text += " One training each cannot tell chance from skill: `--retrain.confirm 5` gives an interval."
+    if difference <= 0:
+        text += " The reference is what `supernet export DIR` writes."
+    return text
+
+
 def trust_rows(trust: Mapping[str, Any], analysis: Mapping[str, Any] | None = None) -> list[tuple[str, ...]]:
     """The numbers behind a verdict: a head, and a row for each.
 

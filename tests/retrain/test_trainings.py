@@ -12,7 +12,15 @@ from torch import Tensor, nn
 
 from supernet.base.progress import Interrupted, Watch
 from supernet.retrain.results import mean_and_deviation
-from supernet.retrain.trainings import Lessons, RetrainConfig, evaluate, read_network, retrain, test_accuracies
+from supernet.retrain.trainings import (
+    Lessons,
+    RetrainConfig,
+    evaluate,
+    networks_of,
+    read_network,
+    retrain,
+    test_accuracies,
+)
 from supernet.speed.runtime import Runtime, RuntimeConfig, start
 from supernet.train.fit import Diverged, TrainConfig
 from tests.spaces_for_tests import tiny_bender
@@ -59,7 +67,8 @@ def test_each_finalist_is_trained_once_for_each_repeat(tmp_path: Path, runtime: 
         assert not network.training
         measured = evaluate(network, validation(), runtime=runtime)
         assert results(tmp_path)[f"{architecture.id}/1/result.json"] == measured
-    tested = test_accuracies(SPACE, WHO, validation, 2, runtime=runtime, folder=tmp_path)
+    networks = networks_of(SPACE, WHO, tmp_path)
+    tested = test_accuracies([(network, 2) for network in networks], validation, runtime=runtime)
     assert {(i, r): tested[i][r] for i in tested for r in range(2)} == {
         (a.id, r): results(tmp_path)[f"{a.id}/{r}/result.json"] for a in WHO for r in range(2)
     }
