@@ -20,6 +20,7 @@ from supernet.base.trees import map_tensors, tensors
 from supernet.space.layers import Choose, Elastic, OneShot, picks_of
 from supernet.space.network import choices_of
 from supernet.space.values import Picks
+from supernet.speed.quick import Fused, QuickSequential
 from supernet.speed.sums import has_hooks
 
 Inside = tuple[tuple[str, int], ...]
@@ -133,10 +134,12 @@ def _keeping(module: nn.Module, line: Line, inside: Inside) -> nn.Module:
         name = module.choice.name
         options = [_keeping(option, line, (*inside, (name, i))) for i, option in enumerate(module.options)]
         vars(view)["_modules"] = {"options": nn.ModuleList(options)}
-    elif not isinstance(module, Elastic):  # which runs a copy of what it holds
+    elif not isinstance(module, (Elastic, Fused)):  # the first runs a copy of what it holds, the other runs it as one
         vars(view)["_modules"] = {
             name: None if child is None else _keeping(child, line, inside) for name, child in module._modules.items()
         }
+    if isinstance(view, QuickSequential):
+        view.run_as([_keeping(step, line, inside) if isinstance(step, Fused) else step for step in view.steps()])
     if not any(map(has_hooks, module.modules())):
         vars(view)["forward"] = _keeping_forward(view, line, inside)
     return view

@@ -3,12 +3,16 @@
 Batch norm followed by ReLU becomes one pass over the tensor, and takes over the convolution before it and that one's
 ReLU; a depthwise convolution gets the gradients of `supernet.speed.kernels`, and what half precision makes wrong or
 slow on this machine is run in single precision.
+
+A network may enumerate, index or slice its modules, and read them by their names: each module keeps its place, and does
+its own work alone if it is called there. Only the forward pass of a sequence runs several of its modules as one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -23,7 +27,10 @@ from supernet.speed.tune import POINTWISE, Tuning, convolution_name, depthwise_n
 
 
 def _take_over(module: nn.Module, of: nn.Module) -> None:
-    """Gives a new module all that another one has: its parameters and buffers themselves, its sizes, its hooks."""
+    """Gives a new module all that another one has: its parameters and buffers themselves, its sizes, its hooks.
+
+    What the new module has beyond that gets names with an underscore, which a network's own attributes do not have.
+    """
     nn.Module.__init__(module)
     vars(module).update(vars(of))
 
@@ -33,7 +40,6 @@ class QuickNorm(_BatchNorm):
 
     Args:
         of: the batch norm that it stands in for.
-        relu: whether it does the work of the ReLU after it.
         compiled: whether it uses the kernel.
         seen: where the statistics of a batch are put, for the running statistics to take in later: passes side by side
             do not meet there.
@@ -41,37 +47,46 @@ class QuickNorm(_BatchNorm):
 
     takes_onto = True
 
-    def __init__(self, of: _BatchNorm, seen: list[Seen], *, relu: bool, compiled: bool) -> None:
+    def __init__(self, of: _BatchNorm, seen: list[Seen], *, compiled: bool) -> None:
         _take_over(self, of)
-        self.relu, self.compiled, self.seen = relu, compiled, seen
+        self._compiled, self._seen = compiled, seen
 
     def fuses(self) -> bool:
         """Whether it can take over a convolution in the pass that runs now."""
-        return self.training and self.compiled
+        return self.training and self._compiled
 
-    def forward(self, x: Tensor, onto: Tensor | None = None, conv: kernels.Conv | None = None) -> Tensor:
-        """The output, added to `onto` if that is given. `conv` comes first; only if it `fuses`."""
+    def forward(
+        self,
+        input: Tensor,  # noqa: A002  # its name in torch
+        onto: Tensor | None = None,
+        conv: kernels.Conv | None = None,
+        *,
+        relu: bool = False,
+    ) -> Tensor:
+        """The output, with ReLU after it if asked for, added to `onto` if that is given.
+
+        `conv` comes first; only if it `fuses`.
+        """
+        x = input
         if not self.training:
             mean, variance = self.running_mean, self.running_var
             y = F.batch_norm(x, mean, variance, self.weight, self.bias, mean is None, 0.0, self.eps)
-            return sums.plus(onto, F.relu(y) if self.relu else y)
+            return sums.plus(onto, F.relu(y) if relu else y)
         result = None
-        if self.compiled:
-            result = kernels.norm_relu_statistics(
-                x, self.weight, self.bias, self.eps, relu=self.relu, conv=conv, onto=onto
-            )
+        if self._compiled:
+            result = kernels.norm_relu_statistics(x, self.weight, self.bias, self.eps, relu=relu, conv=conv, onto=onto)
         if result is None:
             mean, variance = (
                 None if kept is None else torch.zeros_like(kept) for kept in (self.running_mean, self.running_var)
             )
             y = F.batch_norm(x, mean, variance, self.weight, self.bias, True, 1.0, self.eps)  # 1: those of this batch
-            y = sums.plus(onto, F.relu(y) if self.relu else y)
+            y = sums.plus(onto, F.relu(y) if relu else y)
         else:
             y, (mean, variance) = result
             number = y.numel() // y.shape[1]
             variance = variance * (number / max(1, number - 1))
         if mean is not None and variance is not None and self.running_mean is not None:
-            self.seen.append((self, mean, variance))
+            self._seen.append((self, mean, variance))
         return y
 
 
@@ -84,25 +99,28 @@ class QuickGhostNorm(GhostBatchNorm):
 
     Args:
         of: the batch norm that it stands in for.
-        relu: whether it does the work of the ReLU after it.
     """
 
     takes_onto = True
 
-    def __init__(self, of: GhostBatchNorm, *, relu: bool) -> None:
+    def __init__(self, of: GhostBatchNorm) -> None:
         _take_over(self, of)
-        self.relu = relu
 
     def fuses(self) -> bool:
         """Whether it can take over a convolution in the pass that runs now."""
         return self.is_one_ghost_batch()
 
-    def forward(self, x: Tensor, onto: Tensor | None = None, conv: kernels.Conv | None = None) -> Tensor:
-        """The output, added to `onto` if that is given. `conv` comes first; only if it `fuses`."""
+    def forward(
+        self, x: Tensor, onto: Tensor | None = None, conv: kernels.Conv | None = None, *, relu: bool = False
+    ) -> Tensor:
+        """The output, with ReLU after it if asked for, added to `onto` if that is given.
+
+        `conv` comes first; only if it `fuses`.
+        """
         if self.is_one_ghost_batch():
-            return kernels.norm_relu(x, self.weight, self.bias, self.eps, relu=self.relu, conv=conv, onto=onto)
+            return kernels.norm_relu(x, self.weight, self.bias, self.eps, relu=relu, conv=conv, onto=onto)
         y = super().forward(x)
-        return sums.plus(onto, F.relu(y) if self.relu else y)
+        return sums.plus(onto, F.relu(y) if relu else y)
 
 
 class QuickConv2d(nn.Conv2d):
@@ -111,69 +129,73 @@ class QuickConv2d(nn.Conv2d):
     Args:
         of: the convolution that it stands in for.
         tuning: what is faster.
-        relu: whether it does the work of the ReLU before it.
-
-    Attributes:
-        settings: those of `kernels.Conv`; None if it has an offset, or a padding other than a number of zeros.
     """
 
-    def __init__(self, of: nn.Conv2d, tuning: Tuning, *, relu: bool = False) -> None:
+    def __init__(self, of: nn.Conv2d, tuning: Tuning) -> None:
         _take_over(self, of)
-        self.tuning, self.relu = tuning, relu
-        self.settings: tuple[Any, ...] | None = None
+        self._tuning = tuning
+        # Those of `kernels.Conv`; None if it has an offset, or a padding other than a number of zeros.
+        self._settings: tuple[Any, ...] | None = None
         if of.bias is None and of.padding_mode == "zeros" and not isinstance(of.padding, str):
-            self.settings = of.stride, tuple(map(int, of.padding)), of.dilation, of.groups
+            self._settings = of.stride, tuple(map(int, of.padding)), of.dilation, of.groups
 
-    def for_norm(self, x: Tensor, norm: _Joining) -> tuple[Tensor, kernels.Conv] | None:
-        """The input, and this convolution as a batch norm's kernel takes it; None if no kernel fits."""
-        if self.settings is None:
+    def for_norm(self, x: Tensor, norm: _Joining, *, relu: bool) -> tuple[Tensor, kernels.Conv] | None:
+        """The input, and this convolution as a batch norm's kernel takes it; None if no kernel fits.
+
+        `relu` says whether ReLU comes before the convolution.
+        """
+        if self._settings is None or x.device.type == "meta":
             return None
         half = torch.is_autocast_enabled(x.device.type)
         source = _halved(x) if half else x
-        if self._own(source, self.weight):
-            conv = kernels.Conv(self.weight, self.settings, self.relu, "own")
+        if self._own(source, self.weight, relu=relu):
+            conv = kernels.Conv(self.weight, self._settings, relu, "own")
             if kernels.conv_fits(source, conv, norm.weight, norm.bias):
                 return source, conv
         kind = kind_of(x, self.weight, self.stride, self.padding, self.dilation, self.groups)
-        if kind in ("plain", "narrow", "dilated") and not (half and kind in self.tuning.in_full_precision):
+        if kind in ("plain", "narrow", "dilated") and not (half and kind in self._tuning.in_full_precision):
             by: kernels.By = "product" if self._pointwise(source, self.weight) else "library"
-            conv = kernels.Conv(self.weight.to(source.dtype), self.settings, self.relu, by)
+            conv = kernels.Conv(self.weight.to(source.dtype), self._settings, relu, by)
             if kernels.conv_fits(source, conv, norm.weight, norm.bias):
                 return source, conv
         return None
 
-    def _own(self, x: Tensor, weight: Tensor) -> bool:
+    def _own(self, x: Tensor, weight: Tensor, *, relu: bool) -> bool:
         """Whether the project's own kernel is right and faster for this convolution, in the precision that `x` has.
 
         With a kernel of one pixel it is faster by the ReLU alone that it takes along.
         """
         return (
-            self.settings is not None
-            and (self.relu or weight.shape[-1] > 1)
-            and convolution_name(weight.shape[-1], x.dtype) in self.tuning.kernels
-            and kernels.convolution_fits(x, weight, self.settings)
+            self._settings is not None
+            and (relu or weight.shape[-1] > 1)
+            and convolution_name(weight.shape[-1], x.dtype) in self._tuning.kernels
+            and kernels.convolution_fits(x, weight, self._settings)
         )
 
     def _pointwise(self, x: Tensor, weight: Tensor) -> bool:
         """Whether it is done as a product of matrices."""
         return (
-            self.settings is not None
-            and POINTWISE in self.tuning.kernels
-            and kernels.pointwise_fits(x, weight, self.settings)
+            self._settings is not None
+            and POINTWISE in self._tuning.kernels
+            and kernels.pointwise_fits(x, weight, self._settings)
         )
 
-    def _conv_forward(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        device, tuning = x.device.type, self.tuning
+    def forward(self, input: Tensor, *, relu: bool = False) -> Tensor:  # noqa: A002  # its name in torch
+        """The output; with ReLU before it if asked for."""
+        return self._convolved(input, self.weight, self.bias, relu=relu)
+
+    def _convolved(self, x: Tensor, weight: Tensor, bias: Tensor | None, *, relu: bool) -> Tensor:
+        device, tuning = x.device.type, self._tuning
         half = device != "meta" and torch.is_autocast_enabled(device)
         if half and tuning.in_full_precision:
             kind = kind_of(x, weight, self.stride, self.padding, self.dilation, self.groups)
             if kind in tuning.in_full_precision:
                 with torch.autocast(device, enabled=False):
-                    return self._conv_forward(x.float(), weight, bias)
+                    return self._convolved(x.float(), weight, bias, relu=relu)
         x = _halved(x) if half else x
-        if self._own(x, weight):
-            return kernels.convolution(x, weight, relu=self.relu)
-        x = F.relu(x) if self.relu else x
+        if self._own(x, weight, relu=relu):
+            return kernels.convolution(x, weight, relu=relu)
+        x = F.relu(x) if relu else x
         if self._pointwise(x, weight):
             return kernels.pointwise(x, weight)
         depthwise = self.groups == x.shape[1] == len(weight) and self.groups > 1 and bias is None
@@ -181,7 +203,7 @@ class QuickConv2d(nn.Conv2d):
             weight = weight.to(x.dtype) if half else weight
             if kernels.depthwise_fits(x, weight, self.stride, self.padding, self.dilation):
                 return kernels.depthwise(x, weight, self.stride[0], int(self.padding[0]), self.dilation[0])
-        y: Tensor = super()._conv_forward(x, weight, bias)
+        y: Tensor = self._conv_forward(x, weight, bias)
         return y
 
 
@@ -193,43 +215,120 @@ def _halved(x: Tensor) -> Tensor:
 _Joining = QuickNorm | QuickGhostNorm
 
 
-class ConvNorm(nn.Module):
-    """A convolution and the batch norm after it: one step of automatic differentiation, if a kernel fits."""
-
-    takes_onto = True
-
-    def __init__(self, conv: QuickConv2d, norm: _Joining) -> None:
-        super().__init__()
-        self.conv, self.norm = conv, norm
-
-    def forward(self, x: Tensor, onto: Tensor | None = None) -> Tensor:
-        fused = self.conv.for_norm(x, self.norm) if self.norm.fuses() else None
-        source, conv = (self.conv(x), None) if fused is None else fused
-        y: Tensor = self.norm(source, onto, conv)
-        return y
-
-
-class QuickSequential(nn.Sequential):
-    """Modules one after the other; the last one adds its output to a sum as it writes it, if it can.
+class Fused(nn.Module):
+    """Batch norm with the convolution before it and with ReLUs: one step of differentiation, if a kernel fits.
 
     Args:
-        of: the sequence that it stands in for.
-        modules: those to run, by their names in it.
+        norm: a faster batch norm, or an `Elastic` with one.
+        conv: the convolution before it, if it is taken along.
+        relu_before: whether ReLU comes before the convolution.
+        relu: whether ReLU comes after batch norm.
     """
 
     takes_onto = True
 
-    def __init__(self, of: nn.Sequential, modules: dict[str, nn.Module]) -> None:
-        _take_over(self, of)
-        self._modules = {**modules}
+    def __init__(
+        self, norm: nn.Module, conv: QuickConv2d | None = None, *, relu_before: bool = False, relu: bool = False
+    ) -> None:
+        super().__init__()
+        self.norm, self.conv, self.relu_before, self.relu = norm, conv, relu_before, relu
 
     def forward(self, x: Tensor, onto: Tensor | None = None) -> Tensor:
-        if not self._modules:
-            return sums.plus(onto, x)
-        *before, last = self
-        for module in before:
-            x = module(x)
+        if self.conv is None:
+            return added(self.norm, x, onto, relu=self.relu)
+        norm = cast(_Joining, self.norm)
+        result = self.conv.for_norm(x, norm, relu=self.relu_before) if norm.fuses() else None
+        source, conv = (self.conv(x, relu=self.relu_before), None) if result is None else result
+        y: Tensor = norm(source, onto, conv, relu=self.relu)
+        return y
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What a sequence runs, and the modules that this follows from, each with whether it has hooks."""
+
+    state: list[tuple[nn.Module, bool]]
+    steps: Sequence[nn.Module]
+
+
+class QuickSequential(nn.Sequential):
+    """Modules one after the other, some of them `Fused`; the last step adds its output to a sum as it writes it, if it
+    can.
+
+    The modules are those of the sequence that it stands in for, all of them at their places.
+    """
+
+    takes_onto = True
+    _plan: _Plan | None = None
+
+    def steps(self) -> Sequence[nn.Module]:
+        """What the forward pass runs: modules of the sequence, and `Fused` ones in place of several of them."""
+        plan = self._plan
+        if plan is None or plan.state != self._state():  # at first, in a view of it, or with other hooks
+            steps = _steps(list(self))
+            self.run_as(steps)
+            return steps
+        return plan.steps
+
+    def run_as(self, steps: Sequence[nn.Module]) -> None:
+        """Sets what stands in for the steps, as long as the modules and their hooks stay as they are."""
+        vars(self)["_plan"] = _Plan(self._state(), steps)
+
+    def _state(self) -> list[tuple[nn.Module, bool]]:
+        return [(module, has_hooks(module)) for module in self]
+
+    def forward(self, input: Tensor, onto: Tensor | None = None) -> Tensor:  # noqa: A002  # its name in torch
+        steps = self.steps()
+        if not steps:
+            return sums.plus(onto, input)
+        *before, last = steps
+        x = input
+        for step in before:
+            x = step(x)
         return added(last, x, onto)
+
+
+def _steps(modules: Sequence[nn.Module]) -> list[nn.Module]:
+    """Modules, in their order; a batch norm does what the ReLU after it, the convolution before it, and that one's ReLU
+    would do. Identities are left out; a module with a hook is run for itself.
+    """
+    steps: list[nn.Module] = []
+    start = 0
+    while start < len(modules):
+        fused = _fused(modules[start:])
+        if fused is not None:
+            steps.append(fused[0])
+        elif type(modules[start]) is not nn.Identity or has_hooks(modules[start]):
+            steps.append(modules[start])
+        start += 1 if fused is None else fused[1]
+    return steps
+
+
+def _fused(modules: Sequence[nn.Module]) -> tuple[Fused, int] | None:
+    """The first modules as one, and how many they are; None if the first one is run for itself."""
+    kinds = [None if has_hooks(module) else type(module) for module in modules[:4]]
+    # A ReLU in place changes a tensor that other modules may read.
+    relu_before = kinds[0] is nn.ReLU and not cast(nn.ReLU, modules[0]).inplace
+    at = int(relu_before)
+    conv = None
+    if kinds[at : at + 1] == [QuickConv2d] and len(kinds) > at + 1 and kinds[at + 1] in _JOINING:
+        conv = cast(QuickConv2d, modules[at])
+        at += 1
+    elif relu_before:
+        return None
+    if not _takes_relu(modules[at]):
+        return None
+    relu = kinds[at + 1 : at + 2] == [nn.ReLU]
+    if conv is None and not relu:
+        return None
+    return Fused(modules[at], conv, relu_before=relu_before, relu=relu), at + 1 + relu
+
+
+def _takes_relu(module: nn.Module) -> bool:
+    """Whether a module is a batch norm that can do the work of the ReLU after it."""
+    if has_hooks(module):
+        return False
+    return type(module) in _JOINING or (type(module) is Elastic and _takes_relu(module.of))
 
 
 class QuickChoose(Choose):
@@ -289,7 +388,8 @@ class QuickAvgPool2d(nn.AvgPool2d):
     def __init__(self, of: nn.AvgPool2d) -> None:
         _take_over(self, of)
 
-    def forward(self, x: Tensor, onto: Tensor | None = None) -> Tensor:
+    def forward(self, input: Tensor, onto: Tensor | None = None) -> Tensor:  # noqa: A002  # its name in torch
+        x = input
         kernel, stride, padding = (_square(value) for value in (self.kernel_size, self.stride, self.padding))
         counts_padding = self.count_include_pad and padding > 0
         whole = not self.ceil_mode or all((n + 2 * padding - kernel) % max(1, stride) == 0 for n in x.shape[2:])
@@ -307,7 +407,8 @@ class QuickMaxPool2d(nn.MaxPool2d):
     def __init__(self, of: nn.MaxPool2d) -> None:
         _take_over(self, of)
 
-    def forward(self, x: Tensor, onto: Tensor | None = None) -> Tensor:
+    def forward(self, input: Tensor, onto: Tensor | None = None) -> Tensor:  # noqa: A002  # its name in torch
+        x = input
         kernel, stride, padding = (_square(value) for value in (self.kernel_size, self.stride, self.padding))
         plain = not self.ceil_mode and not self.return_indices and _square(self.dilation) == 1
         if plain and min(kernel, stride) > 0 and kernels.pool_fits(x, kernel, stride, padding):
@@ -374,49 +475,25 @@ def has_only_norms_to_remember(network: nn.Module) -> bool:
 
 
 def _quick(module: nn.Module, tuning: Tuning, seen: list[Seen] | None) -> nn.Module:
-    if type(module) is nn.Sequential:
-        return _fused(module, tuning, seen)
+    """The faster module; the module itself if there is none."""
+    kind, compiled = type(module), "norm" in tuning.kernels
+    if kind is nn.Sequential:
+        sequence = QuickSequential()
+        _take_over(sequence, module)
+        return sequence
     if type(module) is nn.Conv2d:
         return QuickConv2d(module, tuning)
-    if type(module) in _SUMS and not has_hooks(module):
-        return _SUMS[type(module)](module)
-    if type(module) in _POOLS and "pool" in tuning.kernels:
-        return _POOLS[type(module)](module)
-    return _norm(module, tuning, seen, relu=False)
+    if kind in _SUMS and not has_hooks(module):
+        return _SUMS[kind](module)
+    if kind in _POOLS and "pool" in tuning.kernels:
+        return _POOLS[kind](module)
+    if isinstance(module, _BatchNorm) and kind in _NORMS and module.momentum is not None and seen is not None:
+        return _NORMS[kind](module, seen, compiled=compiled)
+    return QuickGhostNorm(module) if type(module) is GhostBatchNorm and compiled else module
 
 
-def _fused(sequence: nn.Sequential, tuning: Tuning, seen: list[Seen] | None) -> nn.Module:
-    """A batch norm takes over the work of the ReLU after it, of the convolution before it, and of that one's ReLU."""
-    names, modules = list(sequence._modules), list(sequence)
-    for index in range(1, len(modules)):
-        before, module = modules[index - 1 : index + 1]
-        if type(module) is nn.ReLU and not has_hooks(before) and not has_hooks(module):
-            fused = _norm(before, tuning, seen, relu=True)
-            if fused is not before:
-                modules[index - 1 : index + 1] = fused, nn.Identity()
-    for index in range(1, len(modules)):
-        before, module = modules[index - 1 : index + 1]
-        norm = module if isinstance(module, _Joining) else _norm(module, tuning, seen, relu=False)
-        if type(before) is nn.Conv2d and isinstance(norm, _Joining) and not (has_hooks(before) or has_hooks(norm)):
-            first = modules[index - 2] if index > 1 else None
-            # A ReLU in place changes a tensor that other modules may read.
-            relu = type(first) is nn.ReLU and not (first.inplace or has_hooks(first))
-            modules[index - 1 : index + 1] = nn.Identity(), ConvNorm(QuickConv2d(before, tuning, relu=relu), norm)
-            if relu:
-                modules[index - 2] = nn.Identity()
-    run = {n: m for n, m in zip(names, modules, strict=True) if type(m) is not nn.Identity or has_hooks(m)}
-    return QuickSequential(sequence, run)
-
-
-def _norm(module: nn.Module, tuning: Tuning, seen: list[Seen] | None, *, relu: bool) -> nn.Module:
-    """The faster batch norm; the module itself if it is another module, or no faster one is known."""
-    compiled = "norm" in tuning.kernels
-    if type(module) is Elastic and not has_hooks(module):
-        inner = _norm(module.of, tuning, seen, relu=relu)
-        return module if inner is module.of else Elastic(inner)
-    if isinstance(module, _NORMS) and type(module) in _NORMS and module.momentum is not None and seen is not None:
-        return QuickNorm(module, seen, relu=relu, compiled=compiled)
-    return QuickGhostNorm(module, relu=relu) if type(module) is GhostBatchNorm and compiled else module
-
-
-_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+_NORMS: dict[type[nn.Module], type[QuickNorm]] = {
+    kind: type(f"Quick{kind.__name__}", (QuickNorm, kind), {"takes_onto": True})  # a network may ask for its class
+    for kind in (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+}
+_JOINING = {*_NORMS.values(), QuickGhostNorm}

@@ -34,12 +34,12 @@ def takes_onto(module: nn.Module) -> bool:
     return vars(type(module)).get("takes_onto", False) and not has_hooks(module)
 
 
-def added(module: nn.Module, x: Tensor, onto: Tensor | None) -> Tensor:
-    """The output of a module, added to `onto` if that is given."""
+def added(module: nn.Module, x: Tensor, onto: Tensor | None, **settings: bool) -> Tensor:
+    """The output of a module, added to `onto` if that is given; the module takes the settings as arguments."""
     if onto is not None and takes_onto(module):
-        y: Tensor = module(x, onto)
+        y: Tensor = module(x, onto, **settings)
         return y
-    return plus(onto, module(x))
+    return plus(onto, module(x, **settings))
 
 
 def has_hooks(module: nn.Module) -> bool:

@@ -18,6 +18,9 @@ from supernet.search.reuse import in_line, outputs
 from supernet.space.choices import Architecture, Space
 from supernet.space.layers import OneShot
 from supernet.space.model import from_network
+from supernet.speed import kernels
+from supernet.speed.quick import quick
+from supernet.speed.tune import Tuning
 from tests.spaces_for_tests import nested, tiny_bender
 
 X = torch.randn(8, 3, 8, 8, generator=torch.Generator().manual_seed(0))
@@ -392,6 +395,50 @@ def test_what_an_output_was_made_of_is_kept_as_long_as_the_output() -> None:
             for _ in outputs(view, line, examples(space), [space.live([found]) for found in drawn]):
                 for kept in line.kept.values():
                     assert identities(kept.source[0]) <= set(line.shared)
+
+
+class LooksAtItsSequence(nn.Module):
+    """Runs a sequence as a whole, by its places, and in part."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv2d(3, 8, 1, bias=False), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 8, 3, padding=1, bias=False),
+            nn.BatchNorm2d(8), nn.Sequential(nn.ReLU(), nn.Conv2d(8, 3, 1, bias=False), nn.BatchNorm2d(3)),
+        )  # fmt: skip
+        self.choose = Choose("op", {"a": nn.Conv2d(8, 4, 1), "b": nn.Conv2d(8, 4, 3, padding=1)})
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.layers(x)
+        for i in range(len(self.layers) - 1):
+            x = self.layers[i](x)
+        return self.choose(x) + y.mean() + len(self.layers)
+
+
+@pytest.mark.skipif(kernels.compiled() is None, reason="no C compiler")
+def test_faster_modules_give_the_same_in_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the same kernels: what is run as one is kept as one."""
+    fused: list[bool] = []
+    original = kernels.norm_relu
+
+    def noted(*inputs: Any, conv: Any, **named: Any) -> Tensor:
+        fused.append(conv is not None)
+        return original(*inputs, conv=conv, **named)
+
+    monkeypatch.setattr(kernels, "norm_relu", noted)
+    space = from_network(LooksAtItsSequence, X)
+    model = quick(one_shot(space), Tuning(kernels=("norm", "pool")))
+    assert isinstance(model, OneShot)
+    lives = [space.live([space.parse(f"op={option}")]) for option in "ababab"]
+    x = X.contiguous(memory_format=torch.channels_last)
+    view, line = in_line(model)
+    with torch.no_grad():
+        expected = [model(x, live) for live in lives]
+        runs = len(fused)
+        for got, wanted in zip(outputs(view, line, x, lives), expected, strict=True):
+            assert torch.equal(got, wanted)
+    assert any(fused) and not all(fused)
+    assert fused[runs:] == fused[: runs // 6]  # each was run for the first candidate only
 
 
 def test_a_whole_prefix_is_computed_once() -> None:
