@@ -24,7 +24,7 @@ from torch.utils.flop_counter import FlopCounterMode, flop_registry
 from supernet.base.randomness import stream
 from supernet.base.trees import call, map_tensors
 from supernet.space.choices import Architecture, Choice, Space
-from supernet.space.layers import LivePaths, live_paths, set_live_paths
+from supernet.space.layers import Choose, Depth, LivePaths, live_paths, set_live_paths
 from supernet.space.model import example_of
 from supernet.space.network import Inside, parameters_inside, replace_modules, without_data
 from supernet.space.values import decided, decided_values
@@ -410,7 +410,7 @@ def _measure_modules(space: Space, setting: Setting) -> Measured:
         network, lambda m: nn.Identity() if isinstance(m, nn.modules.batchnorm._BatchNorm) else m
     ).eval()
     counter = _MacsByModule(network, everything_on(space, setting))
-    _fill(network, torch.device("cpu"))  # which is faster here than the meta device
+    _fill_shared(network)  # on the CPU, which is faster here than the meta device
     with torch.no_grad(), counter, set_live_paths(counter.start), one_thread():
         call(network, example_of(space, 1))
     for key, flops in counter.flops.items():
@@ -432,6 +432,20 @@ def _fill(network: nn.Module, device: torch.device) -> None:
     network.to_empty(device=device)
     for tensor in (*network.parameters(), *network.buffers()):
         tensor.data.zero_()
+
+
+def _fill_shared(network: nn.Module) -> None:
+    """Puts zeros into a network without data, on the CPU; all parameters share one memory, so none may be changed."""
+    network.to_empty(device=torch.device("cpu"))
+    parameters = list(network.parameters())
+    largest: dict[torch.dtype, int] = {}
+    for parameter in parameters:
+        largest[parameter.dtype] = max(parameter.numel(), largest.get(parameter.dtype, 0))
+    zeros = {kind: torch.zeros(number, dtype=kind) for kind, number in largest.items()}
+    for parameter in parameters:
+        parameter.data = zeros[parameter.dtype][: parameter.numel()].view(parameter.shape)
+    for buffer in network.buffers():
+        buffer.zero_()
 
 
 def zero_network(space: Space, setting: Setting, device: torch.device) -> nn.Module:
@@ -491,6 +505,10 @@ def _norm_parameters(network: nn.Module) -> set[int]:
     return {id(p) for m in network.modules() if "Norm" in type(m).__name__ for p in m.parameters(recurse=False)}
 
 
+_WITHOUT_MACS = (nn.Sequential, nn.ModuleList, nn.Identity, nn.ReLU, Choose, Depth)
+"""Modules that do no multiply-adds except by the modules in them."""
+
+
 class _MacsByModule(TorchDispatchMode):
     """Adds up the FLOPs of every operation by the module that called it and the options that enclose it."""
 
@@ -500,6 +518,8 @@ class _MacsByModule(TorchDispatchMode):
         self.flops: Counter[tuple[str, Inside]] = Counter()
         self.running: list[str] = [""]
         for name, module in network.named_modules():
+            if type(module) in _WITHOUT_MACS:
+                continue
             module.register_forward_pre_hook(lambda *_, name=name: self.running.append(name))
             module.register_forward_hook(lambda *_: self.running.pop() and None)
 
