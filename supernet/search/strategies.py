@@ -316,8 +316,8 @@ class Reinforce:
 class _Sampled:
     """A sampler of Optuna, which is asked in batches.
 
-    For each round a study in memory is made of all that was told, and a sampler with a seed of its own: what is asked
-    then follows from the seed and from what was told.
+    One study in memory takes what is told. Each round has a sampler with a seed of its own, and what it only asked for
+    is marked as failed, which samplers leave out. So the proposals follow from the seed and from what was told.
     """
 
     def __init__(self, region: Region, seed: int, name: str, sampler: Callable[[int], Any], generation: int) -> None:
@@ -329,22 +329,22 @@ class _Sampled:
             for choice, subsets in region.space.subsets.items()
             if len(subsets) > 1
         }
-        self.trials: list[Any] = []
-        self.directions = ["maximize"]
+        self.trials = 0
+        self.study = self._made(objectives=1)
 
     def ask(self, n: int) -> list[Architecture]:
         """What the sampler suggests, repaired where it is beyond the limits."""
         optuna = load_optuna()
         generator = stream(self.seed, "search", self.name, self.known.rounds)
         region, subsets = self.known.region, self.known.region.space.subsets
-        study = optuna.create_study(
-            sampler=self.sampler(derive(self.seed, "search", self.name, self.known.rounds) % 2**32),
-            directions=self.directions,
-        )
-        study.add_trials(self.trials)
+        study = self.study
+        self._forget()
+        study.sampler = self.sampler(derive(self.seed, "search", self.name, self.known.rounds) % 2**32)
+        trials = []
         asked = []
         for _ in range(n):
             trial = study.ask()
+            trials.append(trial)
             picks: dict[str, tuple[str, ...]] = {}
             for choice in region.space.choices:
                 inside = choice.inside
@@ -353,7 +353,22 @@ class _Sampled:
                     number = trial.suggest_categorical(choice.name, known.choices) if known else 0
                     picks[choice.name] = subsets[choice.name][number]
             asked.append(region.repaired(Architecture(tuple(picks.items())), generator=generator))
+        for trial in trials:
+            study.tell(trial, state=optuna.trial.TrialState.FAIL)
         return asked
+
+    def _made(self, objectives: int) -> Any:
+        """A study without trials."""
+        optuna = load_optuna()
+        self.storage = optuna.storages.InMemoryStorage()
+        return optuna.create_study(storage=self.storage, directions=["maximize"] * objectives)
+
+    def _forget(self) -> None:
+        """Takes out of the study what the sampler of another round put there, such as the parents of a generation."""
+        study = self.storage.get_study_id_from_name(self.study.study_name)
+        for name in list(self.storage.get_study_system_attrs(study)):
+            if name.startswith("NSGAIISampler:"):
+                self.storage.set_study_system_attr(study, name, None)
 
     def tell(self, architectures: Sequence[Architecture], scores: Scores) -> None:
         """Keeps each as a finished trial."""
@@ -362,20 +377,22 @@ class _Sampled:
         subsets = self.known.region.space.subsets
         for architecture, score in zip(architectures, scores, strict=True):
             values = list(score) if isinstance(score, (tuple, list)) else [score]
-            self.directions = ["maximize"] * len(values)
+            if self.trials == 0 and len(values) > 1:
+                self.study = self._made(len(values))
             params = {n: subsets[n].index(p) for n, p in architecture.picks if n in self.distributions}
-            self.trials.append(
+            self.study.add_trial(
                 optuna.trial.create_trial(
                     params=params,
                     distributions={n: self.distributions[n] for n in params},
                     values=values,
-                    system_attrs={"NSGAIISampler:generation": len(self.trials) // self.generation},
+                    system_attrs={"NSGAIISampler:generation": self.trials // self.generation},
                 )
             )
+            self.trials += 1
 
     def state_dict(self) -> dict[str, Any]:
         """How much it was told; the table has what."""
-        return {"rounds": self.known.rounds, "trials": len(self.trials)}
+        return {"rounds": self.known.rounds, "trials": self.trials}
 
 
 def nsga2(region: Region, *, seed: int, population: int = 50) -> Strategy:

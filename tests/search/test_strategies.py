@@ -147,6 +147,24 @@ def test_several_objectives(name: str) -> None:
     assert sum(len(asked) for asked, _ in told) >= 60
 
 
+@pytest.mark.parametrize("objectives", [1, 2])
+@pytest.mark.parametrize(("name", "values"), [("nsga2", {"population": 6}), ("tpe", {"start": 5})])
+def test_one_study_proposes_what_a_new_one_for_each_round_does(
+    name: str, values: dict[str, Any], objectives: int
+) -> None:
+    """Over several generations, in rounds that do not fit into them."""
+    strategy: Any = make(name, values, REGIONS["macro"], seed=3)
+    rounds: list[tuple[list[Architecture], list[Any]]] = []
+    for _ in range(8):
+        anew = make(name, values, REGIONS["macro"], seed=3)
+        for told in rounds:
+            anew.tell(*told)
+        asked = strategy.ask(7)
+        assert asked == anew.ask(7)
+        rounds.append((asked, [(worth(a), hash_of(str(a)))[:objectives] for a in asked]))
+        strategy.tell(*rounds[-1])
+
+
 def test_enumeration_is_the_space_in_its_order() -> None:
     told = play("enumeration", REGIONS["nested"], 10**6, 11)
     assert [a for asked, _ in told for a in asked] == list(SPACES["nested"])
