@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import math
 from dataclasses import dataclass
@@ -201,13 +200,9 @@ def check_limits(run: Opened, limits: LimitsConfig) -> None:
 
 def _check_limits(limits: LimitsConfig, space: Space) -> None:
     """Checks the limits that are known without measuring: before step 2 and not after it."""
-    if computed_limits(limits).bounds():
-        region(cost_table(space), computed_limits(limits))
-
-
-def computed_limits(limits: LimitsConfig) -> LimitsConfig:
-    """The limits that are known without measuring."""
-    return dataclasses.replace(limits, max_latency=None, min_latency=None, max_memory=None, min_memory=None)
+    computed = limits.computed()
+    if computed.bounds():
+        region(cost_table(space), computed)
 
 
 def loss_of_fit(config: TaskConfig) -> Loss | None:

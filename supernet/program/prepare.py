@@ -16,7 +16,7 @@ from supernet.data.splits import Data
 from supernet.program.calibrate import measure
 from supernet.program.config import Config, check_space
 from supernet.program.folder import Opened, RunError
-from supernet.program.load import Loaded, check_lengths, computed_limits, load_run
+from supernet.program.load import Loaded, check_lengths, load_run
 from supernet.program.plan import Plan, given_lengths, plan, settings_of, work_of
 from supernet.program.resolve import Setting, begin, resolve
 from supernet.program.settings import ConfigError, read_settings
@@ -125,7 +125,7 @@ def _plan(config: Config, data: Data, hours: float, began: float, given: set[str
     """
     check_lengths(config, data)
     space = check_space(config, len(data.classes), data.inputs, check=True)
-    allowed = region(cost_table(space), computed_limits(config.search.limits), merge=config.search.merge)
+    allowed = region(cost_table(space), config.search.limits.computed(), merge=config.search.merge)
     runtime = start(config.runtime)
     speeds = measure(config, data, allowed, runtime, min(_MEASURING * 3600 * hours, _MOST_MEASURING))
     work = work_of(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -20,12 +20,18 @@ from supernet.data.splits import Data, feed
 from supernet.program.config import Config
 from supernet.program.folder import RunError, record_environment
 from supernet.program.load import Loaded, loss_of_fit
-from supernet.space.choices import Space
+from supernet.search.limits import region
+from supernet.space.choices import Architecture, Space
+from supernet.space.cost import cost_table
 from supernet.space.layers import OneShot
 from supernet.space.model import build
 from supernet.speed.runtime import Runtime
 from supernet.train import paths
 from supernet.train.fit import CHECKPOINT, fit
+
+_POOL = 1024
+"""Architectures that the steps draw from where only those within limits are live; enough that each option is met in
+many contexts."""
 
 _Record = Callable[[int, torch.Tensor], None]
 """Called with a step and its live_GP."""
@@ -82,8 +88,10 @@ def train_one_shot(
     steps = config.train.total_steps(len(data.train))
     kept = {max(1, round(i * steps / snapshots)) for i in range(1, snapshots + 1)}
 
+    pool = _pool(config, space)
+
     def draw_live(step: int) -> torch.Tensor:
-        live = paths_of(config, space, step, steps)
+        live = paths_of(config, space, step, steps, pool)
         if record is not None:
             record(step, live)
         return live
@@ -110,10 +118,35 @@ def train_one_shot(
     return model, history
 
 
-def paths_of(config: Config, space: Space, step: int, steps: int) -> torch.Tensor:
-    """What is live in a step of the one-shot model's training: bool [G, P]."""
+def paths_of(
+    config: Config, space: Space, step: int, steps: int, pool: Sequence[Architecture] | None = None
+) -> torch.Tensor:
+    """What is live in a step of the one-shot model's training: bool [G, P].
+
+    Args:
+        config: of the run.
+        space: of the configuration.
+        step: number of the step, from 0.
+        steps: of the whole training.
+        pool: architectures to draw from, with `config.paths.limited`.
+    """
     ghosts = config.train.batch_size // config.train.ghost_size
-    return paths.draw(space, config.paths, ghosts, step / steps, generator=stream(config.seed, "paths", step))
+    generator = stream(config.seed, "paths", step)
+    if pool is None:
+        return paths.draw(space, config.paths, ghosts, step / steps, generator=generator)
+    return space.live([pool[i] for i in torch.randint(len(pool), (ghosts,), generator=generator).tolist()])
+
+
+def _pool(config: Config, space: Space) -> list[Architecture] | None:
+    """Architectures within the limits that are known without measuring, drawn uniformly; None if none are asked for.
+
+    Raises:
+        LimitsError: no architecture meets the limits.
+    """
+    if not config.paths.limited:
+        return None
+    allowed = region(cost_table(space), config.search.limits.computed(), merge=False)
+    return allowed.draw(_POOL, generator=stream(config.seed, "pool of paths"))
 
 
 def _shape_of_paths(run: Loaded) -> tuple[int, int, int]:

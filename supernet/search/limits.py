@@ -11,7 +11,7 @@ import logging
 import math
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -119,6 +119,10 @@ class LimitsConfig:
             if low > high:
                 least, most = getattr(self, f"min_{cost}"), getattr(self, f"max_{cost}")
                 raise LimitsError(f"min_{cost} {least} is above max_{cost} {most}: nothing can meet both")
+
+    def computed(self) -> LimitsConfig:
+        """Those of costs that are known without measuring."""
+        return replace(self, max_latency=None, min_latency=None, max_memory=None, min_memory=None)
 
     def bounds(self) -> dict[str, tuple[float, float]]:
         """For each cost that is limited its smallest and its largest value; times in seconds, memory in bytes."""

@@ -34,11 +34,17 @@ class PathsConfig:
     schedule: Literal["linear", "constant"] = "linear"
     """'linear': each option's chance to be dropped rises from 0 to its final value over training; or 'constant'."""
 
+    limited: bool = False
+    """Whether only architectures within the limits of the search are live, with 'uniform' (ours): a step then costs
+    what candidates cost, and no weights are trained for networks that may not be found."""
+
     def __post_init__(self) -> None:
         if self.distribution not in PATHS:
             raise ValueError(f"distribution: expected one of {', '.join(PATHS)}; got {self.distribution!r}")
         if not 0 <= self.rate < 1:
             raise ValueError(f"rate: expected a number from 0 to below 1, got {self.rate}")
+        if self.limited and self.distribution != "uniform":
+            raise ValueError(f"limited: expected false with distribution {self.distribution!r}; it goes with 'uniform'")
 
 
 def draw(space: Space, config: PathsConfig, ghosts: int, progress: float, *, generator: torch.Generator) -> Tensor:
