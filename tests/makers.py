@@ -72,7 +72,7 @@ def write_arrays(root: Path, images: np.ndarray, numbers: np.ndarray, prefix: st
     np.save(root / f"{prefix}labels.npy", numbers)
 
 
-def config(root: Path, name: str, validation: int = 4, **options: Any) -> DataConfig:
+def config(root: Path, name: str, validation: int | None = 4, **options: Any) -> DataConfig:
     return DataConfig(name=name, path=str(root / "in"), cache=str(root / "cache"), validation=validation, **options)
 
 

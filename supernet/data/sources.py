@@ -44,6 +44,7 @@ _FASHION_FILES = (
     ("t10k-images-idx3-ubyte.gz", "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073"),
     ("t10k-labels-idx1-ubyte.gz", "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5"),
 )
+_PARTS = 8  # arrays that an example may plausibly consist of; a longer list that does not fit is one of examples
 _CHUNK = 1024  # rows of a parquet file read at once
 
 
@@ -176,6 +177,8 @@ def read(config: DataConfig) -> Source:
 
 
 def _check_labels(labels: NDArray[Any], classes: Sequence[str] | None) -> tuple[torch.Tensor, tuple[str, ...]]:
+    if labels.ndim == 1 and labels.dtype == np.bool_:
+        labels, classes = labels.astype(np.int64), classes or ("False", "True")
     if labels.ndim != 1 or labels.dtype.kind not in "iu":
         got = f"{labels.dtype} {list(labels.shape)}"
         raise DataError(f"labels must be integers of shape [N], got {got}: convert them")
@@ -200,7 +203,8 @@ def join(
 ) -> Source:
     """Makes a source of the training and, if there is one, the test pair of examples and targets.
 
-    Examples that are one array of bytes with three or four axes are images; all others are left as they are.
+    Examples that are one array of bytes with three or four axes are images; all others are left as they are. Targets
+    that are true or false, [N], are the classes False and True.
 
     Raises:
         DataError: Shapes, types or counts do not fit.
@@ -212,7 +216,7 @@ def join(
     for pair in pairs:
         counts = [len(tensor) for tensor in trees.tensors(pair)]
         if not counts or len(set(counts)) > 1 or not counts[0]:
-            raise DataError(f"inputs and targets need the same number of rows, above 0; got {counts}")
+            raise DataError(f"inputs and targets need the same number of rows, above 0; got {_counts(pair, counts)}")
     try:
         examples, all_targets = (trees.join_rows([pair[i] for pair in pairs]) for i in (0, 1))
     except (RuntimeError, StopIteration, TypeError) as error:
@@ -224,6 +228,14 @@ def join(
     return Source(examples, all_targets, (), own_test)
 
 
+def _counts(pair: tuple[Any, Any], counts: list[int]) -> str:
+    """The numbers of rows, for a message; and what to do if examples come one by one."""
+    several = [tree for tree in pair if isinstance(tree, tuple) and len(tree) > _PARTS]
+    if several:
+        return f"a list of {len(several[0]):,} arrays, each taken for a part of the examples: stack them into one array"
+    return str(counts)
+
+
 def _is_array(thing: Any) -> bool:
     return isinstance(thing, (np.ndarray, torch.Tensor))
 
@@ -233,7 +245,7 @@ def _numpy(values: NDArray[Any] | torch.Tensor) -> NDArray[Any]:
 
 
 def _tensors(what: str, tree: Any) -> Any:
-    """The same structure of tensors on the CPU; numbers in double precision become single, as networks expect.
+    """The same structure of tensors on the CPU; numbers in double or half precision become single, as networks expect.
 
     Raises:
         DataError: a part of it is not an array of numbers, or a number is NaN or infinite.
@@ -250,7 +262,7 @@ def _tensors(what: str, tree: Any) -> Any:
     values = torch.as_tensor(tree).detach().cpu()
     if values.is_floating_point() and not values.isfinite().all():
         raise DataError(f"{what} hold NaN or an infinite value: replace or leave out such rows")
-    return values.float() if values.dtype is torch.float64 else values
+    return values.float() if values.is_floating_point() else values
 
 
 def _call_function(config: DataConfig) -> Source:

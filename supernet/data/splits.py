@@ -398,13 +398,22 @@ def _split(source: Source, config: DataConfig, seed: int) -> dict[str, NDArray[n
     if config.train_examples is not None:
         train, _ = choose(train, min(config.train_examples, len(train)))
     for part, index, setting in (
-        ("test", test, "raise data.test" if not source.own_test else "drop the class"),
+        ("test", test, "raise data.test"),
         ("validation", validation, "raise data.validation"),
         ("train", train, "raise data.train_examples" if config.train_examples else "lower data.validation"),
     ):
         counts = np.bincount(labels[index], minlength=len(source.classes))
         if not counts.all():
             missing = int(counts.argmin())
+            places = {
+                "validation": "add images of it to val/" if source.own_validation else "",
+                "test": "add examples of it to the test part (test/ of a folder)" if source.own_test else "",
+            }
+            if places.get(part):
+                raise DataError(
+                    f"class {source.classes[missing]!r} has no example in the source's own {part} split: "
+                    f"{places[part]}, or drop the class"
+                )
             raise DataError(
                 f"class {source.classes[missing]!r} has {(labels == missing).sum()} examples, too few to "
                 f"appear in the {part} split: add examples of it or {setting}"

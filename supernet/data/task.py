@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from supernet.base.own import is_function, load_function
+from supernet.data.images import DataError
 
 Loss = Callable[[Any, Any], Tensor]
 Metric = Callable[[Any, Any], float]
@@ -76,6 +77,34 @@ def loss_of(config: TaskConfig) -> Loss:
         ValueError: its file or function is not there.
     """
     return LOSSES[config.loss] if config.loss in LOSSES else load_function(config.loss)
+
+
+def check_targets(config: TaskConfig, targets: Any) -> None:
+    """Refuses targets that the loss cross-entropy cannot take; other losses say themselves what does not fit.
+
+    Args:
+        config: loss and metric.
+        targets: of the training split: a tensor, or a tuple or dict of tensors.
+
+    Raises:
+        DataError: the message says what they are and what to do.
+    """
+    if config.loss != "cross-entropy":
+        return
+    need = "targets: task.loss cross-entropy needs classes as whole numbers [N]"
+    if not isinstance(targets, Tensor):
+        raise DataError(f"{need}, got a {type(targets).__name__} of arrays: give one, or set task.loss to your own")
+    shape = f"[{', '.join(['N', *map(str, targets.shape[1:])])}]"
+    kind, columns = f"{str(targets.dtype).removeprefix('torch.')} {shape}", targets[0].numel()
+    if targets.ndim == 2 and columns == 1:
+        raise DataError(f"{need}, got a column, {kind}: flatten it, or for a regression set task.loss=mse")
+    if targets.ndim == 2 and ((targets == 0) | (targets == 1)).all() and (targets.sum(1) == 1).all():
+        raise DataError(f"{need}, got one-hot rows, {kind}: take .argmax(1) of them")
+    # Rows of probabilities are targets too, but not for the metric accuracy.
+    if targets.is_floating_point() and (targets.ndim == 1 or config.metric == "accuracy"):
+        raise DataError(f"{need}, got {kind}: convert them, or for a regression set task.loss=mse task.metric=r2")
+    if targets.dtype == torch.bool:
+        raise DataError(f"{need}, got {kind}: for several labels at once set task.loss=bce and a metric of your own")
 
 
 def metric_of(config: TaskConfig) -> Metric:

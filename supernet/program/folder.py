@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import itertools
+import os
 import platform
 import shlex
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -65,9 +66,33 @@ def open_run(path: Path) -> Opened:
                     "delete this one"
                 )
     try:
-        return Opened(folder, dataclass_of(settings, Config))
+        config: Config = dataclass_of(settings, Config)
     except ConfigError as error:
         raise ConfigError(f"{folder.config}: {error}") from None
+    return Opened(folder, _with_moved_data(folder, config))
+
+
+def _with_moved_data(folder: RunFolder, config: Config) -> Config:
+    """The configuration with the data where they lie now, if they were moved or copied together with the run folder."""
+    place = read_json(folder.data).get("place") if config.data.path is not None and folder.data.exists() else None
+    if place is None or not (folder.path / place).exists():
+        return config
+    return replace(config, data=replace(config.data, path=os.path.abspath(folder.path / place)))
+
+
+def place_of_data(folder: RunFolder, config: Config) -> str | None:
+    """The path of the data from the run folder, if they lie in it or beside it; the two can be moved together then."""
+    if config.data.path is None or not Path(config.data.path).exists():
+        return None
+    here, data = folder.path.resolve(), Path(config.data.path).resolve()
+    return os.path.relpath(data, here) if data.is_relative_to(here.parent) else None
+
+
+def has_begun(folder: RunFolder) -> bool:
+    """Whether anything is kept of a step: not after a first try that failed for its data, its network or its device."""
+    before = {folder.config, folder.plan, folder.data, folder.environment, folder.arrays}
+    paths = (path for path in folder.path.rglob("*") if path.is_file() and path not in before)
+    return any(not path.name.startswith(".") for path in paths)
 
 
 def create_run(folder: RunFolder, config: Config) -> Opened:
@@ -92,18 +117,16 @@ def continue_run(run: Opened, config: Config) -> Opened:
 
     Device and processes (`runtime`) may change: a run moves from one machine to another. So may `analysis`; and, until
     the test split is opened, `retrain`, for instance after a network diverged, and `search`, for another strategy or
-    other limits with the same one-shot model. Results that a change makes stale are set aside.
+    other limits with the same one-shot model. Results that a change makes stale are set aside. `data.path` may change
+    too; that the data are the same is checked where they are loaded.
 
     Raises:
         RunError: another setting differs, and work was done already.
     """
     folder = run.folder
     differing = differences(run.config, config)
-    changed = [text for text in differing if not text.startswith("runtime.")]
-    begun = {entry.name for entry in folder.path.iterdir()} - {
-        path.name for path in (folder.config, folder.plan, folder.data, folder.environment, folder.arrays)
-    }
-    if changed and begun:
+    changed = [text for text in differing if not text.startswith(("runtime.", "data.path:"))]
+    if changed and has_begun(folder):
         free = ("analysis.",) if folder.test_opened.exists() else ("analysis.", "retrain.", "search.")
         if not all(text.startswith(free) for text in changed):
             reason = ""
@@ -115,8 +138,6 @@ def continue_run(run: Opened, config: Config) -> Opened:
             )
         for path in _stale(folder, changed):
             set_aside(path)
-    elif changed:  # a first try that failed for its data or device must not stand in the way of the second
-        folder.data.unlink(missing_ok=True)
     if differing:
         write_text(folder.config, to_yaml(config))
     return Opened(folder, config)

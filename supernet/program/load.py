@@ -14,10 +14,10 @@ from supernet.base.files import read_json, read_weights, write_json
 from supernet.base.own import digest_of, file_of, is_function
 from supernet.data import splits as datasets
 from supernet.data.splits import Data
-from supernet.data.task import Loss, TaskConfig, loss_of
+from supernet.data.task import Loss, TaskConfig, check_targets, loss_of
 from supernet.export.reading import is_export, load_export
 from supernet.program.config import Config, check_space, make_space, space_of
-from supernet.program.folder import Opened, RunError, open_run, require
+from supernet.program.folder import Opened, RunError, has_begun, open_run, place_of_data, require
 from supernet.program.paths import RunFolder
 from supernet.retrain.trainings import read_network
 from supernet.search.limits import LimitsConfig, region
@@ -43,7 +43,8 @@ class Loaded:
 def load_run(run: Opened, data: Data | None = None) -> Loaded:
     """Loads the data of a run and makes its space, both checked against what the folder has recorded of them.
 
-    The first call records them. What steps 3 and 4 would refuse is refused here, before step 2.
+    The first call records them, and so does each one after it until a step has begun. What steps 3 and 4 would refuse
+    is refused here, before step 2.
 
     Args:
         run: the run.
@@ -55,12 +56,14 @@ def load_run(run: Opened, data: Data | None = None) -> Loaded:
     """
     folder, config = run.folder, run.config
     data = datasets.load(config.data, seed=config.seed) if data is None else data
-    facts = _facts(config, data)
-    is_new = not folder.data.exists()
+    facts = _facts(run, data)
+    # What a failed first try has recorded must not stand in the way of the second.
+    is_new = not (folder.data.exists() and has_begun(folder))
     if is_new:
         log.info("data: %s", data.summary)
     else:
         _check_unchanged(run, facts)
+    check_targets(config.task, data.train.targets)
     check_lengths(config, data)
     space = check_space(config, len(data.classes), data.inputs, check=is_new)
     if is_new:
@@ -85,11 +88,25 @@ def check_lengths(config: Config, data: Data) -> None:
         )
 
 
-def _facts(config: Config, data: Data) -> dict[str, Any]:
+def check_moved_data(run: Opened) -> None:
+    """Checks that data at another path are those that the run was made with.
+
+    Args:
+        run: with the new path in its configuration.
+
+    Raises:
+        RunError: they are not.
+    """
+    _check_unchanged(run, _facts(run, datasets.load(run.config.data, seed=run.config.seed)))
+
+
+def _facts(run: Opened, data: Data) -> dict[str, Any]:
     """What a run folder records of its data and of the user's files."""
+    config = run.config
     functions = (config.space.name, config.task.loss, config.task.metric)
     return {
         "summary": data.summary,
+        "place": place_of_data(run.folder, config),
         "examples": {"train": len(data.train), "validation": len(data.validation)},
         "hashes": data.hashes,
         "classes": list(data.classes),
@@ -104,7 +121,10 @@ def _check_unchanged(run: Opened, facts: dict[str, Any]) -> None:
     recorded = read_json(run.folder.data, ("hashes", "files"))
     if recorded["hashes"] != facts["hashes"]:
         place = run.config.data.path or run.config.data.name
-        raise RunError(f"the data at {place} has changed since {run.folder} was made")
+        raise RunError(
+            f"the data at {place} are not those that {run.folder} was made with: put them back as they were, set "
+            "data.path to where they are now, or choose another folder"
+        )
     if changed := [file for file, digest in facts["files"].items() if recorded["files"].get(file) != digest]:
         raise RunError(
             f"{changed[0]} has changed since {run.folder} was made: put it back as it was, or choose another folder"

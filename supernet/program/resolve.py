@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.resources import files
@@ -12,8 +13,8 @@ from typing import Any
 from supernet.base.own import absolute, is_function
 from supernet.data.sources import NAMES
 from supernet.program.config import Config, check_config, from_dict
-from supernet.program.folder import Opened, continue_run, create_run, open_run
-from supernet.program.load import check_limits
+from supernet.program.folder import Opened, continue_run, create_run, has_begun, open_run
+from supernet.program.load import check_limits, check_moved_data
 from supernet.program.paths import RunFolder
 from supernet.program.settings import ConfigError, check_name, leaves, parse_value, put, read_settings, setting_hints
 
@@ -96,12 +97,15 @@ def _start(recipe: str | None, settings: Sequence[Setting], run: Opened | None, 
 
 
 def _with_whole_paths(config: Config) -> Config:
-    """Functions of files by the whole paths of these, so that the run continues from any folder."""
+    """Functions of files, and data, by their whole paths, so that the run continues from any folder."""
+    path = config.data.path
+    if path is not None and Path(path).expanduser().exists():  # else it is for the user's function, or refused later
+        path = os.path.abspath(Path(path).expanduser())
     task = replace(config.task, loss=absolute(config.task.loss), metric=absolute(config.task.metric))
     return replace(
         config,
         space=replace(config.space, name=absolute(config.space.name)),
-        data=replace(config.data, name=absolute(config.data.name)),
+        data=replace(config.data, name=absolute(config.data.name), path=path),
         search=replace(config.search, strategy=absolute(config.search.strategy)),
         task=task,
     )
@@ -111,13 +115,16 @@ def begin(path: Path, config: Config, run: Opened | None) -> Opened:
     """Makes a run folder, or continues the run that is there with this configuration.
 
     Raises:
-        RunError: see `create_run` and `continue_run`.
+        RunError: see `create_run` and `continue_run`; or data at a new path are not the same.
         LimitsError: no architecture meets new limits; nothing is set aside for a search that cannot be.
     """
     if run is None:
         return create_run(RunFolder(path), config)
     if run.folder.data.exists() and run.config.search.limits != config.search.limits:
         check_limits(run, config.search.limits)
+    if has_begun(run.folder) and run.config.data.path != config.data.path:
+        same = replace(run.config, data=replace(run.config.data, path=config.data.path))
+        check_moved_data(Opened(run.folder, same))
     return continue_run(run, config)
 
 

@@ -18,7 +18,7 @@ from supernet.base import trees
 from supernet.base.files import read_json, write_atomically
 from supernet.base.own import OwnFunction, own_function
 from supernet.base.progress import Watch
-from supernet.program.folder import Opened, RunError, is_done, open_run, require
+from supernet.program.folder import Opened, RunError, has_begun, is_done, open_run, require
 from supernet.program.load import finalist, load_finalist, load_run, space_of_run
 from supernet.program.paths import RunFolder
 from supernet.program.resolve import OWN_NETWORK, Setting, begin, data_settings, open_if_there, resolve
@@ -286,7 +286,7 @@ def _tensors(tree: Any) -> Any:
     if isinstance(tree, torch.Tensor):
         return tree.detach().cpu().contiguous()
     try:
-        return torch.from_numpy(np.ascontiguousarray(tree))
+        return torch.from_numpy(np.require(tree, requirements=["C", "W"]))
     except TypeError as error:
         raise ConfigError(f"data: expected arrays of numbers ({' '.join(str(error).split())})") from None
 
@@ -299,7 +299,7 @@ def _keep(arrays: dict[str, Any], folder: RunFolder) -> None:
             map(torch.equal, trees.tensors(kept), trees.tensors(arrays))
         ):
             return
-        if folder.data.exists():
+        if has_begun(folder):
             raise RunError(f"the data have changed since {folder} was made: give the same arrays, or another folder")
     write_atomically(folder.arrays, lambda file: torch.save(arrays, file))
 

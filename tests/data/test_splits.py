@@ -172,6 +172,12 @@ def class_without_test(root: Path) -> DataConfig:
     return config(root, "folder", 2)
 
 
+def class_without_validation(root: Path) -> DataConfig:
+    write_classes(root / "in" / "train", 4, 4)
+    write_classes(root / "in" / "val", 4, 4, classes="a")
+    return config(root, "folder", None)
+
+
 def few_training_images(root: Path) -> DataConfig:
     write_classes(root / "in", 4, 4)
     return config(root, "folder", 2, train_examples=1)
@@ -188,7 +194,11 @@ ERRORS: dict[str, tuple[Callable[[Path], DataConfig], str]] = {
     ),
     "class without test": (
         class_without_test,
-        r"class 'b' has 6 examples, too few to appear in the test split",
+        r"class 'b' has no example in the source's own test split: add examples of it to the test part",
+    ),
+    "class without validation": (
+        class_without_validation,
+        r"class 'b' has no example in the source's own validation split: add images of it to val/, or drop the class",
     ),
     "few training images": (
         few_training_images,

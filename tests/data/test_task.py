@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,7 +13,20 @@ from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, r2_score
 from torch.nn import functional as F
 
-from supernet.data.task import LOSSES, METRICS, TaskConfig, accuracy, bce, loss_of, metric_of, mse, number_of, r2
+from supernet.data.images import DataError
+from supernet.data.task import (
+    LOSSES,
+    METRICS,
+    TaskConfig,
+    accuracy,
+    bce,
+    check_targets,
+    loss_of,
+    metric_of,
+    mse,
+    number_of,
+    r2,
+)
 
 
 @given(st.integers(0, 1000), st.integers(2, 5))
@@ -65,3 +79,39 @@ def test_a_metric_that_does_not_fit_says_so() -> None:
 def test_unknown_names(wrong: dict[str, str]) -> None:
     with pytest.raises(ValueError, match=r"expected one of .* or FILE.py:FUNCTION, got"):
         TaskConfig(**wrong)
+
+
+@pytest.mark.parametrize(
+    ("targets", "metric", "message"),
+    [
+        (torch.rand(9), "accuracy", r"got float32 \[N\]: convert them, or for a regression"),
+        (torch.rand(9), "loss", r"got float32 \[N\]: convert them"),
+        (torch.arange(9)[:, None], "accuracy", r"got a column, int64 \[N, 1\]: flatten it"),
+        (torch.rand(9, 1), "loss", r"got a column, float32 \[N, 1\]: flatten it"),
+        (torch.eye(3), "loss", r"got one-hot rows, float32 \[N, 3\]: take \.argmax\(1\)"),
+        (torch.eye(3).long(), "accuracy", r"got one-hot rows, int64 \[N, 3\]"),
+        (torch.eye(3).bool(), "accuracy", r"got one-hot rows, bool \[N, 3\]"),
+        (torch.rand(9, 3).softmax(1), "accuracy", r"got float32 \[N, 3\]: convert them"),
+        (torch.ones(9, 3).bool(), "accuracy", r"got bool \[N, 3\]: for several labels at once set task\.loss=bce"),
+        ((torch.arange(9), torch.arange(9)), "accuracy", "got a tuple of arrays"),
+    ],
+)
+def test_targets_that_cross_entropy_cannot_take(targets: Any, metric: str, message: str) -> None:
+    with pytest.raises(DataError, match=r"^targets: task\.loss cross-entropy needs classes as .*" + message) as error:
+        check_targets(TaskConfig(metric=metric), targets)
+    assert "\n" not in str(error.value)
+    check_targets(TaskConfig(loss="mse", metric="r2"), targets)
+
+
+@pytest.mark.parametrize(
+    ("targets", "outputs", "metric"),
+    [
+        (torch.arange(6) % 3, torch.rand(6, 3), "accuracy"),
+        (torch.arange(12).view(6, 2) % 3, torch.rand(6, 3, 2), "accuracy"),
+        (torch.rand(6, 3).softmax(1), torch.rand(6, 3), "loss"),
+    ],
+)
+def test_targets_that_cross_entropy_takes(targets: Any, outputs: Any, metric: str) -> None:
+    task = TaskConfig(metric=metric)
+    check_targets(task, targets)
+    assert float(loss_of(task)(outputs, targets)) > 0 and metric_of(task)(outputs, targets) <= 1

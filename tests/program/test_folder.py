@@ -1,14 +1,19 @@
 import dataclasses
+import shutil
 from pathlib import Path
 
 import pytest
 
 from supernet.base.files import read_json
+from supernet.program.commands import main
 from supernet.program.config import Config, read_yaml
 from supernet.program.folder import RunError, create_run, is_done, open_run, record_environment, require
 from supernet.program.paths import RunFolder
 from supernet.program.settings import ConfigError
 from supernet.speed.tune import Tuning
+from tests.conftest import TINY
+from tests.makers import write_classes, write_image
+from tests.program.test_commands import Refused
 
 
 def test_create_and_open(tmp_path: Path) -> None:
@@ -27,11 +32,12 @@ def test_what_a_killed_process_left_is_no_obstacle(tmp_path: Path) -> None:
 def test_another_configuration(tmp_path: Path) -> None:
     create_run(RunFolder(tmp_path), Config())
     (tmp_path / "data.json").write_text("{}")
+    (tmp_path / "train").mkdir()
+    (tmp_path / "train" / ".paths.npy.part").touch()
     changed = dataclasses.replace(Config(), seed=1)
     create_run(RunFolder(tmp_path), changed)  # nothing was done yet
     assert open_run(tmp_path).config == changed
-    assert not (tmp_path / "data.json").exists()
-    (tmp_path / "train").mkdir()
+    (tmp_path / "train" / "checkpoint.pt").touch()
     with pytest.raises(RunError, match=r"another configuration \(seed: 1 there, 0 asked for\)"):
         create_run(RunFolder(tmp_path), Config())
     assert open_run(tmp_path).config == changed
@@ -81,3 +87,48 @@ def test_environment_of_each_step(tmp_path: Path) -> None:
     assert list(steps) == ["train", "search"]
     assert steps["train"]["command"].startswith("supernet")
     assert {"started", "supernet", "python", "torch", "machine", "cores"} <= set(steps["train"])
+
+
+@pytest.fixture
+def with_images(tmp_path: Path) -> Path:
+    """A run with a trained one-shot model, and its data beside it."""
+    write_classes(tmp_path / "a" / "images", 8, 8, each=80)
+    assert main(["train", str(tmp_path / "a" / "run"), "digits-smoke", *TINY, *_images(tmp_path / "a")]) == 0
+    return tmp_path
+
+
+def _images(root: Path) -> list[str]:
+    sizes = ["--data.validation=32", "--train.batch_size=32", "--retrain.train.batch_size=32", "--search.ghost_size=32"]
+    return [f"--data={root / 'images'}", f"--data.cache={root.parent / 'cache'}", *sizes]
+
+
+def test_run_folder_and_data_move_together(with_images: Path) -> None:
+    (with_images / "a").rename(with_images / "b")
+    assert main(["search", str(with_images / "b" / "run")]) == 0
+
+
+def test_of_copied_data_those_beside_the_run_count(with_images: Path, refused: Refused) -> None:
+    shutil.copytree(with_images / "a", with_images / "b")
+    write_image(with_images / "b" / "images" / "a" / "0.png", 8, 8, seed=99)
+    message = refused("search", with_images / "b" / "run")
+    assert f"the data at {with_images / 'b' / 'images'} are not those" in message and "data.path" in message
+    assert main(["search", str(with_images / "a" / "run")]) == 0
+
+
+def test_data_that_were_moved_alone_are_named_anew(
+    with_images: Path, refused: Refused, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, old, new = with_images / "a" / "run", with_images / "a" / "images", with_images / "far" / "away" / "images"
+    config = (run / "config.yaml").read_bytes()
+    new.parent.mkdir(parents=True)
+    old.rename(new)
+    assert "no such folder" in refused("search", run)
+    shutil.copytree(new, with_images / "other")
+    write_image(with_images / "other" / "b" / "1.png", 8, 8, seed=99)
+    assert "are not those" in refused("search", run, f"--data.path={with_images / 'other'}")
+    assert (run / "config.yaml").read_bytes() == config
+    monkeypatch.chdir(new.parent)
+    assert main(["search", str(run), "--data.path=images"]) == 0
+    monkeypatch.chdir(with_images)
+    assert open_run(run).config.data.path == str(new)
+    assert main(["retrain", str(run)]) == 0

@@ -190,3 +190,69 @@ def test_arrays_need_few_packages(tmp_path: Path) -> None:
     )
     ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=300, check=True)
     assert json.loads(ran.stdout.splitlines()[-1]) == []
+
+
+X, Y = make_data()
+
+
+@pytest.mark.parametrize(
+    ("targets", "message"),
+    [
+        (Y.numpy().astype(float), r"needs classes as whole numbers \[N\], got float32 \[N\]"),
+        (Y[:, None], r"got a column, int64 \[N, 1\]"),
+        (torch.eye(2)[Y], r"got one-hot rows, float32 \[N, 2\]"),
+    ],
+)
+def test_a_failed_first_try_does_not_block_the_folder(targets: Any, message: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=message) as error:
+        supernet.run(make_network, (X, targets), out=tmp_path / "run", settings=SHORT, progress=False)
+    assert "\n" not in str(error.value)
+    run = supernet.run(make_network, (X, Y), out=tmp_path / "run", settings=SHORT, progress=False)
+    assert run.best.row["rank"] == 1
+
+
+def test_a_training_that_fails_in_its_first_step_does_not_block_the_folder(tmp_path: Path) -> None:
+    """Its data are recorded then; other data, other settings and another network may follow."""
+
+    def network(num_classes: int) -> nn.Module:
+        return make_network(1)  # one output for two classes
+
+    with pytest.raises(IndexError):
+        supernet.run(network, (X, Y), out=tmp_path / "run", settings=SHORT, progress=False)
+    assert (tmp_path / "run" / "data.json").exists()
+    more = {**SHORT, "train": {"lr": 0.01}}
+    run = supernet.run(make_network, make_data(1), out=tmp_path / "run", settings=more, progress=False)
+    assert run.best.row["rank"] == 1
+    with pytest.raises(RunError, match="the data have changed since"):
+        supernet.run(make_network, make_data(2), out=tmp_path / "run", settings=more, progress=False)
+
+
+def test_labels_that_are_true_or_false_are_two_classes(tmp_path: Path) -> None:
+    run = supernet.run(make_network, (X, Y.bool()), out=tmp_path / "run", settings=SHORT, progress=False)
+    facts = read_json(run.folder / "data.json")
+    assert facts["classes"] == ["False", "True"] and "of 2 classes" in facts["summary"]
+    numbers = supernet.run(make_network, (X, Y), out=tmp_path / "numbers", settings=SHORT, progress=False)
+    assert run.results["networks"][0]["validation"] == numbers.results["networks"][0]["validation"]
+
+
+def test_a_list_of_examples_is_refused_in_one_short_line(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"got a list of 300 arrays, .*: stack them into one array") as error:
+        supernet.run(make_network, (list(X), Y), out=tmp_path / "run", settings=SHORT, progress=False)
+    assert len(str(error.value)) < 200 and "\n" not in str(error.value)
+
+
+def test_half_precision_and_read_only_arrays(tmp_path: Path) -> None:
+    half = np.broadcast_to(X.numpy().astype(np.float16), X.shape)
+    run = supernet.run(make_network, (half, Y), out=tmp_path / "run", settings=SHORT, progress=False)
+    assert read_json(run.folder / "data.json")["inputs"] == "float32 6"
+
+
+def test_a_run_of_arrays_is_moved(tmp_path: Path) -> None:
+    made = supernet.run(make_network, (X, Y), out=tmp_path / "a" / "run", settings=SHORT, progress=False)
+    before = made.results
+    (tmp_path / "a").rename(tmp_path / "b")
+    more = {**SHORT, "retrain.train.steps": 3, "analysis.snapshots": 1}
+    moved = supernet.run(make_network, (X, Y), out=tmp_path / "b" / "run", settings=SHORT, progress=False)
+    assert moved.results == before
+    with pytest.raises(RunError, match="retrain may not change"):
+        supernet.run(make_network, (X, Y), out=tmp_path / "b" / "run", settings=more, progress=False)
