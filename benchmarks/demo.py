@@ -40,6 +40,7 @@ def facts_of(run: Path) -> dict[str, Any]:
     finalists = [
         {"group": group_of[row["id"]], "score": row["score"], "validation": row["validation"][0]}
         for row in result["networks"]
+        if row["score"] is not None  # references have none
     ]
     return {
         "commands": ["make demo", "python benchmarks/demo.py runs/fashion-quick"],

@@ -18,12 +18,13 @@ from matplotlib import pyplot as plt
 from supernet.base.files import read_json
 
 COLOURS = {"Top": "#d1495b", "Small": "#2e8b57", "Random": "#3066be", "All On": "#777777"}
+"""Of the groups that have scores; references have none."""
 
 
 def main(folder: Path, picture: Path) -> None:
     result = read_json(folder / "results.json")
     with closing(sqlite3.connect(folder / "candidates.sqlite")) as table:
-        scores = [100 * score for (score,) in table.execute("SELECT accuracy FROM candidates")]
+        scores = [100 * score for (score,) in table.execute("SELECT value FROM candidates")]
     networks = {row["id"]: row for row in result["networks"]}
     mpl.rcParams.update({"svg.hashsalt": "supernet", "font.size": 10, "svg.fonttype": "none"})
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
@@ -31,6 +32,8 @@ def main(folder: Path, picture: Path) -> None:
     left.set(xlabel="one-shot accuracy on validation (%)", ylabel="candidates")
     left.set_title(f"scores of {len(scores):,} candidates")
     for group, row in result["groups"].items():
+        if group not in COLOURS:
+            continue
         members = [networks[member] for member in row["members"]]
         ones = [100 * member["score"] for member in members]
         alone = [100 * sum(member["validation"]) / len(member["validation"]) for member in members]

@@ -14,6 +14,7 @@ from typing import Any
 
 from supernet.data.task import accuracy, metric_of
 from supernet.program.config import Config
+from supernet.program.references import reference_names
 from supernet.program.settings import ConfigError
 from supernet.search.limits import Region
 from supernet.search.race import stages
@@ -75,7 +76,7 @@ class Work:
         examples: of the training split.
         batch: examples in a step of the one-shot model's training.
         retrain_examples, retrain_batch: the same of the trainings from scratch.
-        trainings: number of trainings from scratch, without those of everything on.
+        trainings: number of trainings from scratch, those of references included, without those of everything on.
         all_on: number of trainings of everything on.
         evaluated: examples that each trained network is evaluated on.
         scored: examples of the score of a candidate.
@@ -201,6 +202,8 @@ def work_of(config: Config, allowed: Region, *, train: int, validation: int, tes
     """
     search, with_validation = config.search, config.retrain.splits == "train+validation"
     finalists = search.top + search.small + search.random
+    references = len(reference_names(config, allowed.space))
+    further = 2 * max(0, config.retrain.confirm - config.retrain.repeats) if references else 0
     size = allowed.space.size if allowed.listed is None else len(allowed.listed)
     races = search.score == "metric" and metric_of(config.task) is accuracy
     available = UNLABELLED if search.score == "kl" else validation
@@ -210,7 +213,7 @@ def work_of(config: Config, allowed: Region, *, train: int, validation: int, tes
         batch=config.train.batch_size,
         retrain_examples=train + (validation if with_validation else 0),
         retrain_batch=config.retrain.train.batch_size,
-        trainings=finalists * config.retrain.repeats,
+        trainings=(finalists + references) * config.retrain.repeats + further,
         all_on=config.retrain.repeats if search.all_on else 0,
         evaluated=test + (0 if with_validation else validation),
         scored=scored,
@@ -385,6 +388,6 @@ def _too_short(hours: float, seconds: float, work: Work, given: Collection[str])
         f"--hours {hours:g} is too short: with {lengths}, at least {_LEAST_EPOCHS:g} epoch, {work.least_candidates} "
         f"candidates and {work.trainings + work.all_on} trainings from scratch, this machine needs {need:g} hours: "
         f"give --hours {need:g} or more, fewer pixels (--data.image_size), a smaller space (such as "
-        "--space.settings.width), fewer examples (--data.train_examples) or fewer finalists (--search.top, "
-        "--search.small, --search.random)"
+        "--space.settings.width), fewer examples (--data.train_examples), fewer finalists (--search.top, "
+        "--search.small, --search.random) or no references (--references [])"
     )

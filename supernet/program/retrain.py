@@ -68,6 +68,9 @@ def retrain_step(run: Loaded, runtime: Runtime, watch: Watch) -> bool:
     costs = cost_table(space)
     everyone = longest_first(groups, costs)
     names = reference_names(config, run.space)
+    if names and folder.test_opened.exists() and not folder.references.exists():
+        log.info("no reference is trained: the test split was opened without one")
+        names = []
     _say_plan(len(everyone), len(names), config.retrain)
     of_space = [space.parse(name) for name in names if name not in REFERENCES]
     trainings = trainings_of(folder, config, space, costs, scored, of_space)

@@ -172,7 +172,16 @@ def test_a_planned_run_is_complete_and_continues_without_planning(
     tmp_path: Path, fast: list[float], capsys: pytest.CaptureFixture[str], refused: Any
 ) -> None:
     out = tmp_path / "run"
-    words = ["run", "digits-smoke", *SMALL, "--space.settings.filters=1", "--hours=0.001", "--out", str(out)]
+    words = [
+        "run",
+        "digits-smoke",
+        *SMALL,
+        "--references=[]",
+        "--space.settings.filters=1",
+        "--hours=0.001",
+        "--out",
+        str(out),
+    ]
     assert main([*words, "--print_config"]) == 0
     printed = yaml.safe_load(capsys.readouterr().out)
     assert main(words) == 0

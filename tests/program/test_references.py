@@ -22,9 +22,10 @@ from supernet.program import references
 from supernet.program.commands import main
 from supernet.program.folder import open_run
 from supernet.program.load import load_run
+from supernet.program.plan import work_of
 from supernet.retrain.trainings import RetrainConfig
 from supernet.search.latency import latency_costs
-from supernet.search.limits import LimitsConfig
+from supernet.search.limits import LimitsConfig, Region
 from supernet.space.cost import cost_table
 from supernet.spaces.references import cost_of, reference
 from supernet.speed.runtime import RuntimeConfig, start
@@ -147,6 +148,18 @@ def test_a_run_of_an_earlier_version(lost: Path, tmp_path: Path, capsys: pytest.
     assert supernet.Run(folder).best.row["rank"] == 1
 
 
+def test_a_test_split_that_was_opened_without_a_reference(lost: Path, tmp_path: Path) -> None:
+    """A run that an earlier version left between its test and its results is finished as it was begun."""
+    folder = Path(shutil.copytree(lost, tmp_path / "run"))
+    for name in ("results.json", "retrain/references.json"):
+        (folder / name).unlink()
+    opened = read_json(folder / "retrain" / "test_opened.json")
+    opened["networks"] = [name for name in opened["networks"] if name != "resnet8-w4"]
+    write_json(folder / "retrain" / "test_opened.json", opened)
+    assert main(["retrain", str(folder)]) == 0
+    assert "against_reference" not in read_json(folder / "results.json")
+
+
 @pytest.mark.parametrize(
     ("name", "part"),
     [
@@ -176,6 +189,18 @@ def test_short_names(words: str, value: list[str], capsys: pytest.CaptureFixture
     assert main(["run", "digits-smoke", f"--reference={known}", "--print_config"]) == 0
     printed = yaml.safe_load(capsys.readouterr().out)["retrain"]["references"]
     assert printed == yaml.safe_load(known) if known.startswith("[") else printed == value
+
+
+@pytest.mark.parametrize(
+    ("retrain", "trainings"),
+    [({}, 9), ({"references": []}, 5), ({"references": ["resnet8"], "confirm": 5}, 14), ({"repeats": 2}, 18)],
+)
+def test_references_are_part_of_the_plan(lost: Path, retrain: dict[str, Any], trainings: int) -> None:
+    """Five finalists besides All On, four references unless others are named, eight further trainings."""
+    run = load_run(open_run(lost))
+    config = replace(run.config, retrain=RetrainConfig(**retrain))
+    work = work_of(config, Region(run.space, cost_table(run.space)), train=1000, validation=300, test=300)
+    assert work.trainings == trainings
 
 
 # ---- sizes ----
