@@ -341,6 +341,11 @@ HOURS_OPTION = {
 }
 
 
+NEW_OPTION = {
+    "--new": "a new run folder: searches there with the same one-shot model, also after the test split was opened",
+}
+
+
 STORAGE_OPTIONS = {
     "--storage": "database for the Optuna study of stand-alone trainings, which a team may share, as in "
     "postgresql+psycopg://user@host/name; by default study.sqlite in the run folder. Not kept in the configuration",

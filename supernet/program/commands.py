@@ -27,6 +27,7 @@ from supernet.program.arguments import (
     DESCRIPTIONS,
     HOURS_OPTION,
     LIMITED,
+    NEW_OPTION,
     STORAGE_OPTIONS,
     Asked,
     Parser,
@@ -189,9 +190,9 @@ def _run(words: list[str]) -> None:
 
 
 def _step(step: str, words: list[str]) -> None:
-    more = {**STORAGE_OPTIONS, **CANDIDATES_OPTION} if step == "retrain" else {}
+    more = {"train": {}, "search": NEW_OPTION, "retrain": {**STORAGE_OPTIONS, **CANDIDATES_OPTION}}[step]
     asked = parse_run(step, words, more)
-    begun = _begun(asked)
+    begun = _begun(asked) if asked.options.get("--new") is None else _begun_again(asked)
     if begun is None:
         return
     run, loaded = begun
@@ -230,6 +231,23 @@ def _begun(asked: Asked, *, is_there: bool = False) -> tuple[Opened, Loaded | No
     if asked.folder is None:
         raise ValueError(f"expected a run folder: supernet {asked.usage}")
     return begin_prepared(asked.folder, prepared, run)
+
+
+def _begun_again(asked: Asked) -> tuple[Opened, None] | None:
+    """A new run folder with the one-shot model of the one that is named; None if only settings were to be printed."""
+    from supernet.program.again import run_again
+    from supernet.program.config import to_yaml
+    from supernet.program.folder import open_run
+    from supernet.program.resolve import open_if_there, resolve
+
+    if asked.folder is None or asked.recipe is not None:
+        raise ValueError("--new: expected the folder of a run and settings, without a recipe: supernet search DIR")
+    run, other = open_run(asked.folder), Path(asked.options["--new"] or "")
+    config = resolve(None, asked.settings, open_if_there(other) or run)
+    if asked.print_config:
+        print(to_yaml(config), end="")
+        return None
+    return run_again(run, other, config), None
 
 
 def _retrain_candidates(run: Opened, asked: Asked) -> None:

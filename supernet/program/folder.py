@@ -131,11 +131,13 @@ def continue_run(run: Opened, config: Config) -> Opened:
         if not all(text.startswith(free) for text in changed):
             reason = ""
             if all(text.startswith(("analysis.", "retrain.", "search.")) for text in changed):
-                reason = ", and after its test split was opened search and retrain may not change"
-            raise RunError(
-                f"{folder} was made with another configuration ({'; '.join(changed)}){reason}: "
-                "choose another folder, or delete this one"
-            )
+                reason = (
+                    ": its test split was opened, and what is chosen after that is no longer judged on new examples; "
+                    f"`supernet search {folder} --new OTHER` searches again with the same one-shot model, in a new "
+                    "folder that says so"
+                )
+            reason = reason or ": choose another folder, or delete this one"
+            raise RunError(f"{folder} was made with another configuration ({'; '.join(changed)}){reason}")
         for path in _stale(folder, changed):
             set_aside(path)
     if differing:

@@ -130,6 +130,11 @@ class RunFolder:
         return self.retrain / "test_opened.json"
 
     @property
+    def test_seen(self) -> Path:
+        """When and for which networks other runs had opened the test split, of whose search this run is another."""
+        return self.path / "test_seen.json"
+
+    @property
     def study(self) -> Path:
         """The trainings as an Optuna study, for people; only if Optuna is installed."""
         return self.path / "study.sqlite"

@@ -17,6 +17,7 @@ from supernet.space.cost import cost_table
 from supernet.trust.tables import (
     band_rows,
     comparison_lines,
+    opening_text,
     replay_rows,
     replay_text,
     result_rows,
@@ -191,7 +192,7 @@ def print_result(result: dict[str, Any]) -> None:
             f"{agreement['kendall_interval'][0]:.2f} to {agreement['kendall_interval'][1]:.2f}), "
             f"Spearman {agreement['spearman']:.2f}; the finalists are no random sample of the candidates"
         )
-    _print_text(f"the test split was opened once, at {result['test_split']['opened']}")
+    _print_text(opening_text(result["test_split"]))
     if result.get("times"):
         _print_text("; ".join(_time_texts(result["times"])))
 

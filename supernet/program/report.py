@@ -24,7 +24,7 @@ from supernet.trust.page import (
     truth_section,
     winner_section,
 )
-from supernet.trust.tables import RESULT_KEYS, comparison_lines, option_rows, result_rows, size_tables
+from supernet.trust.tables import RESULT_KEYS, comparison_lines, opening_text, option_rows, result_rows, size_tables
 
 
 def write_report(run: Opened) -> Path:
@@ -83,7 +83,7 @@ def _page(run: Opened) -> str:
         verdict=NOT_ANALYZED if trust is None else trust["verdict"],
         diagnosis=[row for row in analysis.get("diagnosis", ()) if row["found"]],
         groups=result_rows(result),
-        opened=f"The test set was used once, at {result['test_split']['opened']}.",
+        opened=f"T{opening_text(result['test_split'])[1:]}.",
         comparisons=comparison_lines((analysis.get("groups") or {}).get("differences", ())),
         sizes=size_tables(analysis),
         winner=winner_section(result, space),

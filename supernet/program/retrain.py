@@ -188,7 +188,10 @@ def _test(
         metric=metric_of(config.task),
     )
     rows = [{**row, "test": tested[row["id"]]} for row in rows]
-    result = summarise(groups, rows, read_json(folder.test_opened), Unit.of(config.task.metric))
+    opened = read_json(folder.test_opened)
+    if folder.test_seen.exists():
+        opened["seen"] = read_json(folder.test_seen)["openings"]
+    result = summarise(groups, rows, opened, Unit.of(config.task.metric))
     write_json(folder.results, {"metric": config.task.metric, "score": config.search.score, **result})
 
 

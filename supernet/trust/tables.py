@@ -89,6 +89,19 @@ def comparison_text(facts: Mapping[str, Any], metric: Unit) -> str:
     return text
 
 
+def opening_text(test_split: Mapping[str, Any]) -> str:
+    """When the test split of a run was opened, and whether it had been seen before."""
+    text = f"the test split was opened once, at {test_split['opened']}"
+    if looks := test_split.get("seen"):
+        last = looks[-1]
+        text += (
+            f"; before, earlier searches on the same one-shot model had opened it ({len(looks)}, the last at "
+            f"{last['opened']} for {len(last['networks'])} networks of {last['folder']}): what was chosen after that "
+            "is not judged on new examples"
+        )
+    return text
+
+
 def trust_rows(trust: Mapping[str, Any], analysis: Mapping[str, Any] | None = None) -> list[tuple[str, ...]]:
     """The numbers behind a verdict: a head, and a row for each.
 

@@ -1,0 +1,77 @@
+"""`supernet search DIR --new OTHER`: another search on the same one-shot model, in a new run folder."""
+
+from __future__ import annotations
+
+import shutil
+import uuid
+from dataclasses import replace
+from pathlib import Path
+
+from supernet.base.files import read_json, sha256, write_json, write_text
+from supernet.program.config import Config, differences, to_yaml
+from supernet.program.folder import Opened, RunError, continue_run, open_run, require
+from supernet.program.load import check_limits
+from supernet.program.paths import RunFolder
+
+_FREE = ("search.", "retrain.", "analysis.", "runtime.")
+"""Settings that do not change the one-shot model."""
+
+
+def run_again(run: Opened, path: Path, config: Config) -> Opened:
+    """A new run folder with the one-shot model of another one, so that it can be searched again.
+
+    After the test split of a run was opened, its search may not change: what is chosen then is chosen after a look at
+    the test. The new folder records that look, and its results say so. Neither folder needs the other afterwards.
+
+    Args:
+        run: the run whose one-shot model is taken; it stays as it is.
+        path: the new folder; one that was made so from the same model is continued.
+        config: of the new run.
+
+    Raises:
+        LimitsError: no architecture meets the limits.
+        RunError: the one-shot model is not trained, a setting differs that it depends on, or the folder is of
+            something else.
+    """
+    weights = require(run.folder, "train")
+    check_limits(run, config.search.limits)
+    if wrong := [text for text in differences(run.config, config) if not text.startswith(_FREE)]:
+        raise RunError(
+            f"--new: the one-shot model of {run.folder} was trained with another configuration ({'; '.join(wrong)}): "
+            "train a new one with `supernet run`"
+        )
+    folder = RunFolder(path)
+    if folder.config.exists():
+        if not folder.one_shot.exists() or sha256(folder.one_shot) != sha256(weights):
+            raise RunError(f"--new: {folder} has another one-shot model than {run.folder}: choose a new folder")
+        there = open_run(path)
+        return continue_run(there, replace(config, data=there.config.data))
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise RunError(f"--new: {folder} is there and is no run folder: choose a new or empty folder")
+    part = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        _copy(run.folder, RunFolder(part))
+        if run.folder.arrays.exists():
+            config = replace(config, data=replace(config.data, path=str(path.resolve() / run.folder.arrays.name)))
+        write_text(part / folder.config.name, to_yaml(config))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.rename(path)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    return Opened(folder, config)
+
+
+def _copy(here: RunFolder, new: RunFolder) -> None:
+    """Copies what belongs to the one-shot model, and writes which looks at the test split there were."""
+    shutil.copytree(here.train, new.train)
+    for file in (here.arrays, here.latency):
+        if file.exists():
+            shutil.copy2(file, new.path / file.name)
+    write_json(new.data, {**read_json(here.data), "place": None})
+    write_json(new.environment, {"train": read_json(here.environment)["train"]})
+    looks = read_json(here.test_seen)["openings"] if here.test_seen.exists() else []
+    if here.test_opened.exists():
+        opened = read_json(here.test_opened)
+        looks.append({"folder": str(here.path.resolve()), **{key: opened[key] for key in ("opened", "networks")}})
+    if looks:
+        write_json(new.test_seen, {"openings": looks})
