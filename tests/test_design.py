@@ -154,6 +154,7 @@ DRAWS = {
 """Functions and methods of torch that draw from its global generator, or set it, unless they are given another."""
 
 USES_GLOBAL_GENERATOR = {
+    "base/randomness.py": "nothing_drawn: restores all global generators",
     "space/model.py": "build: seeds the generator for the initial weights, and restores it",
     "spaces/bender.py": "initial weights, inside build",
     "spaces/convnet_blocks.py": "initial weights, inside build",

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import random
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
+
+GLOBAL_GENERATOR = threading.RLock()
+"""Held while torch's global generator, which all threads share, is set, drawn from and restored."""
 
 
 def derive(seed: int, *name: str | int) -> int:
@@ -45,6 +51,27 @@ def seeded(device: torch.device, seed: int, *name: str | int) -> Iterator[None]:
     generator = torch.Generator(device).manual_seed(derive(seed, *name))
     with _DrawFrom(generator):
         yield
+
+
+@contextmanager
+def nothing_drawn(device: torch.device) -> Iterator[None]:
+    """What is drawn inside the ``with`` block leaves no trace in later draws.
+
+    The generators of torch (of the CPU and of the device), of Python and of NumPy are as before afterwards, and that of
+    `seeded` is not used.
+    """
+    devices = [device] if device.type not in ("cpu", "meta") else []
+    of_python, of_numpy = random.getstate(), np.random.get_state()  # noqa: NPY002  # what a user's code may draw from
+    try:
+        with (
+            GLOBAL_GENERATOR,
+            _disable_current_modes(),
+            torch.random.fork_rng(devices, device_type=device.type if devices else "cuda"),
+        ):
+            yield
+    finally:
+        random.setstate(of_python)
+        np.random.set_state(of_numpy)  # noqa: NPY002
 
 
 class _DrawFrom(TorchDispatchMode):

@@ -6,7 +6,6 @@ order of the candidates decides how much that is.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from supernet.base.modules import shallow_copy
 from supernet.base.trees import map_tensors, tensors
 from supernet.space.layers import Choose, Elastic, OneShot, picks_of
 from supernet.space.network import choices_of
@@ -103,7 +103,7 @@ class Line:
 def in_line(model: OneShot) -> tuple[OneShot, Line]:
     """A view of a one-shot model, for one thread, that keeps what the next candidate needs again."""
     line = Line()
-    view = copy.copy(model)
+    view = shallow_copy(model)
     view._modules = {"network": _keeping(model.network, line, ())}
     return view, line
 
@@ -129,7 +129,7 @@ def _keeping(module: nn.Module, line: Line, inside: Inside) -> nn.Module:
     The copy has the class of the module, so the network finds all that it may look for: special methods, parameters,
     children, attributes. The module stays as it is. If it or a module in it has hooks, they are run for each candidate.
     """
-    view = copy.copy(module)
+    view = shallow_copy(module)
     if isinstance(module, Choose):
         name = module.choice.name
         options = [_keeping(option, line, (*inside, (name, i))) for i, option in enumerate(module.options)]

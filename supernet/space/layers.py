@@ -26,9 +26,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from supernet.base.modules import shallow_copy
+from supernet.base.randomness import nothing_drawn
 from supernet.base.trees import call, join_rows, rows, take_rows
 from supernet.space.choices import Choice, Space
-from supernet.space.values import Picks, resolved, side_by_side
+from supernet.space.values import Picks, decided_values, resolved, side_by_side
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +42,11 @@ class LivePaths:
         ghosts: which of them the tensors hold, in order; all hold the same number of examples.
         inside: the choices that the running code is nested in, outermost first, and for each the options of which one
             has to be live.
-        shapes: what is live of the choices on which shapes depend; the same for all `ghosts`.
     """
 
     picks: tuple[Picks, ...]
     ghosts: tuple[int, ...]
     inside: tuple[tuple[str, tuple[str, ...]], ...] = ()
-    shapes: tuple[frozenset[int], ...] = ()
 
 
 _LIVE: ContextVar[LivePaths] = ContextVar("supernet_live_paths")
@@ -123,11 +123,11 @@ class OneShot(nn.Module):
             together.setdefault(tuple(picked[name] for name in names), []).append(ghost)
         outputs: list[Any] = []
         size = examples // len(live_GP)
-        for shapes, ghosts in together.items():
+        for ghosts in together.values():
             part = x
             if len(together) > 1:
                 part = join_rows([take_rows(x, slice(g * size, (g + 1) * size)) for g in ghosts])
-            with set_live_paths(LivePaths(tuple(picks), tuple(ghosts), shapes=shapes)):
+            with set_live_paths(LivePaths(tuple(picks), tuple(ghosts))):
                 output = call(self.network, part)
             if len(together) == 1:
                 return output
@@ -148,13 +148,56 @@ def picks_of(space: Space, live_GP: Tensor) -> list[dict[str, frozenset[int]]]:
     return picks
 
 
-ShapeKey = tuple[tuple[int, ...], tuple[frozenset[int], ...]]
-"""What the shape of an output follows from: the shape of one example of the input, and `LivePaths.shapes`."""
+@dataclass(slots=True, eq=False)
+class OutputShapes:
+    """The shapes of a choice's output, for zeros in its place: measured on an option, and remembered.
+
+    All views of a one-shot model share them.
+
+    Attributes:
+        option: the module that is measured.
+        names: the choices in it on which the shape of its output depends.
+        by_key: shapes of one example's output, by the shape of one example of the input, and by what is live of the
+            choices in `names`.
+    """
+
+    option: nn.Module
+    names: tuple[str, ...]
+    by_key: dict[tuple[Any, ...], tuple[int, ...]]
+
+    def of(self, source: Tensor, live: LivePaths) -> tuple[int, ...]:
+        """The shape of one example's output."""
+        picks = live.picks[live.ghosts[0]]
+        key = tuple(source.shape[1:]), *(picks.get(name) for name in self.names)
+        if key not in self.by_key:
+            self.by_key[key] = _measured(self.option, source)
+        return self.by_key[key]
 
 
-def shape_key(source: Tensor, live: LivePaths) -> ShapeKey:
-    """What the shape of a choice's output follows from; `source` is the input of its first option."""
-    return tuple(source.shape[1:]), live.shapes
+def output_shapes_of(option: nn.Module) -> OutputShapes:
+    """Shapes that are measured on an option when they are asked for the first time."""
+    names: set[str] = set()
+    for module in option.modules():
+        if isinstance(module, (Choose, Depth)) and module.choice.kind != "paths":
+            names.add(module.choice.name)
+        names.update(choice.name for thing in decided_values(module) for choice in thing.choices())
+    return OutputShapes(option, tuple(sorted(names)), {})
+
+
+@torch.no_grad()
+def _measured(option: nn.Module, source: Tensor) -> tuple[int, ...]:
+    """The shape of one example's output; what the option draws or changes in itself is as before afterwards."""
+    with nothing_drawn(source.device):
+        try:
+            meta = source.to("meta")
+            if meta.is_floating_point():  # autocast, which would make the types agree, leaves `meta` alone
+                meta = meta.to(next((p.dtype for p in option.parameters()), meta.dtype))
+            output: Tensor = on_meta(option)(meta)
+        except Exception:  # a branch that depends on numbers, a tensor in a list: code of a network may do anything
+            if source.device.type == "meta":
+                raise
+            output = _shadow(option, without_data=False)(source.clone())
+    return tuple(output.shape[1:])
 
 
 class Choose(nn.Module):
@@ -179,8 +222,7 @@ class Choose(nn.Module):
     Attributes:
         channels: under "concat" the length of the output's second axis, a decided value.
         zeros: the indices of the options that give zeros (`Zero`).
-        output_shapes: shapes of one example's output, as measured when the one-shot model was built; the zeros of a
-            choice without a live option have them.
+        output_shapes: of a choice in a one-shot model; its zeros have them if no option is live.
 
     Raises:
         ValueError: `widths` does not fit `options` and `join`, or the number of picks is impossible.
@@ -208,7 +250,7 @@ class Choose(nn.Module):
         self.each_input, self.join = each_input, join
         self.channels = None if widths is None else side_by_side(self.choice, widths)
         self.zeros = frozenset(i for i, option in enumerate(options.values()) if isinstance(option, Zero))
-        self.output_shapes: tuple[tuple[ShapeKey, tuple[int, ...]], ...] = ()
+        self.output_shapes: OutputShapes | None = None
 
     def extra_repr(self) -> str:
         return f"{self.choice.name!r}, {', '.join(self.choice.options)}, max_picks={self.choice.max_picks}"
@@ -255,7 +297,7 @@ class Choose(nn.Module):
         """The output of an option, for the ghost batches at these places of `live.ghosts`, or for all of them."""
         ghosts = live.ghosts if places is None else tuple(live.ghosts[place] for place in places)
         inside = (*live.inside, (self.choice.name, (self.choice.options[index],)))
-        with set_live_paths(LivePaths(live.picks, ghosts, inside, live.shapes)):
+        with set_live_paths(LivePaths(live.picks, ghosts, inside)):
             output: Tensor = self.options[index](*inputs)
         return output
 
@@ -306,14 +348,8 @@ class Choose(nn.Module):
         """
         if output is not None:
             return _zeros(output, (len(source), *output.shape[1:]))
-        shape = dict(self.output_shapes).get(shape_key(source, live))
-        if shape is None:  # an input of another size than the space's, or other widths: slow
-            with torch.no_grad():
-                option, meta = on_meta(self.options[0]), source.to("meta")
-                if meta.is_floating_point():  # autocast, which would make the types agree, leaves `meta` alone
-                    meta = meta.to(next((p.dtype for p in option.parameters()), meta.dtype))
-                shape = tuple(option(meta).shape[1:])
-        return _zeros(source, (len(source), *shape))
+        shapes = output_shapes_of(self.options[0]) if self.output_shapes is None else self.output_shapes
+        return _zeros(source, (len(source), *shapes.of(source, live)))
 
     def chosen(self, picked: Sequence[str]) -> nn.Module:
         """The ordinary module that is left when only `picked` options are kept; it shares their weights."""
@@ -561,12 +597,35 @@ def _run_on_zeros(edge: nn.Module, like: Tensor) -> Tensor:
 
 def on_meta(module: nn.Module) -> nn.Module:
     """The module without data and without hooks, to see the shapes of its outputs; the module stays as it is."""
-    shadow = copy.copy(module)
+    return _shadow(module, without_data=True)
+
+
+def _shadow(module: nn.Module, *, without_data: bool) -> nn.Module:
+    """A copy that shares nothing with the module that a forward pass may change: with its parameters, or without data.
+
+    Hooks after a forward pass are left out, since users read outputs with them. Those before it may compute weights,
+    as of `torch.nn.utils.weight_norm`; without data, they are left out too.
+    """
+
+    def as_own(thing: Any) -> Any:
+        if isinstance(thing, nn.Parameter):
+            return nn.Parameter(torch.empty_like(thing, device="meta"), thing.requires_grad) if without_data else thing
+        if isinstance(thing, Tensor):
+            return torch.empty_like(thing, device="meta") if without_data else thing.clone()
+        return copy.copy(thing) if type(thing) in (list, dict, set) else thing
+
+    shadow = shallow_copy(module)
+    attributes = {name: as_own(thing) for name, thing in vars(module).items()}
     for name in ("_parameters", "_buffers"):
-        tensors = vars(module)[name].items()
-        vars(shadow)[name] = {key: None if t is None else torch.empty_like(t, device="meta") for key, t in tensors}
-    vars(shadow).update(_forward_hooks=OrderedDict(), _forward_pre_hooks=OrderedDict())
-    shadow._modules = {name: None if child is None else on_meta(child) for name, child in module._modules.items()}
+        attributes[name] = {key: as_own(tensor) for key, tensor in vars(module)[name].items()}
+    children = module._modules.items()
+    attributes["_modules"] = {
+        name: None if child is None else _shadow(child, without_data=without_data) for name, child in children
+    }
+    attributes["_forward_hooks"] = OrderedDict()
+    if without_data:
+        attributes["_forward_pre_hooks"] = OrderedDict()
+    vars(shadow).update(attributes)
     return shadow
 
 

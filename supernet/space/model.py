@@ -9,14 +9,14 @@ References:
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
-from typing import Any, cast, overload
+from typing import Any, overload
 
 import torch
 from torch import Tensor, nn
 
+from supernet.base.randomness import GLOBAL_GENERATOR
 from supernet.base.trees import describe, map_tensors, zeros
 from supernet.space.choices import Architecture, Space
 from supernet.space.layers import (
@@ -27,17 +27,11 @@ from supernet.space.layers import (
     Join,
     OneShot,
     ShapeError,
-    ShapeKey,
-    live_paths,
-    on_meta,
+    output_shapes_of,
     picks_of,
-    shape_key,
 )
 from supernet.space.network import choices_of, replace_modules, view_of, without_data
 from supernet.space.values import decided, decided_values, resolved
-
-_GLOBAL_GENERATOR = threading.Lock()
-"""Held while new weights are drawn: torch has one global generator for all threads."""
 
 
 def _one_shot(space: Space, network: nn.Module) -> OneShot:
@@ -56,31 +50,10 @@ def _one_shot(space: Space, network: nn.Module) -> OneShot:
                 f"{name} ({type(module).__name__}) keeps running statistics, which mean nothing while choices are "
                 "free: set track_running_stats=False"
             )
-    return OneShot(space, network)
-
-
-@torch.no_grad()
-def _measure_output_shapes(model: OneShot) -> None:
-    """Tells each choice the shapes of its outputs, from a pass without data with the first options only."""
-    space = model.space
-    (row,) = space.live([space.everything_on()])
-    for choice in space.choices:
-        if choice.kind == "paths":
-            row[[space.columns[choice.name, option] for option in choice.options[1:]]] = False
-    shadow = cast(OneShot, on_meta(model))
-    shapes: dict[str, dict[ShapeKey, tuple[int, ...]]] = {}
-    for name, module in shadow.named_modules():
+    for module in network.modules():
         if isinstance(module, Choose):
-
-            def note(module: nn.Module, inputs: Any, output: Tensor, name: str = name) -> None:
-                source = inputs[0] if isinstance(inputs[0], Tensor) else inputs[0][0]
-                shapes.setdefault(name, {})[shape_key(source, live_paths())] = tuple(output.shape[1:])
-
-            module.register_forward_hook(note)
-    shadow(map_tensors(example_of(space, 2), lambda tensor: tensor.to("meta")), row[None])
-    for name, by_key in shapes.items():
-        choose = cast(Choose, model.get_submodule(name))
-        choose.output_shapes = (*choose.output_shapes, *by_key.items())
+            module.output_shapes = output_shapes_of(module.options[0])
+    return OneShot(space, network)
 
 
 def from_network(
@@ -179,16 +152,14 @@ def build(space: Space, architecture: Architecture | None = None, *, seed: int |
     """
     if architecture is not None:
         space.live([architecture])  # refuses an architecture of another space before anything is built
-    with _GLOBAL_GENERATOR, torch.random.fork_rng(devices=[], enabled=seed is not None):
+    with GLOBAL_GENERATOR, torch.random.fork_rng(devices=[], enabled=seed is not None):
         if seed is not None:
             torch.manual_seed(seed)
         with decided(dict(architecture.picks)) if architecture is not None else nullcontext():
             network = space.network()
     if architecture is not None:
         return _keep(network, architecture)
-    model = _one_shot(space, network)
-    _measure_output_shapes(model)
-    return model
+    return _one_shot(space, network)
 
 
 def extract(model: OneShot, architecture: Architecture) -> nn.Module:

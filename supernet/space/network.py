@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -12,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from supernet.base.modules import shallow_copy
 from supernet.space.choices import Choice
 from supernet.space.layers import Choose, Depth, Elastic
 from supernet.space.values import decided_values
@@ -137,7 +137,7 @@ def replace_modules(module: nn.Module, new: Callable[[nn.Module], nn.Module]) ->
 
 def view_of(module: nn.Module, new: Callable[[nn.Module], nn.Module]) -> nn.Module:
     """Like `replace_modules`, but leaves `module` as it is: shallow copies, which share parameters and buffers."""
-    shallow = copy.copy(new(module))
+    shallow = shallow_copy(new(module))
     shallow._modules = {
         name: None if child is None else view_of(child, new) for name, child in shallow._modules.items()
     }

@@ -11,7 +11,6 @@ all widths is the idea of Yu et al., "Slimmable Neural Networks", ICLR 2019.
 
 from __future__ import annotations
 
-import copy
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -22,6 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from supernet.base.modules import shallow_copy
 from supernet.space.choices import Choice
 
 Picks = Mapping[str, frozenset[int]]
@@ -303,7 +303,7 @@ def cut(tensor: Tensor, axes: Sequence[_AxisSlices]) -> Tensor:
 
 def resolved(module: nn.Module, picks: Picks) -> nn.Module:
     """A shallow copy of a module in which decided values are plain and its own parameters are cut to fit."""
-    copied = copy.copy(module)
+    copied = shallow_copy(module)
     parameters = dict(module._parameters)
     for name, axes in axis_slices(module, picks).items():
         parameters[name] = cut(parameters[name], axes)  # type: ignore[arg-type, assignment]  # what has axes is a tensor

@@ -441,6 +441,20 @@ def test_faster_modules_give_the_same_in_line(monkeypatch: pytest.MonkeyPatch) -
     assert fused[runs:] == fused[: runs // 6]  # each was run for the first candidate only
 
 
+def test_faster_modules_in_line_where_no_option_is_live() -> None:
+    """The shape of the zeros is measured on plain modules, for any size of the examples."""
+    space = from_network(LooksAtItsSequence, X)
+    model = quick(one_shot(space), Tuning(kernels=("norm", "pool")))
+    assert isinstance(model, OneShot)
+    view, line = in_line(model)
+    lives = [space.live([space.parse("op=a")]) & on for on in (True, False, False, True)]
+    with torch.no_grad():
+        for x in (X, X[..., :5, :5]):
+            expected = [model(x, live) for live in lives]
+            for got, wanted in zip(outputs(view, line, x, lives), expected, strict=True):
+                assert torch.equal(got, wanted)
+
+
 def test_a_whole_prefix_is_computed_once() -> None:
     calls: Counter[str] = Counter()
 

@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
+from torch.nn.utils import spectral_norm
+from torch.nn.utils.parametrizations import weight_norm
 
-from supernet.space.layers import Choose, GhostBatchNorm, Graph, LivePaths, ShapeError, Zero, on_meta, set_live_paths
+from supernet.space.layers import (
+    Choose,
+    Depth,
+    GhostBatchNorm,
+    Graph,
+    LivePaths,
+    ShapeError,
+    Zero,
+    on_meta,
+    set_live_paths,
+)
 from supernet.space.model import build, from_network
+from supernet.space.values import value
 
 
 def live(*ghosts: set[int], name: str = "a") -> LivePaths:
@@ -94,15 +109,12 @@ def test_zeros_have_the_shape_of_the_output_and_cost_nothing() -> None:
     model, nothing = build(space, seed=0), torch.zeros(2, 2, dtype=torch.bool)
     choice = model.network
     assert isinstance(choice, Choose)
-    assert choice.output_shapes == ((((3, 9, 9), ()), (7, 4, 4)),)
     calls.clear()
-    for _ in range(3):
-        assert model(torch.ones(4, 3, 9, 9), nothing).shape == (4, 7, 4, 4)
-    assert not calls, "a dropped option was run"
-    before = dict(vars(choice))
-    assert model(torch.ones(4, 3, 11, 13), nothing).shape == (4, 7, 5, 6)
-    assert calls == [("meta", "meta")], "a dropped option was computed"
-    assert vars(choice) == before, "a forward pass left something behind"
+    for expected in ((9, 9), (4, 4)), ((11, 13), (5, 6)), ((9, 9), (4, 4)):
+        for _ in range(3):
+            assert model(torch.ones(4, 3, *expected[0]), nothing).shape == (4, 7, *expected[1])
+    assert calls == [("meta", "meta")] * 2, "a dropped option was computed, or measured twice for one size"
+    calls.clear()
     output = model(torch.ones(4, 3, 9, 9), torch.tensor([[False, False], [False, True]]))
     assert not output[:2].any()
     assert output[2:].all()
@@ -119,9 +131,129 @@ def test_zeros_of_a_choice_at_several_places_have_the_shape_of_each() -> None:
 
     model = build(from_network(Twice, torch.zeros(1, 3, 8, 8)), seed=0)
     choice = model.network.choice
-    assert isinstance(choice, Choose)
-    assert [shape for _, shape in choice.output_shapes] == [(3, 4, 4), (3, 2, 2)]
+    assert isinstance(choice, Choose) and choice.output_shapes is not None
     assert model(torch.ones(2, 3, 8, 8), torch.zeros(1, 2, dtype=torch.bool)).shape == (2, 3, 2, 2)
+    assert list(choice.output_shapes.by_key.values()) == [(3, 4, 4), (3, 2, 2)]
+
+
+def _elastic() -> nn.Module:
+    """Widths, depths and concatenations, in a choice and around it."""
+    inner, outer = value("inner", (4, 8)), value("outer", (2, 4, 6))
+    parts = Choose("parts", {"a": nn.Conv2d(inner, 2, 1), "b": nn.Conv2d(inner, 3, 1)}, join="concat", widths=(2, 3))
+    deep = Depth("depth", [nn.Conv2d(inner, inner, 1), nn.Conv2d(inner, inner, 3, padding=1)])
+    options = {
+        "deep": nn.Sequential(nn.Conv2d(outer, inner, 1), deep, parts, nn.MaxPool2d(2)),
+        "flat": nn.Sequential(nn.Conv2d(outer, parts.channels or 0, 2, stride=2)),
+    }
+    return nn.Sequential(nn.Conv2d(3, outer, 1), Choose("op", options), nn.Flatten(2))
+
+
+def test_shapes_follow_the_input_and_the_options_in_force() -> None:
+    """Whatever was measured before: the zeros of a choice have the shape that its option gives."""
+    space = from_network(_elastic, torch.zeros(1, 3, 8, 8))
+    model = build(space, seed=0)
+    generator = torch.Generator().manual_seed(0)
+    choice = model.get_submodule("network.1")
+    assert isinstance(choice, Choose) and choice.output_shapes is not None
+    for _ in range(60):
+        row = space.live([space.sample(generator=generator)])
+        x = torch.ones(2, 3, *(2 * torch.randint(2, 5, (2,), generator=generator)).tolist())
+        row[:, [space.columns["op", "deep"], space.columns["op", "flat"]]] = torch.tensor([True, False])
+        expected = model(x, row).shape
+        row[:, space.columns["op", "deep"]] = False
+        zeros = model(x, row)
+        assert zeros.shape == expected and not zeros.any()
+    # 9 sizes, 3 widths before, and 2 * 2 * 3 options of what shapes depend on inside: no more is told apart.
+    assert choice.output_shapes.names == ("depth", "inner", "outer", "parts")
+    assert len(choice.output_shapes.by_key) <= 60
+
+
+class Awkward(nn.Module):
+    """An option that runs with data only, or not in a plain way."""
+
+    def __init__(self, way: str) -> None:
+        super().__init__()
+        self.way = way
+        self.conv: nn.Module = nn.Conv2d(3, 5, 3, stride=2)
+        self.tensor, self.tensors = torch.tensor([2.0]), [torch.tensor([2.0])]
+        self.register_buffer("counter", torch.zeros(()))
+        self.counter: Tensor
+        if way == "parametrized":
+            self.conv = weight_norm(self.conv)
+        if way == "weights from a hook":
+            self.conv = spectral_norm(self.conv)
+        if way == "other modules":
+            vars(self)["conv"] = self._modules.pop("conv")  # torch does not know of it, and moves none of it
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.counter.add_(1)
+        if self.way == "a branch" and x.mean() < 100:
+            x = x * 2
+        if self.way == "in place":
+            x = x.mul_(float(x.mean() * 0) + 2)
+        if self.way == "tensors":
+            x = x * self.tensor * self.tensors[0]
+            self.tensors.append(x.mean())
+        if self.way == "random":
+            x = x * torch.rand(1).to(x.device) * random.random()
+        if self.way == "random numbers in numbers":
+            x = x * torch.rand(1).item() * float(x.mean())
+        if self.way == "device":
+            with torch.autocast(x.device.type, enabled=False):
+                return self.conv(x)
+        return self.conv(x)
+
+
+WAYS = [
+    "parametrized", "weights from a hook", "other modules", "a branch", "in place", "tensors", "random",
+    "random numbers in numbers", "device",
+]  # fmt: skip
+
+
+class Hidden(nn.Module):
+    """Calls its choice by keyword."""
+
+    def __init__(self, way: str) -> None:
+        super().__init__()
+        self.choice = Choose("a", {"x": Awkward(way), "y": nn.Conv2d(3, 5, 3, stride=2)})
+        self.again = Awkward(way)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.choice(x=x.clone()).sum((2, 3)) + self.again(x).sum((2, 3))
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm.*:FutureWarning")
+@pytest.mark.parametrize("way", WAYS)
+def test_whatever_a_network_does_it_is_built_and_its_zeros_have_a_shape(way: str) -> None:
+    """Measuring shapes saves time only: what it cannot do is done with data, and leaves no trace."""
+    space = from_network(lambda: Hidden(way), torch.zeros(1, 3, 9, 9), check=False)
+    torch.manual_seed(1), random.seed(1)
+    model = build(space, seed=0)
+    option = model.get_submodule("network.choice.options.0")
+    assert isinstance(option, Awkward)
+    seen: list[Tensor] = []
+    option.register_forward_hook(lambda module, inputs, output: seen.append(output))
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    choice = model.get_submodule("network.choice")
+    x = torch.ones(2, 3, 9, 9)
+    for size in (9, 11, 9):
+        with set_live_paths(live(set())):
+            zeros = choice(x=torch.ones(2, 3, size, size))
+            assert zeros.shape == (2, 5, (size - 1) // 2, (size - 1) // 2) and not zeros.any()
+            choice(x)
+    assert bool((x == 1).all()), "an option wrote into its input"
+    assert len(option.tensors) == 1 and not seen
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+    drawn = float(torch.rand(1)), random.random()
+    torch.manual_seed(1), random.seed(1)
+    assert drawn == (float(torch.rand(1)), random.random())
+    assert model(torch.ones(2, 3, 9, 9), torch.zeros(1, 2, dtype=torch.bool)).shape == (2, 5)
+
+
+def test_modules_without_data_have_parameters() -> None:
+    """A network may ask for them by name."""
+    shadow = on_meta(nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2)))
+    assert shadow.get_parameter("0.weight").is_meta and shadow.get_buffer("1.running_mean").is_meta
 
 
 def test_hooks_of_users_see_no_pass_without_data() -> None:

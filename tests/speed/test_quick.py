@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from supernet import Choose, build, value
+from supernet import Choose, Depth, build, value
 from supernet.space.choices import Space
 from supernet.space.layers import LivePaths, OneShot, set_live_paths
 from supernet.space.model import from_network
@@ -397,7 +397,7 @@ def _by_name(layers: Any, x: Tensor) -> Tensor:
     x = layers.norm(layers.conv(layers.act(x)))
     weight = layers.get_submodule("conv").weight
     names = [name for name, _ in layers.named_children()]
-    return x * weight[0, 0].mean() * len(names) + layers.norm.weight.mean()
+    return x * weight[0, 0].mean() * len(names) + layers.get_parameter("norm.weight").mean()
 
 
 def _by_class(layers: nn.Sequential, x: Tensor) -> Tensor:
@@ -512,6 +512,74 @@ def test_half_precision_where_nothing_was_ever_live() -> None:
     for faster in (model, quick(model, ALL)):
         with torch.autocast("cpu", torch.bfloat16):
             assert faster(X, live).isfinite().all()
+
+
+def _conv_norm(width: int, kernel: int = 3) -> nn.Sequential:
+    conv = nn.Conv2d(width, width, kernel, padding=kernel // 2, bias=False)
+    return nn.Sequential(nn.ReLU(), conv, nn.BatchNorm2d(width), nn.ReLU())
+
+
+def _with_depth() -> nn.Module:
+    choice = Choose("op", {"a": nn.Sequential(_conv_norm(8), nn.MaxPool2d(3, 1, 1)), "b": _conv_norm(8, 1)})
+    return nn.Sequential(nn.Conv2d(3, 8, 1), choice, Depth("depth", [_conv_norm(8), _conv_norm(8, 1)]))
+
+
+def _with_depth_inside() -> nn.Module:
+    deep = nn.Sequential(Depth("depth", [_conv_norm(8), _conv_norm(8, 1)]), nn.BatchNorm2d(8))
+    return nn.Sequential(nn.Conv2d(3, 8, 1), Choose("op", {"a": deep, "b": _conv_norm(8, 1)}))
+
+
+def _nested() -> nn.Module:
+    inner = Choose("inner", {"p": _conv_norm(8), "q": _conv_norm(8, 1)})
+    return nn.Sequential(nn.Conv2d(3, 8, 1), Choose("op", {"a": _conv_norm(8), "b": nn.Sequential(inner)}))
+
+
+def _with_width() -> nn.Module:
+    width = value("width", (8, 16))
+    first = nn.Sequential(nn.Conv2d(3, width, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU())
+    return nn.Sequential(first, Choose("op", {"a": _conv_norm(width), "b": _conv_norm(width, 1)}))
+
+
+@pytest.mark.parametrize("make", [_with_depth, _with_depth_inside, _nested, _with_width])
+@pytest.mark.parametrize("half", [False, True])
+@pytest.mark.parametrize("side", [8, 12])
+def test_a_choice_without_a_live_option_gives_the_same_with_kernels(
+    make: Callable[[], nn.Module], half: bool, side: int
+) -> None:
+    """Under every option of the other choices, none of them included, and for other sizes than the space's."""
+    space = from_network(make, X)
+    model = channels_last(build(space, seed=0))
+    own = (convolution_name(3, torch.float32), convolution_name(3, torch.bfloat16))
+    tuning = Tuning(kernels=("norm", "pool", POINTWISE, *own), in_full_precision=("grouped",))
+    faster = quick(channels_last(build(space, seed=0)), tuning)
+    x = torch.randn(4, 3, side, side, generator=torch.Generator().manual_seed(0)).to(memory_format=torch.channels_last)
+    rows = [space.live([architecture]) for architecture in space]
+    empty = [row.clone() for row in rows]
+    for row in empty:
+        row[:, [space.columns["op", "a"], space.columns["op", "b"]]] = False
+    inner = [row.clone() for row in rows if make is _nested]
+    for row in inner:
+        row[:, [space.columns["inner", "p"], space.columns["inner", "q"]]] = False
+        row[:, space.columns["op", "b"]] = True
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=half):
+        for row in (*empty, *inner, *rows):
+            expected, got = model(x, row).float(), faster(x, row).float()
+            assert (got - expected).abs().max() <= (0.06 if half else 1e-4) * expected.abs().max()
+
+
+def test_a_shape_is_measured_once_for_all_views() -> None:
+    """On plain modules, whichever view asks first."""
+    space = from_network(_nested, X)
+    model = build(space, seed=0)
+    row = space.live([space.everything_on()]) & False
+    faster = [quick(model, ALL) for _ in range(2)]
+    choice = model.get_submodule("network.1")
+    assert isinstance(choice, Choose) and choice.output_shapes is not None
+    for view in (*faster, model):
+        view(X, row)
+        assert list(choice.output_shapes.by_key.values()) == [(8, 8, 8)]
+    kinds = set(map(type, choice.output_shapes.option.modules()))
+    assert not {QuickConv2d, QuickSequential, QuickGhostNorm} & kinds
 
 
 def live(*ghosts: set[int], name: str = "a") -> LivePaths:
