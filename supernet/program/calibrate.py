@@ -34,8 +34,8 @@ _LEAST_STEPS = 3
 """Steps that are measured at least, after the first, which prepares what later ones use."""
 
 _DRAWN = 1000
-"""Architectures that are drawn to stand for the candidates of a search. Neighbours among so many have about as much in
-common as those of a search."""
+"""Architectures that are drawn to stand for the candidates of a search. Neighbours among this number have about as much
+in common as those of a search."""
 
 _ENDLESS = 10**6
 """Steps of a training that is stopped before."""

@@ -231,21 +231,21 @@ def retrain_candidates(run: Loaded, numbers: Sequence[int], runtime: Runtime, wa
     table = folder.candidates
     if not table.exists():
         raise RunError(f"{table} is not there: run `supernet search {folder}` first")
-    known = {c.number: c for c in read_candidates(table, run.space)}
-    if wrong := [n for n in numbers if n not in known]:
+    by_number = {c.number: c for c in read_candidates(table, run.space)}
+    if wrong := [n for n in numbers if n not in by_number]:
         raise RunError(f"candidates: no number {wrong[0]}; `supernet top {folder}` prints those that there are")
-    picked = [known[n] for n in numbers]
+    picked = [by_number[n] for n in numbers]
     record_environment(folder, "retrain candidates", runtime.tuning)
     large = retrained_space(config, data.classes, data.inputs)
     costs = cost_table(large)
-    wanted = [c.architecture for c in picked]
-    scored = {c.architecture: c for c in known.values()}
+    architectures = [c.architecture for c in picked]
+    scored = {c.architecture: c for c in by_number.values()}
+    trainings = trainings_of(folder, config, large, costs, scored, architectures)
     with sender(
-        folder.path, large, run_id(config, data.hashes), trainings_of(folder, config, large, costs, scored, wanted),
-        watch.storage, watch.study, watch.artifacts,
-    ) as tell:  # fmt: skip
+        folder.path, large, run_id(config, data.hashes), trainings, watch.storage, watch.study, watch.artifacts
+    ) as tell:
         tell.update()
-        networks = networks_of(large, wanted, folder.retrain)
+        networks = networks_of(large, architectures, folder.retrain)
         _train_alone(_trainings(networks, config.retrain.repeats), run, runtime, watch, tell)
     rows = [network_row(costs, c, folder.retrain, config.retrain.repeats) for c in picked]
     return [{**record, "validation": row["validation"]} for record, row in zip(records(picked), rows, strict=True)]
