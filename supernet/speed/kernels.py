@@ -32,6 +32,9 @@ from supernet.speed.sums import plus
 _FLAGS = ("-O3", "-march=native", "-ffp-contract=fast", "-fno-math-errno", "-shared", "-fPIC")
 SOURCE = Path(__file__).with_name("kernels.c")
 
+_LANES = 8
+"""The kernels work on a multiple of so many channels."""
+
 _MOST_KERNEL = 7
 """Largest kernel of a depthwise convolution; as in kernels.c."""
 
@@ -236,10 +239,10 @@ def norm_relu_statistics(
 
 
 def depthwise_fits(x: Tensor, weight: Tensor, stride: tuple[int, ...], padding: Any, dilation: tuple[int, ...]) -> bool:
-    """Whether `depthwise` has a kernel for these tensors and settings."""
+    """Whether `depthwise` has a kernel for these tensors and settings; in half precision for any number of channels."""
     height, width = weight.shape[2:]
     return (
-        _fits(x)
+        _fits(x, x.shape[1] % _LANES if x.dtype == torch.bfloat16 else 0)
         and height == width <= _MOST_KERNEL
         and stride[0] == stride[1]
         and dilation[0] == dilation[1]
@@ -284,11 +287,12 @@ def pool(x: Tensor, kernel: int, stride: int, padding: int, *, largest: bool, on
     return y
 
 
-def _fits(x: Tensor) -> bool:
+def _fits(x: Tensor, over: int = 0) -> bool:
+    """Whether the kernels take a tensor; `over` is by how many channels it may be beyond a multiple of `_LANES`."""
     return (
         x.device.type == "cpu"
         and x.ndim == 4
-        and x.shape[1] % 8 == 0
+        and x.shape[1] % _LANES == over
         and x.dtype in (torch.float32, torch.bfloat16)
         and x.numel() > 0
         and x.is_contiguous(memory_format=torch.channels_last)
@@ -533,7 +537,8 @@ class _Depthwise(torch.autograd.Function):
     """A depthwise convolution: forward by the library, the gradient of the weights by the project's kernel.
 
     The gradient of the input is a convolution of the slopes with the kernel turned by 180 degrees: the library's
-    forward pass is faster than its backward pass. For a stride above 1 there are zeros between the slopes; that is 9 to
+    forward pass is faster than its backward pass. The kernels work on a multiple of `_LANES` channels, so that some of
+    zeros are added where others are left over. For a stride above 1 there are zeros between the slopes; that is 9 to
     26 times faster in half precision, and no faster in single.
     """
 
@@ -549,11 +554,20 @@ class _Depthwise(torch.autograd.Function):
         stride, padding, dilation = ctx.settings
         dy = _like(dy, x.dtype)
         dx = dweight = None
+        channels, missing = x.shape[1], -x.shape[1] % _LANES
+        if missing:
+            x, dy = _wider(x, missing), _wider(dy, missing)
+            weight = F.pad(weight, (0, 0, 0, 0, 0, 0, 0, missing))
         if ctx.needs_input_grad[0]:
-            dx = _input_gradient(x, weight, dy, stride, padding, dilation)
+            dx = _input_gradient(x, weight, dy, stride, padding, dilation)[:, :channels]
         if ctx.needs_input_grad[1]:
-            dweight = _weight_gradient(x, weight, dy, stride, padding, dilation)
+            dweight = _weight_gradient(x, weight, dy, stride, padding, dilation)[:channels]
         return dx, dweight, None, None, None
+
+
+def _wider(x: Tensor, channels: int) -> Tensor:
+    """A tensor in channels-last layout with more channels, of zeros."""
+    return F.pad(x.permute(0, 2, 3, 1), (0, channels)).permute(0, 3, 1, 2)
 
 
 def _input_gradient(x: Tensor, weight: Tensor, dy: Tensor, stride: int, padding: int, dilation: int) -> Tensor:
