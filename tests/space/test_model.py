@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -11,11 +12,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
+from torch.nn.utils.parametrizations import spectral_norm, weight_norm
 
 from supernet.space.choices import Architecture, ArchitectureError, Space
 from supernet.space.layers import Choose, GhostBatchNorm, OneShot
 from supernet.space.model import build, extract, from_network, option_names
-from supernet.space.network import choices_of, parameters_inside
+from supernet.space.network import choices_of, parameters_inside, view_of
 from tests import reference
 from tests.spaces_for_tests import (
     NestedNetwork,
@@ -177,6 +179,28 @@ def test_extract_copies() -> None:
             parameter.zero_()
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
     assert any(isinstance(module, Choose) for module in model.modules())
+
+
+@pytest.mark.parametrize("parametrized", [weight_norm, spectral_norm])
+def test_modules_with_parametrizations(parametrized: Callable[[nn.Module], nn.Module]) -> None:
+    """They cannot be copied by `copy.copy`; views of a model and its stand-alone networks have them nonetheless."""
+
+    def network() -> nn.Module:
+        options = {"x": parametrized(nn.Conv2d(4, 4, 1)), "y": nn.Conv2d(4, 4, 1)}
+        return nn.Sequential(parametrized(nn.Conv2d(3, 4, 1)), Choose("a", options), nn.BatchNorm2d(4))
+
+    space = from_network(network, torch.zeros(1, 3, 4, 4))
+    model = build(space, seed=0).eval()  # in training mode spectral norm changes what it keeps
+    x = torch.randn(4, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    architecture = space.parse("a=x")
+    alone = extract(model, architecture).eval()
+    alone.get_submodule("2").train()
+    live = space.live([architecture])
+    torch.testing.assert_close(alone(x), model(x, live))
+    assert not model(x, live & False).isnan().any()
+    names = [name for name, _ in alone.named_parameters()]
+    assert any("parametrizations" in name for name in names)
+    assert {name for name, _ in view_of(alone, lambda module: module).named_parameters()} == set(names)
 
 
 def test_choices_come_from_the_network_alone() -> None:
