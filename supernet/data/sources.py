@@ -167,13 +167,22 @@ def read(config: DataConfig) -> Source:
         "parquet": _read_parquet,
         "arrays": _read_arrays,
     }
+    return readers[config.name](config, place_of(config))
+
+
+def place_of(config: DataConfig) -> Path:
+    """The folder or file of a source that is no function; the current folder if it needs none.
+
+    Raises:
+        DataError: it is not named, or not there.
+    """
     if config.path is None and config.name not in ("fashion-mnist", "digits"):
         raise DataError(f"data.name={config.name!r} needs a place: set data.path to its folder or file")
     path = Path(config.path or ".").expanduser()
     if not path.is_dir() and not (config.name in ("parquet", "arrays") and path.is_file()):
         kind = "folder or file" if config.name in ("parquet", "arrays") else "folder"
         raise DataError(f"no such {kind}: {path}; set data.path to the {kind} of the data")
-    return readers[config.name](config, path)
+    return path
 
 
 def _check_labels(labels: NDArray[Any], classes: Sequence[str] | None) -> tuple[torch.Tensor, tuple[str, ...]]:

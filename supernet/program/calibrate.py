@@ -17,7 +17,7 @@ from supernet.program.plan import Speeds
 from supernet.program.score import evaluation_of
 from supernet.search.limits import Region
 from supernet.search.scoring import Evaluation, values_of
-from supernet.space.choices import Architecture
+from supernet.space.choices import Architecture, Space
 from supernet.space.layers import OneShot
 from supernet.space.model import build
 from supernet.speed.runtime import Runtime
@@ -59,20 +59,28 @@ def measure(config: Config, data: Data, allowed: Region, runtime: Runtime, secon
     one_shot = _seconds_of_one_shot(model, config, data, runtime, _SHARES["one-shot"] * seconds)
     evaluation = evaluation_of(model, config, data, runtime)
     candidate = _seconds_of_candidate(evaluation, drawn, _SHARES["candidate"] * seconds)
-    by_size = sorted(drawn, key=lambda architecture: int(allowed.costs.column("macs", [architecture])[0]))
-    large = by_size[len(by_size) // 2 :]
+    order = allowed.costs.column("macs", drawn).argsort(kind="stable").tolist()
+    large = [drawn[i] for i in order[len(order) // 2 :]]
     number = max(_NETWORKS, 2 * runtime.threads)
     networks = [large[(2 * i + 1) * len(large) // (2 * number)] for i in range(number)]
+    trainings = measure_trainings(config, data, networks, runtime, _SHARES["networks"] * seconds)
+    return replace(trainings, one_shot=one_shot, candidate=candidate)
+
+
+def measure_trainings(
+    config: Config, data: Data, networks: Sequence[Architecture], runtime: Runtime, seconds: float
+) -> Speeds:
+    """Measures steps of trainings from scratch only.
+
+    Args:
+        config, data, runtime, seconds: as for `measure`.
+        networks: what is trained; everything on is added if the run trains it.
+    """
+    space = retrained_space(config, data.classes, data.inputs)
     all_on = [space.everything_on()] if config.search.all_on else []
-    each = _SHARES["networks"] * seconds * runtime.threads / (len(networks) + len(all_on))
-    times = _seconds_of_networks([*networks, *all_on], config, data, runtime, each)
-    return Speeds(
-        one_shot=one_shot,
-        candidate=candidate,
-        networks=tuple(times[: len(networks)]),
-        all_on=times[-1] if all_on else None,
-        workers=runtime.threads,
-    )
+    each = seconds * runtime.threads / (len(networks) + len(all_on))
+    times = _seconds_of_networks(space, [*networks, *all_on], config, data, runtime, each)
+    return Speeds(networks=tuple(times[: len(networks)]), all_on=times[-1] if all_on else None, workers=runtime.threads)
 
 
 def _seconds_of_one_shot(model: OneShot, config: Config, data: Data, runtime: Runtime, seconds: float) -> float:
@@ -118,11 +126,10 @@ def _seconds_of_candidate(evaluation: Evaluation, drawn: Sequence[Architecture],
 
 
 def _seconds_of_networks(
-    architectures: Sequence[Architecture], config: Config, data: Data, runtime: Runtime, seconds: float
+    space: Space, architectures: Sequence[Architecture], config: Config, data: Data, runtime: Runtime, seconds: float
 ) -> list[float]:
     """Time of a step of each training, while as many run side by side as in `retrain`."""
     settings = config.retrain.train
-    space = retrained_space(config, data.classes, data.inputs)
     batch = feed(data.train, data, config.data, batch_size=settings.batch_size, seed=config.seed, device=runtime.device)
 
     def one(architecture: Architecture) -> float:

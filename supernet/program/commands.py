@@ -217,14 +217,15 @@ def _begun(asked: Asked, *, is_there: bool = False) -> tuple[Opened, Loaded | No
     """
     from supernet.program.config import to_yaml
     from supernet.program.folder import open_run
-    from supernet.program.prepare import begin_prepared, prepare
+    from supernet.program.prepare import begin_prepared, is_planned, prepare
     from supernet.program.resolve import open_if_there
 
-    hours = asked.options.get("--hours")
-    if asked.folder is None and not asked.print_config and hours is not None:
+    text = asked.options.get("--hours")
+    hours = None if text is None else hours_of(text)
+    if asked.folder is None and not asked.print_config and is_planned(asked.recipe, hours):
         raise ValueError(f"expected a run folder: supernet {asked.usage}")
     run = open_run(asked.folder) if is_there and asked.folder is not None else open_if_there(asked.folder)
-    prepared = prepare(asked.recipe, asked.settings, run, asked.folder, None if hours is None else hours_of(hours))
+    prepared = prepare(asked.recipe, asked.settings, run, asked.folder, hours)
     if asked.print_config:
         print(to_yaml(prepared.config), end="")
         return None

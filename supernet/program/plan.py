@@ -16,13 +16,13 @@ from supernet.data.task import accuracy, metric_of
 from supernet.program.config import Config
 from supernet.program.references import reference_names
 from supernet.program.settings import ConfigError
-from supernet.search.limits import Region
 from supernet.search.race import stages
 from supernet.search.recording import RESCORED
 from supernet.search.rounds import numbers
 from supernet.search.scoring import UNLABELLED
+from supernet.space.choices import Space
 
-_SHARES = {"train": 0.35, "search": 0.15, "retrain": 0.50}
+SHARES = {"train": 0.35, "search": 0.15, "retrain": 0.50}
 """Shares of the time. Half of it goes to trainings from scratch, since the result is one of them, and a ranking of
 networks that are far from trained says little. A candidate is scored in far less time than an epoch takes, so the
 search has the smallest share. A start: no experiment has set them yet."""
@@ -33,8 +33,8 @@ MOST_EPOCHS = 200.0
 MOST_CANDIDATES = 20_000
 """No more candidates are planned: the number of the paper."""
 
-_LEAST_EPOCHS = 1.0
-"""No training is planned to be shorter: it would not have seen every example."""
+_LEAST_EXAMPLES = 10_000
+"""No training is planned to see fewer examples than these, or than all of them once: it would learn hardly anything."""
 
 _LEAST_CANDIDATES = 50
 """No fewer candidates are planned: the best of fewer is hardly a search."""
@@ -54,16 +54,16 @@ class Speeds:
     """What was measured on this machine with this configuration, in seconds.
 
     Attributes:
-        one_shot: a step of the one-shot model's training.
-        candidate: the score of a candidate on all examples of the search, all cores together.
         networks: a step of some trainings from scratch that run side by side, one number for each network.
+        one_shot: a step of the one-shot model's training; NaN if it was not measured.
+        candidate: the score of a candidate on all examples of the search, all cores together; NaN likewise.
         all_on: a step of the training of everything on; None if it is not trained.
         workers: trainings that run side by side.
     """
 
-    one_shot: float
-    candidate: float
     networks: tuple[float, ...]
+    one_shot: float = math.nan
+    candidate: float = math.nan
     all_on: float | None = None
     workers: int = 1
 
@@ -76,7 +76,8 @@ class Work:
         examples: of the training split.
         batch: examples in a step of the one-shot model's training.
         retrain_examples, retrain_batch: the same of the trainings from scratch.
-        trainings: number of trainings from scratch, those of references included, without those of everything on.
+        trainings: numbers of trainings from scratch that run side by side, one after the other: finalists without
+            everything on, references, and what confirms the winner.
         all_on: number of trainings of everything on.
         evaluated: examples that each trained network is evaluated on.
         scored: examples of the score of a candidate.
@@ -91,7 +92,7 @@ class Work:
     batch: int
     retrain_examples: int
     retrain_batch: int
-    trainings: int
+    trainings: tuple[int, ...]
     all_on: int
     evaluated: int
     scored: int
@@ -192,19 +193,20 @@ def given_lengths(names: Collection[str], strategy: str) -> set[str]:
     return given | {"search"} if strategy == "enumeration" else given
 
 
-def work_of(config: Config, allowed: Region, *, train: int, validation: int, test: int) -> Work:
+def work_of(config: Config, space: Space, size: int, *, train: int, validation: int, test: int) -> Work:
     """What a configuration has to do.
 
     Args:
         config: of the run.
         train, validation, test: examples of the splits.
-        allowed: what its search may ask for.
+        space: what it searches.
+        size: architectures that the search may ask for.
     """
-    search, with_validation = config.search, config.retrain.splits == "train+validation"
+    search, retrain = config.search, config.retrain
+    with_validation = retrain.splits == "train+validation"
     finalists = search.top + search.small + search.random
-    references = len(reference_names(config, allowed.space))
-    further = 2 * max(0, config.retrain.confirm - config.retrain.repeats) if references else 0
-    size = allowed.space.size if allowed.listed is None else len(allowed.listed)
+    references = len(reference_names(config, space))
+    confirming = 2 * max(0, retrain.confirm - retrain.repeats) if references else 0
     races = search.score == "metric" and metric_of(config.task) is accuracy
     available = UNLABELLED if search.score == "kl" else validation
     scored = min(search.examples or available, available) // search.ghost_size * search.ghost_size
@@ -213,7 +215,7 @@ def work_of(config: Config, allowed: Region, *, train: int, validation: int, tes
         batch=config.train.batch_size,
         retrain_examples=train + (validation if with_validation else 0),
         retrain_batch=config.retrain.train.batch_size,
-        trainings=(finalists + references) * config.retrain.repeats + further,
+        trainings=(finalists * retrain.repeats, references * retrain.repeats, confirming),
         all_on=config.retrain.repeats if search.all_on else 0,
         evaluated=test + (0 if with_validation else validation),
         scored=scored,
@@ -222,12 +224,12 @@ def work_of(config: Config, allowed: Region, *, train: int, validation: int, tes
         keep=search.top_of if races and not search.exhaustive else None,
         least_candidates=min(size, max(_LEAST_CANDIDATES, search.top_of)),
         most_candidates=min(size, MOST_CANDIDATES),
-        set_candidates=numbers(search, allowed.space)[0],
+        set_candidates=numbers(search, space)[0],
     )
 
 
 def plan(config: Config, work: Work, speeds: Speeds, *, hours: float, spent: float, given: Collection[str]) -> Plan:
-    """The longest steps that fit into a time, by `_SHARES`; what one step cannot use goes to the others.
+    """The longest steps that fit into a time, by `SHARES`; what one step cannot use goes to the others.
 
     Args:
         config: gives the lengths of the steps in `given`.
@@ -240,9 +242,9 @@ def plan(config: Config, work: Work, speeds: Speeds, *, hours: float, spent: flo
         ConfigError: the time is too short for the shortest lengths; the message says how much is needed.
     """
     bounds = {
-        "train": (round(_LEAST_EPOCHS * _HUNDREDTHS), round(MOST_EPOCHS * _HUNDREDTHS)),
+        "train": _bounds_of_epochs(work.examples),
         "search": (work.least_candidates, work.most_candidates),
-        "retrain": (round(_LEAST_EPOCHS * _HUNDREDTHS), round(MOST_EPOCHS * _HUNDREDTHS)),
+        "retrain": _bounds_of_epochs(work.retrain_examples),
     }
     for name, units in _given_units(config, work).items():
         if name in given:
@@ -262,7 +264,7 @@ def plan(config: Config, work: Work, speeds: Speeds, *, hours: float, spent: flo
         }  # fmt: skip
         steps[name] = PlannedStep(
             length=length,
-            times=work.trainings + work.all_on if name == "retrain" else 1,
+            times=sum(work.trainings) + work.all_on if name == "retrain" else 1,
             examples=examples[name],
             seconds=_seconds(name, work, speeds, units),
             is_planned=name not in given,
@@ -286,6 +288,11 @@ def settings_of(plan: Plan, given: Collection[str]) -> dict[str, Any]:
     if "search" not in given:
         settings["search.candidates"] = int(plan.steps["search"].length)
     return settings
+
+
+def _bounds_of_epochs(examples: int) -> tuple[int, int]:
+    """The fewest and the most epochs that are planned, in hundredths."""
+    return math.ceil(_HUNDREDTHS * min(1.0, _LEAST_EXAMPLES / examples)), round(_HUNDREDTHS * MOST_EPOCHS)
 
 
 def _given_units(config: Config, work: Work) -> dict[str, int]:
@@ -338,7 +345,13 @@ def race_cost(candidates: int, keep: int, counts: list[int]) -> float:
 def _retrain(hundredths: int, work: Work, speeds: Speeds) -> float:
     steps = hundredths / _HUNDREDTHS * work.retrain_examples / work.retrain_batch
     steps += _FORWARD * work.evaluated / work.retrain_batch
-    return steps * makespan(speeds, work.trainings, work.all_on)
+    return steps * step_of_all(speeds, work)
+
+
+def step_of_all(speeds: Speeds, work: Work) -> float:
+    """Seconds of one step of all trainings from scratch."""
+    finalists, *later = work.trainings
+    return makespan(speeds, finalists, work.all_on) + sum(makespan(speeds, number, 0) for number in later)
 
 
 def makespan(speeds: Speeds, trainings: int, all_on: int) -> float:
@@ -359,12 +372,12 @@ def makespan(speeds: Speeds, trainings: int, all_on: int) -> float:
 
 
 def _divided(time_left: float, least: Mapping[str, float], most: Mapping[str, float]) -> dict[str, float]:
-    """The seconds of each step: in proportion to `_SHARES`, but at least `least` and at most `most`."""
+    """The seconds of each step: in proportion to `SHARES`, but at least `least` and at most `most`."""
 
     def parts(scale: float) -> dict[str, float]:
-        return {name: min(max(scale * share, least[name]), most[name]) for name, share in _SHARES.items()}
+        return {name: min(max(scale * share, least[name]), most[name]) for name, share in SHARES.items()}
 
-    low, high = 0.0, max(most[name] / share for name, share in _SHARES.items())
+    low, high = 0.0, max(most[name] / share for name, share in SHARES.items())
     if sum(parts(high).values()) <= time_left:
         return parts(high)
     for _ in range(100):
@@ -383,11 +396,11 @@ def _largest(seconds_of: Callable[[int], float], low: int, high: int, seconds: f
 
 def _too_short(hours: float, seconds: float, work: Work, given: Collection[str]) -> str:
     lengths = "the lengths that are given" if given else "the shortest lengths"
-    need = math.ceil(seconds / 36) / 100
+    need, examples = math.ceil(seconds / 36) / 100, min(work.examples, _LEAST_EXAMPLES)
     return (
-        f"--hours {hours:g} is too short: with {lengths}, at least {_LEAST_EPOCHS:g} epoch, {work.least_candidates} "
-        f"candidates and {work.trainings + work.all_on} trainings from scratch, this machine needs {need:g} hours: "
-        f"give --hours {need:g} or more, fewer pixels (--data.image_size), a smaller space (such as "
-        "--space.settings.width), fewer examples (--data.train_examples), fewer finalists (--search.top, "
-        "--search.small, --search.random) or no references (--references [])"
+        f"--hours {hours:g} is too short: with {lengths}, {examples:,} examples for each training, "
+        f"{work.least_candidates} candidates and {sum(work.trainings) + work.all_on} trainings from scratch, "
+        f"this machine needs {need:g} hours: give --hours {need:g} or more, fewer pixels (--data.image_size), a "
+        "smaller space (such as --space.settings.width), fewer examples (--data.train_examples), fewer finalists "
+        "(--search.top, --search.small, --search.random) or no references (--references [])"
     )

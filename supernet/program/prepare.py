@@ -10,14 +10,19 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
+import torch
+
 from supernet.base.files import read_json, write_json
+from supernet.base.randomness import stream
 from supernet.data import splits as datasets
 from supernet.data.splits import Data
-from supernet.program.calibrate import measure
+from supernet.data.survey import Survey, survey
+from supernet.program.calibrate import measure, measure_trainings
 from supernet.program.config import Config, check_space
 from supernet.program.folder import Opened, RunError
+from supernet.program.images import Chosen, choose, image_size, split_sizes
 from supernet.program.load import Loaded, check_lengths, load_run
-from supernet.program.plan import Plan, given_lengths, plan, settings_of, work_of
+from supernet.program.plan import SHARES, Plan, given_lengths, plan, settings_of, step_of_all, work_of
 from supernet.program.resolve import Setting, begin, resolve
 from supernet.program.settings import ConfigError, read_settings
 from supernet.search.limits import region
@@ -32,6 +37,27 @@ _MEASURING = 0.05
 _MOST_MEASURING = 60.0
 """Seconds that measuring takes at the most."""
 
+_PROBED = 32
+"""Size of the images, in pixels, at which steps are measured before the size is chosen; smaller if images are."""
+
+_PROBING = 0.02
+"""Share of the time that this measuring may take."""
+
+_MOST_PROBING = 10.0
+"""Seconds that it takes at the most."""
+
+_NETWORKS = 8
+"""Networks that it is measured on, drawn without regard to limits: a table of costs takes longer than all of it."""
+
+_NOISE = 512
+"""Images of noise that it is measured on."""
+
+_HOURS = 1.0
+"""The time of the recipe `images` if none is given."""
+
+IMAGES = "images"
+"""The recipe that looks at the data."""
+
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
@@ -40,13 +66,11 @@ class Prepared:
     Attributes:
         config: complete.
         record: what `plan.json` is to hold; None if nothing was planned now.
-        lines: what was chosen, and the plan, for people.
         data: those of the run, if they were loaded.
     """
 
     config: Config
     record: dict[str, Any] | None = None
-    lines: tuple[str, ...] = ()
     data: Data | None = None
 
 
@@ -59,12 +83,13 @@ def prepare(
 ) -> Prepared:
     """The whole configuration, as `resolve` makes it, with lengths planned for a time.
 
-    A run is planned once, before its folder is made. If it is continued with the command that began it, it has the
-    settings of its `plan.json`. A setting of the user's is kept, and the others are planned around it.
+    A run is planned once, before its folder is made; the log says what is chosen, and the plan. If it is continued with
+    the command that began it, it has the settings of its `plan.json`. A setting of the user's is kept, and the others
+    are planned around it.
 
     Args:
         recipe, settings, run, place: as for `resolve`.
-        hours: the time for everything; None for the lengths of the recipe.
+        hours: the time for everything; None for the lengths of the recipe, or an hour with the recipe `images`.
 
     Raises:
         ValueError: as `resolve`; the time is too short; or the run was begun without a plan, or with another one.
@@ -74,22 +99,80 @@ def prepare(
     if run is not None and run.folder.plan.exists():
         return Prepared(resolve(recipe, [*_planned(run, recipe, settings, hours), *settings], run, place))
     config = resolve(recipe, settings, run, place)
-    if hours is None:
+    if not is_planned(recipe, hours):
         return Prepared(config)
     if run is not None and run.folder.data.exists():
-        raise RunError(f"{run.folder} was begun without --hours: leave it out to continue, or choose another folder")
+        raise RunError(
+            f"{run.folder} was begun without a plan: continue it without --hours and without the recipe {IMAGES}, or "
+            "choose another folder"
+        )
     if config.runtime.devices * config.runtime.nodes > 1:
         raise ConfigError(
             "--hours: expected runtime.devices 1 and runtime.nodes 1, since one process measures: plan with "
             "--print_config on one device, and run that configuration on several"
         )
-    began = monotonic()
+    began, hours, names = monotonic(), _HOURS if hours is None else hours, _names(settings)
+    values: dict[str, Any] = {}
+    if recipe == IMAGES:
+        chosen = _choose(config, settings, names, hours)
+        values |= chosen.settings
+        config = resolve(recipe, [*_as_settings(values), *settings], run, place)
+        for line in chosen.lines:
+            log.info("%s", line)
     data = datasets.load(config.data, seed=config.seed)
-    given = given_lengths(_names(settings), config.search.strategy)
+    given = given_lengths(names, config.search.strategy)
     made = _plan(config, data, hours, began, given)
-    lengths = settings_of(made, given)
-    config = resolve(recipe, [*_as_settings(lengths), *settings], run, place)
-    return Prepared(config, {**made.to_json(), "settings": lengths}, tuple(made.lines()), data)
+    for line in made.lines():
+        log.info("%s", line)
+    values |= settings_of(made, given)
+    config = resolve(recipe, [*_as_settings(values), *settings], run, place)
+    return Prepared(config, {**made.to_json(), "settings": values}, data)
+
+
+def is_planned(recipe: str | None, hours: float | None) -> bool:
+    """Whether a new run is planned before it begins."""
+    return hours is not None or recipe == IMAGES
+
+
+def _choose(config: Config, settings: Sequence[Setting], names: set[str], hours: float) -> Chosen:
+    """The settings that follow from the images.
+
+    Args:
+        config: of the recipe `images`, with the user's settings.
+        settings: of the user.
+        names: their names.
+        hours: the time for everything.
+    """
+    images = survey(config.data)
+    if "data.image_size" in names:
+        return choose(images, config, names)
+    untimed, _ = image_size(images, config, None)
+    size = min(untimed, _PROBED)
+    at_size = [Setting("data.image_size", size), *settings]
+    chosen = choose(images, resolve(IMAGES, at_size, None), {*names, "data.image_size"})
+    probed = resolve(IMAGES, [*_as_settings(chosen.settings), *at_size], None)
+    data = _noise(images, size)
+    space = check_space(probed, len(data.classes), data.inputs)
+    train, validation = split_sizes(images, config.data.test)
+    work = work_of(probed, space, space.size, train=train, validation=validation, test=images.own_test)
+    drawn = space.sample_distinct(min(_NETWORKS, space.size), generator=stream(config.seed, "probe"))
+    seconds = min(_PROBING * 3600 * hours, _MOST_PROBING)
+    speeds = measure_trainings(probed, data, drawn, start(probed.runtime), seconds)
+    of_pass = step_of_all(speeds, work) * work.retrain_examples / work.retrain_batch
+
+    def passes(pixels: int) -> float:
+        return 3600 * hours * SHARES["retrain"] / (of_pass * (pixels / size) ** 2)  # as multiply-adds go
+
+    return choose(images, config, names, passes)
+
+
+def _noise(images: Survey, size: int) -> Data:
+    """Noise in the form of the images, since speed does not depend on what is on them: nothing is decoded for it."""
+    number = max(_NOISE, 10 * len(images.classes))
+    shape, generator = (number, images.channels, size, size), stream(0, "noise")
+    pixels = torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
+    data, _ = datasets.from_arrays(pixels, torch.arange(number) % len(images.classes), seed=0)
+    return data
 
 
 def begin_prepared(path: Path, prepared: Prepared, run: Opened | None) -> tuple[Opened, Loaded | None]:
@@ -110,10 +193,7 @@ def begin_prepared(path: Path, prepared: Prepared, run: Opened | None) -> tuple[
     if prepared.record is None:
         return opened, None
     write_json(opened.folder.plan, prepared.record)
-    loaded = load_run(opened, prepared.data)
-    for line in prepared.lines:
-        log.info("%s", line)
-    return opened, loaded
+    return opened, load_run(opened, prepared.data)
 
 
 def _plan(config: Config, data: Data, hours: float, began: float, given: set[str]) -> Plan:
@@ -128,8 +208,9 @@ def _plan(config: Config, data: Data, hours: float, began: float, given: set[str
     allowed = region(cost_table(space), config.search.limits.computed(), merge=config.search.merge)
     runtime = start(config.runtime)
     speeds = measure(config, data, allowed, runtime, min(_MEASURING * 3600 * hours, _MOST_MEASURING))
+    size = space.size if allowed.listed is None else len(allowed.listed)
     work = work_of(
-        config, allowed, train=len(data.train), validation=len(data.validation), test=len(data.test)
+        config, space, size, train=len(data.train), validation=len(data.validation), test=len(data.test)
     )  # fmt: skip
     return plan(config, work, speeds, hours=hours, spent=monotonic() - began, given=given)
 
@@ -155,7 +236,10 @@ def _names(settings: Sequence[Setting]) -> set[str]:
     """The settings that the user gives, by their dotted names, those of files included."""
     names: set[str] = set()
     for setting in settings:
-        names |= set(_flat(read_settings(Path(setting.value), Config))) if setting.name == "config" else {setting.name}
+        values = (
+            read_settings(Path(setting.value), Config) if setting.name == "config" else {setting.name: setting.value}
+        )
+        names |= set(_flat(values))
     return names
 
 

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from os import PathLike, fspath
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from threading import current_thread, main_thread
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -21,7 +22,8 @@ from supernet.base.progress import Watch
 from supernet.program.folder import Opened, RunError, has_begun, is_done, open_run, require
 from supernet.program.load import finalist, load_finalist, load_run, space_of_run
 from supernet.program.paths import RunFolder
-from supernet.program.resolve import OWN_NETWORK, Setting, begin, data_settings, open_if_there, resolve
+from supernet.program.prepare import Prepared, begin_prepared, is_planned, prepare
+from supernet.program.resolve import OWN_NETWORK, Setting, data_settings, open_if_there
 from supernet.program.settings import ConfigError
 from supernet.program.steps import STEP_NAMES, run_steps
 from supernet.space.choices import Space
@@ -38,6 +40,7 @@ def run(
     out: str | PathLike[str],
     recipe: str | None = None,
     limits: Mapping[str, int | float | str] | None = None,
+    hours: float | None = None,
     seed: int | None = None,
     settings: Mapping[str, Any] | None = None,
     progress: bool = True,
@@ -62,6 +65,7 @@ def run(
         out: the run folder.
         recipe: its name, or a YAML file; None for "own-network", or to continue the run that is there.
         limits: such as ``{"max_params": "1M", "max_latency": "5ms"}``.
+        hours: time for everything, for which lengths are planned on this machine; None for the recipe's lengths.
         seed: all random numbers follow from it; None for the recipe's.
         settings: more settings, dotted or nested: ``{"train.epochs": 5}`` is the same as ``{"train": {"epochs": 5}}``.
             `supernet run --help` lists all.
@@ -87,12 +91,12 @@ def run(
         *(Setting(name, value) for name, value in (settings or {}).items()),
     ]  # fmt: skip
     start = recipe or (OWN_NETWORK if opened is None else None)
-    opened = begin(path, resolve(start, choices, opened, path), opened)
+    prepared = _prepared(start, choices, opened, path, hours, arrays)
+    opened, loaded = begin_prepared(path, prepared, opened)
     if arrays:
         _keep(arrays, opened.folder)
-    loaded = None
     if isinstance(network, Space) and not is_done(opened.folder, STEP_NAMES[-1]):
-        loaded = load_run(opened)
+        loaded = loaded or load_run(opened)
         _check_same(network, loaded.space)
     for _ in run_steps(opened, STEP_NAMES, _watching(progress), loaded):
         pass
@@ -289,6 +293,27 @@ def _tensors(tree: Any) -> Any:
         return torch.from_numpy(np.require(tree, requirements=["C", "W"]))
     except TypeError as error:
         raise ConfigError(f"data: expected arrays of numbers ({' '.join(str(error).split())})") from None
+
+
+def _prepared(
+    recipe: str | None,
+    settings: Sequence[Setting],
+    opened: Opened | None,
+    path: Path,
+    hours: float | None,
+    arrays: dict[str, Any],
+) -> Prepared:
+    """The configuration; to plan a new run its arrays are needed before there is a folder for them."""
+    if not arrays or opened is not None or not is_planned(recipe, hours):
+        return prepare(recipe, settings, opened, path, hours)
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / "data.pt"
+        torch.save(arrays, file)
+        there = [replace(s, value=str(file)) if s.name == "data.path" else s for s in settings]
+        prepared = prepare(recipe, there, opened, path, hours)
+    place = next(s.value for s in settings if s.name == "data.path")
+    config = replace(prepared.config, data=replace(prepared.config.data, path=place))
+    return replace(prepared, config=config)
 
 
 def _keep(arrays: dict[str, Any], folder: RunFolder) -> None:

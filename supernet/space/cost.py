@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -236,6 +237,40 @@ def cost_table(
     Raises:
         ValueError: one module depends on too many combinations for a table.
     """
+    if more is None and (made := _made(space)) is not None:
+        return replace(_plain_table(made), space=space)
+    return _measured_table(space, more, columns)
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """A space, equal to another one if the same function makes both networks with the same settings."""
+
+    function: Any
+    settings: tuple[tuple[str, Any], ...]
+    input_shape: tuple[int, ...]
+    space: Space = field(compare=False)
+
+
+def _made(space: Space) -> _Made | None:
+    """How a space's network is made; None if that cannot be compared."""
+    if not isinstance(space.network, partial) or space.network.args or space.example is not None:
+        return None
+    made = _Made(space.network.func, tuple(sorted(space.network.keywords.items())), space.input_shape, space)
+    try:
+        hash(made)
+    except TypeError:
+        return None
+    return made
+
+
+@lru_cache(maxsize=8)
+def _plain_table(made: _Made) -> CostTable:
+    """The table of a space without more columns. Of a large space it takes long, and several steps ask for it."""
+    return _measured_table(made.space, None, ())
+
+
+def _measured_table(space: Space, more: Callable[[Setting], Measured] | None, columns: Sequence[str]) -> CostTable:
     with without_data():
         modules = dict(space.network().named_modules())
     held = {name: {c.name for v in decided_values(module) for c in v.choices()} for name, module in modules.items()}
