@@ -25,10 +25,10 @@ from supernet.base.files import read_json, write_json
 from supernet.base.randomness import stream
 from supernet.base.trees import call, map_tensors, tensors_in
 from supernet.space.choices import Space
-from supernet.space.cost import CostTable, Figures, Setting, cost_table, everything_on, with_sum, zero_network
+from supernet.space.cost import CostTable, cost_table, everything_on, with_sum, zero_network
 from supernet.space.layers import Choose, Depth, live_paths, set_live_paths
 from supernet.space.model import build, example_of
-from supernet.space.network import Inside
+from supernet.space.tabulate import Key, Measured, Setting
 from supernet.speed.kernels import processor_name
 
 log = logging.getLogger(__name__)
@@ -204,17 +204,15 @@ def _is_unit(module: nn.Module) -> bool:
     return bool(module._parameters) and not any(isinstance(m, (Choose, Depth)) for m in (module, *inside))
 
 
-def _measure_modules(
-    space: Space, setting: Setting, batch: int, device: torch.device, time_of: Time
-) -> dict[tuple[str, Inside], Figures]:
+def _measure_modules(space: Space, setting: Setting, batch: int, device: torch.device, time_of: Time) -> Measured:
     """Nanoseconds, calls, bytes held, bytes of inputs and outputs of every module with this setting of shapes.
 
     By the module's name and by what has to be live for it to take part, as in `supernet.space.cost`.
     """
     network = zero_network(space, setting, device)
-    found: dict[tuple[str, Inside], list[int]] = {}
+    found: dict[Key, list[int]] = {}
     inside: list[str] = []
-    seen: list[tuple[tuple[str, Inside], nn.Module, Any, int]] = []
+    seen: list[tuple[Key, nn.Module, Any, int]] = []
 
     def watch(name: str, module: nn.Module) -> None:
         def before(_module: nn.Module, _arguments: Any) -> None:

@@ -6,13 +6,12 @@ are. Where widths are choices there are more passes. After that the cost of an a
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import lru_cache, partial
+from functools import cache, lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -22,13 +21,13 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
-from supernet.base.randomness import stream
 from supernet.base.trees import call, map_tensors
 from supernet.space.choices import Architecture, Choice, Space
 from supernet.space.layers import Choose, Depth, LivePaths, live_paths, set_live_paths
 from supernet.space.model import example_of
 from supernet.space.network import Inside, parameters_inside, replace_modules, without_data
-from supernet.space.values import decided, decided_values
+from supernet.space.tabulate import Figures, Key, Measured, Setting, Settings, Shaping, Size, tabulated
+from supernet.space.values import decided, decided_values, length_choices, parameter_shapes
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +43,6 @@ class Cost:
     params: int
     params_without_norm: int
     macs: int
-
-
-_MAX_COMBINATIONS = 4096
-"""Where the cost of one module depends on more combinations of options than this, there is no table of it."""
-
-TRIALS = 4
-"""Random settings on which a table of costs is compared with measurements before it is taken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,32 +202,23 @@ def _picked(space: Space, live: NDArray[np.bool_], names: set[str]) -> dict[str,
     return result
 
 
-Figures = tuple[int, ...]
-Setting = dict[str, tuple[str, ...]]
-"""What is picked of every choice of shape."""
-
-Measured = dict[tuple[str, Inside], Figures]
-_Shaping = dict[str, tuple[tuple[str, ...], ...]]
-_Depends = dict[tuple[str, Inside], tuple[str, ...]]
-_Found = dict[tuple[str, ...], dict[tuple[tuple[str, ...], ...], Measured]]
-
-
 def cost_table(
     space: Space, *, more: Callable[[Setting], Measured] | None = None, columns: Sequence[str] = ()
 ) -> CostTable:
     """Measures the parts of a space's network once, on one example; the weights do not matter.
 
-    Where shapes follow from choices (widths, what is concatenated), every module is measured for every combination of
-    the choices that its cost is found to depend on.
+    Where shapes follow from choices (widths, strides, what is concatenated), every module gets a table for every
+    combination of the choices that its cost is found to depend on; see `supernet.space.tabulate`.
 
     Args:
         space: the space.
         more: measures for every module with a setting of shapes its shares of more columns. The share of the column
-            memory is in two parts: one that is added up, and one of which the largest counts.
+            memory is in two parts: one that is added up, and one of which the largest counts. With it, every
+            combination is measured, since a time is no multiple of a number of weights.
         columns: the names of these.
 
     Raises:
-        ValueError: one module depends on too many combinations for a table.
+        ValueError: one module depends on too many combinations for a table, or has no table.
     """
     if more is None and (made := _made(space)) is not None:
         return replace(_plain_table(made), space=space)
@@ -281,43 +264,27 @@ def _measured_table(space: Space, more: Callable[[Setting], Measured] | None, co
         for choice in space.choices
         if choice.kind == "concat" or choice.name in of_values
     }
-    everything = {name: settings[-1] for name, settings in shaping.items()}
-    measured: dict[tuple[tuple[str, ...], ...], Measured] = {}
+    sizes = {name: size for name, module in modules.items() if (size := _size(space, module, shaping)).choices}
+    # A stride changes what other modules cost. A width is in them the length of a parameter, from which it follows.
+    suspects = set().union(*(names - set(sizes.get(name, Size()).choices) for name, names in held.items()))
 
     def at(setting: Setting) -> Measured:
-        key = tuple(setting.values())
-        if key not in measured:
-            costs = _measure_modules(space, setting)
-            if more is not None:
-                others = more(setting)
-                none = (0,) * len(next(iter(others.values())))
-                costs = {k: costs.get(k, (0, 0, 0)) + others.get(k, none) for k in {**costs, **others}}
-            measured[key] = costs
-        return measured[key]
+        costs = _measure_modules(space, setting)
+        if more is not None:
+            others = more(setting)
+            none = (0,) * len(next(iter(others.values())))
+            costs = {k: costs.get(k, (0, 0, 0)) + others.get(k, none) for k in {**costs, **others}}
+        return costs
 
-    # What a module costs follows as a rule from the numbers that it holds itself. Where trials show that it does not,
-    # the choices are tried one by one, which takes more passes.
-    depends = {key: tuple(name for name in shaping if name in held.get(key[0], ())) for key in at(everything)}
-    by_choices = _cover(shaping, everything, depends, at)
-    if by_choices is None or not all(_agrees(by_choices, depends, trial, at(trial)) for trial in _trials(shaping)):
-        depends = _one_by_one(shaping, everything, at)
-        by_choices = _cover(shaping, everything, depends, at)
-    if by_choices is None:
-        most = max(depends.values(), key=lambda names: math.prod(len(shaping[name]) for name in names))
-        raise ValueError(
-            f"the cost of one module depends on {', '.join(most)} in more than {_MAX_COMBINATIONS} combinations: "
-            "lower the number of their options, or let fewer of them meet in one module"
-        )
-    nothing = (0,) * len(next(iter(at(everything).values())))
+    by_key = tabulated(shaping, held, {} if more is not None else sizes, suspects, at)
     clauses: dict[tuple[str, tuple[str, ...]], int] = {}
     tables: dict[tuple[Inside, tuple[str, ...]], NDArray[np.int64]] = {}
-    for key, names in depends.items():
-        rows = [figures.get(key, nothing) for figures in by_choices[names].values()]
-        table = np.array(rows, dtype=np.int64)
+    for key, costs in by_key.items():
+        table = np.array(list(costs.rows.values()), dtype=np.int64)
         for clause in key[1]:
             clauses.setdefault(clause, len(clauses))
-        before = tables.get((key[1], names))
-        tables[key[1], names] = table if before is None else _added(before, table, "memory" in columns)
+        before = tables.get((key[1], costs.choices))
+        tables[key[1], costs.choices] = table if before is None else _added(before, table, "memory" in columns)
     masks = np.zeros((len(clauses), len(space.columns)), dtype=np.bool_)
     for (name, options), row in clauses.items():
         masks[row, [space.columns[name, option] for option in options]] = True
@@ -365,66 +332,25 @@ def with_sum(table: CostTable, name: str, weights: Mapping[str, float]) -> CostT
     )
 
 
-def _trials(shaping: _Shaping) -> Iterator[Setting]:
-    """The first of everything, then random settings, always the same."""
-    yield {name: settings[0] for name, settings in shaping.items()}
-    generator = stream(0, "cost trials")
-    for _ in range(TRIALS):
-        yield {name: s[int(torch.randint(len(s), (1,), generator=generator))] for name, s in shaping.items()}
+def _size(space: Space, module: nn.Module, shaping: Shaping) -> Size:
+    """How many parameters a module has, how many that are not of a norm, and how many numbers its weight has.
 
-
-def _agrees(tables: _Found, depends: _Depends, setting: Setting, measured: Measured) -> bool:
-    """Whether every module costs what its table has for its own choices, for any picks of the others."""
-    nothing = (0,) * len(next(iter(measured.values())))
-    return measured.keys() <= depends.keys() and all(
-        tables[names][tuple(setting[name] for name in names)].get(key, nothing) == measured.get(key, nothing)
-        for key, names in depends.items()
-    )
-
-
-def _one_by_one(shaping: _Shaping, everything: Setting, at: Callable[[Setting], Measured]) -> _Depends:
-    """The choices that change what a module costs when they alone are not as with everything on."""
-    base = at(everything)
-    depends: _Depends = dict.fromkeys(base, ())
-    for name, settings in shaping.items():
-        for setting in settings[:-1]:
-            for key, figures in at({**everything, name: setting}).items():
-                if figures != base.get(key, figures) and name not in depends[key]:
-                    depends[key] = (*depends[key], name)
-    return depends
-
-
-def _cover(
-    shaping: _Shaping, everything: Setting, depends: _Depends, at: Callable[[Setting], Measured]
-) -> _Found | None:
-    """For the choices that meet in one module every combination of them, measured; None where these are too many.
-
-    Combinations of several meetings that do not contradict each other are measured at once.
+    Multiply-adds are multiples of the last. It follows from the numbers that the module holds; see `parameter_shapes`.
     """
-    together = list(dict.fromkeys(depends.values()))
-    tables: dict[tuple[str, ...], dict[tuple[tuple[str, ...], ...], Measured | None]] = {}
-    for names in together:
-        if math.prod(len(shaping[name]) for name in names) > _MAX_COMBINATIONS:
-            return None
-        tables[names] = dict.fromkeys(itertools.product(*(shaping[name] for name in names)))
-    for names in sorted(together, key=lambda names: -len(tables[names])):
-        for combination, measured in tables[names].items():
-            if measured is not None:
-                continue
-            setting: Setting = dict(zip(names, combination, strict=True))
-            for others, theirs in tables.items():
-                missing = (
-                    c
-                    for c, figures in theirs.items()
-                    if figures is None and all(setting.get(n, p) == p for n, p in zip(others, c, strict=True))
-                )
-                setting.update(zip(others, next(missing, ()), strict=False))
-            full = {name: setting.get(name, everything[name]) for name in shaping}
-            figures = at(full)
-            for others, theirs in tables.items():
-                combination_of_others = tuple(full[name] for name in others)
-                theirs[combination_of_others] = theirs[combination_of_others] or figures
-    return tables  # type: ignore[return-value]  # the loop has filled in every None
+    of_lengths = length_choices(module)
+    names = tuple(name for name in shaping if name in of_lengths)
+    options = [space.choice(name).options for name in names]
+
+    @cache
+    def at(settings: Settings) -> Figures:
+        picks = {
+            name: frozenset(map(of.index, picked)) for name, of, picked in zip(names, options, settings, strict=True)
+        }
+        numbers = {name: math.prod(shape) for name, shape in parameter_shapes(module, picks).items()}
+        total = sum(numbers.values())
+        return max(1, total), 1 if _is_norm(module) else max(1, total), max(1, numbers.get("weight", 1))
+
+    return Size(names, at)
 
 
 def _measure_modules(space: Space, setting: Setting) -> Measured:
@@ -433,7 +359,7 @@ def _measure_modules(space: Space, setting: Setting) -> Measured:
     By the module's name and by what has to be live for it to take part.
     """
     network = _network(space, setting)
-    parts: dict[tuple[str, Inside], list[int]] = {}
+    parts: dict[Key, list[int]] = {}
     norms = _norm_parameters(network)
     for inside, parameters in parameters_inside(network).items():
         for name, parameter in parameters:
@@ -535,9 +461,14 @@ def measure(network: nn.Module, example: Any) -> Cost:
     return Cost(params, params - scale, counter.get_total_flops() // 2)
 
 
+def _is_norm(module: nn.Module) -> bool:
+    """Whether a module normalises, by its name."""
+    return "Norm" in type(module).__name__
+
+
 def _norm_parameters(network: nn.Module) -> set[int]:
-    """Identities of scale and offset parameters: those of modules that normalise, by their name."""
-    return {id(p) for m in network.modules() if "Norm" in type(m).__name__ for p in m.parameters(recurse=False)}
+    """Identities of scale and offset parameters."""
+    return {id(p) for m in network.modules() if _is_norm(m) for p in m.parameters(recurse=False)}
 
 
 _WITHOUT_MACS = (nn.Sequential, nn.ModuleList, nn.Identity, nn.ReLU, Choose, Depth)
@@ -550,7 +481,7 @@ class _MacsByModule(TorchDispatchMode):
     def __init__(self, network: nn.Module, start: LivePaths) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # torch's stub lacks its types
         self.start = start
-        self.flops: Counter[tuple[str, Inside]] = Counter()
+        self.flops: Counter[Key] = Counter()
         self.running: list[str] = [""]
         for name, module in network.named_modules():
             if type(module) in _WITHOUT_MACS:

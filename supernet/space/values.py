@@ -293,6 +293,29 @@ def axis_slices(module: nn.Module, picks: Picks) -> dict[str, tuple[_AxisSlices,
     return result
 
 
+def length_choices(module: nn.Module) -> set[str]:
+    """Names of the choices that the lengths of a module's own parameters follow from, of those that are sliced."""
+    return {
+        choice.name
+        for name, lengths in _axes(module).items()
+        if module._parameters.get(name) is not None
+        for length in lengths
+        if isinstance(length, DecidedInt)
+        for choice in length.choices()
+    }
+
+
+def parameter_shapes(module: nn.Module, picks: Picks) -> dict[str, tuple[int, ...]]:
+    """The shape that each own parameter of a module has when it is sliced for these picks."""
+    slices_of = axis_slices(module, picks)
+    shapes: dict[str, tuple[int, ...]] = {}
+    for name, parameter in module.named_parameters(recurse=False):
+        lengths = dict(enumerate(parameter.shape))
+        lengths |= {axis: sum(length for _, length in slices) for axis, slices in slices_of.get(name, ())}
+        shapes[name] = tuple(lengths.values())
+    return shapes
+
+
 def cut(tensor: Tensor, axes: Sequence[_AxisSlices]) -> Tensor:
     """The part of a tensor that is left of these slices: a view where one slice of each axis is left."""
     for axis, slices in axes:

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import nn
+from torch import Tensor, nn
 
+from supernet.space import cost
+from supernet.space.choices import Space
 from supernet.space.cost import Cost, CostTable, cost_table, measure
 from supernet.space.model import build, from_network
+from supernet.space.tabulate import TRIALS, Measured, Setting
 from supernet.space.values import value
+from supernet.spaces import convnet
 from tests.spaces_for_tests import elastic, nested, tiny_bender, tiny_macro, tiny_nasbench201
 
 SPACES = [
@@ -20,11 +26,14 @@ SPACES = [
     tiny_nasbench201(input_shape=(3, 9, 13)),
     tiny_macro(input_shape=(3, 9, 13)),
     elastic(),
+    convnet(input_shape=(3, 9, 13), width=4, depths=(1, 2), kernels=(3,), stages=2),
 ]
 TABLES = [cost_table(space) for space in SPACES]
 
 
-@pytest.mark.parametrize("table", TABLES, ids=["bender", "imagenet", "nested", "nasbench201", "macro", "elastic"])
+@pytest.mark.parametrize(
+    "table", TABLES, ids=["bender", "imagenet", "nested", "nasbench201", "macro", "elastic", "convnet"]
+)
 @settings(max_examples=20, deadline=None)
 @given(st.data())
 def test_sums_equal_measured(table: CostTable, data: st.DataObject) -> None:
@@ -74,3 +83,61 @@ def test_costs_that_follow_from_a_choice_elsewhere() -> None:
     for architecture in space:
         assert table.cost(architecture) == measure(build(space, architecture), (1, 9, 9))
     assert len({table.cost(architecture).macs for architecture in space}) == space.size == 4
+
+
+def pixels(strides: int) -> nn.Module:
+    """Down to one pixel with any two of three strides; the last layers hold none of them."""
+    layers = [nn.Conv2d(4, 4, 1, value(f"stride{i}", (1, 2))) for i in range(strides)]
+    width = value("width", (2, 3, 5))
+    return nn.Sequential(nn.Conv2d(1, 4, 1), *layers, nn.Conv2d(4, width, 1), nn.BatchNorm2d(width), nn.Flatten(2))
+
+
+class Tied(nn.Module):
+    """One weight at two places, a parameter that the network's own code cuts, and a product without weights."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.width = value("width", (2, 3, 5))
+        self.first, self.second = nn.Linear(4, self.width), nn.Linear(4, self.width)
+        self.second.weight = self.first.weight
+        self.offset = nn.Parameter(torch.zeros(self.width, 4))
+        self.norm = nn.LayerNorm(self.width)
+        self.heads = value("heads", (1, 2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.norm(self.first(x) + self.second(x))
+        scores = y.reshape(-1, self.width, 1) @ y.reshape(-1, 1, self.width)
+        return scores.sum((1, 2))[:, None] + (y @ self.offset[: self.width])[:, : 2 * self.heads].sum(1, keepdim=True)
+
+
+def kernels() -> nn.Module:
+    """The size of a kernel and whether there is a bias in it, decided by values that no slice of a weight knows."""
+    kernel, width = value("kernel", (1, 3, 5)), value("width", (2, 4))
+    convolution = nn.Conv2d(3, width, kernel, padding="same", groups=1)
+    return nn.Sequential(convolution, nn.Conv2d(width, width, 3, groups=width), nn.ConvTranspose2d(width, 3, 2, 2))
+
+
+@pytest.mark.parametrize(
+    ("network", "shape"), [(lambda: pixels(3), (1, 4, 4)), (Tied, (4,)), (kernels, (3, 7, 7))],
+    ids=["pixels", "tied", "kernels"],
+)  # fmt: skip
+def test_users_networks(network: Callable[[], nn.Module], shape: tuple[int, ...]) -> None:
+    """Every architecture against the slow way: built alone and measured."""
+    space = from_network(network, torch.zeros(1, *shape), check=False)
+    table = cost_table(space)
+    for architecture in space:
+        assert table.cost(architecture) == measure(build(space, architecture), shape)
+
+
+def test_a_table_takes_few_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Everything on, the other strides, and the trials: not every combination of widths, expansions and strides."""
+    passes: list[Setting] = []
+
+    def counted(space: Space, setting: Setting) -> Measured:
+        passes.append(setting)
+        return measure_modules(space, setting)
+
+    measure_modules = cost._measure_modules
+    monkeypatch.setattr(cost, "_measure_modules", counted)
+    cost._measured_table(convnet(width=4, depths=(1, 2), kernels=(3,)), None, ())  # cost_table remembers
+    assert len(passes) == 2 + 1 + TRIALS
