@@ -33,7 +33,7 @@ _FLAGS = ("-O3", "-march=native", "-ffp-contract=fast", "-fno-math-errno", "-sha
 SOURCE = Path(__file__).with_name("kernels.c")
 
 _LANES = 8
-"""The kernels work on a multiple of so many channels."""
+"""The number of channels has to be a multiple of it."""
 
 _MOST_KERNEL = 7
 """Largest kernel of a depthwise convolution; as in kernels.c."""
