@@ -35,8 +35,16 @@ _BATCHES = (64, 32, 16, 8, 4, 2)
 _STEPS = 8
 """Steps that a pass over the training images has at least, if a smaller batch makes it possible."""
 
-_GHOST = 32
-"""Examples of a ghost batch, or all of a smaller batch."""
+_GHOST = 64
+"""Examples of a ghost batch, or all of a smaller batch: with 32 a step of the one-shot model takes up to half longer
+for as many images, and stand-alone networks have the batch statistics that people train them with."""
+
+_ONE_SHOT = 2
+"""A batch of the one-shot model is so many times as large as that of a stand-alone network: as many architectures share
+a step of the optimiser."""
+
+_SMALLEST = 0.6
+"""Share of the largest number of parameters that a candidate has at least: below that fewer are good ones."""
 
 _VALIDATION = 5_000
 """Validation images are enough at this number: the standard error of an accuracy is then below one point."""
@@ -91,12 +99,16 @@ def choose(
     put("data.validation", *_validation(images, train, validation))
     if config.space.name == "convnet" and "space.settings" not in given:
         put("space.settings.width", *width(images, config, size))
+    if (most := _limits(config).get("max_params")) and "max_macs" not in _limits(config):
+        put("search.limits.min_params", round(_SMALLEST * most), "much smaller networks are rarely the best within")
     batch = batch_size(train)
-    for part in ("train", "retrain.train", "analysis.train"):
+    ghosts = _ONE_SHOT if batch == _BATCHES[0] else 1
+    for part, size_of_part in (("train", batch * ghosts), ("retrain.train", batch), ("analysis.train", batch)):
         if not {f"{part}.batch_size", f"{part}.ghost_size"} & set(given):
-            settings |= {f"{part}.batch_size": batch, f"{part}.ghost_size": min(_GHOST, batch)}
+            settings |= {f"{part}.batch_size": size_of_part, f"{part}.ghost_size": min(_GHOST, batch)}
     lines.append(
-        f"batch_size {batch}, ghost_size {min(_GHOST, batch)}: {train:,} training images, {_STEPS} steps or more"
+        f"batch_size {batch} ({batch * ghosts} of the one-shot model), ghost_size {min(_GHOST, batch)}: {train:,} "
+        f"training images, {_STEPS} steps or more"
     )
     ghost = max(2, min(_GHOST, batch, validation))
     put("search.ghost_size", ghost, "as in training, and at most the validation images")
