@@ -15,13 +15,13 @@ from supernet.program.config import Config, retrained_space
 from supernet.program.load import loss_of_fit
 from supernet.program.plan import Speeds
 from supernet.program.score import evaluation_of
+from supernet.program.train import paths_of
 from supernet.search.limits import Region
 from supernet.search.scoring import Evaluation, values_of
 from supernet.space.choices import Architecture, Space
 from supernet.space.layers import OneShot
 from supernet.space.model import build
 from supernet.speed.runtime import Runtime
-from supernet.train import paths
 from supernet.train.fit import TrainConfig, fit
 
 _SHARES = {"one-shot": 0.25, "candidate": 0.25, "networks": 0.5}
@@ -56,7 +56,7 @@ def measure(config: Config, data: Data, allowed: Region, runtime: Runtime, secon
     drawn = allowed.draw(_DRAWN, generator=stream(config.seed, "measure"))
     model = build(space, seed=config.seed)
     assert isinstance(model, OneShot)
-    one_shot = _seconds_of_one_shot(model, config, data, runtime, _SHARES["one-shot"] * seconds)
+    one_shot = _seconds_of_one_shot(model, config, data, drawn, runtime, _SHARES["one-shot"] * seconds)
     evaluation = evaluation_of(model, config, data, runtime)
     candidate = _seconds_of_candidate(evaluation, drawn, _SHARES["candidate"] * seconds)
     order = allowed.costs.column("macs", drawn).argsort(kind="stable").tolist()
@@ -83,14 +83,18 @@ def measure_trainings(
     return Speeds(networks=tuple(times[: len(networks)]), all_on=times[-1] if all_on else None, workers=runtime.threads)
 
 
-def _seconds_of_one_shot(model: OneShot, config: Config, data: Data, runtime: Runtime, seconds: float) -> float:
-    """Time of a step; the steps measured are spread over the training, in which dropout may rise."""
-    settings = config.train
-    ghosts = settings.batch_size // settings.ghost_size
+def _seconds_of_one_shot(
+    model: OneShot, config: Config, data: Data, drawn: Sequence[Architecture], runtime: Runtime, seconds: float
+) -> float:
+    """Time of a step; the steps measured are spread over the training, in which dropout may rise.
+
+    Args:
+        drawn: architectures within the limits.
+    """
+    settings, pool = config.train, drawn if config.paths.limited else None
 
     def draw_live(step: int) -> Any:
-        generator = stream(config.seed, "measure paths", step)
-        return paths.draw(model.space, config.paths, ghosts, _spread(step), generator=generator)
+        return paths_of(config, model.space, round(_spread(step) * _ENDLESS), _ENDLESS, pool)
 
     batch = feed(data.train, data, config.data, batch_size=settings.batch_size, seed=config.seed, device=runtime.device)
     return _seconds_of_step(

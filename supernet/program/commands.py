@@ -633,12 +633,15 @@ def _print_result(run: Opened, as_json: bool) -> None:
     from supernet.base.files import read_json
     from supernet.program.folder import planned_and_taken, require
     from supernet.program.printing import print_result
+    from supernet.program.report import advice_on
     from supernet.trust.tables import RESULT_KEYS
 
     if _is_helper():
         return
     result = read_json(require(run.folder, "retrain"), RESULT_KEYS)
-    _emit({**result, "times": planned_and_taken(run.folder)}, as_json, print_result)
+    times = planned_and_taken(run.folder)
+    more = {"times": times} if times else {}
+    _emit({**result, "advice": advice_on(run.folder, result), **more}, as_json, print_result)
 
 
 def _emit(value: Any, as_json: bool, printer: Callable[[Any], object]) -> None:

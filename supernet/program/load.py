@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from supernet.base.files import read_json, read_weights, write_json
@@ -110,6 +111,10 @@ def _facts(run: Opened, data: Data) -> dict[str, Any]:
         "examples": {"train": len(data.train), "validation": len(data.validation)},
         "hashes": data.hashes,
         "classes": list(data.classes),
+        "counts": {
+            name: torch.bincount(split.targets, minlength=len(data.classes)).tolist() if data.classes else []
+            for name, split in (("train", data.train), ("validation", data.validation))
+        },
         "inputs": data.inputs,
         "mean": list(data.mean),
         "std": list(data.std),

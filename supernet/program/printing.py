@@ -195,6 +195,8 @@ def print_result(result: dict[str, Any]) -> None:
     _print_text(opening_text(result["test_split"]))
     if result.get("times"):
         _print_text("; ".join(_time_texts(result["times"])))
+    for line in result.get("advice", ()):
+        _print_text(line)
 
 
 def _time_texts(times: Mapping[str, Mapping[str, float]]) -> list[str]:

@@ -13,6 +13,7 @@ from supernet.program.paths import RunFolder
 from supernet.search.latency import summary
 from supernet.search.table import in_order_asked, read_candidates
 from supernet.train.fit import TrainConfig
+from supernet.trust.advice import advice
 from supernet.trust.page import (
     NOT_ANALYZED,
     RunFacts,
@@ -81,6 +82,7 @@ def _page(run: Opened) -> str:
         metric=metric.name,
         against=(result.get("against_reference") or {}).get("text"),
         verdict=NOT_ANALYZED if trust is None else trust["verdict"],
+        advice=advice_on(folder, result),
         diagnosis=[row for row in analysis.get("diagnosis", ()) if row["found"]],
         groups=result_rows(result),
         opened=f"T{opening_text(result['test_split'])[1:]}.",
@@ -98,6 +100,15 @@ def _page(run: Opened) -> str:
         facts=[*_facts(config, environment, data), *_latency_fact(folder)],
     )
     return rendered
+
+
+def advice_on(folder: RunFolder, result: dict[str, Any]) -> list[str]:
+    """What `supernet.trust.advice` says of a finished run; nothing of runs of earlier versions."""
+    data = read_json(folder.data)
+    if "counts" not in data:
+        return []
+    curves = [curve for histories in _histories(folder, result).values() for curve in histories]
+    return advice(result, curves, data["classes"], data["counts"])
 
 
 def _histories(folder: RunFolder, result: dict[str, Any]) -> dict[str, list[list[dict[str, float]]]]:
