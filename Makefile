@@ -12,9 +12,9 @@ TORCH_INDEX ?=
 .PHONY: demo test check environment data postgres clean
 
 demo: environment data
-	$(BIN)/supernet run fashion-quick --out $(RUNS)/fashion-quick
-	$(BIN)/supernet analyze $(RUNS)/fashion-quick
-	$(BIN)/supernet report $(RUNS)/fashion-quick
+	$(BIN)/supernet run fashion-60k --out $(RUNS)/fashion-60k
+	$(BIN)/supernet analyze $(RUNS)/fashion-60k
+	$(BIN)/supernet report $(RUNS)/fashion-60k
 
 test: environment postgres check
 	$(BIN)/python -m pytest -n 2

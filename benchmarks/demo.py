@@ -1,6 +1,6 @@
 """The demonstration of the README: docs/demo.json and docs/demo.svg, from a finished run of `make demo`.
 
-    python benchmarks/demo.py runs/fashion-quick
+    python benchmarks/demo.py runs/fashion-60k
 
 docs/demo.json keeps what `supernet show` prints of the run, its finalists, how many candidates have each score, and
 what `supernet analyze` says. docs/demo.svg shows the scores, and the finalists' scores against their accuracies.
@@ -43,7 +43,7 @@ def facts_of(run: Path) -> dict[str, Any]:
         if row["score"] is not None  # references have none
     ]
     return {
-        "commands": ["make demo", "python benchmarks/demo.py runs/fashion-quick"],
+        "commands": ["make demo", "python benchmarks/demo.py runs/fashion-60k"],
         "date": began["started"][:10],
         "machine": f"{began['machine']}, {began['cores']} cores",
         **{name: began[name] for name in ("python", "torch", "precision", "layout", "kernels")},

@@ -30,7 +30,7 @@ HERE = Path(__file__).parents[2]
 LENGTHS = ("--train.steps=1000", "--search.candidates=400", "--search.examples=1024", "--search.top_of=12",
            "--search.top=6", "--search.random=0", "--search.small=0", "--retrain.confirm=2")  # fmt: skip
 CASES: dict[str, tuple[str, ...]] = {
-    "demo": ("fashion-quick",),
+    "demo": ("fashion-60k",),
     "cifar10, 16 pixels, 60 k parameters": (
         "images", "--data.name=cifar10", "--data.image_size=16", "--max-params=60k", *LENGTHS,
         "--retrain.train.steps=1875",

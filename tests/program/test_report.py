@@ -208,7 +208,7 @@ def test_the_verdict_comes_first_and_texts_are_escaped(page_of_a_study: str) -> 
     verdict = page_of_a_study.index("Differences under 1.2 points of score are noise.")
     assert page_of_a_study.index("<main>") < verdict < page_of_a_study.index("<h2>")
     assert "loss &lt; before" in page_of_a_study
-    assert "The test set was used once, at 20" in page_of_a_study
+    assert "The test split was opened once, at 20" in page_of_a_study
     assert "y<z" not in page_of_a_study
 
 
