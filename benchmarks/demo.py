@@ -26,6 +26,7 @@ from supernet.program.folder import open_run
 from supernet.program.load import space_of_run
 from supernet.search.table import read_candidates
 
+REFERENCE = "#555555"
 DOCS = Path(__file__).parents[1] / "docs"
 SHOW = "import sys; from supernet.program.commands import main; sys.exit(main(sys.argv[1:]))"
 
@@ -50,6 +51,12 @@ def facts_of(run: Path) -> dict[str, Any]:
         "printed": printed.stdout.rstrip().splitlines(),
         "scores": dict(sorted(Counter(c.value for c in read_candidates(run / "candidates.sqlite", space)).items())),
         "finalists": finalists,
+        "references": [
+            {"name": row["reference"], "validation": row["validation"][0]}
+            for row in result["networks"]
+            if row.get("reference")
+        ],
+        "against_reference": result["against_reference"],
         "rank_correlation": result["rank_correlation"],
         "trust": {name: analysis["trust"][name] for name in ("n", "repeats", "as_drawn", "ceiling", "verdict")},
     }
@@ -69,6 +76,8 @@ def draw_finalists(axes: Axes, facts: dict[str, Any]) -> None:
         rows = [row for row in facts["finalists"] if row["group"] == group]
         x, y = ([100 * row[name] for row in rows] for name in ("score", "validation"))
         axes.plot(x, y, "o", color=COLOURS[group], label=group)
+    for row in facts["references"]:
+        axes.axhline(100 * row["validation"], color=REFERENCE, linestyle="--", label=f"{row['name']}, a reference")
     tau, n = facts["rank_correlation"]["kendall"], facts["rank_correlation"]["n"]
     axes.set(
         title=f"finalists from scratch (Kendall's tau {tau:.2f}, n = {n})", xlabel="one-shot validation accuracy (%)",

@@ -401,8 +401,31 @@ def parts(results: Results) -> str:
     return rows_as_table(("tau of scores alone", "NAS-Bench-201", "NAS-Bench-Macro", "the paper's space"), rows)
 
 
+def pays(results: Results) -> str:
+    """Winners of searches against known networks of equal size, on the test split."""
+    rows = []
+    for name, case in results("pays_2026-11-30")["cases"].items():
+        told, runs = case["summary"], list(case["runs"].values())
+        winners = [sum(run["winner"]["test"]) / len(run["winner"]["test"]) for run in runs]
+        best = [run["references"][run["best reference"]]["test"] for run in runs]
+        error = told["its standard error"]
+        rows.append(
+            (
+                name, str(told["seeds"]), percent(sum(winners) / len(winners), 1),
+                percent(sum(sum(test) / len(test) for test in best) / len(best), 1),
+                ", ".join(dict.fromkeys(run["best reference"] for run in runs)),
+                f"{told['mean difference, points']:+.1f}" + ("" if error is None else f" ± {error:.1f}"),
+                f"{told['least difference, points']:+.1f}", f"{told['wins']} of {told['seeds']}",
+                f"{told['cost in trainings of the reference']:.0f}",
+            )
+        )  # fmt: skip
+    head = ("data, limit", "seeds", "winner", "best reference", "which", "points", "least", "ahead in", "cost")
+    return rows_as_table(head, rows)
+
+
 TABLES: dict[str, Callable[[Results], str]] = {
     "summary": summary,
+    "pays": pays,
     "NAS-Bench-201 run": run_of_nasbench201,
     "ways of scoring": ways_of_scoring,
     "recipes": recipes,
