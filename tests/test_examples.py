@@ -105,7 +105,7 @@ def test_a_shortened_run(name: str, tmp_path: Path, capsys: pytest.CaptureFixtur
     command = ["run", f"--model={FOLDER / name}.py:make_network", *OPTIONS[name], *SHORT, "--out", str(out), "--json"]
     assert main(command) == 0
     result = json.loads(capsys.readouterr().out)
-    assert result["groups"].keys() == {"Top", "Small", "Random"}
+    assert result["groups"].keys() == {"Top", "Small", "Random", "Reference"}
     assert len(result["networks"]) >= 3
     assert all(len(row["test"]) == 1 for row in result["networks"])
     known = read_json(out / "data.json")

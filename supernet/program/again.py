@@ -6,14 +6,23 @@ import shutil
 import uuid
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from supernet.base.files import read_json, sha256, write_json, write_text
 from supernet.program.config import Config, differences, to_yaml
-from supernet.program.folder import Opened, RunError, continue_run, open_run, require
+from supernet.program.folder import (
+    Opened,
+    RunError,
+    check_trained_limits,
+    continue_run,
+    open_run,
+    place_of_data,
+    require,
+)
 from supernet.program.load import check_limits
 from supernet.program.paths import RunFolder
 
-_FREE = ("search.", "retrain.", "analysis.", "runtime.")
+_FREE = ("search.", "retrain.", "analysis.", "runtime.", "data.path:")
 """Settings that do not change the one-shot model."""
 
 
@@ -35,6 +44,7 @@ def run_again(run: Opened, path: Path, config: Config) -> Opened:
     """
     weights = require(run.folder, "train")
     check_limits(run, config.search.limits)
+    check_trained_limits(run.folder, run.config, config)
     if wrong := [text for text in differences(run.config, config) if not text.startswith(_FREE)]:
         raise RunError(
             f"--new: the one-shot model of {run.folder} was trained with another configuration ({'; '.join(wrong)}): "
@@ -50,9 +60,11 @@ def run_again(run: Opened, path: Path, config: Config) -> Opened:
         raise RunError(f"--new: {folder} is there and is no run folder: choose a new or empty folder")
     part = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:
-        _copy(run.folder, RunFolder(part))
+        place = place_of_data(folder, config)
         if run.folder.arrays.exists():
-            config = replace(config, data=replace(config.data, path=str(path.resolve() / run.folder.arrays.name)))
+            place = folder.arrays.name
+            config = replace(config, data=replace(config.data, path=str(path.resolve() / place)))
+        _copy(run.folder, RunFolder(part), place)
         write_text(part / folder.config.name, to_yaml(config))
         path.parent.mkdir(parents=True, exist_ok=True)
         part.rename(path)
@@ -61,17 +73,48 @@ def run_again(run: Opened, path: Path, config: Config) -> Opened:
     return Opened(folder, config)
 
 
-def _copy(here: RunFolder, new: RunFolder) -> None:
-    """Copies what belongs to the one-shot model, and writes which looks at the test split there were."""
+def _copy(here: RunFolder, new: RunFolder, place: str | None) -> None:
+    """Copies what belongs to the one-shot model, and writes where it was trained and the looks at the test so far.
+
+    Args:
+        here: the run.
+        new: the new folder.
+        place: of the data, from the new folder; see `place_of_data`.
+    """
     shutil.copytree(here.train, new.train)
     for file in (here.arrays, here.latency):
         if file.exists():
             shutil.copy2(file, new.path / file.name)
-    write_json(new.data, {**read_json(here.data), "place": None})
+    write_json(new.data, {**read_json(here.data), "place": place})
     write_json(new.environment, {"train": read_json(here.environment)["train"]})
-    looks = read_json(here.test_seen)["openings"] if here.test_seen.exists() else []
-    if here.test_opened.exists():
-        opened = read_json(here.test_opened)
-        looks.append({"folder": str(here.path.resolve()), **{key: opened[key] for key in ("opened", "networks")}})
-    if looks:
-        write_json(new.test_seen, {"openings": looks})
+    write_json(new.test_seen, {"origin": str(_origin(here).path.resolve()), "openings": looks(here)})
+
+
+def _origin(folder: RunFolder) -> RunFolder:
+    """The run that trained the one-shot model, which may be gone."""
+    origin = read_json(folder.test_seen).get("origin") if folder.test_seen.exists() else None
+    return folder if origin is None else RunFolder(Path(origin))
+
+
+def looks(folder: RunFolder) -> list[dict[str, Any]]:
+    """The openings of the test split by runs with this one-shot model, as far as they are known, this one's included.
+
+    Runs tell the one that trained the model, so that others see it there.
+    """
+    openings: dict[str, dict[str, Any]] = {}
+    for run in dict.fromkeys((_origin(folder), folder)):
+        for look in read_json(run.test_seen)["openings"] if run.test_seen.exists() else []:
+            openings[look["folder"]] = look
+        if run.test_opened.exists():
+            opened = read_json(run.test_opened)
+            place = str(run.path.resolve())
+            openings[place] = {"folder": place, **{key: opened[key] for key in ("opened", "networks")}}
+    return sorted(openings.values(), key=lambda look: str(look["opened"]))
+
+
+def tell_origin(folder: RunFolder) -> None:
+    """Records at the run that trained the one-shot model that this one has opened the test split."""
+    origin = _origin(folder)
+    if origin != folder and origin.config.exists():
+        openings = [look for look in looks(folder) if look["folder"] != str(origin.path.resolve())]
+        write_json(origin.test_seen, {"origin": None, "openings": openings})

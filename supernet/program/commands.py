@@ -641,7 +641,7 @@ def _print_result(run: Opened, as_json: bool) -> None:
     result = read_json(require(run.folder, "retrain"), RESULT_KEYS)
     times = planned_and_taken(run.folder)
     more = {"times": times} if times else {}
-    _emit({**result, "advice": advice_on(run.folder, result), **more}, as_json, print_result)
+    _emit({**result, "advice": advice_on(run, result), **more}, as_json, print_result)
 
 
 def _emit(value: Any, as_json: bool, printer: Callable[[Any], object]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import os
 import platform
 import shlex
@@ -138,11 +139,36 @@ def continue_run(run: Opened, config: Config) -> Opened:
                 )
             reason = reason or ": choose another folder, or delete this one"
             raise RunError(f"{folder} was made with another configuration ({'; '.join(changed)}){reason}")
+        check_trained_limits(folder, run.config, config)
         for path in _stale(folder, changed):
             set_aside(path)
     if differing:
         write_text(folder.config, to_yaml(config))
     return Opened(folder, config)
+
+
+def check_trained_limits(folder: RunFolder, here: Config, asked: Config) -> None:
+    """Checks that limits still hold what the one-shot model was trained on; see `paths.limited`.
+
+    Raises:
+        RunError: its training is under way, or new limits allow what it was not trained for.
+    """
+    if not here.paths.limited or here.search.limits.computed() == asked.search.limits.computed():
+        return
+    if not folder.one_shot.exists():
+        raise RunError(
+            f"{folder}: its one-shot model is trained on architectures within the limits (paths.limited), and that is "
+            "under way: limits may be made narrower after it; for others choose another folder"
+        )
+    trained = read_json(folder.trained_limits)
+    for cost, (low, high) in trained.items():
+        new_low, new_high = asked.search.limits.computed().bounds().get(cost, (0.0, math.inf))
+        if new_low < low or new_high > (math.inf if high is None else high):
+            raise RunError(
+                f"{folder}: its one-shot model was trained on architectures with {cost} from {low:,.0f} to "
+                f"{'any number' if high is None else format(high, ',.0f')} only (paths.limited): narrower limits are "
+                "possible; for others choose another folder"
+            )
 
 
 def _stale(folder: RunFolder, changed: Sequence[str]) -> list[Path]:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from supernet.data.sources import DataConfig
 from supernet.data.survey import Survey
 from supernet.program.config import Config
 from supernet.spaces.references import scale_for
@@ -40,8 +41,8 @@ _GHOST = 64
 for as many images, and stand-alone networks have the batch statistics that people train them with."""
 
 _ONE_SHOT = 2
-"""A batch of the one-shot model is so many times as large as that of a stand-alone network: as many architectures share
-a step of the optimiser."""
+"""By what factor a batch of the one-shot model is larger than that of a stand-alone network: as many architectures
+share a step of the optimiser."""
 
 _SMALLEST = 0.6
 """Share of the largest number of parameters that a candidate has at least: below that fewer are good ones."""
@@ -81,7 +82,7 @@ def choose(
         passes: passes over the images that a training from scratch has in the time that there is, by the size of the
             images in pixels; None if time does not matter.
     """
-    train, validation = split_sizes(images, config.data.test)
+    train, validation = split_sizes(images, config.data)
     settings: dict[str, Any] = {}
     lines: list[str] = []
 
@@ -99,7 +100,8 @@ def choose(
     put("data.validation", *_validation(images, train, validation))
     if config.space.name == "convnet" and "space.settings" not in given:
         put("space.settings.width", *width(images, config, size))
-    if (most := _limits(config).get("max_params")) and "max_macs" not in _limits(config):
+    if list(_limits(config)) == ["max_params"] and "space.settings.width" in settings:
+        most = _limits(config)["max_params"]
         put("search.limits.min_params", round(_SMALLEST * most), "much smaller networks are rarely the best within")
     batch = batch_size(train)
     ghosts = _ONE_SHOT if batch == _BATCHES[0] else 1
@@ -117,19 +119,21 @@ def choose(
     return Chosen(settings, (*lines, *balance(images)))
 
 
-def split_sizes(images: Survey, test: float) -> tuple[int, int]:
+def split_sizes(images: Survey, config: DataConfig) -> tuple[int, int]:
     """About how many images the training and the validation split have.
 
     Args:
         images: what they are like.
-        test: share of all for the test split, if the source has none.
+        config: with the sizes that the user gives.
     """
     total = sum(images.counts)
-    pool = total if images.own_test else total - round(test * (total + images.own_validation))
+    pool = total if images.own_test else total - round(config.test * (total + images.own_validation))
     if images.own_validation:
-        return pool, images.own_validation
-    validation = min(max(1, pool // 5), _VALIDATION)
-    return pool - validation, validation
+        train, validation = pool, images.own_validation
+    else:
+        validation = config.validation or min(max(1, pool // 5), _VALIDATION)
+        train = pool - validation
+    return min(train, config.train_examples or train), validation
 
 
 def image_size(images: Survey, config: Config, passes: Callable[[int], float] | None) -> tuple[int, str]:
@@ -192,7 +196,7 @@ def width(images: Survey, config: Config, size: int) -> tuple[int, str]:
         return scale_for(len(images.classes), shape, **limits), (
             f"{' and '.join(limits)} in the middle of the sizes of its architectures"
         )
-    train, _ = split_sizes(images, config.data.test)
+    train, _ = split_sizes(images, config.data)
     number = next(number for below, number in _WIDTHS if train < below)
     return number, f"for {train:,} training images and no limit of size; --max-params gives another"
 

@@ -73,6 +73,11 @@ class RunFolder:
         return self.train / "paths.npy"
 
     @property
+    def trained_limits(self) -> Path:
+        """Limits within which live architectures were drawn; only with `paths.limited`."""
+        return self.train / "limits.json"
+
+    @property
     def snapshots(self) -> Path:
         """STEP.safetensors: weights at some steps, for the course of the divergence."""
         return self.train / "snapshots"
@@ -131,7 +136,8 @@ class RunFolder:
 
     @property
     def test_seen(self) -> Path:
-        """When and for which networks other runs had opened the test split, of whose search this run is another."""
+        """Openings of the test split by other runs with the same one-shot model, and the run that trained it; see
+        `supernet search --new`."""
         return self.path / "test_seen.json"
 
     @property

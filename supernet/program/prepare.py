@@ -96,7 +96,7 @@ def prepare(
     """
     if hours is not None and not 0 < hours < math.inf:
         raise ConfigError(f"--hours: expected a number above 0, got {hours}")
-    if run is not None and run.folder.plan.exists():
+    if run is not None and run.folder.plan.exists() and run.folder.data.exists():
         return Prepared(resolve(recipe, [*_planned(run, recipe, settings, hours), *settings], run, place))
     config = resolve(recipe, settings, run, place)
     if not is_planned(recipe, hours):
@@ -153,7 +153,7 @@ def _choose(config: Config, settings: Sequence[Setting], names: set[str], hours:
     probed = resolve(IMAGES, [*_as_settings(chosen.settings), *at_size], None)
     data = _noise(images, size)
     space = check_space(probed, len(data.classes), data.inputs)
-    train, validation = split_sizes(images, config.data.test)
+    train, validation = split_sizes(images, config.data)
     work = work_of(probed, space, space.size, train=train, validation=validation, test=images.own_test)
     drawn = space.sample_distinct(min(_NETWORKS, space.size), generator=stream(config.seed, "probe"))
     seconds = min(_PROBING * 3600 * hours, _MOST_PROBING)
@@ -225,7 +225,10 @@ def _planned(run: Opened, recipe: str | None, settings: Sequence[Setting], hours
         )
     if recipe is None and not any(setting.name == "config" for setting in settings):
         return []
-    return _as_settings(kept["settings"])
+    values = kept["settings"]
+    if "search.limits.max_params" in _names(settings):  # the smallest one was chosen for the largest one of then
+        values.pop("search.limits.min_params", None)
+    return _as_settings(values)
 
 
 def _as_settings(values: dict[str, Any]) -> list[Setting]:

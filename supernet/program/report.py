@@ -82,7 +82,7 @@ def _page(run: Opened) -> str:
         metric=metric.name,
         against=(result.get("against_reference") or {}).get("text"),
         verdict=NOT_ANALYZED if trust is None else trust["verdict"],
-        advice=advice_on(folder, result),
+        advice=advice_on(run, result),
         diagnosis=[row for row in analysis.get("diagnosis", ()) if row["found"]],
         groups=result_rows(result),
         opened=f"T{opening_text(result['test_split'])[1:]}.",
@@ -102,13 +102,13 @@ def _page(run: Opened) -> str:
     return rendered
 
 
-def advice_on(folder: RunFolder, result: dict[str, Any]) -> list[str]:
+def advice_on(run: Opened, result: dict[str, Any]) -> list[str]:
     """What `supernet.trust.advice` says of a finished run; nothing of runs of earlier versions."""
-    data = read_json(folder.data)
+    folder, data = run.folder, read_json(run.folder.data)
     if "counts" not in data:
         return []
     curves = [curve for histories in _histories(folder, result).values() for curve in histories]
-    return advice(result, curves, data["classes"], data["counts"])
+    return advice(result, curves, data["classes"], data["counts"], run.config.task.loss)
 
 
 def _histories(folder: RunFolder, result: dict[str, Any]) -> dict[str, list[list[dict[str, float]]]]:

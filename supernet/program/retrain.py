@@ -11,6 +11,7 @@ from supernet.base.progress import Watch
 from supernet.data.splits import batches, feed, joined, open_test
 from supernet.data.task import metric_of
 from supernet.draw.units import Unit
+from supernet.program.again import looks, tell_origin
 from supernet.program.config import retrained_space
 from supernet.program.folder import RunError, record_environment, require
 from supernet.program.load import Loaded, load_one_shot, loss_of_fit
@@ -189,8 +190,9 @@ def _test(
     )
     rows = [{**row, "test": tested[row["id"]]} for row in rows]
     opened = read_json(folder.test_opened)
-    if folder.test_seen.exists():
-        opened["seen"] = read_json(folder.test_seen)["openings"]
+    tell_origin(folder)
+    if seen := [look for look in looks(folder) if look["folder"] != str(folder.path.resolve())]:
+        opened["seen"] = seen
     result = summarise(groups, rows, opened, Unit.of(config.task.metric))
     write_json(folder.results, {"metric": config.task.metric, "score": config.search.score, **result})
 

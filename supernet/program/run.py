@@ -307,7 +307,7 @@ def _prepared(
     if not arrays or opened is not None or not is_planned(recipe, hours):
         return prepare(recipe, settings, opened, path, hours)
     with TemporaryDirectory() as folder:
-        file = Path(folder) / "data.pt"
+        file = RunFolder(Path(folder)).arrays
         torch.save(arrays, file)
         there = [replace(s, value=str(file)) if s.name == "data.path" else s for s in settings]
         prepared = prepare(recipe, there, opened, path, hours)

@@ -50,6 +50,14 @@ def train_step(run: Loaded, runtime: Runtime, watch: Watch) -> bool:
                 snapshots=config.analysis.snapshots, record=record,
             )  # fmt: skip
         write_json(folder.history, history)
+        if config.paths.limited:
+            write_json(
+                folder.trained_limits,
+                {
+                    cost: (low, high if high < math.inf else None)
+                    for cost, (low, high) in config.search.limits.computed().bounds().items()
+                },
+            )
         write_weights(folder.one_shot, model)
         (folder.train / CHECKPOINT).unlink(missing_ok=True)
     else:

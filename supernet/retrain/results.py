@@ -108,6 +108,7 @@ class AgainstReference:
         trainings: of each of the two.
         difference: mean of the winner's test metric minus that of the reference's.
         interval: of the difference, Welch's at 95 %; None with one training each, or if neither varies.
+        first_of: number of references, if it was the first of several for want of a validation split to choose by.
     """
 
     text: str
@@ -118,10 +119,11 @@ class AgainstReference:
     trainings: int
     difference: float
     interval: tuple[float, float] | None
+    first_of: int | None = None
 
 
-def compare(winner: Mapping[str, Any], reference: Mapping[str, Any], metric: Unit) -> AgainstReference:
-    """Compares two rows of networks that have as many entries in `test`."""
+def compare(winner: Mapping[str, Any], reference: Mapping[str, Any], metric: Unit, *, of: int = 1) -> AgainstReference:
+    """Compares two rows of networks that have as many entries in `test`; the reference is one of `of`."""
     difference = mean_and_deviation(winner["test"])[0] - mean_and_deviation(reference["test"])[0]
     tested = differences({"winner": winner["test"], "reference": reference["test"]})
     interval = tested[0]["interval"] if tested else None
@@ -133,6 +135,7 @@ def compare(winner: Mapping[str, Any], reference: Mapping[str, Any], metric: Uni
         "trainings": len(reference["test"]),
         "difference": difference,
         "interval": interval and tuple(interval),
+        "first_of": of if of > 1 and not reference["validation"] else None,
     }
     return AgainstReference(text=comparison_text(facts, metric), **facts)
 
@@ -156,7 +159,8 @@ def summarise(
     agreement = rank_correlation([row["score"] for row in validated], [_worth(row) for row in validated])
     others = [row for row in networks if "rank" not in row]
     reference = best_reference([row for row in networks if "reference" in row])
-    against = compare(candidates[0], reference, metric) if candidates and reference else None
+    number = sum("reference" in row for row in networks)
+    against = compare(candidates[0], reference, metric, of=number) if candidates and reference else None
     comparison: dict[str, Any] = {}
     if against is not None:
         loses = against.difference <= 0

@@ -24,7 +24,7 @@ from typing import Any
 
 from supernet.space.choices import Architecture, Space
 from supernet.space.cost import Cost, measure
-from supernet.space.model import build
+from supernet.space.model import build, example_of
 from supernet.space.network import without_data
 from supernet.spaces.convnet import NARROWEST, convnet, rounded, usual_strides
 
@@ -143,7 +143,7 @@ def within(*, max_params: float | None = None, max_macs: float | None = None) ->
 def cost_of(space: Space, architecture: Architecture) -> Cost:
     """What one architecture costs, measured on its network without data."""
     with without_data():
-        return measure(build(space, architecture), space.input_shape)
+        return measure(build(space, architecture), example_of(space, 1))
 
 
 def widest(at: Callable[[int], Space], fits: Callable[[Space], bool]) -> int:

@@ -35,6 +35,7 @@ def advice(
     histories: Sequence[_History],
     classes: Sequence[str],
     counts: Mapping[str, Sequence[int]],
+    loss: str = "cross-entropy",
 ) -> list[str]:
     """Sentences about a run, each with what to do; nothing if nothing stands out.
 
@@ -43,10 +44,16 @@ def advice(
         histories: of the trainings of finalists from scratch.
         classes: names of the classes; empty if the targets are not classes.
         counts: training and validation examples of each class, by "train" and "validation".
+        loss: name of the loss; only of cross-entropy it is known what guessing gives.
     """
     lines = [*_all_on(result), *_still_learning(histories)]
     if classes and result.get("metric") == "accuracy":
-        lines = [*_near_chance(result, counts["validation"]), *lines, *_few_examples(classes, counts["train"])]
+        of_scores = _scores_near_chance(result, counts["validation"])
+        is_known = loss == "cross-entropy" and result.get("score") != "kl"
+        lines = [
+            *_near_chance(result, counts["validation"]), *(of_scores if is_known else ()), *lines,
+            *_few_examples(classes, counts["train"]),
+        ]  # fmt: skip
     return lines
 
 
@@ -55,8 +62,7 @@ def _mean(values: Sequence[float]) -> float:
 
 
 def _near_chance(result: Mapping[str, Any], counts: Sequence[int]) -> Iterator[str]:
-    """Whether the winner is within three standard errors of the share of the largest class, and whether the loss of
-    the best candidate is about that of guessing by the shares of the classes."""
+    """Whether the winner is within three standard errors of the share of the largest class."""
     winner = result["networks"][0] if result["networks"] else {}
     shares = [count / sum(counts) for count in counts]
     chance = max(shares)
@@ -68,6 +74,11 @@ def _near_chance(result: Mapping[str, Any], counts: Sequence[int]) -> Iterator[s
                 "Check the labels and the images; then train longer (--hours), or with another learning rate "
                 "(--retrain.train.lr)."
             )
+
+
+def _scores_near_chance(result: Mapping[str, Any], counts: Sequence[int]) -> Iterator[str]:
+    """Whether the loss of the best candidate is about that of guessing by the shares of the classes."""
+    shares = [count / sum(counts) for count in counts]
     losses = [row["score_loss"] for row in result["networks"] if row.get("score_loss") is not None]
     guessing = -sum(share * math.log(share) for share in shares if share)
     if losses and guessing and min(losses) > _NEARLY * guessing:

@@ -84,6 +84,11 @@ def comparison_text(facts: Mapping[str, Any], metric: Unit) -> str:
         text = f"The winner beats {reference}, by {metric.gap(difference)} {unit}{interval}{times}."
     if trainings == 1:
         text += " One training each cannot tell chance from skill: `--retrain.confirm 5` gives an interval."
+    if facts.get("first_of"):
+        text += (
+            f" It is the first of {facts['first_of']} references, of which none could be chosen: they were trained on "
+            "the validation split too."
+        )
     if difference <= 0:
         text += " The reference is what `supernet export DIR` writes."
     return text
@@ -95,9 +100,9 @@ def opening_text(test_split: Mapping[str, Any]) -> str:
     if looks := test_split.get("seen"):
         last = looks[-1]
         text += (
-            f"; before, earlier searches on the same one-shot model had opened it ({len(looks)}, the last at "
-            f"{last['opened']} for {len(last['networks'])} networks of {last['folder']}): what was chosen after that "
-            "is not judged on new examples"
+            f"; other searches on the same one-shot model have opened it too (at least {len(looks)}, the last at "
+            f"{last['opened']} for {len(last['networks'])} networks of {last['folder']}): what is chosen after that is "
+            "not judged on new examples"
         )
     return text
 

@@ -7,12 +7,15 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+import supernet
 from supernet.base.files import read_json, sha256
-from supernet.program.again import run_again
+from supernet.program.again import looks, run_again
 from supernet.program.commands import main
 from supernet.program.folder import open_run
+from tests.conftest import TINY
 
 Refused = Callable[..., str]
 
@@ -42,7 +45,7 @@ def test_another_search_says_that_the_test_split_was_seen(
     seen = read_json(other / "results.json")["test_split"]["seen"]
     assert [look["networks"] for look in seen] == [opened["networks"]]
     assert main(["report", str(other)]) == 0
-    assert "had opened it" in (other / "report.html").read_text(encoding="utf-8")
+    assert "have opened it too" in (other / "report.html").read_text(encoding="utf-8")
 
 
 def test_looks_at_the_test_split_are_handed_on(run_folder: Path, tmp_path: Path) -> None:
@@ -51,6 +54,7 @@ def test_looks_at_the_test_split_are_handed_on(run_folder: Path, tmp_path: Path)
     run_again(run, first, run.config)
     run_again(open_run(first), second, run.config)
     assert read_json(second / "test_seen.json") == read_json(first / "test_seen.json")
+    assert [look["folder"] for look in looks(open_run(second).folder)] == [str(run_folder)]
     assert sha256(second / "train" / "model.safetensors") == sha256(run_folder / "train" / "model.safetensors")
 
 
@@ -59,7 +63,50 @@ def test_before_the_test_split_is_opened_nothing_was_seen(run_folder: Path, tmp_
     (run_folder / "results.json").unlink()
     run = open_run(run_folder)
     run_again(run, tmp_path / "other", run.config)
-    assert not (tmp_path / "other" / "test_seen.json").exists()
+    assert read_json(tmp_path / "other" / "test_seen.json")["openings"] == []
+
+
+def test_a_look_by_one_search_is_known_to_the_next(run_folder: Path, tmp_path: Path) -> None:
+    run = open_run(run_folder)
+    first, second = run_again(run, tmp_path / "first", run.config), run_again(run, tmp_path / "second", run.config)
+    for step in ("search", "retrain"):
+        assert main([step, str(first.folder)]) == 0
+    known = {look["folder"] for look in looks(second.folder)}
+    assert known == {str(run_folder), str(first.folder)}
+    third = run_again(second, tmp_path / "third", run.config)
+    assert {look["folder"] for look in looks(third.folder)} == known
+
+
+def test_a_search_of_arrays_is_continued(tmp_path: Path) -> None:
+    x = np.random.default_rng(0).normal(size=(300, 1, 8, 8)).astype(np.float32)
+    settings = {
+        "train.epochs": 1, "retrain.train.epochs": 0.5, "search.candidates": 6, "search.top_of": 4,
+        "space.settings": {"filters": 1, "cells": 1, "choice_blocks": 1}, "retrain.references": [],
+        "data.validation": 64,
+    }  # fmt: skip
+    run = supernet.run(
+        "bender",
+        (x, np.arange(300) % 2),
+        out=tmp_path / "run",
+        recipe="digits-smoke",
+        settings=settings,
+        progress=False,
+    )
+    words = ["search", str(run.folder), "--new", str(tmp_path / "other")]
+    assert main([*words, "--search.candidates", "5"]) == 0 == main(words)
+    shutil.rmtree(run.folder)
+    (tmp_path / "other").rename(tmp_path / "moved")
+    assert main(["retrain", str(tmp_path / "moved")]) == 0
+
+
+def test_limits_of_what_was_trained_can_only_become_narrower(tmp_path: Path, refused: Refused) -> None:
+    folder = tmp_path / "run"
+    limited = ["--paths.distribution", "uniform", "--paths.limited", "true", "--max-params", "3k"]
+    assert main(["train", str(folder), "digits-smoke", *TINY, *limited]) == 0
+    assert main(["search", str(folder), "--max-params", "2k"]) == 0
+    assert main(["search", str(folder), "--max-params", "2.5k"]) == 0  # narrower than in training
+    for more in ([], ["--new", str(tmp_path / "other")]):
+        assert "with params from 0 to 3,000 only" in refused("search", folder, *more, "--max-params", "4k")
 
 
 def test_what_cannot_be_is_refused(run_folder: Path, tmp_path: Path, refused: Refused) -> None:

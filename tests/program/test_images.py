@@ -52,7 +52,7 @@ def test_more_time_and_larger_images_never_give_a_smaller_size(images: Survey, s
 @given(surveys)
 def test_choices_fit_each_other(images: Survey) -> None:
     chosen = choose(images, CONFIG, ()).settings
-    train, validation = split_sizes(images, CONFIG.data.test)
+    train, validation = split_sizes(images, CONFIG.data)
     for part in ("train", "retrain.train", "analysis.train"):
         assert chosen[f"{part}.batch_size"] % chosen[f"{part}.ghost_size"] == 0
         assert chosen[f"{part}.batch_size"] <= max(2, train)
@@ -68,6 +68,20 @@ def test_what_the_user_gives_stays_and_is_not_spoken_of() -> None:
     assert not {"data.image_size", "space.settings.width", "train.batch_size"} & set(chosen.settings)
     assert chosen.settings["data.crop"] == 8 and chosen.settings["retrain.train.batch_size"] == 32
     assert not any("image_size" in line or "width" in line for line in chosen.lines)
+
+
+@given(surveys, st.integers(4, 5000), st.integers(2, 500))
+def test_sizes_of_splits_that_the_user_gives_count(images: Survey, train: int, validation: int) -> None:
+    data = replace(CONFIG.data, train_examples=train, validation=validation)
+    settings = choose(images, replace(CONFIG, data=data), {"data.validation"}).settings
+    assert split_sizes(images, data)[0] <= train
+    assert settings["train.batch_size"] <= max(4, train) and settings["search.ghost_size"] <= max(2, validation, 50)
+
+
+def test_the_smallest_size_goes_with_the_width_that_is_chosen() -> None:
+    config = limited(max_params="100k")
+    assert choose(PHOTOS, config, ()).settings["search.limits.min_params"] == 60_000
+    assert "search.limits.min_params" not in choose(PHOTOS, config, {"space.settings.width"}).settings
 
 
 @given(st.integers(1, 10**6), st.integers(1, 10**6))

@@ -42,6 +42,8 @@ def test_scores_as_bad_as_guessing_are_worth_nothing() -> None:
     guessing = -0.75 * math.log(0.75) - 0.25 * math.log(0.25)
     assert any("Scores are near chance" in line for line in advice(result(0.95, loss=guessing), [], CLASSES, COUNTS))
     assert not advice(result(0.95, loss=0.9 * guessing), [], CLASSES, COUNTS)
+    assert not advice(result(0.95, loss=guessing), [], CLASSES, COUNTS, "focal.py:loss")  # guessing is not known there
+    assert not advice({**result(0.95, loss=guessing), "score": "kl"}, [], CLASSES, COUNTS)
 
 
 def test_everything_on_that_is_better_says_what_to_do() -> None:
