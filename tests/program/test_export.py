@@ -99,3 +99,13 @@ def test_what_is_refused(finished_run: Path, tmp_path: Path, refused: Refused, m
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     assert "pip install 'supernet[export]'" in refused("export", finished_run, *out)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_whose_settings_are_lists_is_exported(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    settings = "{width: 4, multipliers: [1.0], depths: [1], blocks: [basic, preactivation], attentions: [none]}"
+    lengths = ["--train.epochs=0.2", "--retrain.train.epochs=0.2", "--search.candidates=4", "--search.top_of=2"]
+    words = ["--space.name=convnet", f"--space.settings={settings}", "--references=[]", "--search.examples=64"]
+    assert main(["run", "digits-smoke", "--out", str(out), *words, *lengths, "--runtime.threads=1"]) == 0
+    assert main(["export", str(out), "--to", "python", "--out", str(tmp_path / "export")]) == 0
+    assert {"network.py", "export.json"} <= {path.name for path in (tmp_path / "export").iterdir()}
