@@ -16,14 +16,20 @@ import json
 import resource
 import subprocess
 import sys
-import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from one_shot import made
 
+from supernet import build, fit
 from supernet.base.files import read_json, write_json
+from supernet.data.splits import feed
+from supernet.program.config import space_of
+from supernet.program.folder import open_run
+from supernet.program.load import load_run
+from supernet.speed.runtime import start
 
 COMMAND = "import sys; from supernet.program.commands import main; sys.exit(main(sys.argv[1:]))"
 HERE = Path(__file__).parents[2]
@@ -94,30 +100,15 @@ def processor_seconds(words: list[str]) -> float:
 
 def cost_of_one(folder: Path, reference: dict[str, Any]) -> float:
     """Processor time of one training of a reference by the run's recipe, by itself."""
-    script = (
-        "import json, sys, time, pathlib\n"
-        "from supernet import build, fit\n"
-        "from supernet.data.splits import feed\n"
-        "from supernet.program.folder import open_run\n"
-        "from supernet.program.load import load_run\n"
-        "from supernet.program.config import make_space, SpaceConfig\n"
-        "from supernet.speed.runtime import start\n"
-        "run = load_run(open_run(pathlib.Path(sys.argv[1])))\n"
-        "made_by, text = json.loads(sys.argv[2]), sys.argv[3]\n"
-        "space = make_space(SpaceConfig(**made_by), len(run.data.classes), run.data.inputs)\n"
-        "runtime, train = start(run.config.runtime).one_thread(), run.config.retrain.train\n"
-        "examples, size = run.data.train, train.batch_size\n"
-        "batch = feed(examples, run.data, run.config.data, batch_size=size, seed=0, device=runtime.device)\n"
-        "steps = train.total_steps(len(examples))\n"
-        "began = time.process_time()\n"
-        "fit(build(space, space.parse(text), seed=0), batch, steps, train, runtime=runtime, seed=0)\n"
-        "print(time.process_time() - began)\n"
-    )
-    with tempfile.NamedTemporaryFile("w", suffix=".py") as file:
-        file.write(script)
-        file.flush()
-        words = [sys.executable, file.name, str(folder), json.dumps(reference["space"]), reference["architecture"]]
-        return float(subprocess.run(words, check=True, capture_output=True, text=True, cwd=HERE).stdout)
+    run = load_run(open_run(folder))
+    data, train = run.data, run.config.retrain.train
+    space = space_of(reference, run.config, data.classes, data.inputs)
+    runtime = start(run.config.runtime).one_thread()
+    batch = feed(data.train, data, run.config.data, batch_size=train.batch_size, seed=0, device=runtime.device)
+    network = build(space, space.parse(reference["architecture"]), seed=0)
+    began = time.process_time()
+    fit(network, batch, train.total_steps(len(data.train)), train, runtime=runtime, seed=0)
+    return time.process_time() - began
 
 
 def summary(of: dict[str, Any]) -> None:

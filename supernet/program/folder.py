@@ -160,9 +160,9 @@ def check_trained_limits(folder: RunFolder, here: Config, asked: Config) -> None
             f"{folder}: its one-shot model is trained on architectures within the limits (paths.limited), and that is "
             "under way: limits may be made narrower after it; for others choose another folder"
         )
-    trained = read_json(folder.trained_limits)
-    for cost, (low, high) in trained.items():
-        new_low, new_high = asked.search.limits.computed().bounds().get(cost, (0.0, math.inf))
+    bounds = asked.search.limits.computed().bounds()
+    for cost, (low, high) in read_json(folder.trained_limits).items():
+        new_low, new_high = bounds.get(cost, (0.0, math.inf))
         if new_low < low or new_high > (math.inf if high is None else high):
             raise RunError(
                 f"{folder}: its one-shot model was trained on architectures with {cost} from {low:,.0f} to "

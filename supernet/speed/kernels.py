@@ -128,7 +128,7 @@ class Conv:
 
 def conv_fits(x: Tensor, conv: Conv, weight: Tensor | None, bias: Tensor | None) -> bool:
     """Whether there is a kernel for this convolution of `x` followed by batch norm with these scales and offsets."""
-    typed = conv.by == "own" or (_fits(x) and len(conv.weight) % 8 == 0 and conv.weight.dtype == x.dtype)
+    typed = conv.by == "own" or (_fits(x) and len(conv.weight) % _LANES == 0 and conv.weight.dtype == x.dtype)
     return typed and _plain(weight) and _plain(bias)
 
 
