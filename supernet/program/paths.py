@@ -111,6 +111,10 @@ class RunFolder:
         """ID/REPEAT/: `result.json` and `weights.safetensors` of one training from scratch."""
         return self.path / "retrain"
 
+    def heat(self, number: int) -> Path:
+        """ID/REPEAT/: the same of the shorter trainings of a heat, the first of which has number 1."""
+        return self.retrain / "heats" / str(number)
+
     @property
     def references(self) -> Path:
         """Which references there are and how wide; written before they are trained."""

@@ -16,6 +16,7 @@ from supernet.data.task import accuracy, metric_of
 from supernet.program.config import Config
 from supernet.program.references import reference_names
 from supernet.program.settings import ConfigError
+from supernet.retrain.heats import Heat, heats
 from supernet.search.race import stages
 from supernet.search.recording import RESCORED
 from supernet.search.rounds import numbers
@@ -78,6 +79,7 @@ class Work:
         retrain_examples, retrain_batch: the same of the trainings from scratch.
         trainings: numbers of trainings from scratch that run side by side, one after the other: finalists without
             everything on, references, and what confirms the winner.
+        heats: shorter trainings of finalists before these.
         all_on: number of trainings of everything on.
         evaluated: examples that each trained network is evaluated on.
         scored: examples of the score of a candidate.
@@ -93,6 +95,7 @@ class Work:
     retrain_examples: int
     retrain_batch: int
     trainings: tuple[int, ...]
+    heats: tuple[Heat, ...]
     all_on: int
     evaluated: int
     scored: int
@@ -204,7 +207,9 @@ def work_of(config: Config, space: Space, size: int, *, train: int, validation: 
     """
     search, retrain = config.search, config.retrain
     with_validation = retrain.splits == "train+validation"
-    finalists = search.top + search.small + search.random
+    shorter = tuple(heats(search.top, retrain.heats) if search.top else ())
+    top = shorter[-1].kept if shorter else search.top
+    finalists = top + search.small + search.random
     references = len(reference_names(config, space))
     confirming = 2 * max(0, retrain.confirm - retrain.repeats) if references else 0
     races = search.score == "metric" and metric_of(config.task) is accuracy
@@ -216,10 +221,14 @@ def work_of(config: Config, space: Space, size: int, *, train: int, validation: 
         retrain_examples=train + (validation if with_validation else 0),
         retrain_batch=config.retrain.train.batch_size,
         trainings=(finalists * retrain.repeats, references * retrain.repeats, confirming),
+        heats=shorter,
         all_on=config.retrain.repeats if search.all_on else 0,
         evaluated=test + (0 if with_validation else validation),
         scored=scored,
-        scored_again=finalists + (RESCORED * search.top_of if config.runtime.precision != "32-true" else 0),
+        scored_again=search.top
+        + search.small
+        + search.random
+        + (RESCORED * search.top_of if config.runtime.precision != "32-true" else 0),
         ghost_size=search.ghost_size,
         keep=search.top_of if races and not search.exhaustive else None,
         least_candidates=min(size, max(_LEAST_CANDIDATES, search.top_of)),
@@ -344,12 +353,15 @@ def race_cost(candidates: int, keep: int, counts: list[int]) -> float:
 
 def _retrain(hundredths: int, work: Work, speeds: Speeds) -> float:
     steps = hundredths / _HUNDREDTHS * work.retrain_examples / work.retrain_batch
-    steps += _FORWARD * work.evaluated / work.retrain_batch
-    return steps * step_of_all(speeds, work)
+    evaluation = _FORWARD * work.evaluated / work.retrain_batch
+    heats_before = sum(
+        (heat.share * steps + evaluation) * makespan(speeds, heat.networks, 0) for heat in work.heats
+    )  # fmt: skip
+    return heats_before + (steps + evaluation) * step_of_all(speeds, work)
 
 
 def step_of_all(speeds: Speeds, work: Work) -> float:
-    """Seconds of one step of all trainings from scratch."""
+    """Seconds of one step of all trainings from scratch that have the whole length."""
     finalists, *later = work.trainings
     return makespan(speeds, finalists, work.all_on) + sum(makespan(speeds, number, 0) for number in later)
 

@@ -17,6 +17,7 @@ from supernet.space.cost import cost_table
 from supernet.trust.tables import (
     band_rows,
     comparison_lines,
+    heats_text,
     opening_text,
     replay_rows,
     replay_text,
@@ -180,6 +181,8 @@ def print_result(result: dict[str, Any]) -> None:
         + taken_on[result.get("score", "metric")]
         + "; valid. and test: of the networks trained from scratch"
     )
+    if (text := heats_text(result)) is not None:
+        _print_text(text)
     text = winner_text(result)
     if text is not None:
         _print_text(text)

@@ -25,7 +25,15 @@ from supernet.trust.page import (
     truth_section,
     winner_section,
 )
-from supernet.trust.tables import RESULT_KEYS, comparison_lines, opening_text, option_rows, result_rows, size_tables
+from supernet.trust.tables import (
+    RESULT_KEYS,
+    comparison_lines,
+    heats_text,
+    opening_text,
+    option_rows,
+    result_rows,
+    size_tables,
+)
 
 
 def write_report(run: Opened) -> Path:
@@ -74,6 +82,7 @@ def _page(run: Opened) -> str:
         histories=_histories(folder, result),
         is_like_the_paper=config.space.name == "bender" and score == metric == Unit.of("accuracy"),
     )
+    notes = [text for text in (heats_text(result), opening_text(result["test_split"])) if text]
     proposed = in_order_asked(folder.candidates, candidates)
     rendered: str = template().render(
         name=folder.name,
@@ -85,7 +94,7 @@ def _page(run: Opened) -> str:
         advice=advice_on(run, result),
         diagnosis=[row for row in analysis.get("diagnosis", ()) if row["found"]],
         groups=result_rows(result),
-        opened=f"T{opening_text(result['test_split'])[1:]}.",
+        opened=" ".join(f"{text[0].upper()}{text[1:]}." for text in notes),
         comparisons=comparison_lines((analysis.get("groups") or {}).get("differences", ())),
         sizes=size_tables(analysis),
         winner=winner_section(result, space),

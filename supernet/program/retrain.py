@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from supernet.base.files import read_json, write_json
@@ -18,6 +19,7 @@ from supernet.program.load import Loaded, load_one_shot, loss_of_fit
 from supernet.program.references import reference_names, references_of
 from supernet.program.score import evaluation_of
 from supernet.program.study import run_id, trainings_of
+from supernet.retrain.heats import best, heats, record
 from supernet.retrain.results import (
     REFERENCE,
     Member,
@@ -41,11 +43,12 @@ from supernet.search.finalists import from_json
 from supernet.search.orders import Candidate
 from supernet.search.scoring import values_of
 from supernet.search.table import read_candidates, records
-from supernet.space.choices import Architecture
+from supernet.space.choices import Architecture, Space
 from supernet.space.cost import cost_table
 from supernet.space.layers import OneShot
 from supernet.spaces.references import REFERENCES
 from supernet.speed.runtime import Runtime
+from supernet.train.fit import TrainConfig
 
 log = logging.getLogger(__name__)
 
@@ -67,12 +70,13 @@ def retrain_step(run: Loaded, runtime: Runtime, watch: Watch) -> bool:
     record_environment(folder, "retrain", runtime.tuning)
     space = retrained_space(config, data.classes, data.inputs)
     costs = cost_table(space)
-    everyone = longest_first(groups, costs)
     names = reference_names(config, run.space)
     if names and folder.test_opened.exists() and not folder.references.exists():
         log.info("no reference is trained: the test split was opened without one")
         names = []
-    _say_plan(len(everyone), len(names), config.retrain)
+    _say_plan(groups, len(names), config.retrain)
+    groups, shorter = _heats(run, groups, scored, space, runtime, watch)
+    everyone = longest_first(groups, costs)
     of_space = [space.parse(name) for name in names if name not in REFERENCES]
     trainings = trainings_of(folder, config, space, costs, scored, of_space)
     with sender(
@@ -89,8 +93,35 @@ def retrain_step(run: Loaded, runtime: Runtime, watch: Watch) -> bool:
         networks = list({network.id: network for network in [*finalists, *references]}.values())
         numbers = _confirm(run, networks, rows, members, runtime, watch)
         tell.update()
-    _test(run, [(network, numbers[network.id]) for network in networks], rows, members, runtime)
+    _test(run, [(network, numbers[network.id]) for network in networks], rows, members, shorter, runtime)
     return True
+
+
+def _heats(
+    run: Loaded,
+    groups: dict[str, list[Architecture]],
+    scored: Mapping[Architecture, Candidate],
+    space: Space,
+    runtime: Runtime,
+    watch: Watch,
+) -> tuple[dict[str, list[Architecture]], list[dict[str, Any]]]:
+    """Trains the group Top in heats; returns the groups with those that are left of it, and what each heat gave."""
+    settings, left = run.config.retrain.train, groups.get("Top", [])
+    records: list[dict[str, Any]] = []
+    for number, heat in enumerate(heats(len(left), run.config.retrain.heats) if left else [], start=1):
+        networks = networks_of(space, left, run.folder.heat(number))
+        steps = max(1, round(heat.share * settings.total_steps(len(run.data.train))))
+        _train_alone(_trainings(networks, 1), run, runtime, watch, settings=replace(settings, steps=steps))
+        results = {a.id: read_json(run.folder.heat(number) / a.id / "0" / "result.json")["validation"] for a in left}
+        ordered = sorted(left, key=lambda a: -results[a.id])
+        rows = [
+            {"id": a.id, "architecture": str(a), "score": scored[a].score, "validation": results[a.id]}
+            for a in ordered
+        ]  # fmt: skip
+        records.append(record(heat, steps, rows))
+        kept = best(results, heat.kept)
+        left = [a for a in left if a.id in kept]
+    return ({**groups, "Top": left} if left else groups), records
 
 
 def _scores_of_others(
@@ -107,8 +138,19 @@ def _scores_of_others(
     }
 
 
-def _say_plan(finalists: int, references: int, config: RetrainConfig) -> None:
+def _say_plan(groups: Mapping[str, Sequence[Architecture]], references: int, config: RetrainConfig) -> None:
     """Says before the trainings how many follow."""
+    top = groups.get("Top", ())
+    plan = heats(len(top), config.heats) if top else []
+    for heat in plan:
+        log.info(
+            "retrain: a heat of %d finalists of Top, %.0f %% of a training each; the best %d go on",
+            heat.networks,
+            100 * heat.share,
+            heat.kept,
+        )
+    everyone = {a for name, members in groups.items() if name != "Top" or not plan for a in members}
+    finalists = len(everyone) + (plan[-1].kept if plan else 0)
     number = (finalists + references) * config.repeats
     further = 2 * max(0, config.confirm - config.repeats) if references else 0
     log.info(
@@ -117,7 +159,7 @@ def _say_plan(finalists: int, references: int, config: RetrainConfig) -> None:
         f"up to {references} references" if references else "no reference",
         "one training" if config.repeats == 1 else f"{config.repeats} trainings",
         f", then {further} more of the winner and the best reference" if further else "",
-        "at most " if references else "",
+        "at most " if references or plan else "",
         number + further,
     )
 
@@ -176,6 +218,7 @@ def _test(
     trained: Sequence[tuple[Network, int]],
     rows: list[dict[str, Any]],
     groups: Mapping[str, Sequence[Member]],
+    shorter: Sequence[dict[str, Any]],
     runtime: Runtime,
 ) -> None:
     """Opens the test split once, for all networks and all their trainings, and writes the results."""
@@ -194,15 +237,28 @@ def _test(
     if seen := [look for look in looks(folder) if look["folder"] != str(folder.path.resolve())]:
         opened["seen"] = seen
     result = summarise(groups, rows, opened, Unit.of(config.task.metric))
+    if shorter:
+        result["heats"] = list(shorter)
     write_json(folder.results, {"metric": config.task.metric, "score": config.search.score, **result})
 
 
 def _train_alone(
-    trainings: Sequence[tuple[Network, int]], run: Loaded, runtime: Runtime, watch: Watch, sender: Sender = NO_STUDY
+    trainings: Sequence[tuple[Network, int]],
+    run: Loaded,
+    runtime: Runtime,
+    watch: Watch,
+    sender: Sender = NO_STUDY,
+    *,
+    settings: TrainConfig | None = None,
 ) -> None:
-    """Trains networks from scratch as `config.retrain` says; those that are trained already are not trained again."""
+    """Trains networks from scratch as `config.retrain` says; those that are trained already are not trained again.
+
+    Args:
+        trainings, run, runtime, watch, sender: as for `train_networks`.
+        settings: of the training; None for those of the run.
+    """
     config, data = run.config, run.data
-    settings = config.retrain.train
+    settings = settings or config.retrain.train
     images = data.train if config.retrain.splits == "train" else joined([data.train, data.validation])
     lessons = Lessons(
         feed=lambda seed: feed(

@@ -51,7 +51,15 @@ class RetrainConfig:
     """Trainings with different seeds of the winner and of the best reference, for an interval around their difference;
     as many as `repeats` at the least."""
 
+    heats: int = 0
+    """Heats of the group Top before its trainings (ours). With 2 all of it is trained for a ninth of the steps, the
+    best third by validation for a third of them, and the best ninth in full. 0 is the paper's."""
+
     def __post_init__(self) -> None:
+        if self.heats < 0:
+            raise ValueError(f"heats: expected at least 0, got {self.heats}")
+        if self.heats and self.splits != "train":
+            raise ValueError(f"heats: {self.heats} heats need a validation split: set splits to train, or heats to 0")
         for name in ("repeats", "confirm"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}: expected at least 1, got {getattr(self, name)}")

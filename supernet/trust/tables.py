@@ -61,6 +61,17 @@ def winner_text(result: Mapping[str, Any]) -> str | None:
     )
 
 
+def heats_text(result: Mapping[str, Any]) -> str | None:
+    """How many of Top were trained for how long; None if all of it was trained in full."""
+    if not result.get("heats"):
+        return None
+    parts = [f"{heat['networks']} networks for {heat['steps']:,} steps" for heat in result["heats"]]
+    return (
+        f"Top went through heats: {', '.join(parts)}, each time the best on the validation split went on; the table "
+        f"has the {result['heats'][-1]['kept']} that were trained in full, so Top is chosen by more than its scores"
+    )
+
+
 def comparison_text(facts: Mapping[str, Any], metric: Unit) -> str:
     """Whether the winner beats the reference, in words.
 

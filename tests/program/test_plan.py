@@ -31,12 +31,13 @@ from supernet.program.plan import (
     step_of_all,
 )
 from supernet.program.settings import ConfigError
+from supernet.retrain.heats import heats
 from supernet.search.race import stages
 from tests.conftest import TINY
 
 WORK = Work(
-    examples=1000, batch=64, retrain_examples=1000, retrain_batch=64, trainings=(10, 4, 0), all_on=1, evaluated=500,
-    scored=256, scored_again=30, ghost_size=32, keep=20, least_candidates=50, most_candidates=20_000,
+    examples=1000, batch=64, retrain_examples=1000, retrain_batch=64, trainings=(10, 4, 0), heats=(), all_on=1,
+    evaluated=500, scored=256, scored_again=30, ghost_size=32, keep=20, least_candidates=50, most_candidates=20_000,
     set_candidates=400,
 )  # fmt: skip
 SPEEDS = Speeds(one_shot=0.05, candidate=0.02, networks=(0.01, 0.02, 0.03), all_on=0.05, workers=2)
@@ -209,3 +210,14 @@ def test_a_run_begun_without_a_plan_gets_none(finished_run: Path, refused: Any) 
     assert "--hours: expected a number" in refused("run", "digits-smoke", "--out", finished_run, "--hours=soon")
     assert "--hours: expected a number above 0" in refused("run", "digits-smoke", "--out", "nowhere", "--hours=-1")
     assert "expected a run folder" in refused("run", "digits-smoke", "--hours=1")
+
+
+def test_heats_cost_their_share_of_a_training() -> None:
+    with_heats = replace(WORK, trainings=(3, 0, 0), heats=tuple(heats(27, 2)), evaluated=0, all_on=0)
+    alone = replace(with_heats, heats=(), trainings=(9, 0, 0))  # two heats, each as long as the three trainings
+    speeds = Speeds(networks=(0.001,), one_shot=0.001, candidate=0.001)
+    first, second = (
+        plan(Config(), work, speeds, hours=10, spent=0, given={"train", "search", "retrain"}).steps["retrain"].seconds
+        for work in (with_heats, alone)
+    )
+    assert first == pytest.approx(second) and first > 0

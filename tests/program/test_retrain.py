@@ -1,0 +1,50 @@
+"""Finalists in heats, on a tiny run."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from supernet.base.files import read_json
+from supernet.program.commands import main
+from tests.conftest import TINY
+
+WORDS = ("digits-smoke", *TINY, "--search.top=4", "--search.random=1", "--search.small=0", "--retrain.heats=1")
+
+
+@pytest.fixture(scope="module")
+def heated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run with a heat; only to be read."""
+    folder = tmp_path_factory.mktemp("heats") / "run"
+    assert main(["run", *WORDS, "--out", str(folder)]) == 0
+    return folder
+
+
+def test_the_best_of_a_heat_is_trained_in_full(heated: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    result, finalists = read_json(heated / "results.json"), read_json(heated / "finalists.json")
+    (heat,) = result["heats"]
+    assert {row["architecture"] for row in heat["trained"]} == set(finalists["Top"]) and heat["kept"] == 1
+    values = [row["validation"] for row in heat["trained"]]
+    assert values == sorted(values, reverse=True)
+    assert result["groups"]["Top"]["members"] == [heat["trained"][0]["id"]]
+    first = read_json(heated / "retrain" / heat["trained"][0]["id"] / "0" / "result.json")
+    short = read_json(heated / "retrain" / "heats" / "1" / heat["trained"][0]["id"] / "0" / "result.json")
+    assert short["history"][-1]["step"] == heat["steps"] < first["history"][-1]["step"]
+    assert main(["show", str(heated)]) == 0
+    assert "Top went through heats: 4 networks for" in capsys.readouterr().out
+    assert main(["report", str(heated)]) == 0
+    assert "Top went through heats" in (heated / "report.html").read_text()
+
+
+def test_a_run_that_was_killed_in_a_heat_continues_to_the_same_bytes(heated: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(heated, tmp_path / "run"))
+    ids = [row["id"] for row in read_json(folder / "results.json")["heats"][0]["trained"]]
+    kept = folder / "retrain" / "heats"
+    for path in (kept / "1" / ids[2], *(path for path in kept.parent.iterdir() if path != kept)):
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    (folder / "results.json").unlink()
+    assert main(["retrain", str(folder)]) == 0
+    again, before = read_json(folder / "results.json"), read_json(heated / "results.json")
+    assert {**again, "test_split": None} == {**before, "test_split": None}
