@@ -2,16 +2,23 @@
 
     python benchmarks/evidence/pays.py CASE ... [--cifar10 FOLDER] [--seeds N ...] [--runs FOLDER] [--out RESULT.json]
 
-Each case is a `supernet run` with the settings below, once for each seed. References are the known networks as wide as
-the same limit allows, trained by the same recipe on the same images. The winner is compared with the reference that is
-best on the **test** split, which favours the references; the run itself compares with the one that is best on the
-validation split. The cost of a run is all of its processor time, references and further trainings included, and beside
-it that of one training of the best reference by itself. What the result file holds already is not run again.
+Each case is a `supernet run` with the settings below, once for each seed; photos are 5,000 of CIFAR-10 in folders.
+References are the known networks as wide as the same limit allows, trained by the same recipe on the same images. The
+winner is compared with the reference that is best on the **test** split, which favours the references; the run itself
+compares with the one that is best on the validation split.
+
+With `--random` the same case is run once more with a one-shot model of one step, and with as many more finalists, all
+drawn at random, as the time for the one-shot model and its scores pays for: random search in the same space, with the
+same heats and about as much time.
+
+The cost of a run is all of its processor time, references and further trainings included, and beside it that of one
+training of the best reference by itself. What the result file holds already is not run again.
 """
 
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import resource
 import subprocess
@@ -21,7 +28,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet
 from one_shot import made
+from PIL import Image
 
 from supernet import build, fit
 from supernet.base.files import read_json, write_json
@@ -33,37 +42,64 @@ from supernet.speed.runtime import start
 
 COMMAND = "import sys; from supernet.program.commands import main; sys.exit(main(sys.argv[1:]))"
 HERE = Path(__file__).parents[2]
-LENGTHS = ("--train.steps=1000", "--search.candidates=400", "--search.examples=1024", "--search.top_of=12",
-           "--search.top=6", "--search.random=0", "--search.small=0", "--retrain.confirm=2")  # fmt: skip
+LENGTHS = (
+    "--train.steps=400", "--search.candidates=200", "--search.score=loss", "--search.examples=512",
+    "--search.top=18", "--search.top_of=18", "--search.random=0", "--search.small=0", "--retrain.heats=2",
+    "--retrain.confirm=2", "--retrain.train.steps=700",
+)  # fmt: skip
+RANDOM = ("--train.steps=1", "--search.examples=64", "--reference=resnet8")
 CASES: dict[str, tuple[str, ...]] = {
     "demo": ("fashion-60k",),
     "cifar10, 16 pixels, 60 k parameters": (
         "images", "--data.name=cifar10", "--data.image_size=16", "--max-params=60k", *LENGTHS,
-        "--retrain.train.steps=1875",
     ),
-    "cifar10, 32 pixels, 2 M multiply-adds": (
-        "images", "--data.name=cifar10", "--data.image_size=32", "--max-macs=2M", *LENGTHS,
-        "--retrain.train.steps=1875",
+    "cifar10, 32 pixels, 2.4 M multiply-adds": (
+        "images", "--data.name=cifar10", "--data.image_size=32", "--max-macs=2.4M", *LENGTHS,
     ),
     "fashion-mnist, 28 pixels, 60 k parameters": (
         "images", "--data.name=fashion-mnist", "--data.image_size=28", "--max-params=60k", *LENGTHS,
-        "--retrain.train.steps=1875",
+    ),
+    "photos, 16 pixels, 60 k parameters": (
+        "images", "--data=PHOTOS", "--data.image_size=16", "--max-params=60k", *LENGTHS,
+    ),
+    "cifar10, 16 pixels, 200 k parameters": (
+        "images", "--data.name=cifar10", "--data.image_size=16", "--max-params=200k", *LENGTHS,
+    ),
+    "cifar10, 16 pixels, 1 ms": (
+        "images", "--data.name=cifar10", "--data.image_size=16", "--max-latency=1ms", *LENGTHS,
     ),
 }  # fmt: skip
 """The words after `supernet run`, by the name of the case."""
 
 
-def run_case(words: tuple[str, ...], seed: int, cifar10: str | None, folder: Path) -> dict[str, Any]:
+def words_of(case: str, cifar10: str | None, runs: Path, threads: int) -> list[str]:
+    """The words of a case, with the place of its images."""
+    photos = runs / "photos"
+    if "photos" in case and not photos.exists():
+        write_photos(f"{cifar10}/train-00000-of-00001.parquet", photos)
+    place = [f"--data.path={cifar10}"] if "cifar10" in case else []
+    return [*(word.replace("PHOTOS", str(photos)) for word in CASES[case]), *place, f"--runtime.threads={threads}"]
+
+
+def write_photos(parquet: str, folder: Path, number: int = 5_000) -> None:
+    """Writes the first images of a table of CIFAR-10 as files, a folder for each class."""
+    table = pyarrow.parquet.read_table(parquet).slice(0, number)
+    image, label = (next(n for n in table.column_names if n in names) for names in (("img", "image"), ("label",)))
+    for index, row in enumerate(table.to_pylist()):
+        place = folder / f"class{row[label]}" / f"{index}.png"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        Image.open(io.BytesIO(row[image]["bytes"])).save(place)
+
+
+def run_case(words: list[str], seed: int, folder: Path) -> dict[str, Any]:
     """Runs one case with one seed, and reads what came out.
 
     Args:
         words: of the case.
         seed: of the run.
-        cifar10: folder of its parquet files.
         folder: of the run; it is continued if it is there.
     """
-    place = [f"--data.path={cifar10}"] if any("cifar10" in word for word in words) else []
-    spent = processor_seconds([*words, *place, f"--seed={seed}", "--out", str(folder)])
+    spent = processor_seconds([*words, f"--seed={seed}", "--out", str(folder)])
     results, steps = read_json(folder / "results.json"), read_json(folder / "environment.json")
     rows = {row["id"]: row for row in results["networks"]}
     winner = rows[results["against_reference"]["winner"]]
@@ -82,12 +118,37 @@ def run_case(words: tuple[str, ...], seed: int, cifar10: str | None, folder: Pat
         "groups": {
             name: group["test"]["mean"] for name, group in results["groups"].items() if "test" in group
         },
-        "tau": results["rank_correlation"]["kendall"],
+        "heats": [
+            [[row["score"], row["validation"]] for row in heat["trained"]] for heat in results.get("heats", ())
+        ],
         "processor seconds": round(spent),
         "processor seconds of one reference": round(cost_of_one(folder, references[best])),
         "seconds": {name: round(step["seconds"]) for name, step in steps.items()},
         "kernels": steps["train"]["kernels"],
     }  # fmt: skip
+
+
+def run_at_random(words: list[str], seed: int, folder: Path, searched: dict[str, Any]) -> dict[str, Any]:
+    """Runs a case with random finalists in place of the best by their scores, for as much time.
+
+    Args:
+        words, seed: of the case.
+        folder: of this run.
+        searched: what `run_case` has said of the same seed.
+    """
+    steps, top = searched["seconds"], len(searched["heats"][0])
+    whole = 3 * top / 9  # trainings: two heats and the last ones, each as long as a ninth of Top in full
+    others = len(searched["references"]) + 2
+    number = round(top * (1 + (steps["train"] + steps["search"]) / steps["retrain"] * (whole + others) / whole))
+    more = [*RANDOM, *(f"--search.{name}={number}" for name in ("candidates", "top", "top_of"))]
+    spent = processor_seconds([*words, *more, f"--seed={seed}", "--out", str(folder)])
+    winner = read_json(folder / "results.json")["networks"][0]
+    return {
+        "finalists": number,
+        "winner": {key: winner[key] for key in ("architecture", "params", "macs", "validation", "test")},
+        "processor seconds": round(spent),
+        "difference": round(float(np.mean(searched["winner"]["test"]) - np.mean(winner["test"])), 5),
+    }
 
 
 def processor_seconds(words: list[str]) -> float:
@@ -114,6 +175,7 @@ def cost_of_one(folder: Path, reference: dict[str, Any]) -> float:
 def summary(of: dict[str, Any]) -> None:
     """Adds to a case the differences over seeds: mean, least, how often above zero, cost as a multiple."""
     differences = np.array([run["difference"] for run in of["runs"].values()])
+    at_random = [run["difference"] for run in of.get("random", {}).values()]
     error = differences.std(ddof=1) / len(differences) ** 0.5 if len(differences) > 1 else None
     costs = [run["processor seconds"] / run["processor seconds of one reference"] for run in of["runs"].values()]
     of["summary"] = {
@@ -123,6 +185,7 @@ def summary(of: dict[str, Any]) -> None:
         "least difference, points": round(100 * float(differences.min()), 2),
         "wins": int((differences > 0).sum()),
         "cost in trainings of the reference": round(float(np.mean(costs)), 1),
+        "above random search, points": round(100 * float(np.mean(at_random)), 2) if at_random else None,
     }
 
 
@@ -132,6 +195,8 @@ def main() -> None:
     parser.add_argument("--cifar10", help="folder of CIFAR-10's parquet files")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="where the run folders are")
+    parser.add_argument("--threads", type=int, default=1, help="of each run")
+    parser.add_argument("--random", action="store_true", help="random search with as much time, too")
     parser.add_argument("--out", type=Path)
     chosen = parser.parse_args()
     found = read_json(chosen.out) if chosen.out and chosen.out.exists() else {"cases": {}}
@@ -141,10 +206,15 @@ def main() -> None:
             of = found["cases"].setdefault(name, {"words": list(CASES[name]), "runs": {}})
             if of["words"] != list(CASES[name]):
                 parser.error(f"--out: {chosen.out} holds results of {name!r} with other settings")
-            if str(seed) in of["runs"]:
+            place = chosen.runs.resolve() / f"{name.replace(', ', '-').replace(' ', '-')}-{seed}"
+            words = words_of(name, chosen.cifar10, chosen.runs.resolve(), chosen.threads)
+            if str(seed) not in of["runs"]:
+                of["runs"][str(seed)] = run_case(words, seed, place)
+            elif chosen.random and str(seed) not in of.setdefault("random", {}):
+                found_by = of["runs"][str(seed)]
+                of["random"][str(seed)] = run_at_random(words, seed, place.with_name(f"{place.name}-random"), found_by)
+            else:
                 continue
-            folder = chosen.runs.resolve() / f"{name.replace(', ', '-').replace(' ', '-')}-{seed}"
-            of["runs"][str(seed)] = run_case(CASES[name], seed, chosen.cifar10, folder)
             summary(of)
             print(name, seed, json.dumps(of["summary"]), flush=True)
             if chosen.out:
