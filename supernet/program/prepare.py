@@ -207,7 +207,8 @@ def _plan(config: Config, data: Data, hours: float, began: float, given: set[str
     space = check_space(config, len(data.classes), data.inputs, check=True)
     allowed = region(cost_table(space), config.search.limits.computed(), merge=config.search.merge)
     runtime = start(config.runtime)
-    speeds = measure(config, data, allowed, runtime, min(_MEASURING * 3600 * hours, _MOST_MEASURING))
+    most = _MOST_PROBING if given >= SHARES.keys() else _MOST_MEASURING  # to foretell needs less than to plan
+    speeds = measure(config, data, allowed, runtime, min(_MEASURING * 3600 * hours, most))
     size = space.size if allowed.listed is None else len(allowed.listed)
     work = work_of(
         config, space, size, train=len(data.train), validation=len(data.validation), test=len(data.test)
