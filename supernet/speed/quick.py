@@ -199,7 +199,8 @@ class QuickConv2d(nn.Conv2d):
         if self._pointwise(x, weight):
             return kernels.pointwise(x, weight)
         depthwise = self.groups == x.shape[1] == len(weight) and self.groups > 1 and bias is None
-        if depthwise and self.padding_mode == "zeros" and depthwise_name(weight.shape[-1]) in tuning.kernels:
+        name = depthwise_name(weight.shape[-1], max(self.stride))
+        if depthwise and self.padding_mode == "zeros" and name in tuning.kernels:
             weight = weight.to(x.dtype) if half else weight
             if kernels.depthwise_fits(x, weight, self.stride, self.padding, self.dilation):
                 return kernels.depthwise(x, weight, self.stride[0], int(self.padding[0]), self.dilation[0])

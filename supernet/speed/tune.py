@@ -87,9 +87,9 @@ def kind_of(
     return "plain"
 
 
-def depthwise_name(size: int) -> str:
-    """What `Tuning.kernels` calls depthwise convolutions with a kernel of this size."""
-    return f"depthwise {size}x{size}"
+def depthwise_name(size: int, stride: int = 1) -> str:
+    """What `Tuning.kernels` calls depthwise convolutions with a kernel of this size; all strides above 1 are one."""
+    return f"{'strided ' if stride > 1 else ''}depthwise {size}x{size}"
 
 
 def convolution_name(size: int, dtype: torch.dtype) -> str:
@@ -168,7 +168,7 @@ def measure(device: torch.device) -> Tuning:
     contiguous = _joined_by_library(x.contiguous(), weight.contiguous(), half)
     gain_of_layout = _times_faster([(contiguous, channels_last)], device)
     slow = [kind for kind in KINDS if measured[f"bf16 {kind}"] < 0.8]
-    if any(name.startswith("depthwise") for name in faster):  # the kernels replace slow ones, not wrong ones
+    if any("depthwise" in name for name in faster):  # the kernels replace slow ones, not wrong ones
         slow = [kind for kind in slow if "depthwise" not in kind or measured[f"bf16 {kind}"] == 0]
     measured |= {**gains, "channels last": gain_of_layout}
     return Tuning(
@@ -203,7 +203,9 @@ def _gains_of_kernels(draw: Callable[..., Tensor], device: torch.device, dtype: 
     }
     for size in (3, 5, 7):
         weight = draw(32, 1, size, size).to(dtype)
-        gains[depthwise_name(size)] = _gain([(_depthwise(x, weight, False), _depthwise(x, weight, True))], device)
+        for stride in (1, 2):
+            ways = (_depthwise(x, weight, stride, False), _depthwise(x, weight, stride, True))
+            gains[depthwise_name(size, stride)] = _gain([ways], device)
     pairs = [_one_pixel(draw(32, c, n, n).to(dtype), draw(c, c, 1, 1)) for c, n in SIZES]
     gains[POINTWISE] = _gain(pairs, device)
     product: kernels.By = "product" if gains[POINTWISE] > 1 else "library"
@@ -263,14 +265,14 @@ def _pool(x: Tensor, largest: int, mine: bool) -> _Way:
     return _with_gradients(ours if mine else theirs, x)
 
 
-def _depthwise(x: Tensor, weight: Tensor, mine: bool) -> _Way:
+def _depthwise(x: Tensor, weight: Tensor, stride: int, mine: bool) -> _Way:
     padding = weight.shape[-1] // 2
 
     def theirs(x: Tensor, weight: Tensor) -> Tensor:
-        return F.conv2d(x, weight, None, 1, padding, 1, len(weight))
+        return F.conv2d(x, weight, None, stride, padding, 1, len(weight))
 
     def ours(x: Tensor, weight: Tensor) -> Tensor:
-        return kernels.depthwise(x, weight, 1, padding, 1)
+        return kernels.depthwise(x, weight, stride, padding, 1)
 
     return _with_gradients(ours if mine else theirs, x, weight)
 

@@ -134,6 +134,23 @@ def test_the_model_stays_as_it_is_and_shares_its_parameters() -> None:
 
 
 @pytest.mark.skipif(kernels.compiled() is None, reason="no C compiler")
+@pytest.mark.parametrize(("stride", "name"), [(1, "depthwise 3x3"), (2, "strided depthwise 3x3")])
+def test_a_strided_depthwise_convolution_has_a_name_of_its_own(
+    monkeypatch: pytest.MonkeyPatch, stride: int, name: str
+) -> None:
+    used: list[int] = []
+    monkeypatch.setattr(
+        kernels, "depthwise", noted(kernels.depthwise, lambda x, weight, stride, *_: used.append(stride))
+    )
+    network = channels_last(nn.Conv2d(16, 16, 3, stride, 1, groups=16, bias=False))
+    other = {"depthwise 3x3", "strided depthwise 3x3"} - {name}
+    x = torch.rand(2, 16, 8, 8).contiguous(memory_format=torch.channels_last)
+    assert torch.equal(quick(network, Tuning(kernels=tuple(other)))(x), network(x)) and used == []
+    torch.testing.assert_close(quick(network, Tuning(kernels=(name,)))(x), network(x))
+    assert used == [stride]
+
+
+@pytest.mark.skipif(kernels.compiled() is None, reason="no C compiler")
 def test_the_kernels_are_used(monkeypatch: pytest.MonkeyPatch) -> None:
     used: list[tuple[str, bool | None]] = []
     for name in ("norm_relu", "pool", "depthwise"):

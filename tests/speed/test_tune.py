@@ -41,7 +41,9 @@ def test_the_self_test_is_made_once(monkeypatch: pytest.MonkeyPatch, tmp_path: P
 
 
 def test_what_is_wrong_or_slow_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
-    of_kernels = [0.9, 0.8, 0.9, 1.2, 1.1, 1.3, 1.2, 0.9, 0.9, 1.2] if kernels.compiled() is not None else []
+    of_kernels = (
+        [0.9, 0.8, 0.9, 1.4, 1.2, 0.9, 1.1, 0.9, 1.3, 1.2, 0.9, 0.9, 1.2] if kernels.compiled() is not None else []
+    )
     times = iter([2.0, 0.5, 2.0, 2.0, 2.0, 0.7, *of_kernels, 1.5])
     monkeypatch.setattr(tune, "_times_faster", lambda pairs, device: next(times))
     monkeypatch.setattr(tune, "_agree", lambda a, b: True)
@@ -49,7 +51,8 @@ def test_what_is_wrong_or_slow_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> 
     slow = ("narrow",) if "depthwise 5x5" in found.kernels else ("narrow", "dilated depthwise")
     assert (found.precision, found.layout, found.in_full_precision) == ("bf16-mixed", "channels_last", slow)
     if kernels.compiled() is not None:
-        assert found.kernels == ("depthwise 5x5", "depthwise 7x7", "pointwise", "half 1x1", "single 3x3")
+        depthwise = ("strided depthwise 3x3", "depthwise 5x5", "depthwise 7x7")
+        assert found.kernels == (*depthwise, "pointwise", "half 1x1", "single 3x3")
     monkeypatch.setattr(tune, "_times_faster", lambda pairs, device: 2.0)
     monkeypatch.setattr(tune, "_agree", lambda a, b: False)
     found = tune.measure(CPU)
