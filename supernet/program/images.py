@@ -50,8 +50,8 @@ _SMALLEST = 0.6
 _VALIDATION = 5_000
 """Validation images are enough at this number: the standard error of an accuracy is then below one point."""
 
-_SCORED = 2_048
-"""Validation images that candidates are scored on at the most."""
+_SCORED = 512
+"""Validation images that candidates are scored on at the most: by their loss on 2,048 networks ranked no better."""
 
 _UNEQUAL = 3
 """Classes are said to be unequal if the largest has more than this many times the images of the smallest."""

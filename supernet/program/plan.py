@@ -117,6 +117,7 @@ class PlannedStep:
         examples: examples that a training sees, or that the score of a candidate is taken on.
         seconds: what it takes.
         is_planned: False if the length was given, so that only its time is foretold.
+        shorter: trainings of heats, which come before the others.
     """
 
     length: float
@@ -124,6 +125,7 @@ class PlannedStep:
     examples: int
     seconds: float
     is_planned: bool
+    shorter: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -155,6 +157,7 @@ class Plan:
         lines = [f"plan for {duration(3600 * self.hours)}, {duration(self.spent)} of it spent on data and measuring:"]
         for name, step in self.steps.items():
             given = "" if step.is_planned else ", as given"
+            given += f", after {step.shorter} shorter ones" if step.shorter else ""
             lines.append(f"  {name:8} {duration(step.seconds):>8}  {texts[name].format(**asdict(step))}{given}")
         need = f"  needs {duration(self.seconds)} of {duration(3600 * self.hours)}"
         if all(map(_is_longest, self.steps, self.steps.values())):
@@ -277,6 +280,7 @@ def plan(config: Config, work: Work, speeds: Speeds, *, hours: float, spent: flo
             examples=examples[name],
             seconds=_seconds(name, work, speeds, units),
             is_planned=name not in given,
+            shorter=sum(heat.networks for heat in work.heats) if name == "retrain" else 0,
         )
     return Plan(hours=hours, spent=spent, steps=steps)
 
