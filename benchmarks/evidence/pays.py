@@ -43,8 +43,8 @@ from supernet.speed.runtime import start
 COMMAND = "import sys; from supernet.program.commands import main; sys.exit(main(sys.argv[1:]))"
 HERE = Path(__file__).parents[2]
 LENGTHS = (
-    "--train.steps=300", "--search.candidates=120", "--search.score=loss", "--search.examples=512",
-    "--search.top=12", "--search.top_of=12", "--search.random=0", "--search.small=0", "--retrain.heats=2",
+    "--train.steps=400", "--search.candidates=160", "--search.score=loss", "--search.examples=512",
+    "--search.top=18", "--search.top_of=18", "--search.random=0", "--search.small=0", "--retrain.heats=2",
     "--retrain.confirm=2", "--retrain.train.steps=600",
 )  # fmt: skip
 RANDOM = ("--train.steps=1", "--search.examples=64", "--reference=resnet8")
