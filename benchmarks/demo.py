@@ -2,20 +2,22 @@
 
     python benchmarks/demo.py runs/fashion-60k
 
-docs/demo.json keeps what `supernet show` prints of the run, its finalists, how many candidates have each score, and
-what `supernet analyze` says. docs/demo.svg shows the scores, and the finalists' scores against their accuracies.
+docs/demo.json keeps what `supernet show` prints of the run, its heats and finalists, how many candidates have each
+score, and what `supernet analyze` says. docs/demo.svg shows the scores, and the accuracies after each heat.
 After it `python benchmarks/documents.py` writes the README's table.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -39,7 +41,7 @@ def facts_of(run: Path) -> dict[str, Any]:
     space = space_of_run(open_run(run))
     group_of = {member: group for group, row in result["groups"].items() for member in row["members"]}
     finalists = [
-        {"group": group_of[row["id"]], "score": row["score"], "validation": row["validation"][0]}
+        {"id": row["id"], "group": group_of[row["id"]], "score": row["score"], "validation": row["validation"][0]}
         for row in result["networks"]
         if row["score"] is not None  # references have none
     ]
@@ -49,7 +51,9 @@ def facts_of(run: Path) -> dict[str, Any]:
         "machine": f"{began['machine']}, {began['cores']} cores",
         **{name: began[name] for name in ("python", "torch", "precision", "layout", "kernels")},
         "printed": printed.stdout.rstrip().splitlines(),
-        "scores": dict(sorted(Counter(c.value for c in read_candidates(run / "candidates.sqlite", space)).items())),
+        "scores": sorted(Counter(round(c.score, 4) for c in read_candidates(run / "candidates.sqlite", space)).items()),
+        "heats": result["heats"],
+        "steps": open_run(run).config.retrain.train.steps,
         "finalists": finalists,
         "references": [
             {"name": row["reference"], "validation": row["validation"][0]}
@@ -63,27 +67,42 @@ def facts_of(run: Path) -> dict[str, Any]:
 
 
 def draw_scores(axes: Axes, facts: dict[str, Any]) -> None:
-    scores = [100 * float(score) for score, number in facts["scores"].items() for _ in range(number)]
-    axes.hist(scores, bins=40, color=PALE)
+    scores = np.array([score for score, number in facts["scores"] for _ in range(number)])
+    lowest = np.quantile(scores, 0.02)  # some networks are far below all others
+    axes.hist(scores[scores >= lowest], bins=40, color=PALE)
+    for row in facts["heats"][0]["trained"]:
+        axes.axvline(row["score"], color=COLOURS["Top"], linewidth=0.8, alpha=0.6)
     axes.set(
-        title=f"scores of {len(scores):,} candidates", xlabel="one-shot validation accuracy (%)",
-        ylabel="candidates",
+        title=f"scores of {len(scores):,} candidates; lines: the {len(facts['heats'][0]['trained'])} best",
+        xlabel="negative loss with shared weights (nats)", ylabel="candidates",
     )  # fmt: skip
 
 
 def draw_finalists(axes: Axes, facts: dict[str, Any]) -> None:
-    for group in dict.fromkeys(row["group"] for row in facts["finalists"]):
-        rows = [row for row in facts["finalists"] if row["group"] == group]
-        x, y = ([100 * row[name] for row in rows] for name in ("score", "validation"))
-        axes.plot(x, y, "o", color=COLOURS[group], label=group)
+    """Validation accuracy after each heat and after the whole training."""
+    heats, finalists = facts["heats"], facts["finalists"]
+    by_id = {row["id"]: row for row in finalists}
+    columns = [{row["id"]: 100 * row["validation"] for row in heat["trained"]} for heat in heats]
+    columns.append({key: 100 * row["validation"] for key, row in by_id.items() if row["group"] == "Top"})
+    for first, (before, after) in enumerate(itertools.pairwise(columns)):
+        for key, value in after.items():
+            axes.plot([first, first + 1], [before[key], value], color=PALE, linewidth=1)
+    for place, column in enumerate(columns):
+        axes.plot(
+            [place] * len(column), list(column.values()), "o", color=COLOURS["Top"], label="Top" if place == 0 else None
+        )
+    last = len(columns) - 1
+    for row in finalists:
+        if row["group"] == "Random":
+            axes.plot(last, 100 * row["validation"], "o", color=COLOURS["Random"], label="Random")
     for row in facts["references"]:
-        axes.axhline(100 * row["validation"], color=REFERENCE, linestyle="--", label=f"{row['name']}, a reference")
-    tau, n = facts["rank_correlation"]["kendall"], facts["rank_correlation"]["n"]
-    axes.set(
-        title=f"finalists from scratch (Kendall's tau {tau:.2f}, n = {n})", xlabel="one-shot validation accuracy (%)",
-        ylabel="stand-alone validation accuracy (%)",
-    )  # fmt: skip
-    axes.legend(frameon=False)
+        axes.plot(last, 100 * row["validation"], "D", color=REFERENCE, label=f"{row['name']}, the reference")
+    winner = max(columns[-1].values())
+    axes.annotate("winner", (last, winner), (last - 0.12, winner), ha="right", va="center")
+    steps = [*(f"{heat['steps']} steps" for heat in heats), f"{facts['steps']} steps"]
+    axes.set_xticks(range(len(columns)), steps)
+    axes.set(title="trainings from scratch", ylabel="validation accuracy (%)")
+    axes.legend(frameon=False, loc="lower right")
 
 
 def draw(facts: dict[str, Any], path: Path) -> None:
