@@ -156,9 +156,9 @@ class Plan:
         }
         lines = [f"plan for {duration(3600 * self.hours)}, {duration(self.spent)} of it spent on data and measuring:"]
         for name, step in self.steps.items():
-            given = "" if step.is_planned else ", as given"
-            given += f", after {step.shorter} shorter ones" if step.shorter else ""
-            lines.append(f"  {name:8} {duration(step.seconds):>8}  {texts[name].format(**asdict(step))}{given}")
+            suffix = "" if step.is_planned else ", as given"
+            suffix += f", after {step.shorter} shorter ones" if step.shorter else ""
+            lines.append(f"  {name:8} {duration(step.seconds):>8}  {texts[name].format(**asdict(step))}{suffix}")
         need = f"  needs {duration(self.seconds)} of {duration(3600 * self.hours)}"
         if all(map(_is_longest, self.steps, self.steps.values())):
             need += "; more would hardly help: every step is as long as plans get"

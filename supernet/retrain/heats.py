@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 _PARTS = 3
-"""Each heat is so many times longer than the one before it, and so many times fewer networks go on."""
+"""A heat is three times as long as the one before it, and a third of its networks go on."""
 
 
 @dataclass(frozen=True, slots=True)
