@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from formats import Results, accuracies, group, interval, middle, percent, plain, rows_as_table
@@ -402,25 +402,31 @@ def parts(results: Results) -> str:
 
 
 def pays(results: Results) -> str:
-    """Winners of searches against known networks of equal size, on the test split."""
+    """Winners of searches against known networks, networks of timm and random search, on the test split."""
     rows = []
+    at_timm = results("pays_timm_2026-11-30")["cases"]
     for name, case in results("pays_2026-11-30")["cases"].items():
         told, runs = case["summary"], list(case["runs"].values())
         winners = [sum(run["winner"]["test"]) / len(run["winner"]["test"]) for run in runs]
-        best = [run["references"][run["best reference"]]["test"] for run in runs]
         error = told["its standard error"]
+        timm = [run["difference"] for run in at_timm.get(name, {"runs": {}})["runs"].values()]
+        at_random = [run["difference"] for run in case.get("random", {}).values()]
         rows.append(
             (
                 name, str(told["seeds"]), percent(sum(winners) / len(winners), 1),
-                percent(sum(sum(test) / len(test) for test in best) / len(best), 1),
-                ", ".join(dict.fromkeys(run["best reference"] for run in runs)),
                 f"{told['mean difference, points']:+.1f}" + ("" if error is None else f" ± {error:.1f}"),
                 f"{told['least difference, points']:+.1f}", f"{told['wins']} of {told['seeds']}",
-                f"{told['cost in trainings of the reference']:.0f}",
+                _points(timm), _points(at_random), f"{told['cost in trainings of the reference']:.0f}",
             )
         )  # fmt: skip
-    head = ("data, limit", "seeds", "winner", "best reference", "which", "points", "least", "ahead in", "cost")
+    head = ("data, limit", "seeds", "winner", "points", "least", "ahead", "timm", "random", "cost")
     return rows_as_table(head, rows)
+
+
+def _points(differences: Sequence[float | None]) -> str:
+    """The mean of differences in points, and their number."""
+    values = [100 * value for value in differences if value is not None]
+    return f"{sum(values) / len(values):+.1f} ({len(values)})" if values else "-"
 
 
 TABLES: dict[str, Callable[[Results], str]] = {
