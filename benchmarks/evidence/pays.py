@@ -45,28 +45,33 @@ HERE = Path(__file__).parents[2]
 LENGTHS = (
     "--train.steps=400", "--search.candidates=160", "--search.score=loss", "--search.examples=512",
     "--search.top=18", "--search.top_of=18", "--search.random=0", "--search.small=0", "--retrain.heats=2",
-    "--retrain.confirm=2", "--retrain.train.steps=600",
+    "--retrain.confirm=2",
 )  # fmt: skip
 RANDOM = ("--train.steps=1", "--search.examples=64", "--reference=resnet8")
 CASES: dict[str, tuple[str, ...]] = {
     "demo": ("fashion-60k",),
     "cifar10, 16 pixels, 60 k parameters": (
         "images", "--data.name=cifar10", "--data.image_size=16", "--max-params=60k", *LENGTHS,
+        "--retrain.train.steps=1500",
+    ),
+    "photos, 16 pixels, 60 k parameters": (
+        "images", "--data=PHOTOS", "--data.image_size=16", "--max-params=60k", *LENGTHS, "--retrain.train.steps=900",
     ),
     "cifar10, 32 pixels, 2.4 M multiply-adds": (
         "images", "--data.name=cifar10", "--data.image_size=32", "--max-macs=2.4M", *LENGTHS,
+        "--retrain.train.steps=1200",
     ),
     "fashion-mnist, 28 pixels, 60 k parameters": (
         "images", "--data.name=fashion-mnist", "--data.image_size=28", "--max-params=60k", *LENGTHS,
-    ),
-    "photos, 16 pixels, 60 k parameters": (
-        "images", "--data=PHOTOS", "--data.image_size=16", "--max-params=60k", *LENGTHS,
+        "--retrain.train.steps=600",
     ),
     "cifar10, 16 pixels, 200 k parameters": (
         "images", "--data.name=cifar10", "--data.image_size=16", "--max-params=200k", *LENGTHS,
+        "--retrain.train.steps=1000",
     ),
-    "cifar10, 16 pixels, 1 ms": (
-        "images", "--data.name=cifar10", "--data.image_size=16", "--max-latency=1ms", *LENGTHS,
+    "photos, 16 pixels, 0.5 ms": (
+        "images", "--data=PHOTOS", "--data.image_size=16", "--max-latency=0.5ms", *LENGTHS,
+        "--retrain.train.steps=600",
     ),
 }  # fmt: skip
 """The words after `supernet run`, by the name of the case."""
