@@ -290,7 +290,8 @@ def groups(results: Results) -> str:
 
 def other_methods(results: Results) -> str:
     rows = ((name, *values) for name, values in OTHERS.items())
-    return rows_as_table(("published, as the paper's Table 1 has it", "test accuracy (%)", "millions of parameters"), rows)
+    head = ("published, as the paper's Table 1 has it", "test accuracy (%)", "millions of parameters")
+    return rows_as_table(head, rows)
 
 
 def differences_of_groups(results: Results) -> str:
