@@ -17,10 +17,10 @@ import numpy as np
 from one_shot import Numbers, Recipe, agreement, arguments, joined, judged, place_of, run, with_
 
 from supernet import cost_table
+from supernet.base.csv_file import Table, read_numbers, read_table
 from supernet.base.files import write_json, write_text
 from supernet.draw.plots import published
 from supernet.draw.units import Unit
-from supernet.program.truth import numbers, read_columns
 from supernet.space.choices import Architecture, Space
 from supernet.spaces import nasbench201
 from supernet.spaces.nasbench201 import simplified
@@ -94,10 +94,16 @@ def space_of(settings: dict[str, Any], pixels: int) -> Space:
 
 def truth_of(path: Path) -> tuple[list[Architecture], Numbers, Numbers]:
     """Cells with published accuracies, these, and the cells' sizes."""
-    columns, space = read_columns(path), nasbench201()
-    cells = [space.parse(text) for text in columns["architecture"]]
+    table, space = read_table(path), nasbench201()
+    cells = [space.parse(text) for text in table.texts(table.column("architecture"))]
     size = cost_table(space).column("params", [simplified(cell) for cell in cells]).astype(float)
-    return cells, np.array(numbers(columns[COLUMN])), size
+    return cells, _numbers(table, COLUMN), size
+
+
+def _numbers(table: Table, name: str) -> Numbers:
+    """A column of numbers without gaps."""
+    ((numbers,), _) = read_numbers(table, [table.column(name)])
+    return np.array(numbers, float)
 
 
 def main() -> None:
@@ -106,7 +112,7 @@ def main() -> None:
     chosen = parser.parse_args()
     cells, true, size = truth_of(chosen.truth)
     result = joined(chosen.out)
-    after_12_epochs = np.array(numbers(read_columns(chosen.truth)["cifar10_test_12ep"]))
+    after_12_epochs = _numbers(read_table(chosen.truth), "cifar10_test_12ep")
     result["12 epochs as published"] = agreement(after_12_epochs, size, true)
     result["size alone"] = agreement(size, size, true)["alone"]
     result["parameters as published"] = agreement(

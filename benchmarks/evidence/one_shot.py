@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from supernet import build, extract, fit, score
+from supernet.base.csv_file import read_numbers, read_table
 from supernet.base.files import read_json, write_json, write_text
 from supernet.base.progress import Watch
 from supernet.base.randomness import stream
@@ -35,7 +36,6 @@ from supernet.data.splits import Data, batches, feed, load, prepare
 from supernet.program.analyze import Subject
 from supernet.program.folder import open_run
 from supernet.program.load import load_one_shot, load_run
-from supernet.program.truth import numbers, read_columns
 from supernet.retrain.study import Sender
 from supernet.retrain.trainings import Lessons, RetrainConfig, retrain
 from supernet.space.choices import Architecture, Space
@@ -405,9 +405,10 @@ def how_alone(parser: argparse.ArgumentParser) -> None:
 
 def accuracies_of(path: Path) -> tuple[list[str], Numbers, Numbers]:
     """Architectures, accuracies of trainings from scratch, [n], and both of those that were trained twice, [m, 2]."""
-    columns = read_columns(path)
-    twice = [pair for pair in zip(columns["accuracy"], columns["again"], strict=True) if pair[1]]
-    return columns["architecture"], np.array(numbers(columns["accuracy"])), np.array(twice, float).reshape(-1, 2)
+    table = read_table(path)
+    (first, again), _ = read_numbers(table, [table.column("accuracy"), table.column("again")])
+    twice = [pair for pair in zip(first, again, strict=True) if pair[1] is not None]
+    return table.texts(table.column("architecture")), np.array(first, float), np.array(twice, float).reshape(-1, 2)
 
 
 def repeated(twice: Numbers) -> dict[str, float]:

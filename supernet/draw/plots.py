@@ -67,7 +67,7 @@ def published(points: Sequence[Mapping[str, Any]], column: str, score: Unit) -> 
 
     def draw(axes: Axes) -> None:
         x = [score.scale * p["score"] for p in points]
-        axes.plot(x, [p["accuracies"][0] for p in points], "o", color=STRONG, markersize=3, alpha=0.6)
+        axes.plot(x, [float(np.mean(p["accuracies"])) for p in points], "o", color=STRONG, markersize=3, alpha=0.6)
         axes.set(xlabel=_score_label(score), ylabel=f"published: {column}")
 
     return svg("published", draw)

@@ -320,8 +320,14 @@ DESCRIPTIONS = {
     "retrain": "Trains the finalists from scratch, then tests them once.",
     "analyze": "Says what the ranking of a run is worth: trains networks drawn evenly over the score, and compares. "
     "With --truth it takes published accuracies, with FILE.csv in place of DIR numbers of your own "
-    "(columns score, accuracy, accuracy_2 ..., and any sizes).",
+    "(columns score, accuracy, accuracy_2 ..., architecture, and sizes such as params, macs, latency).",
 }
+
+
+SIZES_HELP = (
+    "names of columns that the scores are compared with, with commas between, or none; of FILE.csv by default those "
+    "named params, macs, flops, latency, memory or size, of --truth none beside the space's own params and macs"
+)
 
 
 ANALYZE_OPTIONS = {
@@ -329,7 +335,8 @@ ANALYZE_OPTIONS = {
     "--at": "values of a setting of the space that leaves its choices alone, as in filters=16,32: trains the finalists "
     "from scratch at each by the run's retrain, and compares their groups on the validation split",
     "--truth": "CSV file with a column architecture and published accuracies: correlate with these, train nothing",
-    "--column": "the column of these accuracies",
+    "--column": "the column of these accuracies; several, with commas between, are repeats",
+    "--sizes": SIZES_HELP,
     "--replay": "number of seeds, as in 20: lets every strategy search the run's table again, to compare them; for a "
     "space whose architectures are all scored. Trains nothing",
 }

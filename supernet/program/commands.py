@@ -28,6 +28,7 @@ from supernet.program.arguments import (
     HOURS_OPTION,
     LIMITED,
     NEW_OPTION,
+    SIZES_HELP,
     STORAGE_OPTIONS,
     Asked,
     Parser,
@@ -323,7 +324,7 @@ def _is_helper() -> bool:
 
 
 def _analyze(words: list[str]) -> None:
-    if words and words[0].endswith(".csv"):
+    if words and (Path(words[0]).is_file() or words[0].lower().endswith((".csv", ".tsv"))):
         _analyze_file(words)
         return
     asked = parse_run("analyze", words, ANALYZE_OPTIONS)
@@ -334,6 +335,8 @@ def _analyze(words: list[str]) -> None:
         raise ValueError("--truth and --column: expected both or none of them")
     if alone and (rates or at or len(alone) > 1):
         raise ValueError(f"{alone[0]}: expected without --sweep, --at and other ways to analyze")
+    if options["--sizes"] is not None and options["--truth"] is None:
+        raise ValueError("--sizes: expected with --truth or FILE.csv, whose columns it names")
     begun = _begun(asked, is_there=True)
     if begun is None:
         return
@@ -341,13 +344,14 @@ def _analyze(words: list[str]) -> None:
     if options["--replay"] is not None:
         _replay(run, options["--replay"], asked.as_json)
         return
-    from supernet.program.printing import print_trust
+    from supernet.program.printing import print_table, print_trust
 
     if options["--truth"] is not None:
         from supernet.program.truth import analyze_truth
 
         with watching("analyze") as watch:
-            result = analyze_truth(run, Path(options["--truth"]), options["--column"] or "", watch)
+            columns, sizes = (_names(options[option] or "") for option in ("--column", "--sizes"))
+            result = analyze_truth(run, Path(options["--truth"]), columns, watch, sizes)
     else:
         from supernet.program.analyze import analyze_step
         from supernet.program.load import load_run
@@ -360,6 +364,13 @@ def _analyze(words: list[str]) -> None:
             result = analyze_step(load_run(run), runtime.alone(), watch, rates, at)
     print(f"analyze: done ({run.folder.analysis})", file=sys.stderr)
     _emit(result, asked.as_json, lambda _: print_trust(result["trust"], result))
+    if "table" in result and not asked.as_json:
+        print_table(result["table"])
+
+
+def _names(text: str) -> list[str]:
+    """Names of columns, with commas between; none for "none"."""
+    return [] if text == "none" else [name.strip() for name in text.split(",") if name.strip()]
 
 
 def _replay(run: Opened, seeds: str, as_json: bool) -> None:
@@ -375,14 +386,19 @@ def _replay(run: Opened, seeds: str, as_json: bool) -> None:
 
 
 def _analyze_file(words: list[str]) -> None:
-    parser = make_parser("analyze FILE.csv [--json]", DESCRIPTIONS["analyze"])
-    parser.add_argument("file", help="CSV file with columns score, accuracy (accuracy_2, ...), and any sizes")
+    parser = make_parser("analyze FILE.csv [--sizes NAMES] [--json]", DESCRIPTIONS["analyze"])
+    parser.add_argument("file", help="table with columns score, accuracy (accuracy_2, ...), architecture, and sizes")
+    parser.add_argument("--sizes", help=SIZES_HELP)
     parser.add_argument("--json", action="store_true", help="print the result as JSON on stdout")
     options = parse(parser, words)
-    from supernet.program.printing import print_trust
+    from supernet.program.printing import print_table, print_trust
     from supernet.program.truth import analyze_file
 
-    _emit(analyze_file(Path(options["file"])), options["json"], lambda result: print_trust(result["trust"]))
+    sizes = None if options["sizes"] is None else _names(options["sizes"])
+    result = analyze_file(Path(options["file"]), sizes)
+    _emit(result, options["json"], lambda _: print_trust(result["trust"]))
+    if not options["json"]:
+        print_table(result["table"])
 
 
 def _report(words: list[str]) -> None:

@@ -190,8 +190,8 @@ class RunFolder:
         return self.analysed / "sweep" / f"{rate:g}" / "model.safetensors"
 
     def truth(self, digest: str) -> Path:
-        """Architectures with published accuracies, one a line; their scores are beside it, ending in .csv."""
-        return self.analysed / f"truth-{digest}.txt"
+        """Scores of architectures that have published accuracies."""
+        return self.analysed / f"truth-{digest}.csv"
 
     # ---- report, export ----
 

@@ -14,6 +14,7 @@ from supernet.export.reading import FILES
 from supernet.program.plan import duration
 from supernet.space.choices import Space
 from supernet.space.cost import cost_table
+from supernet.trust.points import table_lines
 from supernet.trust.tables import (
     band_rows,
     comparison_lines,
@@ -239,6 +240,12 @@ def print_trust(trust: dict[str, Any], analysis: dict[str, Any] | None = None) -
     for row in analysis.get("diagnosis", ()):
         if row["found"]:
             _print_text(f"diagnosis: {row['name']} ({row['rule']}): {row['advice']}")
+
+
+def print_table(facts: Mapping[str, Any]) -> None:
+    """Prints what was read from a table, its columns on one line."""
+    for line in table_lines(facts):
+        print(line)
 
 
 def _print_table(rows: Sequence[tuple[str, ...]], left: int = 1) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from supernet.base.csv_file import read_lines
 from supernet.base.files import sha256, write_text
 from supernet.base.progress import Interrupted, Watch
 from supernet.base.randomness import stream
@@ -68,15 +69,23 @@ def evaluation_of(model: OneShot, config: Config, data: Data, runtime: Runtime) 
 
 
 def score_file(run: Opened, architectures: Path, out: Path, watch: Watch) -> int:
-    """Scores architectures of a text file, one a line, in that order, into a CSV file.
+    """Scores architectures of a text file, one a line, in that order, into a CSV file; see `score_architectures`.
 
-    Lines that the file holds already are kept and not scored again.
+    Raises:
+        ArchitectureError: a line is no architecture of the run's space; the message names the line.
+    """
+    return score_architectures(run, _parse_lines(architectures, space_of_run(run)), out, watch)
+
+
+def score_architectures(run: Opened, parsed: Sequence[tuple[str, Architecture]], out: Path, watch: Watch) -> int:
+    """Scores architectures, each with its text, in that order, into a CSV file.
+
+    Rows that the file holds already are kept and not scored again.
 
     Returns:
         The number of architectures scored.
 
     Raises:
-        ArchitectureError: a line is no architecture of the run's space; the message names the line.
         RunError: the CSV file is of other architectures, or of another one-shot model.
     """
     loaded = load_run(run)
@@ -85,7 +94,6 @@ def score_file(run: Opened, architectures: Path, out: Path, watch: Watch) -> int
     if runtime.rank > 0:
         return 0
     runtime = runtime.alone()
-    parsed = _parse_lines(architectures, model.space)
     model_id = _id_of_scores(run, data)
     rows = _earlier_rows(out, [text for text, _ in parsed], model_id)
     waiting = parsed[len(rows) :]
@@ -117,10 +125,10 @@ def score_file(run: Opened, architectures: Path, out: Path, watch: Watch) -> int
 
 
 def _parse_lines(path: Path, space: Space) -> list[tuple[str, Architecture]]:
-    """The architectures of a text file with their texts; empty lines are left out."""
+    """The architectures of a text file with their texts; empty lines and comments after # are left out."""
     parsed = []
-    for number, text in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
-        if text.strip():
+    for number, text in enumerate(read_lines(path)[0], start=1):
+        if text.strip() and not text.lstrip().startswith("#"):
             try:
                 parsed.append((text.strip(), space.parse(text)))
             except ArchitectureError as error:

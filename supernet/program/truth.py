@@ -4,103 +4,92 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from supernet.base.files import write_atomically
+from supernet.base.csv_file import read_table
 from supernet.base.progress import Watch
 from supernet.program.analyze import write_analysis
 from supernet.program.folder import Opened
-from supernet.program.score import score_file
+from supernet.program.load import space_of_run
+from supernet.program.score import score_architectures
+from supernet.space.choices import Architecture
 from supernet.trust.correlation import trust
+from supernet.trust.points import facts_of, points_of, published_points
 
 
-def analyze_file(path: Path) -> dict[str, Any]:
-    """Trust from a CSV file of the user's own.
+def analyze_file(path: Path, sizes: Sequence[str] | None = None) -> dict[str, Any]:
+    """Trust from a table of the user's own; see `supernet.trust.points.points_of` for its columns.
 
-    Columns: `score`; one or more that begin with `accuracy`, one for each repeat; any other column of numbers is taken
-    for a size.
+    Args:
+        path: of the table.
+        sizes: names of columns that are compared with the scores; None: those that are sizes by their names.
+
+    Returns:
+        `trust`, and `table`: what was read.
 
     Raises:
-        ValueError: no such columns, or something else than numbers in them.
+        ValueError: the table cannot be read, or contradicts itself; the message names the line.
     """
-    columns = read_columns(path)
-    repeats = [name for name in columns if name.startswith("accuracy")]
-    if "score" not in columns or not repeats:
-        raise ValueError(
-            f"{path}: expected columns score and accuracy (accuracy_2, ... for repeats), got {', '.join(columns)}"
-        )
-    numeric = {name: floats for name, texts in columns.items() if (floats := numbers(texts)) is not None}
-    for name in ("score", *repeats):
-        if name not in numeric:
-            raise ValueError(f"{path}: expected numbers in column {name!r}")
-    sizes = {name: values for name, values in numeric.items() if name not in ("score", *repeats)}
-    return {"trust": trust(numeric["score"], np.array([numeric[name] for name in repeats]).T, sizes)}
+    table = read_table(path)
+    points = points_of(table, sizes)
+    assert points.scores is not None
+    return {"trust": trust(points.scores, points.accuracies, points.sizes), "table": facts_of(table, points)}
 
 
-def analyze_truth(run: Opened, path: Path, column: str, watch: Watch) -> dict[str, Any]:
+def analyze_truth(
+    run: Opened, path: Path, columns: Sequence[str], watch: Watch, sizes: Sequence[str] = ()
+) -> dict[str, Any]:
     """Trust from accuracies that others published.
 
     Scores are kept in ``analysis/truth-DIGEST.csv``, so that a stopped call continues.
 
     Args:
-        run: it; its one-shot model is trained.
-        path: CSV file with a column `architecture`, texts of the run's space or of its benchmark.
-        column: the accuracies.
+        run: its one-shot model is trained.
+        path: table with a column `architecture`, texts of the run's space or of its benchmark. Rows of one
+            architecture are its repeats.
+        columns: names of those with accuracies; several are repeats.
         watch: progress and stop.
+        sizes: names of columns that the scores are compared with, beside the parameters and multiply-adds of the
+            space.
 
     Returns:
-        `truth` of `analysis.json`: the file and the column, the points, and `trust`.
+        `truth` of `analysis.json`: the file and the columns, the points, `trust`, and `table`: what was read.
 
     Raises:
-        ValueError: no such column, or something else than numbers in it.
-        ArchitectureError: a text is no architecture of the space.
+        ValueError: the table cannot be read, or contradicts itself; the message names the line.
+        ArchitectureError: a text is no architecture of the space; the message names the line.
     """
-    columns = read_columns(path)
-    for name in ("architecture", column):
-        if name not in columns:
-            raise ValueError(f"{path}: no column {name!r}; there are: {', '.join(columns)}")
-    truth = numbers(columns[column])
-    if truth is None:
-        raise ValueError(f"{path}: expected numbers in column {column!r}")
-    lines = "".join(f"{text}\n" for text in columns["architecture"]).encode()
-    texts = run.folder.truth(hashlib.sha256(lines).hexdigest()[:10])
-    write_atomically(texts, lambda file: file.write(lines))
-    score_file(run, texts, texts.with_suffix(".csv"), watch)
-    scored = read_columns(texts.with_suffix(".csv"))
-    accuracies, bonuses, params, macs = (numbers(scored[name]) or [] for name in ("value", "bonus", "params", "macs"))
-    scores = [accuracy + bonus for accuracy, bonus in zip(accuracies, bonuses, strict=True)]
-    points = [
-        {"architecture": text, "score": value, "accuracies": [true], "params": size, "macs": work}
-        for text, value, true, size, work in zip(columns["architecture"], scores, truth, params, macs, strict=True)
-    ]
-    agreement = trust(scores, truth, {"params": params, "macs": macs})
-    result = {"file": path.name, "column": column, "points": points, "trust": agreement}
+    table = read_table(path)
+    points = published_points(table, columns, space_of_run(run).parse, sizes)
+    scored = _scored(run, points.keys, watch)
+    texts = [table.rows[rows[0]].cells[table.names.index(points.columns["networks"][0])] for rows in points.rows]
+    params, macs = ([int(row[cost]) for row in scored] for cost in ("params", "macs"))
+    scores = [float(row["value"]) + float(row["bonus"]) for row in scored]
+    listed = [
+        {
+            "architecture": text, "score": score, "params": size, "macs": work,
+            "accuracies": [value for value in repeats if not math.isnan(value)],
+        }
+        for text, score, size, work, repeats in zip(
+            texts, scores, params, macs, points.accuracies.tolist(), strict=True
+        )
+    ]  # fmt: skip
+    result = {
+        "file": path.name, "column": ", ".join(columns), "points": listed,
+        "trust": trust(scores, points.accuracies, {"params": params, "macs": macs, **points.sizes}),
+        "table": facts_of(table, points),
+    }  # fmt: skip
     write_analysis(run.folder, {"truth": result})
     return result
 
 
-def read_columns(path: Path) -> dict[str, list[str]]:
-    """The columns of a CSV file with a header.
-
-    Raises:
-        ValueError: it has no rows, or rows of different lengths.
-    """
-    with path.open(newline="", encoding="utf-8", errors="replace") as file:
-        header, *rows = list(csv.reader(file)) or [[]]
-    rows = [row for row in rows if row]
-    if not rows or any(len(row) != len(header) for row in rows):
-        raise ValueError(f"{path}: expected a CSV file with a header, and rows as long as it")
-    return {name.strip(): [row[i].strip() for row in rows] for i, name in enumerate(header)}
-
-
-def numbers(texts: Sequence[str]) -> list[float] | None:
-    """The numbers in a column; None where there is anything else."""
-    try:
-        floats = [float(text) for text in texts]
-    except ValueError:
-        return None
-    return floats if bool(np.isfinite(floats).all()) else None
+def _scored(run: Opened, architectures: Sequence[Architecture], watch: Watch) -> list[dict[str, str]]:
+    """The rows of the file with the scores of these architectures, which is made or continued."""
+    parsed = [(str(architecture), architecture) for architecture in architectures]
+    digest = hashlib.sha256("\n".join(text for text, _ in parsed).encode()).hexdigest()[:10]
+    score_architectures(run, parsed, run.folder.truth(digest), watch)
+    with run.folder.truth(digest).open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))

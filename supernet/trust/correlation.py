@@ -259,18 +259,24 @@ def ceiling(accuracies_nR: ArrayLike) -> dict[str, Any] | None:
     """Kendall's tau between repeats of the same trainings with other seeds, which no score can exceed by merit.
 
     Args:
-        accuracies_nR: of n networks, R repeats each.
+        accuracies_nR: of n networks, R repeats each, NaN where a network has fewer.
 
     Returns:
-        The mean over all pairs of repeats, with its interval; None for a single repeat.
+        The mean over all pairs of repeats that at least 3 networks have, with its interval; None if there is no such
+        pair.
     """
     repeats = np.asarray(accuracies_nR, float)
-    if repeats.ndim != 2 or repeats.shape[1] < 2:
+    if repeats.ndim != 2:
         return None
-    pairs = [(a, b) for b in range(repeats.shape[1]) for a in range(b)]
+    have = ~np.isnan(repeats)
+    pairs = [(a, b, have[:, a] & have[:, b]) for b in range(repeats.shape[1]) for a in range(b)]
+    pairs = [(a, b, both) for a, b, both in pairs if both.sum() >= 3]
+    if not pairs:
+        return None
 
     def mean_tau(counts: Numbers) -> Any:
-        return np.mean([kendall(repeats[:, a], repeats[:, b], counts) for a, b in pairs], axis=0)
+        taus = [kendall(repeats[both, a], repeats[both, b], counts[..., both]) for a, b, both in pairs]
+        return np.mean(taus, axis=0)
 
     return _estimate(mean_tau, len(repeats))
 
@@ -288,7 +294,7 @@ def trust(
 
     Args:
         scores: of n architectures, more is better.
-        accuracies: their stand-alone accuracies, [n], or [n, R] of R repeats.
+        accuracies: their stand-alone accuracies, [n], or [n, R] of R repeats, NaN where an architecture has fewer.
         sizes: other explanations of the accuracies, for instance ``{"params": ..., "macs": ...}``, each [n].
         untrained: scores of the same architectures by a one-shot model that was not trained, [n].
         counts: how many candidates each of the n stands for, if they were drawn evenly over the score; see
@@ -315,7 +321,9 @@ def trust(
     truth = np.asarray(accuracies, float)
     if truth.ndim not in (1, 2):
         raise ValueError(f"accuracies: expected [n] or [n, R], got shape {list(truth.shape)}")
-    mean = truth.mean(1) if truth.ndim == 2 else truth
+    if truth.ndim == 2 and np.isnan(truth).all(1).any():
+        raise ValueError("accuracies: expected at least one repeat of each architecture, got NaN only")
+    mean = np.nanmean(truth, 1) if truth.ndim == 2 else truth
     x, y, _ = _points(scores, mean, None)
     n = len(x)
     others = {name: _points(values, mean, None)[0] for name, values in (sizes or {}).items()}

@@ -148,7 +148,7 @@ def test_published_accuracies(analyzed: Path, tmp_path: Path, refused: Refused) 
     )
     assert "--truth and --column: expected both" in refused("analyze", analyzed, "--truth", file)
     file.write_text("architecture,published\nnonsense,1\n")
-    assert "line 1: expected words CHOICE=OPTION" in refused(
+    assert f"{file}, line 2: expected words CHOICE=OPTION" in refused(
         "analyze", analyzed, "--truth", file, "--column", "published"
     )
 
@@ -181,9 +181,9 @@ def test_a_file_of_ones_own(tmp_path: Path, capsys: pytest.CaptureFixture[str], 
     file.write_text("score,other\n1,2\n")
     assert "expected columns score and accuracy" in refused("analyze", file)
     file.write_text("score,accuracy\n1,x\n")
-    assert "expected numbers in column 'accuracy'" in refused("analyze", file)
+    assert f"{file}, line 2: expected a number in column 'accuracy', got 'x'" in refused("analyze", file)
     file.write_text("")
-    assert "expected a CSV file with a header" in refused("analyze", file)
+    assert f"{file}: no table in this file" in refused("analyze", file)
 
 
 def test_folders_that_cannot_be_analysed(tmp_path: Path, run_folder: Path, refused: Refused) -> None:
