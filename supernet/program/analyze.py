@@ -19,7 +19,7 @@ from supernet.base.progress import Watch
 from supernet.base.randomness import derive, stream
 from supernet.data.splits import Data, batches, feed
 from supernet.data.task import metric_of
-from supernet.program.config import Config, resized, retrained_space
+from supernet.program.config import Config, at_size, retrained_space
 from supernet.program.folder import is_done, record_environment, require
 from supernet.program.load import Loaded, load_one_shot, loss_of_fit
 from supernet.program.paths import RunFolder
@@ -81,7 +81,7 @@ def analyze_step(
     before = known_so_far(folder)
     model, space = load_one_shot(run), run.space
     sizes = [
-        (name, value, _at_size(name, value, space, config, data))
+        (name, value, at_size("--at", name, value, space, config, len(data.classes), data.inputs))
         for name, values in (at or {}).items()
         for value in values
     ]
@@ -240,12 +240,6 @@ def _stand_alone(
         [read_json(place / a.id / str(repeat) / "result.json")["validation"] for repeat in range(how.repeats)]
         for a in architectures
     ]
-
-
-def _at_size(name: str, value: Any, space: Space, config: Config, data: Data) -> Space:
-    """The space in which finalists are trained, with another value of one of its settings."""
-    changes = {**config.retrain.space, name: value}
-    return resized(f"--at {name}={value}", space, config.space, len(data.classes), data.inputs, changes)
 
 
 def _at(name: str, value: Any, space: Space, subject: Subject, folder: RunFolder, watch: Watch) -> dict[str, Any]:

@@ -215,6 +215,9 @@ def check_space(config: Config, num_classes: int, inputs: Any, *, check: bool = 
         )
     if config.retrain.space:
         resized("retrain.space", space, config.space, num_classes, inputs, config.retrain.space, check=check)
+    for setting, values in config.retrain.at.items():
+        for value in values:
+            at_size("retrain.at", setting, value, space, config, num_classes, inputs)
     for name in config.retrain.references or ():
         _check_reference(name, space, num_classes, inputs)
     return space
@@ -266,6 +269,22 @@ def resized(
     if again.choices != space.choices:
         raise ConfigError(f"{what}: expected settings that leave the choices as they are (like filters or cells)")
     return again
+
+
+def at_size(what: str, setting: str, value: Any, space: Space, config: Config, num_classes: int, inputs: Any) -> Space:
+    """The space of the stand-alone networks with another value of one of its settings.
+
+    Args:
+        what: asks for it, for the message.
+        setting, value: what is other.
+        space: of the run.
+        config, num_classes, inputs: as for `retrained_space`.
+
+    Raises:
+        ValueError: as `resized`.
+    """
+    changes = {**config.retrain.space, setting: value}
+    return resized(f"{what} {setting}={value}", space, config.space, num_classes, inputs, changes)
 
 
 def from_dict(values: Any) -> Config:

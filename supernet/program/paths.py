@@ -115,6 +115,10 @@ class RunFolder:
         """ID/REPEAT/: the same of the shorter trainings of a heat, the first of which has number 1."""
         return self.retrain / "heats" / str(number)
 
+    def resized(self, setting: str, value: object) -> Path:
+        """ID/REPEAT/: the same of finalists at another value of a setting of the space."""
+        return self.retrain / "at" / f"{setting}={quote(str(value), safe='')}"
+
     @property
     def references(self) -> Path:
         """Which references there are and how wide; written before they are trained."""

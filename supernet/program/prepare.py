@@ -111,6 +111,11 @@ def prepare(
             "--hours: expected runtime.devices 1 and runtime.nodes 1, since one process measures: plan with "
             "--print_config on one device, and run that configuration on several"
         )
+    if config.retrain.at:
+        raise ConfigError(
+            "--hours: expected no retrain.at, since how long trainings at other sizes take is not measured: plan "
+            "without it, and give the lengths of the plan with it"
+        )
     began, hours, names = monotonic(), _HOURS if hours is None else hours, _names(settings)
     values: dict[str, Any] = {}
     if recipe == IMAGES:

@@ -24,6 +24,7 @@ from supernet.trust.tables import (
     replay_text,
     result_rows,
     size_tables,
+    tested_sizes,
     top_rows,
     trust_rows,
     units_of,
@@ -184,6 +185,9 @@ def print_result(result: dict[str, Any]) -> None:
     )
     if (text := heats_text(result)) is not None:
         _print_text(text)
+    for name, table in tested_sizes(result):
+        print(f"\nfinalists at {name}, tested with the others:\n")
+        _print_table(table)
     text = winner_text(result)
     if text is not None:
         _print_text(text)

@@ -33,6 +33,7 @@ from supernet.trust.tables import (
     option_rows,
     result_rows,
     size_tables,
+    tested_sizes,
 )
 
 
@@ -96,6 +97,7 @@ def _page(run: Opened) -> str:
         groups=result_rows(result),
         opened=" ".join(f"{text[0].upper()}{text[1:]}." for text in notes),
         comparisons=comparison_lines((analysis.get("groups") or {}).get("differences", ())),
+        tested=tested_sizes(result),
         sizes=size_tables(analysis),
         winner=winner_section(result, space),
         trust_tables=trust_tables("trust", trust, analysis),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -18,6 +18,7 @@ from supernet.program.folder import RunError, record_environment, require
 from supernet.program.load import Loaded, load_one_shot, loss_of_fit
 from supernet.program.references import reference_names, references_of
 from supernet.program.score import evaluation_of
+from supernet.program.sizes import size_row, sizes_of
 from supernet.program.study import run_id, trainings_of
 from supernet.retrain.heats import best, heats, record
 from supernet.retrain.results import (
@@ -92,8 +93,19 @@ def retrain_step(run: Loaded, runtime: Runtime, watch: Watch) -> bool:
         members: dict[str, Sequence[Member]] = {**groups, **({REFERENCE: references} if references else {})}
         networks = list({network.id: network for network in [*finalists, *references]}.values())
         numbers = _confirm(run, networks, rows, members, runtime, watch)
+        sizes = sizes_of(run, everyone)
+        at_sizes = [network for size in sizes for network in size.networks]
+        _train_alone(_trainings(at_sizes, config.retrain.repeats), run, runtime, watch)
         tell.update()
-    _test(run, [(network, numbers[network.id]) for network in networks], rows, members, shorter, runtime)
+    test = _opened(run, [*(network.id for network in networks), *(name for size in sizes for name in size.ids)])
+    tested = test([(network, numbers[network.id]) for network in networks], runtime)
+    resized_rows = []
+    for size in sizes:
+        of_size = test([(network, config.retrain.repeats) for network in size.networks], runtime)
+        resized_rows.append(size_row(size, groups, scored, config.retrain.repeats, of_size))
+    result = _summary(run, [{**row, "test": tested[row["id"]]} for row in rows], members)
+    more = {name: part for name, part in (("heats", shorter), ("at", resized_rows)) if part}
+    write_json(folder.results, {"metric": config.task.metric, "score": config.search.score, **result, **more})
     return True
 
 
@@ -213,33 +225,35 @@ def _confirm(
     return numbers
 
 
-def _test(
-    run: Loaded,
-    trained: Sequence[tuple[Network, int]],
-    rows: list[dict[str, Any]],
-    groups: Mapping[str, Sequence[Member]],
-    shorter: Sequence[dict[str, Any]],
-    runtime: Runtime,
-) -> None:
-    """Opens the test split once, for all networks and all their trainings, and writes the results."""
-    folder, config, data = run.folder, run.config, run.data
-    # From here on nothing is chosen any more, except whether the winner or the reference is offered.
-    test = open_test(data.test, record=folder.test_opened, networks=[network.id for network, _ in trained])
-    tested = test_accuracies(
-        trained,
-        lambda: batches(test, data, device=runtime.device),
-        runtime=runtime,
-        metric=metric_of(config.task),
-    )
-    rows = [{**row, "test": tested[row["id"]]} for row in rows]
+def _opened(
+    run: Loaded, names: Sequence[str]
+) -> Callable[[Sequence[tuple[Network, int]], Runtime], dict[str, list[float]]]:
+    """Opens the test split once, for the networks with these names; returns what tests trainings on it.
+
+    From here on nothing is chosen any more, except whether the winner or the reference is offered.
+    """
+    data = run.data
+    split = open_test(data.test, record=run.folder.test_opened, networks=names)
+
+    def test(trained: Sequence[tuple[Network, int]], runtime: Runtime) -> dict[str, list[float]]:
+        return test_accuracies(
+            trained,
+            lambda: batches(split, data, device=runtime.device),
+            runtime=runtime,
+            metric=metric_of(run.config.task),
+        )
+
+    return test
+
+
+def _summary(run: Loaded, rows: list[dict[str, Any]], groups: Mapping[str, Sequence[Member]]) -> dict[str, Any]:
+    """The result of networks that are tested, with every opening of the test split."""
+    folder = run.folder
     opened = read_json(folder.test_opened)
     tell_origin(folder)
     if seen := [look for look in looks(folder) if look["folder"] != str(folder.path.resolve())]:
         opened["seen"] = seen
-    result = summarise(groups, rows, opened, Unit.of(config.task.metric))
-    if shorter:
-        result["heats"] = list(shorter)
-    write_json(folder.results, {"metric": config.task.metric, "score": config.search.score, **result})
+    return summarise(groups, rows, opened, Unit.of(run.config.task.metric))
 
 
 def _train_alone(

@@ -42,6 +42,10 @@ class RetrainConfig:
     space: dict[str, Any] = field(default_factory=dict)
     """Settings of the space that differ from the search's, for instance {filters: 32}."""
 
+    at: dict[str, list[Any]] = field(default_factory=dict)
+    """Values of a setting of the space at which the finalists are trained and tested too, in the same opening of the
+    test split, as in {filters: [16, 32, 64, 128]} (paper, Table 1)."""
+
     references: list[str] | None = None
     """Networks that the winner has to beat, trained by the same recipe: known ones by name, as in resnet8, or
     architectures of the space as text. null: four known networks for a built-in space, the first options for a network

@@ -236,6 +236,19 @@ def _two_digits(value: float | None) -> str:
     return "-" if value is None else f"{value:.2f}"
 
 
+def tested_sizes(result: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, ...]]]]:
+    """Finalists at each size of `retrain.at`: its name, and a table of their groups.
+
+    Args:
+        result: the whole of `results.json`.
+    """
+    units = {"metric": result.get("metric", "accuracy")}
+    return [
+        (f"{row['setting']} = {row['value']}", result_rows({**row, **units}, ("params", "macs", "validation", "test")))
+        for row in result.get("at", ())
+    ]
+
+
 def size_tables(analysis: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, ...]], list[str]]]:
     """Finalists at each size of `supernet analyze --at`: its name, a table of their groups, and their comparisons.
 

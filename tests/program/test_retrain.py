@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -48,3 +49,26 @@ def test_a_run_that_was_killed_in_a_heat_continues_to_the_same_bytes(heated: Pat
     assert main(["retrain", str(folder)]) == 0
     again, before = read_json(folder / "results.json"), read_json(heated / "results.json")
     assert {**again, "test_split": None} == {**before, "test_split": None}
+
+
+def test_finalists_at_several_sizes_are_tested_in_one_opening(tmp_path: Path, refused: Callable[..., str]) -> None:
+    folder = tmp_path / "run"
+    words = ("digits-smoke", *TINY, "--search.top=2", "--search.random=1", "--search.small=0")
+    asked = "--retrain.at={choice_blocks: [2]}"
+    assert "retrain.at choice_blocks=2: expected settings that" in refused("run", *words, asked, "--out", folder)
+    asked = "--retrain.at={filters: [4]}"
+    assert "--hours: expected no retrain.at" in refused("run", *words, asked, "--hours=1", "--out", folder)
+    assert main(["run", *words, "--retrain.at={filters: [2, 4]}", "--out", str(folder)]) == 0
+    result = read_json(folder / "results.json")
+    same, large = result["at"]
+    by_id = {row["id"]: row for row in result["networks"]}
+    assert [row["value"] for row in result["at"]] == [2, 4] and len(large["networks"]) == len(by_id)
+    for small, other in zip(same["networks"], large["networks"], strict=True):
+        assert small["test"] == by_id[small["id"]]["test"] and small["params"] < other["params"]
+        trained = folder / "retrain" / "at" / "filters=4" / other["id"] / "0" / "result.json"
+        assert other["validation"] == [read_json(trained)["validation"]]
+    opened = read_json(folder / "retrain" / "test_opened.json")["networks"]
+    assert f"{small['id']} at filters=4" in opened and small["id"] in opened
+    assert large["groups"]["Top"]["networks"] == 2 and "test" in large["groups"]["Top"]
+    assert main(["report", str(folder)]) == 0
+    assert "Finalists at filters = 4" in (folder / "report.html").read_text()
