@@ -37,8 +37,10 @@ from supernet.space.layers import OneShot
 from supernet.space.model import build
 from supernet.speed.runtime import Runtime
 from supernet.train.fit import CHECKPOINT
-from supernet.trust.correlation import agreement, population_counts, rank_correlation, score_noise, trust
+from supernet.trust.correlation import agreement, best_of, rank_correlation, trust
+from supernet.trust.noise import score_noise
 from supernet.trust.probes import TrainingFacts, bucket_width, diagnose, differences, option_worth, strata
+from supernet.trust.ranks import Population
 
 _SHOWN = 2000
 """Candidates whose scores and sizes are kept for the report, drawn at random."""
@@ -93,9 +95,7 @@ def analyze_step(
     write_analysis(folder, result)  # what is long to train comes after it
     swept = [_sweep(rate, points, _means(points), subject, folder.swept(rate), watch) for rate in rates]
     result["sweep"] = _joined(before.get("sweep", []), swept, lambda row: row["rate"])
-    defined = [row for row in result["sweep"] if row["agreement"]["kendall"]["value"] is not None]
-    best = max(defined, key=lambda row: row["agreement"]["kendall"]["value"], default=None)
-    result["best_rate"] = None if best is None else best["rate"]
+    result["best_rate"] = _best_rate(result["sweep"], _means(points))
     write_analysis(folder, result)
     resized_rows = [_at(name, value, size, subject, folder, watch) for name, value, size in sizes]
     result["at"] = _joined(before.get("at", []), resized_rows, lambda row: (row["setting"], str(row["value"])))
@@ -113,7 +113,7 @@ def _ranking(run: Loaded, subject: Subject, watch: Watch) -> dict[str, Any]:
     drawn = [candidates[place] for place in places]
     points = _points(drawn, space, subject, folder, watch)
     # Buckets are those of the score in the table, which a race may have taken on fewer examples.
-    counts = population_counts([c.score for c in drawn], scored, bucket)
+    population = Population.of([c.score for c in drawn], scored, bucket)
     right = read_right(folder.candidates, _SHOWN) if are_accuracies else np.zeros((0, 0), bool)
     scores = [p["score"] for p in points]
     return {
@@ -124,7 +124,7 @@ def _ranking(run: Loaded, subject: Subject, watch: Watch) -> dict[str, Any]:
         "trust": trust(
             scores, [p["accuracies"] for p in points],
             {name: [p[name] for p in points] for name in ("params", "macs")},
-            untrained=[p["untrained"] for p in points], counts=counts,
+            untrained=[p["untrained"] for p in points], population=population,
             noise=score_noise(right) if len(right) >= 2 else None,
         ),
         "divergence": _divergence(points, scores, _means(points), subject, folder),
@@ -308,6 +308,14 @@ def _sweep(
         (weights.parent / CHECKPOINT).unlink(missing_ok=True)
     scores = scores_of(_of(subject, trained), [space.parse(p["architecture"]) for p in points])
     return {"rate": rate, "scores": scores, "agreement": agreement(scores, mean)}
+
+
+def _best_rate(sweep: Sequence[Mapping[str, Any]], mean: list[float]) -> dict[str, Any] | None:
+    """The rate of the best ranking, and the rates that cannot be told from it; see `best_of`.
+
+    Rates of earlier calls, on another number of networks, are left out.
+    """
+    return best_of({row["rate"]: row["scores"] for row in sweep if len(row["scores"]) == len(mean)}, mean)
 
 
 def _some(number: int, most: int, config: Config, what: str) -> list[int]:

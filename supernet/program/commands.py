@@ -363,7 +363,8 @@ def _analyze(words: list[str]) -> None:
                 return
             result = analyze_step(load_run(run), runtime.alone(), watch, rates, at)
     print(f"analyze: done ({run.folder.analysis})", file=sys.stderr)
-    _emit(result, asked.as_json, lambda _: print_trust(result["trust"], result))
+    more = f"{run.folder.analysis}, and the page of `supernet report`"
+    _emit(result, asked.as_json, lambda _: print_trust(result["trust"], result, more))
     if "table" in result and not asked.as_json:
         print_table(result["table"])
 
@@ -396,7 +397,7 @@ def _analyze_file(words: list[str]) -> None:
 
     sizes = None if options["sizes"] is None else _names(options["sizes"])
     result = analyze_file(Path(options["file"]), sizes)
-    _emit(result, options["json"], lambda _: print_trust(result["trust"]))
+    _emit(result, options["json"], lambda _: print_trust(result["trust"], more="--json"))
     if not options["json"]:
         print_table(result["table"])
 

@@ -16,7 +16,7 @@ from supernet.space.choices import Space
 from supernet.space.cost import cost_table
 from supernet.trust.points import table_lines
 from supernet.trust.tables import (
-    band_rows,
+    best_rate_text,
     comparison_lines,
     heats_text,
     opening_text,
@@ -30,6 +30,7 @@ from supernet.trust.tables import (
     units_of,
     winner_text,
 )
+from supernet.trust.verdict import FEW
 
 _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
@@ -193,12 +194,12 @@ def print_result(result: dict[str, Any]) -> None:
         _print_text(text)
         print(f"  {result['networks'][0]['architecture']}")  # on one line, to be copied
     agreement = result["rank_correlation"]
-    if agreement["kendall"] is not None:
+    if agreement["kendall"] is not None and agreement["n"] >= FEW and agreement["kendall_interval"]:
         _print_text(
             f"one-shot score against validation {metric.name} of {agreement['n']} networks: "
-            f"Kendall tau {agreement['kendall']:.2f} (95% of bootstrap samples: "
-            f"{agreement['kendall_interval'][0]:.2f} to {agreement['kendall_interval'][1]:.2f}), "
-            f"Spearman {agreement['spearman']:.2f}; the finalists are no random sample of the candidates"
+            f"Kendall tau {agreement['kendall']:.2f} ({agreement['kendall_interval'][0]:.2f} to "
+            f"{agreement['kendall_interval'][1]:.2f}), Spearman {agreement['spearman']:.2f}; the finalists are no "
+            "random sample of the candidates"
         )
     _print_text(opening_text(result["test_split"]))
     if result.get("times"):
@@ -218,22 +219,22 @@ def print_replay(replay: dict[str, Any]) -> None:
     _print_text(replay_text(replay))
 
 
-def print_trust(trust: dict[str, Any], analysis: dict[str, Any] | None = None) -> None:
+def print_trust(trust: dict[str, Any], analysis: dict[str, Any] | None = None, more: str | None = None) -> None:
     """Prints the verdict, and the numbers behind it.
 
     Args:
         trust: of `supernet.trust.correlation.trust`.
         analysis: the whole of `analysis.json`, if there is one.
+        more: where the rest of the numbers is.
     """
     analysis = analysis or {}
     _print_text(trust["verdict"])
     print()
-    _print_table(trust_rows(trust, analysis))
-    for rows in (top_rows(trust), band_rows(trust)):
-        if len(rows) > 1:
-            _print_table(rows)
-    if analysis.get("best_rate") is not None:
-        _print_text(f"best dropout rate: {analysis['best_rate']:g}")
+    if trust["n"] >= FEW:
+        _print_table(trust_rows(trust))
+        _print_table(top_rows(trust))
+    if text := best_rate_text(analysis.get("best_rate")):
+        _print_text(text)
     for line in comparison_lines((analysis.get("groups") or {}).get("differences", ())):
         _print_text(line)
     for name, table, lines in size_tables(analysis):
@@ -244,6 +245,8 @@ def print_trust(trust: dict[str, Any], analysis: dict[str, Any] | None = None) -
     for row in analysis.get("diagnosis", ()):
         if row["found"]:
             _print_text(f"diagnosis: {row['name']} ({row['rule']}): {row['advice']}")
+    if more is not None:
+        _print_text(f"More numbers: {more}.")
 
 
 def print_table(facts: Mapping[str, Any]) -> None:

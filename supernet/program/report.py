@@ -27,6 +27,7 @@ from supernet.trust.page import (
 )
 from supernet.trust.tables import (
     RESULT_KEYS,
+    best_rate_text,
     comparison_lines,
     heats_text,
     opening_text,
@@ -102,7 +103,7 @@ def _page(run: Opened) -> str:
         winner=winner_section(result, space),
         trust_tables=trust_tables("trust", trust, analysis),
         options=option_rows(analysis.get("options", ())),
-        best_rate=analysis.get("best_rate"),
+        best_rate=best_rate_text(analysis.get("best_rate")),
         truth=truth_section(analysis.get("truth"), score),
         run_figures=list(run_figures(facts)),
         search_figures=list(search_figures(proposed, config.search.strategy, config.search.sought, score)),

@@ -16,7 +16,16 @@ from supernet.draw.units import Unit
 from supernet.search.orders import Candidate, on_most, pareto
 from supernet.space.choices import Space
 from supernet.trust.correlation import paper_points
-from supernet.trust.tables import band_rows, replay_rows, replay_text, top_rows, trust_rows, winner_text
+from supernet.trust.tables import (
+    band_rows,
+    further_rows,
+    replay_rows,
+    replay_text,
+    top_rows,
+    trust_rows,
+    winner_text,
+)
+from supernet.trust.verdict import FEW
 
 NOT_ANALYZED = "How far this ranking can be trusted is not known yet: run `supernet analyze`."
 
@@ -223,14 +232,15 @@ def trust_tables(
 
     Args:
         place: of `trust` in `analysis.json`.
-        trust: None if the run was not analyzed.
-        analysis: as for `trust_rows`.
+        trust: None if the run was not analyzed. Of too few networks there are no tables, since they say nothing.
+        analysis: as for `further_rows`.
     """
-    if trust is None:
+    if trust is None or trust["n"] < FEW:
         return []
     beside = ", ".join(name for name in ("divergence", "sweep", "candidates") if analysis.get(name))
     tables = [
-        (f"{place}; {beside}" if beside else place, trust_rows(trust, analysis)),
+        (place, trust_rows(trust)),
+        (f"{place}; {beside}" if beside else place, further_rows(trust, analysis)),
         (f"{place}: regret, recall", top_rows(trust)),
         (f"{place}: bands", band_rows(trust)),
     ]

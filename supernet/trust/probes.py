@@ -21,7 +21,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from supernet.space.choices import Architecture, Choice, Space
 from supernet.train.fit import TrainConfig
-from supernet.trust.correlation import buckets
+from supernet.trust.ranks import buckets
 
 Scores = Callable[[Sequence[Architecture]], list[float]]
 """Scores architectures with the one-shot model."""
@@ -72,7 +72,7 @@ def strata(scores: ArrayLike, bucket: float, per_bucket: int, *, generator: torc
 
     Args:
         scores: of all candidates, [n].
-        bucket: width of the buckets; see `supernet.trust.correlation.buckets`.
+        bucket: width of the buckets; see `supernet.trust.ranks.buckets`.
         per_bucket: number drawn from each; all of a bucket if it has no more.
         generator: of the draws.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,8 +13,8 @@ RESULT_KEYS = ("groups", "networks", "rank_correlation", "test_split")
 _TITLES = {"params": "params", "macs": "MACs", "score": "score", "validation": "valid.", "test": "test"}
 """Columns of a table of groups, with their titles."""
 
-_STATISTICS = {"spearman": "Spearman", "kendall": "Kendall tau-b", "top_weighted": "top-weighted tau"}
-"""Rank correlations, with their titles."""
+_EXPLANATIONS = {"untrained": "untrained one-shot model", "together": "all of these together"}
+"""Titles of explanations of accuracies; others are called by their name."""
 
 _SHOWN_MARKS = (10, 20, 50, 100, 200)
 """Numbers of candidates at which a replay is shown, besides the last one."""
@@ -118,32 +117,50 @@ def opening_text(test_split: Mapping[str, Any]) -> str:
     return text
 
 
-def trust_rows(trust: Mapping[str, Any], analysis: Mapping[str, Any] | None = None) -> list[tuple[str, ...]]:
-    """The numbers behind a verdict: a head, and a row for each.
+def trust_rows(trust: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    """The numbers that a verdict rests on: a head, and a row for each ranking.
 
     Args:
         trust: of `supernet.trust.correlation.trust`.
-        analysis: the whole of `analysis.json`, if there is one.
     """
-    analysis = analysis or {}
-    suffix = ", all candidates" if trust["population"] else ""
+    of_all = [("scores, as drawn", trust["as_drawn"]["kendall"])] if trust["population"] else []
+    rows = [
+        ("scores, all candidates" if trust["population"] else "scores", trust["tau"]),
+        *of_all,
+        ("scores, if accuracies had no noise", trust["corrected"]),
+        ("most that any score can have", trust["ceiling"]),
+    ]
+    given = {"scores given these": trust["given"]["ranks"]} if trust["given"] else {}
+    return [
+        ("ranking by", "Kendall's tau", "95 % interval", "scores beyond it"),
+        *((*_estimate_row(name, row), "") for name, row in rows if row is not None),
+        *(
+            (*_estimate_row(_EXPLANATIONS.get(name, name), row), _with_interval(trust["beyond"][name]))
+            for name, row in trust["floor"].items()
+        ),
+        *((*_estimate_row(name, row), "") for name, row in given.items()),
+    ]
+
+
+def further_rows(trust: Mapping[str, Any], analysis: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    """More rank correlations, which no verdict rests on: a head, and a row for each.
+
+    Args:
+        trust: of `supernet.trust.correlation.trust`.
+        analysis: the whole of `analysis.json`; empty if there is none.
+    """
     # The correlation over all candidates says more than that over the few networks drawn from them.
     of_candidates = {
         name: {"value": row["kendall"], "interval": row["kendall_interval"]}
         for name, row in (analysis.get("candidates") or {}).get("size_bias", {}).items()
     }
     divergence = analysis.get("divergence") or {}
+    given = {"ranks": "of ranks", "values": "of values"}
     return [
         ("rank correlation", "value", "95 % interval"),
-        *(
-            _estimate_row(f"{_STATISTICS[name]}, {title}", estimate)
-            for kind, title in (("as_drawn", "as drawn"), ("population", "all candidates"))
-            for name, estimate in (trust[kind] or {}).items()
-        ),
-        _estimate_row("ceiling: tau between repeats", trust["ceiling"]),
-        *(_estimate_row(f"floor: tau of {name}{suffix}", row) for name, row in trust["floor"].items()),
-        *(_estimate_row(f"tau beyond {name}{suffix}", row) for name, row in trust["beyond"].items()),
-        *((f"partial tau given {name}{suffix}", _two_digits(tau), "-") for name, tau in trust["partial"].items()),
+        _estimate_row("Spearman, as drawn", trust["as_drawn"]["spearman"]),
+        *(_estimate_row(f"scores given {_EXPLANATIONS.get(k, k)}", row) for k, row in trust["partial"].items()),
+        *(_estimate_row(f"scores given all, {given[k]}", row) for k, row in (trust["given"] or {}).items()),
         *(
             _estimate_row(f"tau of {name} and score", row)
             for name, row in (of_candidates or trust["size_bias"]).items()
@@ -159,11 +176,36 @@ def trust_rows(trust: Mapping[str, Any], analysis: Mapping[str, Any] | None = No
     ]
 
 
+def best_rate_text(best: Mapping[str, Any] | None) -> str | None:
+    """Which dropout rate ranks best and which cannot be told from it; `best` is `best_rate` of `analysis.json`."""
+    if best is None:
+        return None
+    others = [row for row in best["others"] if row["interval"] is None or row["interval"][0] <= 0]
+    text = f"Of the dropout rates {best['best']:g} has the highest tau"
+    if not best["others"]:
+        return f"{text}; no other was compared."
+    if not others:
+        return f"{text}, by more than chance."
+    rivals = ", ".join(f"{row['name']:g} ({_with_interval(row)} lower)" for row in others)
+    return f"{text}, but cannot be told from {rivals}."
+
+
 def _estimate_row(name: str, estimate: Mapping[str, Any] | None) -> tuple[str, str, str]:
     if estimate is None or estimate["value"] is None:
         return name, "-", "-"
-    low, high = estimate["interval"] or (math.nan, math.nan)
-    return name, f"{estimate['value']:.2f}", f"{low:.2f} to {high:.2f}"
+    interval = "{:.2f} to {:.2f}".format(*estimate["interval"]) if estimate["interval"] else "-"
+    return name, f"{estimate['value']:.2f}", interval
+
+
+def _with_interval(estimate: Mapping[str, Any], digits: int = 2) -> str:
+    """A value and in brackets its interval, if it has one."""
+    if estimate["value"] is None:
+        return "-"
+    value = f"{estimate['value']:.{digits}f}"
+    if estimate["interval"] is None:
+        return value
+    low, high = estimate["interval"]
+    return f"{value} ({low:.{digits}f} to {high:.{digits}f})"
 
 
 def replay_rows(replay: Mapping[str, Any]) -> list[tuple[str, ...]]:
@@ -200,7 +242,7 @@ def top_rows(trust: Mapping[str, Any]) -> list[tuple[str, ...]]:
     return [head] + [
         (
             name,
-            f"{trust['regret'][name]:.4g}" if name in trust["regret"] else "-",
+            _with_interval(trust["regret"][name], 4) if name in trust["regret"] else "-",
             f"{trust['recall'][name]:.0%}" if name in trust["recall"] else "-",
         )
         for name in names
@@ -213,8 +255,11 @@ def band_rows(trust: Mapping[str, Any]) -> list[tuple[str, ...]]:
     def plain(value: float) -> str:
         return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
 
-    return [("bands by", "from", "to", "n", "tau-b")] + [
-        (name, plain(band["from"]), plain(band["to"]), str(band["n"]), _two_digits(band["kendall"]))
+    def tau(band: Mapping[str, Any]) -> tuple[str, ...]:
+        return _estimate_row("", {"value": band["kendall"], "interval": band["interval"]})[1:]
+
+    return [("bands by", "from", "to", "n", "tau-b", "95 % interval")] + [
+        (name, plain(band["from"]), plain(band["to"]), str(band["n"]), *tau(band))
         for name, bands in trust["bands"].items()
         for band in bands
     ]
@@ -230,10 +275,6 @@ def option_rows(options: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:
         (row["choice"], row["option"], fall(row["everything_on"]), fall(row["candidates"]), str(row["number"]))
         for row in options
     ]
-
-
-def _two_digits(value: float | None) -> str:
-    return "-" if value is None else f"{value:.2f}"
 
 
 def tested_sizes(result: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, ...]]]]:

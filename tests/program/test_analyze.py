@@ -49,7 +49,7 @@ def test_every_number_of_the_trust_comes_from_the_points(analyzed: Path) -> None
     assert found["trust"]["noise"] >= 0
     assert [row["rate"] for row in found["sweep"]] == [0.01, 0.3]
     assert all(len(row["scores"]) == len(points) for row in found["sweep"])
-    assert found["best_rate"] in (0.01, 0.3, None)
+    assert found["best_rate"] is None or found["best_rate"]["best"] in (0.01, 0.3)
     course = found["divergence"]["course"]
     steps = [row["step"] for row in course]
     assert steps == sorted(steps)
@@ -72,6 +72,7 @@ def test_again_trains_nothing_and_says_the_same(analyzed: Path, capsys: pytest.C
     assert [path.stat().st_mtime_ns for path in results] == times
     out = capsys.readouterr().out
     assert out.startswith(" ".join(before["trust"]["verdict"].split()[:3]))
+    assert len(out.splitlines()) <= 40
     assert all(len(line) < 80 for line in out.splitlines())
 
 
@@ -177,7 +178,7 @@ def test_a_file_of_ones_own(tmp_path: Path, capsys: pytest.CaptureFixture[str], 
     found: dict[str, Any] = json.loads(capsys.readouterr().out)
     assert found["trust"]["as_drawn"]["spearman"]["value"] == pytest.approx(0.94, abs=0.005)
     assert main(["analyze", str(file)]) == 0
-    assert capsys.readouterr().out.startswith("Scores predict: tau 0.78")
+    assert capsys.readouterr().out.startswith("Scores predict: of two networks")
     file.write_text("score,other\n1,2\n")
     assert "expected columns score and accuracy" in refused("analyze", file)
     file.write_text("score,accuracy\n1,x\n")

@@ -88,7 +88,7 @@ def studied(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
                 }
                 for value in (4, 8)
             ],
-            "best_rate": 0.01,
+            "best_rate": {"best": 0.01, "others": [{"name": 0.3, "value": 0.0, "interval": [-0.1, 0.1]}]},
             "divergence": {
                 "with_score": agreed, "with_accuracy": agreed, "followed": ["n0", "n11"],
                 "course": [{"step": s, "divergence": [s / 10, s / 20]} for s in (1, 5, 9)],
@@ -137,7 +137,7 @@ def tables(page: str) -> list[list[list[str]]]:
 
 def test_the_numbers_of_the_tables_are_those_of_the_files(studied: Path, page_of_a_study: str) -> None:
     analysis, results = read_json(studied / "analysis.json"), read_json(studied / "results.json")
-    groups, *sizes, figures, tops, bands, options, _, _, _, _ = tables(page_of_a_study)
+    groups, *sizes, rankings, figures, tops, options, _, _, _, _ = tables(page_of_a_study)
     for row in groups[1:]:
         group = results["groups"][row[0]]
         assert row[1] == str(group["networks"])
@@ -152,21 +152,27 @@ def test_the_numbers_of_the_tables_are_those_of_the_files(studied: Path, page_of
     trust = analysis["trust"]
     estimates: tuple[tuple[str, dict[str, Any]], ...] = (
         ("Spearman, as drawn", trust["as_drawn"]["spearman"]),
-        ("ceiling: tau between repeats", trust["ceiling"]),
-        ("floor: tau of params", trust["floor"]["params"]),
-        ("tau beyond params", trust["beyond"]["params"]),
         ("tau of params and score", {"value": 0.25, "interval": [0.1, 0.4]}),
         ("Kendall tau-b at dropout rate 0.3", analysis["sweep"][1]["agreement"]["kendall"]),
     )
     for title, estimate in estimates:
         assert cells[title][0] == f"{estimate['value']:.2f}", title
         assert cells[title][1] == "{:.2f} to {:.2f}".format(*estimate["interval"]), title
-    assert {row[0]: row[1] for row in tops[1:]} == {name: f"{value:.4g}" for name, value in trust["regret"].items()}
-    assert [row[4] for row in bands[1:]] == [
-        "-" if band["kendall"] is None else f"{band['kendall']:.2f}" for by in trust["bands"].values() for band in by
-    ]
+    of_rankings: tuple[tuple[str, dict[str, Any]], ...] = (
+        ("scores", trust["tau"]),
+        ("most that any score can have", trust["ceiling"]),
+        ("params", trust["floor"]["params"]),
+    )
+    beside = {row[0]: row[1:] for row in rankings}
+    for title, estimate in of_rankings:
+        assert beside[title][0] == f"{estimate['value']:.2f}", title
+        assert beside[title][1] == "{:.2f} to {:.2f}".format(*estimate["interval"]), title
+    assert beside["params"][2].startswith(f"{trust['beyond']['params']['value']:.2f} (")
+    assert {row[0]: row[1].split()[0] for row in tops[1:]} == {
+        name: f"{row['value']:.4f}" for name, row in trust["regret"].items()
+    }
     assert options[1:] == [["a", name, "+0.1000", "+0.0500", "3"] for name in ("x", "y<z")]
-    assert "Best dropout rate: 0.01." in page_of_a_study
+    assert "Of the dropout rates 0.01 has the highest tau, but cannot be told from 0.3" in page_of_a_study
 
 
 def test_the_points_of_the_figures_are_those_of_the_files(studied: Path, page_of_a_study: str) -> None:
