@@ -1,7 +1,7 @@
 """A residual multilayer perceptron on a table: disease progression of 442 patients, from scikit-learn.
 
     supernet run --model examples/tabular.py:make_network --data examples/tabular.py:make_data \\
-        --task.loss mse --task.metric r2 --train.batch_size 64 --search.ghost_size 16 --out runs/tabular
+        --task.loss mse --train.batch_size 64 --search.ghost_size 16 --out runs/tabular
 """
 
 from sklearn.datasets import load_diabetes

@@ -62,7 +62,7 @@ def main() -> None:
             if chosen.out and not changes:
                 pairs = zip(judged.tolist(), true.tolist(), strict=True)
                 points = [{"score": value, "accuracies": [accuracy]} for value, accuracy in pairs]
-                drawn = published(points, COLUMN, Unit.of(subject.config.task.metric, subject.config.search.score))
+                drawn = published(points, COLUMN, Unit.of(subject.config.task.metric_name, subject.config.search.score))
                 write_text(chosen.out.with_suffix(".svg"), by_itself(drawn))
         print(
             name,

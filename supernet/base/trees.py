@@ -107,3 +107,15 @@ def zeros(description: Any, number: int) -> Any:
         raise ValueError(
             f"expected a type and the lengths of an example, like 'float32 3 32 32'; got {description!r}"
         ) from None
+
+
+def form_text(batch: Any) -> str:
+    """Types and shapes of a batch in one line, for messages: ``float32 [N, 3]``, ``{a: int64 [N], b: ...}``."""
+    if isinstance(batch, Tensor):
+        shape = ", ".join(["N", *map(str, batch.shape[1:])]) if batch.ndim else ""
+        return f"{str(batch.dtype).removeprefix('torch.')} [{shape}]"
+    if isinstance(batch, dict):
+        return f"{{{', '.join(f'{name}: {form_text(part)}' for name, part in batch.items())}}}"
+    if isinstance(batch, (tuple, list)):
+        return f"({', '.join(map(form_text, batch))})"
+    return type(batch).__name__

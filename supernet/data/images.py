@@ -83,6 +83,61 @@ def check_images(array: NDArray[Any], image_size: int | None) -> NDArray[np.uint
     return np.stack(squares)
 
 
+def square_masks(masks: NDArray[Any], size: int) -> NDArray[Any]:
+    """Masks [..., H, W] cut and resized as their images are (see `Form`), each place with the nearest value."""
+    height, width = masks.shape[-2:]
+    rows, columns = (_nearest(side, min(height, width), size) for side in (height, width))
+    return masks[..., rows[:, None], columns]
+
+
+def _nearest(side: int, shorter: int, size: int) -> NDArray[np.int64]:
+    """For each of the pixels that are kept of a side the pixel that it was before resizing."""
+    resized = max(size, round(side * size / shorter))
+    places = np.arange(size) + (resized - size) // 2
+    return ((places + 0.5) * side / resized).astype(np.int64)
+
+
+def decode_mask(name: str, blob: bytes, image: bytes, size: int | None) -> NDArray[Any]:
+    """The whole numbers of a mask, [H, W], from an image file without loss, of one channel or with a palette.
+
+    Args:
+        name: of the mask, for messages.
+        blob: its file.
+        image: the file of its image, which has to be as large.
+        size: pixels of each side, as for `Form`.
+
+    Raises:
+        DataError: it cannot be read, has colours, is lossy, or is not of the size of its image.
+    """
+    from PIL import Image
+
+    with reading(name, "a mask"):
+        with Image.open(io.BytesIO(blob), formats=_readable_formats()) as opened:
+            kind, mode = opened.format, opened.mode
+            values = np.asarray(opened)
+        upright = _upright_size(image)
+    if kind in ("JPEG", "MPO") or mode not in ("1", "L", "P", "I", "I;16"):
+        raise DataError(
+            f"{name} is {kind} of mode {mode}: expected a mask as PNG, with one whole number for each pixel"
+        )
+    if values.shape[::-1] != upright:
+        raise DataError(
+            f"{name} is {values.shape[1]}x{values.shape[0]}, and its image {upright[0]}x{upright[1]}: give masks of "
+            "the size of their images"
+        )
+    values = values.astype(np.uint8 if mode in ("1", "L", "P") else np.int32)
+    return values if size is None else square_masks(values, size)
+
+
+def _upright_size(blob: bytes) -> tuple[int, int]:
+    """Width and height of an image as its EXIF data say that it is seen; its pixels are not decoded."""
+    from PIL import ExifTags, Image
+
+    with Image.open(io.BytesIO(blob), formats=_readable_formats()) as opened:
+        width, height = opened.size
+        return (height, width) if opened.getexif().get(ExifTags.Base.Orientation, 1) > 4 else (width, height)
+
+
 Blob = tuple[str, bytes | OSError]
 """Name and content of an image, or why its file cannot be read."""
 

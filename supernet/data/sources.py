@@ -1,7 +1,7 @@
 """Reading and decoding: everything between a `DataConfig` and the examples and targets of its source.
 
-Images are bytes and have classes; a function of the user gives them, or examples of any other kind. What is decoded is
-kept in a cache folder, and mapped from there.
+Images are bytes; a function of the user gives them, or examples of any other kind. Their targets are classes, or
+anything else: numbers, tags, masks. What is decoded is kept in a cache folder, and mapped from there.
 """
 
 from __future__ import annotations
@@ -25,7 +25,17 @@ from supernet.base.extras import extra
 from supernet.base.files import cache_folder
 from supernet.base.own import file_of, is_function, load_function, users_code
 from supernet.data.folders import list_folder
-from supernet.data.images import Blob, DataError, Form, check_images, decode, line, reading
+from supernet.data.images import (
+    Blob,
+    DataError,
+    Form,
+    check_images,
+    decode,
+    decode_mask,
+    line,
+    reading,
+    square_masks,
+)
 
 NAMES = ("fashion-mnist", "cifar10", "digits", "folder", "parquet", "arrays")
 """Known values of `DataConfig.name`."""
@@ -79,10 +89,11 @@ class DataConfig:
     """Go on without images that cannot be read; otherwise all of them are named and nothing starts."""
 
     crop: int = 0
-    """Pixels of zero padding on each side for the random crop, >= 0; 0 = off."""
+    """Pixels of zero padding on each side for the random crop, >= 0; 0 = off. Masks, which are targets of the size of
+    the images, are cropped with their image; outside of it their class is -100, which cross-entropy leaves out."""
 
     flip: bool = False
-    """Mirror each image left to right with probability 1/2."""
+    """Mirror each image left to right with probability 1/2, with its mask."""
 
     cutout: int = 0
     """Side in pixels of the square set to zero, >= 0; 0 = off."""
@@ -157,8 +168,13 @@ def read(config: DataConfig) -> Source:
         DataError: the configuration or the source cannot be used; the message says what to do.
     """
     check(config)
-    if is_function(config.name):
-        return _call_function(config)
+    source = _call_function(config) if is_function(config.name) else _read(config)
+    _check_moved(source, config)
+    return source
+
+
+def _read(config: DataConfig) -> Source:
+    """Reads a source known by name."""
     readers: dict[str, Callable[[DataConfig, Path], Source]] = {
         "fashion-mnist": _read_fashion,
         "cifar10": _read_cifar10,
@@ -200,7 +216,7 @@ def _check_labels(labels: NDArray[Any], classes: Sequence[str] | None) -> tuple[
         at = int(wrong.argmax())
         raise DataError(
             f"label {labels[at]} at index {at} is out of range: expected 0..{count - 1} for {count} classes, "
-            "without a gap; renumber the labels or name all classes"
+            "without a gap; renumber the labels or name all classes, or for numbers to predict give floats"
         )
     return torch.from_numpy(labels.astype(np.int64)), tuple(classes or map(str, range(count)))
 
@@ -212,15 +228,16 @@ def join(
 ) -> Source:
     """Makes a source of the training and, if there is one, the test pair of examples and targets.
 
-    Examples that are one array of bytes with three or four axes are images; all others are left as they are. Targets
-    that are true or false, [N], are the classes False and True.
+    Examples that are one array of bytes with three or four axes are images, whatever their targets are; all others are
+    left as they are. Targets that are whole numbers [N] are classes; true or false, [N], are the classes False and
+    True.
 
     Raises:
         DataError: Shapes, types or counts do not fit.
     """
-    first, targets = parts[0]
-    if _is_array(first) and first.ndim in (3, 4) and first.dtype in (np.uint8, torch.uint8) and _is_array(targets):
-        return _join_images([(_numpy(x), _numpy(y)) for x, y in parts], classes, image_size)
+    first = parts[0][0]
+    if _is_array(first) and first.ndim in (3, 4) and first.dtype in (np.uint8, torch.uint8):
+        return _join_images([(_numpy(x), y) for x, y in parts], classes, image_size)
     pairs = [(_tensors("inputs", x), _tensors("targets", y)) for x, y in parts]
     for pair in pairs:
         counts = [len(tensor) for tensor in trees.tensors(pair)]
@@ -231,10 +248,15 @@ def join(
     except (RuntimeError, StopIteration, TypeError) as error:
         raise DataError(f"training and test examples do not have the same form: {line(error)}") from None
     own_test = trees.rows(examples) - trees.rows(pairs[0][0])
-    if isinstance(all_targets, torch.Tensor) and all_targets.ndim == 1 and not all_targets.is_floating_point():
-        numbers, names = _check_labels(all_targets.numpy(), classes)
-        return Source(examples, numbers, names, own_test)
-    return Source(examples, all_targets, (), own_test)
+    return Source(examples, *_with_classes(all_targets, classes), own_test)
+
+
+def _with_classes(targets: Any, classes: Sequence[str] | None) -> tuple[Any, tuple[str, ...]]:
+    """Targets with the names of their classes; whole numbers [N] are classes, all others have none."""
+    is_array = isinstance(targets, torch.Tensor)
+    if is_array and (classes is not None or (targets.ndim == 1 and not targets.is_floating_point())):
+        return _check_labels(targets.numpy(), classes)
+    return targets, ()
 
 
 def _counts(pair: tuple[Any, Any], counts: list[int]) -> str:
@@ -268,7 +290,9 @@ def _tensors(what: str, tree: Any) -> Any:
         raise DataError(
             f"{what} must be an array or tensor of numbers, [N, ...], or a tuple, list or dict of them; got {got}"
         )
-    values = torch.as_tensor(tree).detach().cpu()
+    # Arrays that are mapped, read-only or reversed become ones that torch can take.
+    array = tree if isinstance(tree, torch.Tensor) else torch.from_numpy(np.require(tree, requirements=["C", "W"]))
+    values = array.detach().cpu()
     if values.is_floating_point() and not values.isfinite().all():
         raise DataError(f"{what} hold NaN or an infinite value: replace or leave out such rows")
     return values.float() if values.is_floating_point() else values
@@ -303,32 +327,76 @@ def _from_parts(config: DataConfig, name: str, parts: Any) -> Source:
 
 
 def _join_images(
-    parts: Sequence[tuple[NDArray[Any], NDArray[Any]]],
+    parts: Sequence[tuple[NDArray[Any], Any]],
     classes: Sequence[str] | None,
     image_size: int | None,
 ) -> Source:
-    """Makes a source of the training and, if there is one, the test pair of images and labels.
+    """Makes a source of the training and, if there is one, the test pair of images and targets.
 
     Raises:
-        DataError: Shapes, types, labels or counts do not fit.
+        DataError: Shapes, types, targets or counts do not fit.
     """
     images = [check_images(pair[0], image_size) for pair in parts]
-    labels = [pair[1] for pair in parts]
-    for x, y in zip(images, labels, strict=True):
+    targets = [_tensors("targets", pair[1]) for pair in parts]
+    for x, y in zip(images, targets, strict=True):
         if not len(x):
             raise DataError("empty data: no image; give some images of each class")
-        if len(x) != len(y):
-            raise DataError(f"{len(x)} images but {len(y)} labels: give one label for each image")
+        counts = {len(tensor) for tensor in trees.tensors(y)}
+        if counts != {len(x)}:
+            number = ", ".join(map(str, sorted(counts))) or "no"
+            raise DataError(f"{len(x)} images but {number} labels: give one label for each image")
     shape, test_shape = images[0].shape[1:], images[-1].shape[1:]
     if shape != test_shape:
         raise DataError(
             f"training images are {list(shape)} and test images {list(test_shape)} (C, H, W): "
             "convert one of them, or for equal sizes set data.image_size, for example data.image_size=32"
         )
-    numbers, names = _check_labels(np.concatenate(labels), classes)
+    if image_size is not None:
+        targets = [
+            _square_masks(y, check_images(x, None).shape[2:], image_size)
+            for (x, _), y in zip(parts, targets, strict=True)
+        ]
+    try:
+        joined_targets = trees.join_rows(targets)
+    except (RuntimeError, StopIteration, TypeError) as error:
+        raise DataError(f"training and test targets do not have the same form: {line(error)}") from None
     # One part stays as it is: joining would copy it.
     joined = np.concatenate(images) if len(images) > 1 else images[0]
-    return Source(joined, numbers, names, len(joined) - len(images[0]))
+    return Source(joined, *_with_classes(joined_targets, classes), len(joined) - len(images[0]))
+
+
+def are_masks(target: torch.Tensor, height: int, width: int) -> bool:
+    """Whether targets have a value for each pixel of their images: [N, H, W] or [N, ..., H, W]."""
+    return target.ndim > 2 and target.shape[-2:] == (height, width)
+
+
+def _square_masks(targets: Any, sides: Sequence[int], size: int) -> Any:
+    """The same targets with masks resized as their images are."""
+    height, width = sides
+
+    def resized(target: torch.Tensor) -> torch.Tensor:
+        if not are_masks(target, height, width) or (height, width) == (size, size):
+            return target
+        return torch.from_numpy(square_masks(target.numpy(), size))
+
+    return trees.map_tensors(targets, resized)
+
+
+def _check_moved(source: Source, config: DataConfig) -> None:
+    """Refuses to move images by a random crop or mirror where it is not known how their targets move.
+
+    Raises:
+        DataError: a target has several axes and is not of the size of the images.
+    """
+    if source.is_images and (config.crop or config.flip):
+        sides = source.examples.shape[2:]
+        for target in trees.tensors(source.targets):
+            if target.ndim > 2 and not are_masks(target, *sides):
+                raise DataError(
+                    f"data.crop and data.flip move images of {sides[1]}x{sides[0]} pixels, and their targets "
+                    f"{trees.form_text(target)} are not of that size: give masks [N, {sides[0]}, {sides[1]}], or "
+                    "leave data.crop and data.flip out"
+                )
 
 
 def _read_arrays(config: DataConfig, path: Path) -> Source:
@@ -337,7 +405,7 @@ def _read_arrays(config: DataConfig, path: Path) -> Source:
             tensors = torch.load(path, weights_only=True)
         return _from_parts(config, str(path), list(tensors.values()))
 
-    def pair(prefix: str) -> tuple[NDArray[Any], NDArray[Any]]:
+    def pair(prefix: str) -> tuple[NDArray[Any], Any]:
         return array(f"{prefix}images.npy"), array(f"{prefix}labels.npy")
 
     def array(name: str) -> NDArray[Any]:
@@ -487,8 +555,7 @@ def _from_parquet(config: DataConfig, train: list[Path], test: list[Path], class
             with reading(file, "a parquet file"), pq.ParquetFile(file) as table:
                 for batch in table.iter_batches(_CHUNK, columns=[column]):
                     for cell in batch.column(0).to_pylist():
-                        blob = cell["bytes"] if isinstance(cell, dict) else cell
-                        yield f"row {row} of {file}", blob or b""
+                        yield f"row {row} of {file}", _content(cell) or b""
                         row += 1
 
     if classes is None and any(isinstance(value, str) for value in values):
@@ -496,26 +563,68 @@ def _from_parquet(config: DataConfig, train: list[Path], test: list[Path], class
         classes = sorted(set(values))
         numbers = {name: number for number, name in enumerate(classes)}
         values = [numbers[value] for value in values]
-    labels, classes = _check_labels(np.array(values, dtype=None if values else np.int64), classes)
-    decoded = decode(blobs, len(labels), files, _form_of(config), _cache(config))
-    in_test = np.arange(len(labels)) >= sum(rows[: len(train)])
+    decoded = decode(blobs, len(values), files, _form_of(config), _cache(config)) if values else None
+    if decoded is None:
+        raise DataError("empty data: no image and no label; give some images of each class")
+    if _content(values[0]) is not None:
+        values = _masks(values, blobs(), set(decoded.kept.tolist()), config.image_size)
+    targets, classes = _with_classes(_tensors("targets", _array(values, columns[0][1])), classes)
+    in_test = np.arange(len(values)) >= sum(rows[: len(train)])
     kept = torch.from_numpy(decoded.kept)
     own_test = int(in_test[decoded.kept].sum())
-    return Source(decoded.images, labels[kept], classes, own_test, decoded.file, damaged=decoded.damaged)
+    return Source(decoded.images, targets[kept], classes, own_test, decoded.file, damaged=decoded.damaged)
+
+
+def _content(cell: Any) -> bytes | None:
+    """The bytes of a file in a cell, also as in the data sets of Hugging Face; None if it holds something else."""
+    content = cell.get("bytes") if isinstance(cell, dict) else cell
+    return content if isinstance(content, bytes) else None
+
+
+def _masks(cells: Sequence[Any], images: Iterator[Blob], kept: set[int], size: int | None) -> list[NDArray[Any]]:
+    """The masks of all rows; empty ones for images that are left out."""
+    masks = [
+        decode_mask(f"the mask of {name}", _content(cell) or b"", image, size)
+        if row in kept and isinstance(image, bytes)
+        else None
+        for row, (cell, (name, image)) in enumerate(zip(cells, images, strict=True))
+    ]
+    empty = next(np.zeros_like(mask) for mask in masks if mask is not None)
+    return [empty if mask is None else mask for mask in masks]
+
+
+def _array(values: Sequence[Any], column: str) -> NDArray[Any]:
+    """The cells of a column as one array.
+
+    Raises:
+        DataError: they are lists or masks of different lengths.
+    """
+    shapes = {np.shape(value) for value in values}
+    if len(shapes) > 1:
+        first, second = sorted(shapes)[:2]
+        raise DataError(
+            f"column {column!r} has rows of different shapes, {list(first)} and {list(second)}: make them equal"
+        )
+    return np.array(values)
+
+
+_LABELS = ("label", "labels", "class", "fine_label", "target", "targets", "tags", "mask", "masks")
+"""Names of the column of a parquet file that holds the targets, in the order in which they are looked for."""
 
 
 def _columns(schema: Any, file: Path) -> tuple[str, str]:
-    """Names of the image and the label column."""
+    """Names of the image and the target column."""
     kinds = {field.name: str(field.type) for field in schema}
+    label = next((name for name in _LABELS if name in kinds), None)
     binary = [name for name, kind in kinds.items() if re.fullmatch(r"(large_)?binary|struct<.*\bbytes: .*", kind)]
+    binary = [name for name in binary if name != label]
     image = next((name for name in ("image", "img", "bytes") if name in binary), None)
     image = image or (binary[0] if len(binary) == 1 else None)
-    label = next((name for name in ("label", "labels", "class", "fine_label") if name in kinds), None)
     if image is None or label is None:
         columns = ", ".join(f"{name}: {kind}" for name, kind in kinds.items())
         raise DataError(
-            f"{file} needs a column 'image' (bytes) and a column 'label' (integer or string), "
-            f"found {columns}: rename the columns"
+            f"{file} needs a column 'image' (bytes) and a column 'label' (a class as integer or string, a number, a "
+            f"list of numbers, or a mask as PNG), found {columns}: rename the columns"
         )
     return image, label
 

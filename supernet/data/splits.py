@@ -28,7 +28,8 @@ from supernet.base import trees
 from supernet.base.files import read_json, write_json
 from supernet.base.randomness import stream
 from supernet.data.images import DataError, write_cache, write_header
-from supernet.data.sources import DataConfig, Source, check, join, read
+from supernet.data.sources import DataConfig, Source, are_masks, check, join, read
+from supernet.data.task import IGNORED
 
 __all__ = [
     "Data",
@@ -246,6 +247,11 @@ def augment(images: Tensor, config: DataConfig, *, generator: torch.Generator) -
     Returns:
         The same shape, type and device (`images` itself when all three are off).
     """
+    return _augment(images, None, config, generator)[0]
+
+
+def _augment(images: Tensor, targets: Any, config: DataConfig, generator: torch.Generator) -> tuple[Tensor, Any]:
+    """As `augment`, with the targets: masks are cropped and mirrored with their images, all others stay."""
     count, _, height, width = images.shape
 
     def draw(columns: int, below: int) -> Tensor:
@@ -255,31 +261,52 @@ def augment(images: Tensor, config: DataConfig, *, generator: torch.Generator) -
     offsets = draw(2, 2 * config.crop + 1) if config.crop else None
     flips = draw(1, 2).bool() if config.flip else None
     centres = torch.cat([draw(1, height), draw(1, width)], dim=1) if config.cutout else None
-    return _apply(images, offsets, flips, centres, config)
+    moved_targets = trees.map_tensors(
+        targets, lambda t: _move_mask(t, offsets, flips, config.crop) if are_masks(t, height, width) else t
+    )
+    return _apply(images, offsets, flips, centres, config), moved_targets
 
 
 def _apply(
     images: Tensor, offsets: Tensor | None, flips: Tensor | None, centres: Tensor | None, config: DataConfig
 ) -> Tensor:
     """Apply drawn offsets [N, 2] in 0..2*crop, flips [N, 1] and centres [N, 2] (row, column)."""
+    moved = _move(images, offsets, flips, config.crop)
+    return moved if centres is None else _cut(moved, centres, config.cutout)
+
+
+def _move(images: Tensor, offsets: Tensor | None, flips: Tensor | None, crop: int, fill: int = 0) -> Tensor:
+    """The crops and mirror images of [N, C, H, W]; `fill` is what lies outside of an image."""
+    if offsets is None and flips is None:
+        return images
     count, channels, height, width = images.shape
     rows = torch.arange(height, device=images.device).expand(count, height)
     columns = torch.arange(width, device=images.device).expand(count, width)
-    result = images
-    if offsets is not None or flips is not None:
-        top, left = (0, 0) if offsets is None else (offsets[:, :1], offsets[:, 1:])
-        source_columns = columns if flips is None else torch.where(flips, width - 1 - columns, columns)
-        padding = config.crop if offsets is not None else 0
-        # One gather over flat pixels does crop and mirror; it is faster than indexing rows and columns.
-        index = ((rows + top) * (width + 2 * padding))[:, :, None] + (source_columns + left)[:, None, :]
-        index = index.view(count, 1, height * width).expand(-1, channels, -1)
-        result = F.pad(images, (padding,) * 4).flatten(2).gather(2, index).view(images.shape)
-    if centres is not None:
-        start = centres - config.cutout // 2
-        in_rows = (rows >= start[:, :1]) & (rows < start[:, :1] + config.cutout)
-        in_columns = (columns >= start[:, 1:]) & (columns < start[:, 1:] + config.cutout)
-        result = result.masked_fill((in_rows[:, :, None] & in_columns[:, None, :])[:, None], 0)
-    return result
+    top, left = (0, 0) if offsets is None else (offsets[:, :1], offsets[:, 1:])
+    source_columns = columns if flips is None else torch.where(flips, width - 1 - columns, columns)
+    padding = crop if offsets is not None else 0
+    # One gather over flat pixels does crop and mirror; it is faster than indexing rows and columns.
+    index = ((rows + top) * (width + 2 * padding))[:, :, None] + (source_columns + left)[:, None, :]
+    index = index.view(count, 1, height * width).expand(-1, channels, -1)
+    return F.pad(images, (padding,) * 4, value=fill).flatten(2).gather(2, index).view(images.shape)
+
+
+def _move_mask(masks: Tensor, offsets: Tensor | None, flips: Tensor | None, crop: int) -> Tensor:
+    """As `_move` for masks [N, ..., H, W]; classes outside of the image are those that are left out."""
+    are_classes = not masks.is_floating_point() and masks.dtype != torch.bool
+    planes = masks.reshape(len(masks), -1, *masks.shape[-2:])
+    return _move(planes, offsets, flips, crop, IGNORED if are_classes else 0).view(masks.shape)
+
+
+def _cut(images: Tensor, centres: Tensor, side: int) -> Tensor:
+    """Sets squares around drawn centres [N, 2] (row, column) to zero."""
+    count, _, height, width = images.shape
+    rows = torch.arange(height, device=images.device).expand(count, height)
+    columns = torch.arange(width, device=images.device).expand(count, width)
+    start = centres - side // 2
+    in_rows = (rows >= start[:, :1]) & (rows < start[:, :1] + side)
+    in_columns = (columns >= start[:, 1:]) & (columns < start[:, 1:] + side)
+    return images.masked_fill((in_rows[:, :, None] & in_columns[:, None, :])[:, None], 0)
 
 
 def feed(
@@ -301,7 +328,7 @@ def feed(
 
     Returns:
         For the step, from 0: images float32 [batch_size, C, H, W], normalised, augmented and channels-last, or other
-        examples as they are; and their targets.
+        examples as they are; and their targets, whole numbers as int64, masks moved with their images.
     """
     count = len(split)
     small = sum(tensor.nbytes for tensor in trees.tensors(split.examples)) < _ON_DEVICE
@@ -318,12 +345,21 @@ def feed(
         epochs = range(start // count, (stop - 1) // count + 1)
         index = torch.cat([order(e)[max(0, start - e * count) : stop - e * count] for e in epochs])
         chosen = trees.map_tensors(examples, lambda t: t[index.to(t.device)].to(device))
+        expected = _as_int64(trees.take_rows(targets, index.to(device)))
         if data.mean:
-            chosen = augment(normalise(chosen, data.mean, data.std), config, generator=stream(seed, "augment", step))
+            normalised = normalise(chosen, data.mean, data.std)
+            chosen, expected = _augment(normalised, expected, config, stream(seed, "augment", step))
             chosen = chosen.contiguous(memory_format=torch.channels_last)
-        return chosen, trees.take_rows(targets, index.to(device))
+        return chosen, expected
 
     return batch
+
+
+def _as_int64(targets: Any) -> Any:
+    """Whole numbers as int64, as losses expect; masks are kept as they came, which takes less memory."""
+    return trees.map_tensors(
+        targets, lambda t: t if t.is_floating_point() or t.is_complex() or t.dtype == torch.bool else t.long()
+    )
 
 
 def prepare(split: Split, data: Data, *, device: torch.device, examples: int | None = None) -> tuple[Any, Any]:
@@ -336,14 +372,15 @@ def prepare(split: Split, data: Data, *, device: torch.device, examples: int | N
         examples: how many of the first ones; None = all.
 
     Returns:
-        Images float32 [N, C, H, W], normalised and channels-last, or other examples as they are; and their targets.
+        Images float32 [N, C, H, W], normalised and channels-last, or other examples as they are; and their targets,
+        whole numbers as int64.
     """
     inputs, targets = (
         trees.map_tensors(tree, lambda t: t[:examples].to(device)) for tree in (split.examples, split.targets)
     )
     if data.mean:
         inputs = normalise(inputs, data.mean, data.std).contiguous(memory_format=torch.channels_last)
-    return inputs, targets
+    return inputs, _as_int64(targets)
 
 
 def batches(split: Split, data: Data, *, device: torch.device, size: int = 250) -> Iterator[tuple[Any, Any]]:
@@ -452,9 +489,13 @@ def _summary(source: Source, parts: dict[str, NDArray[np.int64]]) -> str:
         counts = np.bincount(source.targets.numpy(), minlength=len(source.classes))
         number = f"{counts.min():,}" if counts.min() == counts.max() else f"{counts.min():,} to {counts.max():,}"
         text += f" of {len(source.classes):,} classes ({number} each)"
+    else:
+        text += f" with targets {trees.form_text(source.targets)}"
     if source.is_images:
         channels, height, width = source.examples.shape[1:]
         text += f", {width}x{height} {'RGB' if channels == 3 else 'grey'}"
+        if any(are_masks(target, height, width) for target in trees.tensors(source.targets)):
+            text += ", with masks"
     if source.ignored:
         reasons = ", ".join(f"{number:,} {reason}" for reason, number in sorted(source.ignored.items()))
         text += f"; {sum(source.ignored.values()):,} files ignored ({reasons})"

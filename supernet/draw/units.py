@@ -32,8 +32,8 @@ class Unit:
         """
         if score != "metric":
             return cls({"kl": "negative divergence", "loss": "negative loss"}[score], "nats", digits=3)
-        if metric == "accuracy":
-            return cls("accuracy", "%", 100, 2)
+        if metric in ("accuracy", "binary-accuracy"):
+            return cls(metric.replace("-", " "), "%", 100, 2)
         return cls(metric.rpartition(":")[2])
 
     @property

@@ -193,7 +193,7 @@ def _reference(network: nn.Module, origin: Origin, data: Data, config: ExportCon
         outputs=outputs,
         targets=join_rows([targets for _, targets in batches]),
         metric=partial(number_of, metric_of(origin.task)),
-        metric_name=Unit.of(origin.task.metric).name,
+        metric_name=Unit.of(origin.task.metric_name).name,
     )
 
 
@@ -223,7 +223,7 @@ def _facts(chosen: Chosen, origin: Origin, data: Data, config: ExportConfig) -> 
         "classes": list(data.classes),
         "mean": list(data.mean),
         "std": list(data.std),
-        "metric": Unit.of(origin.task.metric).name,
+        "metric": Unit.of(origin.task.metric_name).name,
         "preprocess": config.preprocess,
         "opset": config.opset if "onnx" in config.to else None,
         "batch": config.batch,

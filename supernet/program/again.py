@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from supernet.base.files import read_json, sha256, write_json, write_text
-from supernet.program.config import Config, differences, to_yaml
+from supernet.program.config import Config, to_yaml
 from supernet.program.folder import (
     Opened,
     RunError,
+    changes,
     check_trained_limits,
     continue_run,
     open_run,
@@ -22,7 +23,7 @@ from supernet.program.folder import (
 from supernet.program.load import check_limits
 from supernet.program.paths import RunFolder
 
-_FREE = ("search.", "retrain.", "analysis.", "runtime.", "data.path:")
+_FREE = ("search.", "retrain.", "analysis.", "runtime.", "task.metric:", "data.path:")
 """Settings that do not change the one-shot model."""
 
 
@@ -45,7 +46,7 @@ def run_again(run: Opened, path: Path, config: Config) -> Opened:
     weights = require(run.folder, "train")
     check_limits(run, config.search.limits)
     check_trained_limits(run.folder, run.config, config)
-    if wrong := [text for text in differences(run.config, config) if not text.startswith(_FREE)]:
+    if wrong := [text for text in changes(run, config) if not text.startswith(_FREE)]:
         raise RunError(
             f"--new: the one-shot model of {run.folder} was trained with another configuration ({'; '.join(wrong)}): "
             "train a new one with `supernet run`"

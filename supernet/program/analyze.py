@@ -5,6 +5,7 @@ The parts are in `supernet.trust.probes` and `supernet.trust.correlation`; this 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from torch import nn
 from supernet.base.files import read_json, read_records, read_weights, write_json, write_weights
 from supernet.base.progress import Watch
 from supernet.base.randomness import derive, stream
+from supernet.base.trees import form_text
 from supernet.data.splits import Data, batches, feed
 from supernet.data.task import metric_of
 from supernet.program.config import Config, at_size, retrained_space
@@ -25,6 +27,7 @@ from supernet.program.load import Loaded, load_one_shot, loss_of_fit
 from supernet.program.paths import RunFolder
 from supernet.program.score import evaluation_of
 from supernet.program.train import train_one_shot
+from supernet.program.trial import gives_classes, outputs_of_two
 from supernet.retrain.results import group_table, longest_first
 from supernet.retrain.trainings import Lessons, RetrainConfig, retrain
 from supernet.search.finalists import from_json
@@ -41,6 +44,8 @@ from supernet.trust.correlation import agreement, best_of, rank_correlation, tru
 from supernet.trust.noise import score_noise
 from supernet.trust.probes import TrainingFacts, bucket_width, diagnose, differences, option_worth, strata
 from supernet.trust.ranks import Population
+
+log = logging.getLogger(__name__)
 
 _SHOWN = 2000
 """Candidates whose scores and sizes are kept for the report, drawn at random."""
@@ -88,8 +93,13 @@ def analyze_step(
         for value in values
     ]
     record_environment(folder, "analyze", runtime.tuning)
+    outputs = outputs_of_two(model, data)
+    has_divergence = bool(data.classes) and gives_classes(outputs)
+    if not has_divergence:
+        log.info("analyze: without the divergence, which is between classes [N, classes]; the network gives %s for "
+                 "targets %s", form_text(outputs), form_text(data.train.targets))  # fmt: skip
     runtime.place(model)
-    subject = Subject(model, config, data, runtime)
+    subject = Subject(model, config, data, runtime, has_divergence)
     result = _ranking(run, subject, watch)
     points = result["points"]
     write_analysis(folder, result)  # what is long to train comes after it
@@ -188,12 +198,19 @@ def known_so_far(folder: RunFolder) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Subject:
-    """What all parts of an analysis need: the run's one-shot model on the device, configuration, data, and runtime."""
+    """What all parts of an analysis need.
+
+    Attributes:
+        model: the run's one-shot model, on the device.
+        config, data, runtime: of the run.
+        has_divergence: whether outputs are those of a classifier, between which there is a divergence.
+    """
 
     model: OneShot
     config: Config
     data: Data
     runtime: Runtime
+    has_divergence: bool = True
 
 
 def _of(subject: Subject, model: nn.Module) -> Subject:
@@ -215,8 +232,8 @@ def scores_of(subject: Subject, architectures: Sequence[Architecture], **search:
 
 
 def divergences_of(subject: Subject, architectures: Sequence[Architecture]) -> list[float | None]:
-    """In nats; None for each if the targets are not classes."""
-    if not subject.data.classes:
+    """In nats; None for each if targets or outputs are not classes, [N, classes]."""
+    if not subject.has_divergence:
         return [None] * len(architectures)
     return [far for _, far in _judge(subject, architectures, score="kl", examples=None)]
 

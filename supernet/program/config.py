@@ -182,7 +182,9 @@ def check_config(config: Config) -> None:
         ValueError: a setting does not fit.
     """
     check_data(config.data)
-    loss_of(config.task), metric_of(config.task)
+    loss_of(config.task)
+    if config.task.metric is not None:
+        metric_of(config.task)
     try:
         strategies.check(config.search.strategy, config.search.strategy_settings)
     except ValueError as error:

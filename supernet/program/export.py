@@ -62,7 +62,7 @@ def export(run: Opened, out: Path, config: ExportConfig, watch: Watch) -> dict[s
     done(1)
     out.parent.mkdir(parents=True, exist_ok=True)
     with _unfinished(out) as place:
-        facts = write_forms(place, chosen, origin_of(run.config), data, config, done)
+        facts = write_forms(place, chosen, origin_of(loaded.config), data, config, done)
         done(number_of_steps - 1)
         card.write_card(
             place, chosen.space, facts, read_json(run.folder.data), _verdict(run.folder), _against(run.folder)

@@ -18,6 +18,7 @@ import torch
 
 from supernet.base.files import read_json, without_password, write_json, write_text
 from supernet.base.version import __version__
+from supernet.data.task import TaskConfig, default_metric
 from supernet.program.config import Config, differences, to_yaml
 from supernet.program.paths import RunFolder
 from supernet.program.settings import ConfigError, dataclass_of, read_settings, setting_hints
@@ -28,6 +29,9 @@ _MISSING = object()
 
 _NEWER = ("retrain.references", "retrain.confirm")
 """Settings that folders of earlier versions lack; they have the defaults there."""
+
+_AFTER_TRAINING = ("analysis.", "retrain.", "search.", "task.metric:")
+"""Settings on which the one-shot model does not depend."""
 
 _OF_REFERENCES = ("retrain.references:", "retrain.confirm:")
 """Settings on which no training of a finalist depends."""
@@ -89,6 +93,35 @@ def place_of_data(folder: RunFolder, config: Config) -> str | None:
     return os.path.relpath(data, here) if data.is_relative_to(here.parent) else None
 
 
+def task_of(run: Opened) -> TaskConfig:
+    """The task of a run with its metric by name, also if it follows from the loss and the targets.
+
+    Raises:
+        RunError: it follows from them, and nothing has been done in the folder.
+    """
+    task = run.config.task
+    if task.metric is not None:
+        return task
+    if not run.folder.data.exists():
+        raise RunError(f"{run.folder} has no step that is done: run `supernet train {run.folder}` first")
+    # Folders of earlier versions do not record it: their default did not look at the targets.
+    metric = read_json(run.folder.data).get("metric") or default_metric(task.loss, torch.zeros(1, dtype=torch.long))
+    return replace(task, metric=metric)
+
+
+def changes(run: Opened, config: Config) -> list[str]:
+    """Settings in which another configuration differs from that of a run, one text each.
+
+    A metric that is left open does not differ from the same metric by name.
+    """
+    here = run.config
+    if here.task.metric != config.task.metric and run.folder.data.exists():
+        here, config = (
+            replace(c, task=replace(c.task, metric=task_of(Opened(run.folder, c)).metric)) for c in (here, config)
+        )
+    return differences(here, config)
+
+
 def has_begun(folder: RunFolder) -> bool:
     """Whether anything is kept of a step: not after a first try that failed for its data, its network or its device."""
     before = {folder.config, folder.plan, folder.data, folder.environment, folder.arrays}
@@ -117,21 +150,22 @@ def continue_run(run: Opened, config: Config) -> Opened:
     """The run with another configuration, where that is allowed.
 
     Device and processes (`runtime`) may change: a run moves from one machine to another. So may `analysis`; and, until
-    the test split is opened, `retrain`, for instance after a network diverged, and `search`, for another strategy or
-    other limits with the same one-shot model. Results that a change makes stale are set aside. `data.path` may change
+    the test split is opened, `retrain`, for instance after a network diverged, and `search` and `task.metric`, for
+    another strategy, other limits or another metric with the same one-shot model. Results that a change makes stale are
+    set aside. `data.path` may change
     too; that the data are the same is checked where they are loaded.
 
     Raises:
         RunError: another setting differs, and work was done already.
     """
     folder = run.folder
-    differing = differences(run.config, config)
+    differing = changes(run, config)
     changed = [text for text in differing if not text.startswith(("runtime.", "data.path:"))]
     if changed and has_begun(folder):
-        free = ("analysis.",) if folder.test_opened.exists() else ("analysis.", "retrain.", "search.")
+        free = ("analysis.",) if folder.test_opened.exists() else _AFTER_TRAINING
         if not all(text.startswith(free) for text in changed):
             reason = ""
-            if all(text.startswith(("analysis.", "retrain.", "search.")) for text in changed):
+            if all(text.startswith(_AFTER_TRAINING) for text in changed):
                 reason = (
                     ": its test split was opened, and what is chosen after that is no longer judged on new examples; "
                     f"`supernet search {folder} --new OTHER` searches again with the same one-shot model, in a new "
@@ -173,7 +207,7 @@ def check_trained_limits(folder: RunFolder, here: Config, asked: Config) -> None
 
 def _stale(folder: RunFolder, changed: Sequence[str]) -> list[Path]:
     """The results that depend on settings that changed."""
-    if any(text.startswith("search.") for text in changed):
+    if any(text.startswith(("search.", "task.metric:")) for text in changed):
         searched = [folder.candidates, folder.finalists, folder.drawn_finalists]
         return [*searched, folder.retrain, folder.analysed, folder.analysis]
     stale = []

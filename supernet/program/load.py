@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,12 @@ from supernet.base.files import read_json, read_weights, write_json
 from supernet.base.own import digest_of, file_of, is_function
 from supernet.data import splits as datasets
 from supernet.data.splits import Data
-from supernet.data.task import Loss, TaskConfig, check_targets, loss_of
+from supernet.data.task import Loss, TaskConfig, default_metric, loss_of, with_metric
 from supernet.export.reading import is_export, load_export
 from supernet.program.config import Config, check_space, make_space, space_of
 from supernet.program.folder import Opened, RunError, has_begun, open_run, place_of_data, require
 from supernet.program.paths import RunFolder
+from supernet.program.trial import tried_space
 from supernet.retrain.trainings import read_network
 from supernet.search.limits import LimitsConfig, region
 from supernet.search.scoring import UNLABELLED
@@ -64,12 +65,20 @@ def load_run(run: Opened, data: Data | None = None) -> Loaded:
         log.info("data: %s", data.summary)
     else:
         _check_unchanged(run, facts)
-    check_targets(config.task, data.train.targets)
+    if config.task.metric is None:
+        config = replace(config, task=with_metric(config.task, data.train.targets))
     check_lengths(config, data)
-    space = check_space(config, len(data.classes), data.inputs, check=is_new)
+    if folder.candidates.exists():
+        space = check_space(config, len(data.classes), data.inputs)
+    else:  # until then the metric may change
+        space = tried_space(config, data, check=is_new)
+    if run.config.task.metric is None:
+        log.info("task.metric: %s, by the loss and the targets", config.task.metric)
     if is_new:
         _check_limits(config.search.limits, space)
         write_json(folder.data, facts)
+    elif read_json(folder.data)["files"] != facts["files"]:
+        write_json(folder.data, {**read_json(folder.data), "files": facts["files"]})
     return Loaded(folder, config, data, space)
 
 
@@ -104,7 +113,7 @@ def check_moved_data(run: Opened) -> None:
 def _facts(run: Opened, data: Data) -> dict[str, Any]:
     """What a run folder records of its data and of the user's files."""
     config = run.config
-    functions = (config.space.name, config.task.loss, config.task.metric)
+    functions = (config.space.name, config.task.loss, config.task.metric or "")
     return {
         "summary": data.summary,
         "place": place_of_data(run.folder, config),
@@ -118,6 +127,7 @@ def _facts(run: Opened, data: Data) -> dict[str, Any]:
         "inputs": data.inputs,
         "mean": list(data.mean),
         "std": list(data.std),
+        "metric": default_metric(config.task.loss, data.train.targets),
         "files": {str(file_of(name)): digest_of(name) for name in functions if is_function(name)},
     }
 
@@ -130,10 +140,22 @@ def _check_unchanged(run: Opened, facts: dict[str, Any]) -> None:
             f"the data at {place} are not those that {run.folder} was made with: put them back as they were, set "
             "data.path to where they are now, or choose another folder"
         )
-    if changed := [file for file, digest in facts["files"].items() if recorded["files"].get(file) != digest]:
+    changed = [file for file, digest in facts["files"].items() if recorded["files"].get(file) != digest]
+    hint = ""
+    if not run.folder.candidates.exists():
+        changed = [file for file in changed if not _is_of_metric_alone(run.config, file)]
+        hint = "; a metric may change before the search: put it into a file of its own and set task.metric to it"
+    if changed:
         raise RunError(
-            f"{changed[0]} has changed since {run.folder} was made: put it back as it was, or choose another folder"
+            f"{changed[0]} has changed since {run.folder} was made: put it back as it was, or choose another "
+            f"folder{hint}"
         )
+
+
+def _is_of_metric_alone(config: Config, file: str) -> bool:
+    """Whether a file of the user holds the metric, and neither the network nor the loss."""
+    others = {str(file_of(name)) for name in (config.space.name, config.task.loss) if is_function(name)}
+    return file not in others
 
 
 def load_one_shot(run: Loaded) -> OneShot:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -17,6 +17,7 @@ from supernet.base.randomness import stream
 from supernet.data import splits as datasets
 from supernet.data.splits import Data
 from supernet.data.survey import Survey, survey
+from supernet.data.task import with_metric
 from supernet.program.calibrate import measure, measure_trainings
 from supernet.program.config import Config, check_space
 from supernet.program.folder import Opened, RunError
@@ -25,6 +26,7 @@ from supernet.program.load import Loaded, check_lengths, load_run
 from supernet.program.plan import SHARES, Plan, given_lengths, plan, settings_of, step_of_all, work_of
 from supernet.program.resolve import Setting, begin, resolve
 from supernet.program.settings import ConfigError, read_settings
+from supernet.program.trial import tried_space
 from supernet.search.limits import region
 from supernet.space.cost import cost_table
 from supernet.speed.runtime import start
@@ -208,8 +210,9 @@ def _plan(config: Config, data: Data, hours: float, began: float, given: set[str
         began: when the time began, by `time.monotonic`.
         given: steps of which the user gives the length.
     """
+    config = replace(config, task=with_metric(config.task, data.train.targets))
     check_lengths(config, data)
-    space = check_space(config, len(data.classes), data.inputs, check=True)
+    space = tried_space(config, data, check=True)
     allowed = region(cost_table(space), config.search.limits.computed(), merge=config.search.merge)
     runtime = start(config.runtime)
     most = _MOST_PROBING if given >= SHARES.keys() else _MOST_MEASURING  # to foretell needs less than to plan

@@ -10,7 +10,7 @@ import numpy as np
 
 from supernet.base.progress import Watch
 from supernet.program.analyze import known_so_far, write_analysis
-from supernet.program.folder import Opened, RunError, require
+from supernet.program.folder import Opened, RunError, require, task_of
 from supernet.program.load import space_of_run
 from supernet.search.limits import LISTED, region
 from supernet.search.orders import on_most
@@ -77,7 +77,7 @@ def analyze_replay(run: Opened, seeds: int, watch: Watch) -> dict[str, Any]:
     }
     before = known_so_far(folder).get("replay", {})
     runs = before["runs"] if {name: before.get(name) for name in facts} == facts else {}
-    result: dict[str, Any] = {**facts, "metric": config.task.metric, "score": asked.score, "runs": runs, "regret": {}}
+    result: dict[str, Any] = {**facts, "metric": task_of(run).metric, "score": asked.score, "runs": runs, "regret": {}}
     result["runs"], result["regret"] = replay(
         Contest(allowed, scores, budget, batch), names, seeds=seeds, runs=runs,
         save=lambda runs: write_analysis(folder, {"replay": {**result, "runs": runs}}), watch=watch,

@@ -35,6 +35,8 @@ from supernet.trust.tables import (
     result_rows,
     size_tables,
     tested_sizes,
+    units_of,
+)
 )
 
 
@@ -71,8 +73,7 @@ def _page(run: Opened) -> str:
     environment = read_json(folder.environment)
     space = retrained_space(config, data["classes"], data["inputs"])
     candidates = read_candidates(folder.candidates, space)
-    metric = Unit.of(config.task.metric)
-    score = Unit.of(config.task.metric, config.search.score)
+    metric, score = units_of(result)
     trust = analysis.get("trust")
     facts = RunFacts(
         metric=metric,

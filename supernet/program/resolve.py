@@ -101,7 +101,8 @@ def _with_whole_paths(config: Config) -> Config:
     path = config.data.path
     if path is not None and Path(path).expanduser().exists():  # else it is for the user's function, or refused later
         path = os.path.abspath(Path(path).expanduser())
-    task = replace(config.task, loss=absolute(config.task.loss), metric=absolute(config.task.metric))
+    metric = config.task.metric
+    task = replace(config.task, loss=absolute(config.task.loss), metric=None if metric is None else absolute(metric))
     return replace(
         config,
         space=replace(config.space, name=absolute(config.space.name)),

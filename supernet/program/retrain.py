@@ -253,7 +253,7 @@ def _summary(run: Loaded, rows: list[dict[str, Any]], groups: Mapping[str, Seque
     tell_origin(folder)
     if seen := [look for look in looks(folder) if look["folder"] != str(folder.path.resolve())]:
         opened["seen"] = seen
-    return summarise(groups, rows, opened, Unit.of(run.config.task.metric))
+    return summarise(groups, rows, opened, Unit.of(run.config.task.metric_name))
 
 
 def _train_alone(

@@ -21,7 +21,7 @@ from supernet.base.trees import take_rows
 from supernet.data.splits import Data, Split, prepare
 from supernet.data.task import loss_of, metric_of
 from supernet.program.config import Config
-from supernet.program.folder import Opened, RunError, require
+from supernet.program.folder import Opened, RunError, require, task_of
 from supernet.program.load import load_one_shot, load_run, space_of_run
 from supernet.search.limits import LimitsConfig
 from supernet.search.orders import best, pareto, within
@@ -89,7 +89,7 @@ def score_architectures(run: Opened, parsed: Sequence[tuple[str, Architecture]],
         RunError: the CSV file is of other architectures, or of another one-shot model.
     """
     loaded = load_run(run)
-    model, config, data = load_one_shot(loaded), run.config, loaded.data
+    model, config, data = load_one_shot(loaded), loaded.config, loaded.data
     runtime = start(config.runtime)
     if runtime.rank > 0:
         return 0
@@ -197,7 +197,7 @@ def top_candidates(
     inside = within(read_candidates(table, space), limits.bounds())
     if not inside:
         raise RunError(f"{table} holds no candidate yet: run `supernet search {folder}` first")
-    result: dict[str, Any] = {"metric": config.task.metric, "score": config.search.score, "of": len(inside)}
+    result: dict[str, Any] = {"metric": task_of(run).metric, "score": config.search.score, "of": len(inside)}
     if objectives is None:
         result["bands"] = [records(band) for band in best(inside, number, in_bands)]
     else:

@@ -14,7 +14,7 @@ from typing import Any
 
 from supernet.base.files import read_json, without_password
 from supernet.program.config import Config, retrained_space, to_yaml
-from supernet.program.folder import Opened, require
+from supernet.program.folder import Opened, require, task_of
 from supernet.program.load import space_of_run
 from supernet.program.paths import RunFolder
 from supernet.retrain.study import Training, open_study, send
@@ -83,7 +83,7 @@ def send_study(run: Opened, storage: str | None, name: str | None, artifacts: Pa
         RunError: nothing was searched yet.
         StorageError: see `supernet.retrain.study.open_study`.
     """
-    folder, config = run.folder, run.config
+    folder, config = run.folder, dataclasses.replace(run.config, task=task_of(run))
     space_of_run(run)
     require(folder, "search")
     facts = read_json(folder.data, ("classes", "inputs", "hashes"))

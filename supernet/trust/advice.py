@@ -47,7 +47,7 @@ def advice(
         loss: name of the loss; only of cross-entropy it is known what guessing gives.
     """
     lines = [*_all_on(result), *_still_learning(histories)]
-    if classes and result.get("metric") == "accuracy":
+    if classes and result.get("metric") in ("accuracy", "binary-accuracy"):
         of_scores = _scores_near_chance(result, counts["validation"])
         is_known = loss == "cross-entropy" and result.get("score") != "kl"
         lines = [

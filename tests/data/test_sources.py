@@ -2,11 +2,13 @@
 
 import errno
 import gzip
+import io
 import os
 import pickle
 import random
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -249,6 +251,12 @@ def parquet(blobs: list[Any], values: list[Any]) -> Callable[[Path], DataConfig]
     return make
 
 
+def cifar_of_numbers(root: Path) -> DataConfig:
+    for name in ("train", "test"):
+        write_parquet(root / "in" / f"{name}.parquet", [png(4, 4, 3)], [0.5])
+    return config(root, "cifar10")
+
+
 def cut_parquet(root: Path) -> DataConfig:
     parquet([png(4, 4)], [0])(root)
     file = root / "in" / "a.parquet"
@@ -368,7 +376,14 @@ ERRORS: dict[str, tuple[Callable[[Path], DataConfig], str]] = {
         parquet([png(4, 4)] * 2, [0, None]),
         r"no label in row 1 of .*a.parquet: fill column 'label'",
     ),
-    "parquet float label": (parquet([png(4, 4)], [0.5]), r"labels must be integers .*got float64"),
+    "parquet lists": (
+        parquet([png(4, 4)] * 2, [[0.5], [0.5, 1.0]]),
+        r"column 'label' has rows of different shapes, \[1\] and \[2\]",
+    ),
+    "parquet classes as numbers": (cifar_of_numbers, r"labels must be integers .*got float32"),
+    "parquet mask size": (parquet([png(4, 4)], [png(4, 5)]), r"the mask of row 0 .* is 5x4, and its image 4x4"),
+    "parquet mask colours": (parquet([png(4, 4)], [png(4, 4, 3)]), r"the mask of row 0 .* is PNG of mode RGB"),
+    "parquet mask broken": (parquet([png(4, 4)], [b"no"]), r"cannot read the mask of row 0 of .* as a mask"),
     "parquet empty": (parquet([], []), r"empty data: no image"),
     "parquet cut": (cut_parquet, r"cannot read .*a.parquet as a parquet file"),
     "parquet, test only": (only_test_parquet, r"no training \*.parquet file in .*in: correct data.path"),
@@ -398,10 +413,9 @@ ERRORS: dict[str, tuple[Callable[[Path], DataConfig], str]] = {
     "arrays count": (arrays(square, two[:7]), r"20 images but 7 labels: give one label for each image"),
     "arrays float": (arrays(square / 255, two), r"images must be uint8 \(0..255\), got float64"),
     "arrays shape": (arrays(pixels(20, 4, 4, 5), two), r"images must be \[N, H, W\].*got \[20, 4, 4, 5\]"),
-    "labels float": (arrays(square, two / 2), r"labels must be integers of shape \[N\], got float64 \[20\]"),
-    "labels one-hot": (
-        arrays(square, np.eye(2, dtype=int)[two]),
-        r"labels must be integers .*int64 \[20, 2\]",
+    "masks of another size": (
+        lambda root: replace(arrays(square, np.zeros((20, 2, 2), int))(root), flip=True),
+        r"data.crop and data.flip move images of 4x4 pixels, and their targets int64 \[N, 2, 2\] are not of that size",
     ),
     "labels negative": (arrays(square, two - 1), r"label -1 at index 0 is out of range: expected 0..1"),
     "labels with a gap": (
@@ -456,3 +470,46 @@ def test_cache_folder_that_is_a_file(root: Path) -> None:
     (root / "cache").write_text("")
     with pytest.raises(DataError, match=r"cannot write .* in .*cache: set data.cache"):
         load(config(root, "folder", 2), seed=0)
+
+
+@pytest.mark.parametrize("kind", ["numbers", "tags", "masks"])
+@pytest.mark.parametrize("size", [None, 3])
+def test_parquet_with_targets_that_are_no_classes(root: Path, kind: str, size: int | None) -> None:
+    masks = [pixels(4, 6, seed=100 + i) % 5 for i in range(20)]
+    values: dict[str, list[Any]] = {
+        "numbers": [i / 7 for i in range(20)],
+        "tags": [[float(i % 2), float(i % 3 == 0)] for i in range(20)],
+        "masks": [encoded(mask) for mask in masks],
+    }
+    write_parquet(root / "in" / "a.parquet", [png(4, 6, seed=i) for i in range(20)], values[kind])
+    source = read(config(root, "parquet", image_size=size))
+    assert source.is_images and source.classes == () and len(source.targets) == 20
+    if kind != "masks":
+        assert torch.equal(source.targets, torch.tensor(values[kind]))
+        return
+    expected = np.stack(masks)
+    if size is not None:  # Pillow's own nearest neighbour
+        small = [Image.fromarray(mask).resize((4, 3), Image.Resampling.NEAREST) for mask in masks]
+        expected = np.stack([np.asarray(image)[:, 0:3] for image in small])
+    assert np.array_equal(source.targets.numpy(), expected)
+
+
+def encoded(mask: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(mask).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def test_masks_of_arrays_are_resized_with_their_images(root: Path) -> None:
+    images = pixels(20, 8, 4)
+    masks = (images // 100).astype(np.int64)
+    write_arrays(root / "in", images, masks)
+    source = read(config(root, "arrays", image_size=2))
+    assert source.examples.shape == (20, 1, 2, 2)
+    assert np.array_equal(source.targets.numpy(), masks[:, 3:7:2, 1::2])  # the middle, each second place of it
+
+
+@pytest.mark.parametrize("targets", [{"age": np.arange(20) / 20}, (np.arange(20), np.ones((20, 2)))])
+def test_bytes_are_images_whatever_their_targets(targets: Any) -> None:
+    source = sources.join([(pixels(20, 4, 4), targets)], None, None)
+    assert source.is_images and source.classes == ()

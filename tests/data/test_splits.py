@@ -20,6 +20,7 @@ from supernet.data import splits as data
 from supernet.data.images import DataError
 from supernet.data.sources import DataConfig
 from supernet.data.splits import augment, feed, from_arrays, load, normalise, open_test, prepare
+from supernet.data.task import IGNORED
 from tests.makers import config, labels, pixels, tagged, tags, write_arrays, write_classes
 
 quick = settings(max_examples=30, deadline=None)
@@ -481,3 +482,28 @@ def test_examples_of_any_kind_are_split_without_loss(classes: bool) -> None:
     again, _ = from_arrays(examples, targets, seed=1)
     other, _ = from_arrays({**examples, "a": array + 1}, targets, seed=1)
     assert again.hashes == made.hashes and not set(other.hashes.values()) & set(made.hashes.values())
+
+
+@quick
+@given(crop=st.integers(0, 3), flip=st.booleans(), cutout=st.integers(0, 3), step=st.integers(0, 5))
+def test_masks_move_with_their_images(crop: int, flip: bool, cutout: int, step: int) -> None:
+    """A mask that says of each pixel which it is: what is moved finds its own pixel again."""
+    generator = torch.Generator().manual_seed(7)
+    images = torch.randint(1, 256, (30, 1, 5, 4), dtype=torch.uint8, generator=generator)
+    places = (torch.arange(30)[:, None, None] * 20 + torch.arange(20).view(5, 4)).int()
+    masks = {"place": places, "value": images[:, 0].float(), "tags": torch.arange(30.0)[:, None]}
+    made, _ = from_arrays(images, masks, seed=0)
+    options = DataConfig(crop=crop, flip=flip, cutout=cutout)
+    moved, targets = feed(made.train, made, options, batch_size=8, seed=3, device=torch.device("cpu"))(step)
+    plain, untouched = feed(made.train, made, DataConfig(), batch_size=8, seed=3, device=torch.device("cpu"))(step)
+    assert torch.equal(targets["tags"], untouched["tags"]) and targets["place"].dtype == torch.int64
+    outside = targets["place"] == IGNORED
+    assert torch.equal(outside, targets["value"] == 0)
+    assert torch.equal(targets["value"][~outside], images.flatten()[targets["place"][~outside]].float())
+    seen = normalise(images, made.mean, made.std).flatten()[targets["place"].clamp_min(0)].where(~outside, 0.0)
+    cut = moved[:, 0] != seen
+    assert (moved[:, 0][cut] == 0).all() and (cutout or not cut.any())
+    if not (crop or flip):
+        assert torch.equal(targets["place"], untouched["place"])
+    if not (crop or flip or cutout):
+        assert torch.equal(moved, plain)

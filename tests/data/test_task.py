@@ -13,19 +13,22 @@ from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, r2_score
 from torch.nn import functional as F
 
-from supernet.data.images import DataError
 from supernet.data.task import (
+    IGNORED,
     LOSSES,
     METRICS,
     TaskConfig,
     accuracy,
     bce,
-    check_targets,
+    binary_accuracy,
+    default_metric,
+    l1,
     loss_of,
     metric_of,
     mse,
     number_of,
     r2,
+    with_metric,
 )
 
 
@@ -42,6 +45,68 @@ def test_metrics_agree_with_scikit_learn(seed: int, columns: int) -> None:
 def test_accuracy_of_each_place() -> None:
     outputs = torch.tensor([[[0.0, 1.0], [1.0, 0.0]]])  # one example, two classes, two places
     assert accuracy(outputs, torch.tensor([[1, 1]])) == 0.5
+    assert accuracy(outputs, torch.tensor([[1, IGNORED]])) == 1 and accuracy(outputs, torch.tensor([[0, IGNORED]])) == 0
+
+
+@given(st.integers(0, 1000), st.integers(1, 4))
+def test_binary_accuracy_is_that_of_the_sigmoid_at_one_half(seed: int, columns: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    outputs = torch.randn(30, columns, generator=generator)
+    targets = (torch.rand(30, columns, generator=generator) < 0.2).float()
+    right = [
+        float(bool(torch.sigmoid(o) > 0.5) == bool(t == 1))
+        for o, t in zip(outputs.flatten(), targets.flatten(), strict=True)
+    ]
+    assert binary_accuracy(outputs, targets) == pytest.approx(sum(right) / len(right))
+    assert binary_accuracy(outputs[:, :1], targets[:, 0].bool()) == binary_accuracy(outputs[:, 0], targets[:, :1])
+    assert (
+        binary_accuracy(torch.full((30, 1), -1.0), torch.zeros(30)) == 1
+    )  # not the share of the zeros whatever it says
+
+
+@pytest.mark.parametrize(
+    ("metric", "outputs", "targets", "message"),
+    [
+        (accuracy, torch.zeros(3, 1), torch.zeros(3).long(), "at least two outputs"),
+        (accuracy, torch.zeros(3, 2), torch.zeros(3, 1).long(), r"\[N, classes, ...\] for classes \[N, ...\]"),
+        (accuracy, torch.zeros(3, 2), torch.zeros(3), "classes as whole numbers"),
+        (accuracy, (torch.zeros(3, 2),), torch.zeros(3).long(), "one tensor of outputs"),
+        (binary_accuracy, torch.zeros(3, 2), torch.zeros(3), "as many outputs as targets"),
+        (r2, torch.zeros(3, 2), torch.zeros(3, 4), "as many outputs as targets"),
+        (r2, {"a": torch.zeros(3)}, torch.zeros(3), "one tensor of outputs"),
+    ],
+)
+def test_metrics_refuse_what_they_would_compare_wrongly(metric: Any, outputs: Any, targets: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        metric(outputs, targets)
+
+
+def test_losses_take_whole_numbers() -> None:
+    outputs, targets = torch.tensor([[1.0], [3.0]], requires_grad=True), torch.tensor([0, 2])
+    assert mse(outputs, targets).item() == 1 and l1(outputs, targets).item() == 1
+    l1(outputs, targets).backward()
+    assert outputs.grad is not None and outputs.grad.flatten().tolist() == [0.5, 0.5]
+
+
+@pytest.mark.parametrize(
+    ("loss", "targets", "metric"),
+    [
+        ("cross-entropy", torch.arange(4), "accuracy"),
+        ("cross-entropy", torch.zeros(4, 3, 3).long(), "accuracy"),
+        ("cross-entropy", torch.rand(4, 3), "loss"),
+        ("bce", torch.arange(4) % 2, "binary-accuracy"),
+        ("bce", torch.rand(4, 3), "binary-accuracy"),
+        ("mse", torch.arange(4), "r2"),
+        ("l1", torch.rand(4, 3), "r2"),
+        ("mine.py:loss", torch.arange(4), "accuracy"),
+        ("mine.py:loss", torch.zeros(4, 3, 3).long(), "loss"),
+        ("mine.py:loss", {"a": torch.arange(4)}, "loss"),
+    ],
+)
+def test_the_metric_follows_the_loss_and_the_targets(loss: str, targets: Any, metric: str) -> None:
+    assert default_metric(loss, targets) == metric
+    assert with_metric(TaskConfig(loss=loss), targets).metric == metric
+    assert with_metric(TaskConfig(loss=loss, metric="loss"), targets).metric == "loss"
 
 
 def test_losses_fit_targets_of_one_column() -> None:
@@ -70,8 +135,17 @@ def test_a_number_that_is_none_comes_last() -> None:
     assert number_of(lambda outputs, targets: float("nan"), 0, 0) == -sys.float_info.max
 
 
+def test_a_metric_of_the_user_that_fails_names_its_line(tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text("def worst(outputs, targets):\n    return outputs['logits'].max()\n")
+    with pytest.raises(ValueError, match=r"\(.*mine.py, line 2: IndexError: .*\): set task.metric to a function"):
+        number_of(metric_of(TaskConfig(metric=f"{file}:worst")), torch.zeros(3, 2), torch.zeros(3))
+
+
 def test_a_metric_that_does_not_fit_says_so() -> None:
-    with pytest.raises(ValueError, match="metric 'accuracy' cannot be taken of these outputs"):
+    with pytest.raises(
+        ValueError, match=r"metric 'accuracy' cannot be taken of outputs float32 .N, 2. and targets float32 .N."
+    ):
         number_of(accuracy, torch.zeros(3, 2), torch.zeros(4))
 
 
@@ -79,39 +153,3 @@ def test_a_metric_that_does_not_fit_says_so() -> None:
 def test_unknown_names(wrong: dict[str, str]) -> None:
     with pytest.raises(ValueError, match=r"expected one of .* or FILE.py:FUNCTION, got"):
         TaskConfig(**wrong)
-
-
-@pytest.mark.parametrize(
-    ("targets", "metric", "message"),
-    [
-        (torch.rand(9), "accuracy", r"got float32 \[N\]: convert them, or for a regression"),
-        (torch.rand(9), "loss", r"got float32 \[N\]: convert them"),
-        (torch.arange(9)[:, None], "accuracy", r"got a column, int64 \[N, 1\]: flatten it"),
-        (torch.rand(9, 1), "loss", r"got a column, float32 \[N, 1\]: flatten it"),
-        (torch.eye(3), "loss", r"got one-hot rows, float32 \[N, 3\]: take \.argmax\(1\)"),
-        (torch.eye(3).long(), "accuracy", r"got one-hot rows, int64 \[N, 3\]"),
-        (torch.eye(3).bool(), "accuracy", r"got one-hot rows, bool \[N, 3\]"),
-        (torch.rand(9, 3).softmax(1), "accuracy", r"got float32 \[N, 3\]: convert them"),
-        (torch.ones(9, 3).bool(), "accuracy", r"got bool \[N, 3\]: for several labels at once set task\.loss=bce"),
-        ((torch.arange(9), torch.arange(9)), "accuracy", "got a tuple of arrays"),
-    ],
-)
-def test_targets_that_cross_entropy_cannot_take(targets: Any, metric: str, message: str) -> None:
-    with pytest.raises(DataError, match=r"^targets: task\.loss cross-entropy needs classes as .*" + message) as error:
-        check_targets(TaskConfig(metric=metric), targets)
-    assert "\n" not in str(error.value)
-    check_targets(TaskConfig(loss="mse", metric="r2"), targets)
-
-
-@pytest.mark.parametrize(
-    ("targets", "outputs", "metric"),
-    [
-        (torch.arange(6) % 3, torch.rand(6, 3), "accuracy"),
-        (torch.arange(12).view(6, 2) % 3, torch.rand(6, 3, 2), "accuracy"),
-        (torch.rand(6, 3).softmax(1), torch.rand(6, 3), "loss"),
-    ],
-)
-def test_targets_that_cross_entropy_takes(targets: Any, outputs: Any, metric: str) -> None:
-    task = TaskConfig(metric=metric)
-    check_targets(task, targets)
-    assert float(loss_of(task)(outputs, targets)) > 0 and metric_of(task)(outputs, targets) <= 1

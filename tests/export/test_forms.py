@@ -11,6 +11,7 @@ import torch
 from supernet import load
 from supernet.base.files import write_json
 from supernet.base.own import load_function
+from supernet.data.task import TaskConfig
 from supernet.export.forms import Chosen, ExportConfig, write_forms
 from supernet.export.reading import FILES
 from supernet.program.config import Config
@@ -18,6 +19,8 @@ from supernet.program.export import origin_of
 from supernet.space.model import build, from_network
 from tests.export.cases import SPACES, architectures, images
 from tests.export.writing.test_code import lively
+
+NAMED = Config(task=TaskConfig(metric="accuracy"))
 
 
 @pytest.mark.usefixtures("in_this_process")
@@ -29,7 +32,7 @@ def test_every_operation_of_every_space_in_every_form(name: str, tmp_path: Path)
         place = tmp_path / str(number)
         place.mkdir()
         chosen = Chosen(network, architecture, space, {}, "new")
-        facts = write_forms(place, chosen, origin_of(Config()), data, ExportConfig())
+        facts = write_forms(place, chosen, origin_of(NAMED), data, ExportConfig())
         assert facts["parity"]["forms"].keys() == {"python", "torch", "onnx"}
         assert all(row["difference"] < 1e-4 and row["examples"] == 9 for row in facts["parity"]["forms"].values())
         assert sorted(path.name for path in place.iterdir()) == sorted(FILES.values())
@@ -41,7 +44,7 @@ def test_a_fixed_batch(tmp_path: Path) -> None:
     architecture = architectures(space)[0]
     chosen = Chosen(lively(build(space, architecture, seed=0)), architecture, space, {}, "new")
     config = ExportConfig(to=("torch", "onnx"), batch=3, opset=20)
-    facts = write_forms(tmp_path, chosen, origin_of(Config()), data, config)
+    facts = write_forms(tmp_path, chosen, origin_of(NAMED), data, config)
     assert facts["parity"]["sizes"] == [3]
     import onnx
 
@@ -81,7 +84,7 @@ def test_a_module_of_the_users_is_imported_from_where_it_lives(tmp_path: Path) -
     place = tmp_path / "out"
     place.mkdir()
     chosen = Chosen(network, architecture, space, {}, "new")
-    facts = write_forms(place, chosen, origin_of(Config()), images(), ExportConfig(to=("python", "safetensors")))
+    facts = write_forms(place, chosen, origin_of(NAMED), images(), ExportConfig(to=("python", "safetensors")))
     assert facts["imports"] == [str(tmp_path)]
     text = (place / "network.py").read_text()
     assert "from own_modules import Clipped" in text and "Clipped(3, limit=1e-09)" in text
