@@ -86,7 +86,8 @@ def canonical(architecture: Architecture, *, complete: bool = False) -> str:
     Args:
         architecture: of this space.
         complete: False follows the benchmark and gives its 6,466 classes. It compares sums as text, and so does not
-            see that a sum of zeros is zero, nor that (a + b) + c is a + (b + c). True sees both: 4,930 classes.
+            see that a sum of zeros is zero, that (a + b) + c is a + (b + c), nor that the average pool of a sum is the
+            sum of the average pools. True sees all three: 4,660 classes.
 
     Raises:
         ArchitectureError: the architecture is of another space, or no single option is picked somewhere.
@@ -98,6 +99,8 @@ def canonical(architecture: Architecture, *, complete: bool = False) -> str:
             nodes[node] += [] if complete else ["#"]
         elif operation == "skip_connect":
             nodes[node] += terms if complete else ["+".join(terms)]
+        elif complete and operation == "avg_pool_3x3":
+            nodes[node] += [f"({term})@{operation}" for term in terms]
         else:
             nodes[node].append(f"({'+'.join(terms)})@{operation}")
     return "+".join(sorted(nodes[3]))
