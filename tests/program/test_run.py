@@ -214,10 +214,16 @@ def test_a_failed_first_try_does_not_block_the_folder(targets: Any, message: str
 def test_a_training_that_fails_in_its_first_step_does_not_block_the_folder(tmp_path: Path) -> None:
     """Its data are recorded then; other data, other settings and another network may follow."""
 
-    def network(num_classes: int) -> nn.Module:
-        return make_network(1)  # one output for two classes
+    class Fails(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            if len(x) > 2 and x.device.type != "meta":  # with more examples than the trial has
+                raise IndexError("out of range")
+            return x
 
-    with pytest.raises(IndexError):
+    def network(num_classes: int) -> nn.Module:
+        return nn.Sequential(Fails(), make_network(num_classes))
+
+    with pytest.raises(IndexError, match="out of range"):
         supernet.run(network, (X, Y), out=tmp_path / "run", settings=SHORT, progress=False)
     assert (tmp_path / "run" / "data.json").exists()
     more = {**SHORT, "train": {"lr": 0.01}}
