@@ -37,7 +37,6 @@ from supernet.trust.tables import (
     tested_sizes,
     units_of,
 )
-)
 
 
 def write_report(run: Opened) -> Path:
