@@ -39,7 +39,8 @@ def facts_of(run: Path) -> dict[str, Any]:
     result, began = read_json(run / "results.json"), read_json(run / "environment.json")["train"]
     analysis = read_json(run / "analysis.json")
     space = space_of_run(open_run(run))
-    group_of = {member: group for group, row in result["groups"].items() for member in row["members"]}
+    groups = sorted(result["groups"].items(), key=lambda pair: pair[0] == "Top")  # what is in two groups counts as Top
+    group_of = {member: group for group, row in groups for member in row["members"]}
     finalists = [
         {"id": row["id"], "group": group_of[row["id"]], "score": row["score"], "validation": row["validation"][0]}
         for row in result["networks"]
@@ -97,7 +98,7 @@ def draw_finalists(axes: Axes, facts: dict[str, Any]) -> None:
             axes.plot(last, 100 * row["validation"], "o", color=COLOURS["Random"], label="Random")
     for row in facts["references"]:
         axes.plot(last, 100 * row["validation"], "D", color=REFERENCE, label=f"{row['name']}, the reference")
-    winner = max(columns[-1].values())
+    winner = 100 * finalists[0]["validation"]
     axes.annotate("winner", (last, winner), (last - 0.12, winner), ha="right", va="center")
     steps = [*(f"{heat['steps']} steps" for heat in heats), f"{facts['steps']} steps"]
     axes.set_xticks(range(len(columns)), steps)

@@ -18,9 +18,12 @@ training of the best reference by itself. What the result file holds already is 
 from __future__ import annotations
 
 import argparse
+import dataclasses
+import hashlib
 import io
 import json
 import resource
+import shutil
 import subprocess
 import sys
 import time
@@ -80,8 +83,13 @@ CASES: dict[str, tuple[str, ...]] = {
 def words_of(case: str, cifar10: str | None, runs: Path, threads: int) -> list[str]:
     """The words of a case, with the place of its images."""
     photos = runs / "photos"
+    if cifar10 is None and ("photos" in case or "cifar10" in case):
+        raise SystemExit(f"{case!r} needs --cifar10")
     if "photos" in case and not photos.exists():
-        write_photos(f"{cifar10}/train-00000-of-00001.parquet", photos)
+        unfinished = photos.with_name("photos.unfinished")
+        shutil.rmtree(unfinished, ignore_errors=True)
+        write_photos(f"{cifar10}/train-00000-of-00001.parquet", unfinished)
+        unfinished.rename(photos)
     place = [f"--data.path={cifar10}"] if "cifar10" in case else []
     return [*(word.replace("PHOTOS", str(photos)) for word in CASES[case]), *place, f"--runtime.threads={threads}"]
 
@@ -194,6 +202,23 @@ def summary(of: dict[str, Any]) -> None:
     }
 
 
+def same_configuration(of: dict[str, Any], folder: Path) -> None:
+    """Refuses a run of which more than seed, place and processor differs from the other runs of its case."""
+    settings = dataclasses.asdict(open_run(folder).config)
+    settings.pop("seed"), settings.pop("runtime"), settings["data"].pop("path")
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()[:12]
+    if of.setdefault("configuration", digest) != digest:
+        raise SystemExit(f"{folder} has another configuration than the runs before it: take a new --out")
+
+
+def keep(out: Path | None, found: dict[str, Any], name: str, seed: int) -> None:
+    """Sums a case up, says so, and writes the result file."""
+    summary(found["cases"][name])
+    print(name, seed, json.dumps(found["cases"][name]["summary"]), flush=True)
+    if out:
+        write_json(out, {**found, "made": made()})
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("cases", nargs="+", choices=list(CASES), metavar="CASE", help=", ".join(map(repr, CASES)))
@@ -215,15 +240,12 @@ def main() -> None:
             words = words_of(name, chosen.cifar10, chosen.runs.resolve(), chosen.threads)
             if str(seed) not in of["runs"]:
                 of["runs"][str(seed)] = run_case(words, seed, place)
-            elif chosen.random and str(seed) not in of.setdefault("random", {}):
-                found_by = of["runs"][str(seed)]
-                of["random"][str(seed)] = run_at_random(words, seed, place.with_name(f"{place.name}-random"), found_by)
-            else:
-                continue
-            summary(of)
-            print(name, seed, json.dumps(of["summary"]), flush=True)
-            if chosen.out:
-                write_json(chosen.out, {**found, "made": made()})
+                same_configuration(of, place)
+                keep(chosen.out, found, name, seed)
+            if chosen.random and str(seed) not in of.setdefault("random", {}):
+                at_random = place.with_name(f"{place.name}-random")
+                of["random"][str(seed)] = run_at_random(words, seed, at_random, of["runs"][str(seed)])
+                keep(chosen.out, found, name, seed)
 
 
 if __name__ == "__main__":

@@ -88,7 +88,9 @@ def main() -> None:
     runtime = start(RuntimeConfig(device="cpu", threads=1)).one_thread()
     found = joined(chosen.out)
     found.setdefault("command", "python benchmarks/evidence/standalone_recipes.py --cifar10 FOLDER")
-    found.setdefault("settings", {"default": DEFAULT, "recipes": RECIPES, "images": 64 * chosen.steps})
+    settings = {"default": DEFAULT, "recipes": RECIPES, "images": 64 * chosen.steps}
+    if found.setdefault("settings", settings) != settings:
+        parser.error(f"--out: {chosen.out} holds results of other settings")
     results = found.setdefault("results", {})
     for seed in chosen.seeds:
         for data_name, source in DATA.items():
@@ -106,8 +108,8 @@ def main() -> None:
                 for recipe, changed in RECIPES.items():
                     if str(seed) in runs.get(recipe, {}):
                         continue
-                    settings = {**DEFAULT, **changed}
-                    train = TrainConfig(steps=64 * chosen.steps // settings["batch_size"], **settings)
+                    of_recipe = {**DEFAULT, **changed}
+                    train = TrainConfig(steps=64 * chosen.steps // of_recipe["batch_size"], **of_recipe)
                     own = derive(seed, "recipes", network_name)
                     network = build(space, space.at(0), seed=own)
                     batch = feed(

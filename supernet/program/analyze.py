@@ -26,11 +26,11 @@ from supernet.program.folder import is_done, record_environment, require
 from supernet.program.load import Loaded, load_one_shot, loss_of_fit
 from supernet.program.paths import RunFolder
 from supernet.program.score import evaluation_of
+from supernet.program.study import finalists_left
 from supernet.program.train import train_one_shot
 from supernet.program.trial import gives_classes, outputs_of_two
 from supernet.retrain.results import group_table, longest_first
 from supernet.retrain.trainings import Lessons, RetrainConfig, retrain
-from supernet.search.finalists import from_json
 from supernet.search.orders import Candidate
 from supernet.search.scoring import values_of
 from supernet.search.table import read_candidates, read_right
@@ -44,6 +44,9 @@ from supernet.trust.correlation import agreement, best_of, rank_correlation, tru
 from supernet.trust.noise import score_noise
 from supernet.trust.probes import TrainingFacts, bucket_width, diagnose, differences, option_worth, strata
 from supernet.trust.ranks import Population
+from supernet.trust.tables import heats_text
+
+log = logging.getLogger(__name__)
 
 log = logging.getLogger(__name__)
 
@@ -265,7 +268,10 @@ def _at(name: str, value: Any, space: Space, subject: Subject, folder: RunFolder
     At the size that `retrain` took, its own trainings are the same ones.
     """
     config, data = subject.config, subject.data
-    groups = from_json(read_json(require(folder, "search")), subject.model.space)
+    require(folder, "search")
+    groups = finalists_left(folder, subject.model.space)
+    if config.retrain.heats and not folder.kept.exists():
+        log.info("Top is as the search drew it, before the heats of `supernet retrain`")
     costs = cost_table(space)
     architectures = longest_first(groups, costs)
     ours = retrained_space(config, data.classes, data.inputs)
@@ -359,7 +365,8 @@ def _groups(folder: RunFolder) -> dict[str, Any] | None:
         name: [tests[member] for member in group["members"] if member in tests]
         for name, group in results["groups"].items()
     }
-    return {"test": groups, "differences": differences(groups)}
+    note = heats_text(results)
+    return {"test": groups, "differences": differences(groups), **({"note": note} if note else {})}
 
 
 def _diagnosis(folder: RunFolder, candidates: Sequence[Candidate], subject: Subject) -> list[dict[str, Any]]:

@@ -198,6 +198,11 @@ def check_config(config: Config) -> None:
             raise ConfigError(f"{part}.label_smoothing: expected 0 with task.loss {config.task.loss}")
         if train.average and part != "train":
             raise ConfigError(f"{part}.average: expected 0, weights are averaged of the one-shot model only")
+    if config.retrain.heats and (len(config.search.sought) > 1 or config.search.bands > 1):
+        raise ConfigError(
+            f"retrain.heats: {config.retrain.heats} heats choose by the metric alone, against the sense of several "
+            "objectives and of search.bands: set retrain.heats to 0, and search.top to how many are trained in full"
+        )
     if config.space.name not in SPACES:
         _maker(config.space.name)  # what its network takes is only known with the data
     else:  # the choices of a space, and with them its size, do not depend on the classes and the pixels
@@ -219,7 +224,7 @@ def check_space(config: Config, num_classes: int, inputs: Any, *, check: bool = 
         resized("retrain.space", space, config.space, num_classes, inputs, config.retrain.space, check=check)
     for setting, values in config.retrain.at.items():
         for value in values:
-            at_size("retrain.at", setting, value, space, config, num_classes, inputs)
+            at_size("retrain.at", setting, value, space, config, num_classes, inputs, check=check)
     for name in config.retrain.references or ():
         _check_reference(name, space, num_classes, inputs)
     return space
@@ -273,7 +278,17 @@ def resized(
     return again
 
 
-def at_size(what: str, setting: str, value: Any, space: Space, config: Config, num_classes: int, inputs: Any) -> Space:
+def at_size(
+    what: str,
+    setting: str,
+    value: Any,
+    space: Space,
+    config: Config,
+    num_classes: int,
+    inputs: Any,
+    *,
+    check: bool = False,
+) -> Space:
     """The space of the stand-alone networks with another value of one of its settings.
 
     Args:
@@ -281,12 +296,13 @@ def at_size(what: str, setting: str, value: Any, space: Space, config: Config, n
         setting, value: what is other.
         space: of the run.
         config, num_classes, inputs: as for `retrained_space`.
+        check: as for `make_space`.
 
     Raises:
         ValueError: as `resized`.
     """
     changes = {**config.retrain.space, setting: value}
-    return resized(f"{what} {setting}={value}", space, config.space, num_classes, inputs, changes)
+    return resized(f"{what} {setting}={value}", space, config.space, num_classes, inputs, changes, check=check)
 
 
 def from_dict(values: Any) -> Config:

@@ -27,7 +27,7 @@ from supernet.speed.tune import Tuning
 
 _MISSING = object()
 
-_NEWER = ("retrain.references", "retrain.confirm")
+_NEWER = ("retrain.references", "retrain.confirm", "retrain.heats", "retrain.at")
 """Settings that folders of earlier versions lack; they have the defaults there."""
 
 _AFTER_TRAINING = ("analysis.", "retrain.", "search.", "task.metric:")
@@ -35,6 +35,9 @@ _AFTER_TRAINING = ("analysis.", "retrain.", "search.", "task.metric:")
 
 _OF_REFERENCES = ("retrain.references:", "retrain.confirm:")
 """Settings on which no training of a finalist depends."""
+
+_OF_SIZES = ("retrain.at:", "retrain.at.")
+"""Settings on which no training depends that is made already: those at other sizes have their own folders."""
 
 
 class RunError(ValueError):
@@ -211,8 +214,9 @@ def _stale(folder: RunFolder, changed: Sequence[str]) -> list[Path]:
         searched = [folder.candidates, folder.finalists, folder.drawn_finalists]
         return [*searched, folder.retrain, folder.analysed, folder.analysis]
     stale = []
-    if any(text.startswith("retrain.") for text in changed):
-        only_references = all(text.startswith(_OF_REFERENCES) for text in changed if text.startswith("retrain."))
+    of_retrain = [text for text in changed if text.startswith("retrain.") and not text.startswith(_OF_SIZES)]
+    if of_retrain:
+        only_references = all(text.startswith(_OF_REFERENCES) for text in of_retrain)
         stale += [folder.references] if only_references else [folder.retrain, folder.analysed_sizes]
     if any(text.startswith("analysis.") for text in changed):
         stale.append(folder.analysed_networks)

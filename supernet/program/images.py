@@ -50,8 +50,9 @@ _SMALLEST = 0.6
 _VALIDATION = 5_000
 """Validation images are enough at this number: the standard error of an accuracy is then below one point."""
 
-_SCORED = 512
-"""Validation images that candidates are scored on at the most: by their loss on 2,048 networks ranked no better."""
+_SCORED = {"loss": 512, "metric": 2_048, "kl": 2_048}
+"""Validation images that candidates are scored on at the most. By the loss on 2,048 they ranked no better than on 512
+(docs/log.md); an accuracy on 512 has a standard error of two points."""
 
 _UNEQUAL = 3
 """Classes are said to be unequal if the largest has more than this many times the images of the smallest."""
@@ -114,8 +115,8 @@ def choose(
     )
     ghost = max(2, min(_GHOST, batch, validation))
     put("search.ghost_size", ghost, "as in training, and at most the validation images")
-    few = validation <= _SCORED
-    put("search.examples", None if few else _SCORED, f"at most {_SCORED:,} validation images for each score")
+    most = _SCORED[config.search.score]
+    put("search.examples", None if validation <= most else most, f"at most {most:,} validation images for each score")
     return Chosen(settings, (*lines, *balance(images)))
 
 

@@ -115,6 +115,11 @@ class RunFolder:
         """ID/REPEAT/: the same of the shorter trainings of a heat, the first of which has number 1."""
         return self.retrain / "heats" / str(number)
 
+    @property
+    def kept(self) -> Path:
+        """Groups of finalists after the heats, in the form of `finalists.json`; only if there were heats."""
+        return self.retrain / "heats" / "finalists.json"
+
     def resized(self, setting: str, value: object) -> Path:
         """ID/REPEAT/: the same of finalists at another value of a setting of the space."""
         return self.retrain / "at" / f"{setting}={quote(str(value), safe='')}"

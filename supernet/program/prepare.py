@@ -115,8 +115,8 @@ def prepare(
         )
     if config.retrain.at:
         raise ConfigError(
-            "--hours: expected no retrain.at, since how long trainings at other sizes take is not measured: plan "
-            "without it, and give the lengths of the plan with it"
+            "retrain.at: expected none where a run is planned (--hours, or the recipe images), since the time of "
+            "trainings at other sizes is not measured: plan without it by --print_config, and run that with --config"
         )
     began, hours, names = monotonic(), _HOURS if hours is None else hours, _names(settings)
     values: dict[str, Any] = {}

@@ -235,7 +235,9 @@ def print_trust(trust: dict[str, Any], analysis: dict[str, Any] | None = None, m
         _print_table(top_rows(trust))
     if text := best_rate_text(analysis.get("best_rate")):
         _print_text(text)
-    for line in comparison_lines((analysis.get("groups") or {}).get("differences", ())):
+    groups = analysis.get("groups") or {}
+    compared = comparison_lines(groups.get("differences", ()))
+    for line in [*compared, *([groups["note"]] if compared and "note" in groups else [])]:
         _print_text(line)
     for name, table, lines in size_tables(analysis):
         print(f"\nfinalists from scratch, {name}:\n")

@@ -31,7 +31,7 @@ from supernet.retrain.results import (
     reference_row,
     summarise,
 )
-from supernet.retrain.study import NO_STUDY, Sender, sender
+from supernet.retrain.study import NO_STUDY, Sender, open_study, sender
 from supernet.retrain.trainings import (
     Lessons,
     Network,
@@ -40,12 +40,12 @@ from supernet.retrain.trainings import (
     test_accuracies,
     train_networks,
 )
-from supernet.search.finalists import from_json
+from supernet.search.finalists import from_json, to_json
 from supernet.search.orders import Candidate
 from supernet.search.scoring import values_of
 from supernet.search.table import read_candidates, records
 from supernet.space.choices import Architecture, Space
-from supernet.space.cost import cost_table
+from supernet.space.cost import CostTable, cost_table
 from supernet.space.layers import OneShot
 from supernet.spaces.references import REFERENCES
 from supernet.speed.runtime import Runtime
@@ -76,7 +76,10 @@ def retrain_step(run: Loaded, runtime: Runtime, watch: Watch) -> bool:
         log.info("no reference is trained: the test split was opened without one")
         names = []
     _say_plan(groups, len(names), config.retrain)
-    groups, shorter = _heats(run, groups, scored, space, runtime, watch)
+    if config.retrain.heats and watch.storage:  # before the heats, not hours after their beginning
+        with open_study(folder.path, space, watch.storage, watch.study):
+            pass
+    groups, shorter = _heats(run, groups, costs, scored, space, runtime, watch)
     everyone = longest_first(groups, costs)
     of_space = [space.parse(name) for name in names if name not in REFERENCES]
     trainings = trainings_of(folder, config, space, costs, scored, of_space)
@@ -112,6 +115,7 @@ def retrain_step(run: Loaded, runtime: Runtime, watch: Watch) -> bool:
 def _heats(
     run: Loaded,
     groups: dict[str, list[Architecture]],
+    costs: CostTable,
     scored: Mapping[Architecture, Candidate],
     space: Space,
     runtime: Runtime,
@@ -121,7 +125,7 @@ def _heats(
     settings, left = run.config.retrain.train, groups.get("Top", [])
     records: list[dict[str, Any]] = []
     for number, heat in enumerate(heats(len(left), run.config.retrain.heats) if left else [], start=1):
-        networks = networks_of(space, left, run.folder.heat(number))
+        networks = networks_of(space, longest_first({"Top": left}, costs), run.folder.heat(number))
         steps = max(1, round(heat.share * settings.total_steps(len(run.data.train))))
         _train_alone(_trainings(networks, 1), run, runtime, watch, settings=replace(settings, steps=steps))
         results = {a.id: read_json(run.folder.heat(number) / a.id / "0" / "result.json")["validation"] for a in left}
@@ -133,7 +137,10 @@ def _heats(
         records.append(record(heat, steps, rows))
         kept = best(results, heat.kept)
         left = [a for a in left if a.id in kept]
-    return ({**groups, "Top": left} if left else groups), records
+    if records:
+        groups = {**groups, "Top": left}
+        write_json(run.folder.kept, to_json(groups))
+    return groups, records
 
 
 def _scores_of_others(
@@ -163,11 +170,13 @@ def _say_plan(groups: Mapping[str, Sequence[Architecture]], references: int, con
         )
     everyone = {a for name, members in groups.items() if name != "Top" or not plan for a in members}
     finalists = len(everyone) + (plan[-1].kept if plan else 0)
-    number = (finalists + references) * config.repeats
+    at_sizes = finalists * sum(map(len, config.at.values()))
+    number = (finalists + references + at_sizes) * config.repeats
     further = 2 * max(0, config.confirm - config.repeats) if references else 0
     log.info(
-        "retrain: %d finalists and %s, %s each%s: %s%d trainings",
+        "retrain: %d finalists%s and %s, %s each%s: %s%d trainings",
         finalists,
+        f", each at {at_sizes // finalists} more sizes" if at_sizes else "",
         f"up to {references} references" if references else "no reference",
         "one training" if config.repeats == 1 else f"{config.repeats} trainings",
         f", then {further} more of the winner and the best reference" if further else "",

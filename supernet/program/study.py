@@ -1,7 +1,7 @@
 """`supernet study`: the trainings from scratch as an Optuna study.
 
 Known networks are not in it, since their parameters are not those of the run's space, nor are the further trainings of
-`retrain.confirm`.
+`retrain.confirm`, those of heats, and those at other sizes (`retrain.at`).
 """
 
 from __future__ import annotations
@@ -24,6 +24,11 @@ from supernet.search.table import read_candidates
 from supernet.space.choices import Architecture, Space
 from supernet.space.cost import CostTable, cost_table
 from supernet.speed.runtime import RuntimeConfig
+
+
+def finalists_left(folder: RunFolder, space: Space) -> dict[str, list[Architecture]]:
+    """The groups of finalists that are trained in full: after the heats if they are over, else all of the search."""
+    return from_json(read_json(folder.kept if folder.kept.exists() else folder.finalists), space)
 
 
 def run_id(config: Config, hashes: dict[str, str]) -> str:
@@ -51,7 +56,7 @@ def trainings_of(
         others: architectures that are to be trained too.
     """
     place = folder.retrain
-    groups = from_json(read_json(folder.finalists), space) if folder.finalists.exists() else {}
+    groups = finalists_left(folder, space) if folder.finalists.exists() else {}
     everyone = [*(a for members in groups.values() for a in members), *others]
     everyone += [space.parse(read_json(path)["architecture"]) for path in sorted(place.glob("*/0/result.json"))]
     trainings = []

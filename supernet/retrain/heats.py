@@ -35,16 +35,23 @@ def heats(networks: int, rounds: int) -> list[Heat]:
 
     Args:
         networks: that begin, at least 1.
-        rounds: heats, at least 0; fewer are run if one network is left earlier.
+        rounds: heats, at least 0; the first ones are left out if one network would be left before the last.
     """
+    while rounds and _left(networks, rounds - 1) == 1:
+        rounds -= 1
     plan = []
     for round_ in range(rounds):
-        if networks == 1:
-            break
         kept = max(1, round(networks / _PARTS))
         plan.append(Heat(_PARTS ** (round_ - rounds), networks, kept))
         networks = kept
     return plan
+
+
+def _left(networks: int, rounds: int) -> int:
+    """How many networks are left after some heats."""
+    for _ in range(rounds):
+        networks = max(1, round(networks / _PARTS))
+    return networks
 
 
 def best(values: Mapping[str, float], number: int) -> list[str]:

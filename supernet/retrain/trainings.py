@@ -64,6 +64,9 @@ class RetrainConfig:
             raise ValueError(f"heats: expected at least 0, got {self.heats}")
         if self.heats and self.splits != "train":
             raise ValueError(f"heats: {self.heats} heats need a validation split: set splits to train, or heats to 0")
+        for setting, values in self.at.items():
+            if not values or len({str(value) for value in values}) < len(values):
+                raise ValueError(f"at: expected values of {setting}, each once, got {values}")
         for name in ("repeats", "confirm"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}: expected at least 1, got {getattr(self, name)}")

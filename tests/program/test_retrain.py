@@ -57,7 +57,9 @@ def test_finalists_at_several_sizes_are_tested_in_one_opening(tmp_path: Path, re
     asked = "--retrain.at={choice_blocks: [2]}"
     assert "retrain.at choice_blocks=2: expected settings that" in refused("run", *words, asked, "--out", folder)
     asked = "--retrain.at={filters: [4]}"
-    assert "--hours: expected no retrain.at" in refused("run", *words, asked, "--hours=1", "--out", folder)
+    assert "retrain.at: expected none where a run is planned" in refused(
+        "run", *words, asked, "--hours=1", "--out", folder
+    )
     assert main(["run", *words, "--retrain.at={filters: [2, 4]}", "--out", str(folder)]) == 0
     result = read_json(folder / "results.json")
     same, large = result["at"]
@@ -72,3 +74,50 @@ def test_finalists_at_several_sizes_are_tested_in_one_opening(tmp_path: Path, re
     assert large["groups"]["Top"]["networks"] == 2 and "test" in large["groups"]["Top"]
     assert main(["report", str(folder)]) == 0
     assert "Finalists at filters = 4" in (folder / "report.html").read_text()
+
+
+def test_heats_are_refused_where_they_would_undo_the_search(refused: Callable[..., str], tmp_path: Path) -> None:
+    for words in (["--search.objectives=score,params"], ["--search.bands=2"]):
+        text = refused("run", *WORDS, *words, "--out", tmp_path / "run")
+        assert "retrain.heats: 1 heats choose by the metric alone" in text
+
+
+def test_folders_from_before_heats_and_sizes_are_read(heated: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(heated, tmp_path / "run"))
+    lines = (folder / "config.yaml").read_text().splitlines(keepends=True)
+    newer = ("  heats:", "  at:", "  confirm:", "  references: null")
+    (folder / "config.yaml").write_text("".join(line for line in lines if not line.startswith(newer)))
+    assert main(["show", str(folder)]) == 0
+
+
+def test_analysis_and_study_know_the_finalists_after_the_heats(heated: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(heated, tmp_path / "run"))
+    left = read_json(folder / "retrain" / "heats" / "finalists.json")
+    assert left["Top"] == [read_json(folder / "results.json")["heats"][0]["trained"][0]["architecture"]]
+    trained = set((folder / "retrain").glob("*/0/result.json"))
+    small = ("--analysis.train.steps=1", "--analysis.per_bucket=1", "--at=filters=2")
+    assert main(["analyze", str(folder), *small]) == 0
+    analysis = read_json(folder / "analysis.json")
+    assert analysis["at"][0]["groups"]["Top"]["networks"] == 1
+    assert set((folder / "retrain").glob("*/0/result.json")) == trained
+    assert analysis["groups"]["note"].startswith("Top went through heats")
+
+
+def test_a_storage_that_is_not_there_is_refused_before_the_heats(
+    heated: Path, refused: Callable[..., str], tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(heated, tmp_path / "run"))
+    (folder / "results.json").unlink()
+    shutil.rmtree(folder / "retrain")
+    assert "cannot be reached" in refused("retrain", folder, "--storage=sqlite:////nowhere/x.db")
+    assert not (folder / "retrain" / "heats").exists()
+
+
+def test_sizes_may_change_after_the_trainings(heated: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(heated, tmp_path / "run"))
+    (folder / "results.json").unlink()
+    (folder / "retrain" / "test_opened.json").unlink()
+    before = {path: path.stat().st_mtime_ns for path in folder.glob("retrain/*/0/result.json")}
+    assert main(["retrain", str(folder), "--retrain.at={filters: [3]}"]) == 0
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert len(list(folder.glob("retrain/at/filters=3/*/0/result.json"))) == len(before)

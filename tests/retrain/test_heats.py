@@ -37,3 +37,14 @@ def test_heats_need_a_validation_split() -> None:
         RetrainConfig(heats=1, splits="train+validation")
     with pytest.raises(ValueError, match="heats: expected at least 0"):
         RetrainConfig(heats=-1)
+
+
+def test_the_last_heat_has_a_third_of_a_training() -> None:
+    assert [(heat.share, heat.kept) for heat in heats(4, 2)] == [(1 / 3, 1)]
+    assert heats(1, 3) == []
+
+
+def test_sizes_are_named_once() -> None:
+    for values in ([4, 4], []):
+        with pytest.raises(ValueError, match="at: expected values of filters, each once"):
+            RetrainConfig(at={"filters": values})
