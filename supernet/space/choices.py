@@ -270,11 +270,14 @@ class Space:
         return Architecture(tuple((c.name, c.options[-1:] if c.kind == "value" else c.options) for c in self.choices))
 
     def parse(self, text: str) -> Architecture:
-        """The architecture that prints as `text`; the order of words and of options does not matter.
+        """The architecture that prints as `text`, in any order of words and of options; quotes around it do not matter.
 
         Raises:
             ArchitectureError: the text does not fit this space; the message names the choice.
         """
+        text = text.strip()
+        while len(text) > 1 and text[0] == text[-1] and text[0] in "'\"`":
+            text = text[1:-1].strip()
         by_name: dict[str, tuple[str, ...]] = {}
         for pair in (self.read(text) if self.read else text).split():
             name, equals, options = pair.partition("=")

@@ -11,7 +11,6 @@ References:
 
 from __future__ import annotations
 
-import ast
 from functools import partial
 from typing import Any
 
@@ -22,36 +21,10 @@ from torch.nn import functional as F
 from supernet.space.choices import Architecture, ArchitectureError, Space
 from supernet.space.layers import Choose
 from supernet.spaces.blocks import check_sizes, conv_norm, single_picks, space_of
-
-OPERATIONS = (
-    "none",
-    "max_pool_3x3",
-    "avg_pool_3x3",
-    "skip_connect",
-    "sep_conv_3x3",
-    "sep_conv_5x5",
-    "dil_conv_3x3",
-    "dil_conv_5x5",
-)
-"""The operations on an input of a node, in the order and by the names of the published code."""
-
-KINDS = ("normal", "reduce")
-"""The two kinds of cells; a reduction cell halves the resolution."""
-
-NODES = 4
-"""Nodes of a cell. Inputs 0 and 1 are the outputs of the two cells before it, input 2 is its first node, and so on."""
-
-_PICKED = 2
-"""Inputs that a node takes."""
+from supernet.spaces.genotypes import KINDS, NODES, OPERATIONS, PICKED, read_genotype
 
 NAMES = tuple(f"{kind}.node{node}" for kind in KINDS for node in range(1, NODES + 1))
 """The nodes of both kinds of cells. The choices of a node are its inputs, and an operation for each input it takes."""
-
-_GENOTYPE = (
-    "Genotype(normal=[('sep_conv_3x3', 0), ...], normal_concat=range(2, 6), reduce=[...], reduce_concat=range(2, 6)) "
-    f"with {NODES * _PICKED} pairs in each list"
-)
-"""What the published code's text of an architecture looks like, for messages."""
 
 
 def darts(
@@ -64,7 +37,8 @@ def darts(
     """The cell space of DARTS, in its network for CIFAR-10.
 
     An architecture is also read from the published code's own text, like ``Genotype(normal=[('sep_conv_3x3', 0), ...],
-    normal_concat=range(2, 6), reduce=[...], reduce_concat=range(2, 6))``.
+    normal_concat=range(2, 6), reduce=[...], reduce_concat=range(2, 6))``, and from the other forms of
+    `supernet.spaces.genotypes`.
 
     Parameters are those that the published code prints where it trains without the auxiliary head.
 
@@ -98,11 +72,9 @@ def to_genotype(architecture: Architecture) -> str:
     """
     inputs = {name: options for name, options in architecture.picks if name.endswith(".inputs")}
     operations_only = Architecture(tuple(pick for pick in architecture.picks if pick[0] not in inputs))
-    if set(inputs) != {f"{name}.inputs" for name in NAMES} or {len(sources) for sources in inputs.values()} != {
-        _PICKED
-    }:
+    if set(inputs) != {f"{name}.inputs" for name in NAMES} or {len(sources) for sources in inputs.values()} != {PICKED}:
         raise ArchitectureError(
-            f"expected {_PICKED} inputs for each node of a normal and of a reduction cell; got {str(architecture)!r}"
+            f"expected {PICKED} inputs for each node of a normal and of a reduction cell; got {str(architecture)!r}"
         )
     names = [f"{name}.op{source}" for name in NAMES for source in sorted(inputs[f"{name}.inputs"])]
     operations = single_picks(operations_only, names)
@@ -113,62 +85,15 @@ def to_genotype(architecture: Architecture) -> str:
 
 
 def _read(text: str, cells: int) -> str:
-    """The published code's text in words CHOICE=OPTION; a text without parentheses as it is."""
-    if "(" not in text:
+    """A text in a form that `read_genotype` reads in words CHOICE=OPTION; a text without brackets as it is."""
+    if not any(bracket in text for bracket in "([{"):
         return text
     if cells < 3:  # all of them reduction cells
         raise ArchitectureError(
             f"a genotype has a normal and a reduction cell, but this network of {cells} has no normal cell: expected "
             "words CHOICE=OPTION"
         )
-    parts = _parts(text)
-    words = []
-    for kind in KINDS:
-        if parts[f"{kind}_concat"] not in (range(2, 2 + NODES), list(range(2, 2 + NODES))):
-            raise ArchitectureError(f"{kind}_concat: expected range(2, {2 + NODES}), which is all nodes of a cell")
-        pairs = parts[kind]
-        if not isinstance(pairs, list) or len(pairs) != NODES * _PICKED:
-            raise ArchitectureError(f"{kind}: expected a list of {NODES * _PICKED} pairs, {_PICKED} for each node")
-        for node in range(NODES):
-            words += _words(f"{kind}.node{1 + node}", 2 + node, pairs[_PICKED * node : _PICKED * (1 + node)])
-    return " ".join(words)
-
-
-def _words(name: str, inputs: int, pairs: list[Any]) -> list[str]:
-    """The choices of one node that has `inputs` inputs to choose from."""
-    operations: dict[int, str] = {}
-    for pair in pairs:
-        match pair:
-            case (str(operation), int(source)) if operation in OPERATIONS and source in range(inputs):
-                operations[int(source)] = operation
-    if len(operations) != _PICKED:
-        raise ArchitectureError(
-            f"{name}: expected {_PICKED} pairs of an operation and its input, with different inputs from 0 to "
-            f"{inputs - 1} and operations of {', '.join(OPERATIONS)}; got {pairs}"
-        )
-    picked = "+".join(map(str, operations))
-    return [f"{name}.inputs={picked}", *(f"{name}.op{i}={operation}" for i, operation in operations.items())]
-
-
-def _parts(text: str) -> dict[str, Any]:
-    """The arguments of a genotype as plain data; nothing is run."""
-    try:
-        match ast.parse(text.strip(), mode="eval").body:
-            case ast.Call(func=ast.Name(id="Genotype"), args=[], keywords=keywords):
-                parts = {str(keyword.arg): _value(keyword.value) for keyword in keywords}
-                if len(parts) == len(keywords) and set(parts) == {*KINDS, *(f"{kind}_concat" for kind in KINDS)}:
-                    return parts
-    except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError):
-        pass
-    raise ArchitectureError(f"expected {_GENOTYPE}; got {text!r}")
-
-
-def _value(node: ast.expr) -> Any:
-    """What a literal stands for, or a range of numbers."""
-    match node:
-        case ast.Call(func=ast.Name(id="range"), args=ends, keywords=[]):
-            return range(*map(ast.literal_eval, ends))
-    return ast.literal_eval(node)
+    return read_genotype(text)
 
 
 class DartsNetwork(nn.Module):
@@ -220,7 +145,7 @@ class _Cell(nn.Module):
             for source in range(2 + node):
                 stride = 2 if reduces and source < 2 else 1
                 options[str(source)] = Choose(f"{name}.op{source}", _operations(width, stride, affine))
-            self.nodes.append(Choose(f"{name}.inputs", options, max_picks=_PICKED, min_picks=_PICKED, each_input=True))
+            self.nodes.append(Choose(f"{name}.inputs", options, max_picks=PICKED, min_picks=PICKED, each_input=True))
 
     def forward(self, before: Tensor, last: Tensor) -> Tensor:
         parts = [prepare(x) for prepare, x in zip(self.prepare, (before, last), strict=True)]

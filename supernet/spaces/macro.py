@@ -9,11 +9,12 @@ References:
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from torch import Tensor, nn
 
-from supernet.space.choices import Architecture, Space
+from supernet.space.choices import Architecture, ArchitectureError, Space
 from supernet.space.layers import Choose
 from supernet.spaces.blocks import check_sizes, conv_norm, single_picks, space_of
 
@@ -68,11 +69,21 @@ def to_digits(architecture: Architecture) -> str:
 
 
 def _read(text: str) -> str:
-    """The benchmark's digits in words CHOICE=OPTION; a text with anything but digits as it is."""
-    if not text.strip().isdecimal():
+    """The benchmark's digits, also as a list, in words CHOICE=OPTION; such words as they are.
+
+    Raises:
+        ArchitectureError: the text is none of these.
+    """
+    if "=" in text:
         return text
-    options = dict(zip("012", OPTIONS, strict=True))
-    return " ".join(f"layer{i}={options.get(digit, digit)}" for i, digit in enumerate(text.strip(), start=1))
+    digits = re.sub(r"[\[\](),\s]", "", text)
+    if not re.fullmatch(f"[012]{{{len(NAMES)}}}", digits):
+        short = digits.isdecimal() and len(digits) < len(NAMES)
+        raise ArchitectureError(
+            f"expected {len(NAMES)} digits of 0, 1 and 2, as in 12201210; got {text.strip()!r}"
+            + (": a table of numbers loses the zeros in front, so keep the digits as text" if short else "")
+        )
+    return " ".join(f"{name}={OPTIONS[int(digit)]}" for name, digit in zip(NAMES, digits, strict=True))
 
 
 class MacroNetwork(nn.Module):

@@ -10,12 +10,14 @@ References:
 
 from __future__ import annotations
 
+import ast
+import re
 from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
 
-from supernet.space.choices import Architecture, Space
+from supernet.space.choices import Architecture, ArchitectureError, Space
 from supernet.space.layers import Choose, Graph, Zero
 from supernet.spaces.blocks import check_sizes, conv_norm, single_picks, space_of
 
@@ -27,6 +29,15 @@ EDGES = tuple((source, node) for node in range(1, NODES) for source in range(nod
 
 NAMES = tuple(f"edge{source}-{node}" for source, node in EDGES)
 """The choices: one for each edge."""
+
+OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
+"""The operations of each edge, by the benchmark's names."""
+
+_NASLIB = ("skip_connect", "none", "nor_conv_3x3", "nor_conv_1x1", "avg_pool_3x3")
+"""The operations in the order of NASLib's numbers. Its edges are in the order of their sources."""
+
+_FORM = "|op~0|+|op~0|op~1|+|op~0|op~1|op~2|"
+"""What the benchmark's text looks like, for messages."""
 
 STAGES = 3
 """Numbers of channels: C, 2C and 4C."""
@@ -41,7 +52,8 @@ def nasbench201(
 ) -> Space:
     """The cell space of NAS-Bench-201.
 
-    An architecture is also read from the benchmark's own text, like ``|nor_conv_3x3~0|+|none~0|skip_connect~1|+...``.
+    An architecture is also read from the benchmark's own text, like ``|nor_conv_3x3~0|+|none~0|skip_connect~1|+...``,
+    and from NASLib's six numbers, like ``(4, 0, 3, 1, 4, 0)``.
 
     Parameters are those that the benchmark publishes. Its FLOPs are multiply-adds like ours, and it counts the offsets
     of the classifier besides: its figure is ours plus `num_classes`. Neither counts batch norm or pooling.
@@ -132,15 +144,58 @@ def simplified(architecture: Architecture) -> Architecture:
 
 
 def _read(text: str) -> str:
-    """The benchmark's text in words CHOICE=OPTION; a text without bars as it is."""
-    if "|" not in text:
+    """A text of the benchmark or of NASLib in words CHOICE=OPTION; such words as they are.
+
+    Raises:
+        ArchitectureError: the text is none of these; the message shows the part of it.
+    """
+    text = text.strip()
+    if "=" in text and "|" not in text:
         return text
-    words = []
-    for node, edges in enumerate(text.strip().split("+"), start=1):
-        for edge in edges.strip("|").split("|"):
-            operation, _, source = edge.partition("~")
-            words.append(f"edge{source}-{node}={operation}")
-    return " ".join(words)
+    if match := re.fullmatch(r"(?:Structure\()?\d+ nodes with (\|.*\|)\)?", text):  # as the benchmark's code prints it
+        text = match[1]
+    picked = _picked_in_bars(text) if "|" in text else _picked_in_brackets(text)
+    return " ".join(f"edge{source}-{node}={operation}" for (source, node), operation in picked.items())
+
+
+def _picked_in_bars(text: str) -> dict[tuple[int, int], str]:
+    """The operation of each edge in the benchmark's text."""
+    nodes = text.split("+")
+    if len(nodes) != NODES - 1:
+        raise ArchitectureError(f"expected {_FORM}, with {NODES - 1} nodes between +; got {len(nodes)} in {text!r}")
+    picked: dict[tuple[int, int], str] = {}
+    for node, edges in enumerate(nodes, start=1):
+        names = [edge.strip() for edge in edges.strip().strip("|").split("|")]
+        for name in names:
+            operation, _, source = name.partition("~")
+            if operation not in OPERATIONS:
+                raise ArchitectureError(f"{name!r}: expected an operation of {', '.join(OPERATIONS)}; got {text!r}")
+            if source not in map(str, range(node)) or (int(source), node) in picked:
+                break
+            picked[int(source), node] = operation
+        if len(names) != node or any((source, node) not in picked for source in range(node)):
+            inputs = " and ".join(f"~{source}" for source in range(node))
+            raise ArchitectureError(f"{edges.strip()!r}: expected one operation with each of {inputs}; got {text!r}")
+    return picked
+
+
+def _picked_in_brackets(text: str) -> dict[tuple[int, int], str]:
+    """The operation of each edge in NASLib's six numbers, or in a list of nodes with pairs (operation, input)."""
+    try:
+        value = ast.literal_eval(text)
+    except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError):
+        value = None
+    match value:
+        case [*numbers] if len(numbers) == len(EDGES) and all(type(n) is int and 0 <= n < 5 for n in numbers):
+            return {edge: _NASLIB[number] for edge, number in zip(sorted(EDGES), numbers, strict=True)}
+        case [*nodes] if nodes and all(isinstance(node, (list, tuple)) for node in nodes):
+            pairs = [[pair for pair in node if isinstance(pair, (list, tuple)) and len(pair) == 2] for node in nodes]
+            bars = ("|".join(f"{operation}~{source}" for operation, source in node) for node in pairs)
+            return _picked_in_bars("+".join(f"|{edges}|" for edges in bars))
+    names = ", ".join(f"{number} {name}" for number, name in enumerate(_NASLIB))
+    raise ArchitectureError(
+        f"expected {_FORM}, or six numbers such as (4, 0, 3, 1, 4, 0) by NASLib's order ({names}); got {text!r}"
+    )
 
 
 class NasBench201Network(nn.Module):
@@ -205,13 +260,14 @@ class _Halve(nn.Module):
 
 def _operations(width: int, affine: bool) -> dict[str, nn.Module]:
     """The benchmark's five operations by its names; all keep the size."""
-    return {
-        "none": Zero(),
-        "skip_connect": nn.Identity(),
-        "nor_conv_1x1": _relu_conv_norm(width, width, 1, affine),
-        "nor_conv_3x3": _relu_conv_norm(width, width, 3, affine),
-        "avg_pool_3x3": nn.AvgPool2d(3, 1, 1, count_include_pad=False),
-    }
+    modules = (
+        Zero(),
+        nn.Identity(),
+        _relu_conv_norm(width, width, 1, affine),
+        _relu_conv_norm(width, width, 3, affine),
+        nn.AvgPool2d(3, 1, 1, count_include_pad=False),
+    )
+    return dict(zip(OPERATIONS, modules, strict=True))
 
 
 def _relu_conv_norm(

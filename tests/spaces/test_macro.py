@@ -73,6 +73,8 @@ def test_digits_are_read_by_the_space(text: str) -> None:
     architecture = SPACE.parse(f" {text}\n")
     assert to_digits(architecture) == text
     assert SPACE.parse(str(architecture)) == architecture
+    assert SPACE.parse(str([int(digit) for digit in text])) == architecture
+    assert SPACE.parse(f"'{text}'") == architecture
     for layer, digit in enumerate(text, start=1):
         assert dict(architecture.picks)[f"layer{layer}"] == (("identity", "mb3_k3", "mb6_k5")[int(digit)],)
 
@@ -80,10 +82,13 @@ def test_digits_are_read_by_the_space(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("0120120", "choice 'layer8' has no pick"),
-        ("012012012", "no choice 'layer9'"),
-        ("01201203", "layer8=3: expected distinct options of identity, mb3_k3, mb6_k5"),
-        ("", "choice 'layer1' has no pick"),
+        ("0120120", "expected 8 digits of 0, 1 and 2, .* got '0120120': a table of numbers loses the zeros in front"),
+        ("012012012", "got '012012012'$"),
+        ("01201203", "got '01201203'$"),
+        ("12012012.0", "got '12012012.0'$"),
+        ("", "got ''"),
+        ("nonsense", "got 'nonsense'"),
+        ("layer1=mb3_k3", "choice 'layer2' has no pick"),
     ],
 )
 def test_a_text_that_does_not_fit_says_why(text: str, message: str) -> None:

@@ -84,16 +84,54 @@ def test_text_by_the_benchmarks_rule(ops: list[str]) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("|", "no choice 'edge-1'"),
-        ("|none~0|+|none~0|none~1|", "choice 'edge0-3' has no pick"),
-        (ZERO.replace("none~2", "zero~2"), "edge2-3=zero: expected distinct options of none, skip_connect"),
-        (ZERO.replace("none~2", "none~1"), "each choice once; got 'edge1-3=none'"),
-        (f"{ZERO}+|none~0|", "no choice 'edge0-4'"),
+        ("|", r"expected \|op~0\|.*, with 3 nodes between \+; got 1 in '\|'"),
+        ("|none~0|+|none~0|none~1|", r"with 3 nodes between \+; got 2 in"),
+        (f"{ZERO}+|none~0|", r"with 3 nodes between \+; got 4 in"),
+        (ZERO.replace("none~2", "zero~2"), "'zero~2': expected an operation of none, skip_connect"),
+        (ZERO.replace("none~2", "nor_conv_7x7~2"), "'nor_conv_7x7~2': expected an operation of none, skip_connect"),
+        (
+            ZERO.replace("none~2", "none~1"),
+            r"'\|none~0\|none~1\|none~1\|': expected one operation with each of ~0 and ~1",
+        ),
+        (ZERO.replace("none~2", "none~3"), "expected one operation with each of ~0 and ~1 and ~2"),
+        (ZERO.replace("|none~2", ""), "expected one operation with each of ~0 and ~1 and ~2"),
+        (ZERO.replace("~2", ""), "expected one operation with each of ~0 and ~1 and ~2"),
+        ("6111", r"expected \|op~0\|.*, or six numbers such as \(4, 0, 3, 1, 4, 0\)"),
+        ("(4, 0, 3, 1, 4)", r"0 skip_connect, 1 none, .*; got '\(4, 0, 3, 1, 4\)'"),
+        ("(4, 0, 3, 1, 4, 5)", "or six numbers"),
+        ("nonsense", "or six numbers"),
+        ("", "or six numbers"),
+        ("[(('conv', 0),), (('none', 0), ('none', 1)), (('none', 0), ('none', 1), ('none', 2))]", "'conv~0': expected"),
+        ("edge0-1=zero", "edge0-1=zero|choice 'edge0-2' has no pick"),
     ],
 )
 def test_a_text_that_does_not_fit_says_why(text: str, message: str) -> None:
-    with pytest.raises(ArchitectureError, match=message):
+    """In the words of the text: it names a choice of ours only if the text does."""
+    with pytest.raises(ArchitectureError, match=message) as error:
         SPACE.parse(text)
+    assert "edge" in text or "edge" not in str(error.value)
+
+
+@given(st.lists(st.integers(0, 4), min_size=6, max_size=6))
+def test_numbers_of_naslib(numbers: list[int]) -> None:
+    """By the rule of its code: nodes are numbered from 1, edges are (1, 2), (1, 3), (1, 4), (2, 3), (2, 4), (3, 4)."""
+    names = ["skip_connect", "none", "nor_conv_3x3", "nor_conv_1x1", "avg_pool_3x3"]
+    edges = dict(zip([(1, 2), (1, 3), (1, 4), (2, 3), (2, 4), (3, 4)], numbers, strict=True))
+    text = "+".join(
+        "|" + "|".join(f"{names[edges[head, tail]]}~{head - 1}" for head in range(1, tail)) + "|" for tail in (2, 3, 4)
+    )
+    for form in (tuple(numbers), numbers):
+        assert to_string(SPACE.parse(str(form))) == text
+
+
+@given(st.sampled_from(EVERY), st.sampled_from(["{}", "'{}'", '"{}"', "`{}`", "Structure(4 nodes with {})", " {} "]))
+def test_forms_of_the_benchmarks_text(architecture: Architecture, form: str) -> None:
+    assert SPACE.parse(form.format(to_string(architecture))) == architecture
+    nodes = [
+        tuple((edge.partition("~")[0], int(edge[-1])) for edge in node.strip("|").split("|"))
+        for node in to_string(architecture).split("+")
+    ]
+    assert SPACE.parse(str(nodes)) == architecture
 
 
 @pytest.mark.parametrize("function", [to_string, canonical, simplified])
