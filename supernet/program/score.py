@@ -133,6 +133,8 @@ def _parse_lines(path: Path, space: Space) -> list[tuple[str, Architecture]]:
                 parsed.append((text.strip(), space.parse(text)))
             except ArchitectureError as error:
                 raise ArchitectureError(f"{path}, line {number}: {error}") from None
+    if not parsed:
+        raise ValueError(f"{path}: expected one architecture a line, and there is none")
     return parsed
 
 

@@ -84,7 +84,7 @@ def analyze_truth(
     result = {
         "file": path.name, "column": ", ".join(columns), "points": listed,
         "trust": trust(scores, points.accuracies, {"params": params, "macs": macs, **points.sizes}),
-        "table": facts_of(table, points),
+        "table": facts_of(table, points, ["params and macs of the space"]),
     }  # fmt: skip
     write_analysis(run.folder, {"truth": result})
     return result

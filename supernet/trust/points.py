@@ -437,7 +437,17 @@ def _repeat_notes(
         note += "; those of one network differ at most by " + " and ".join(
             f"{table.rows[row].cells[i]} (line {table.rows[row].line})" for _, row, i in (low, high)
         )
+    if is_joined and _are_unlike(repeats):
+        note += "; they differ as much as different networks do: are they repeats?"
     return [note]
+
+
+def _are_unlike(repeats: Numbers) -> bool:
+    """Whether repeats share less than a tenth of the variance of all accuracies."""
+    number = (~np.isnan(repeats)).sum(1)
+    several = repeats[number > 1]
+    inside = np.nanvar(several, 1) * number[number > 1] / (number[number > 1] - 1)
+    return bool(inside.mean() > 0.9 * np.nanvar(repeats))
 
 
 def _unit_notes(table: Table, columns: _Columns, values: Mapping[int, Numbers]) -> list[str]:
@@ -466,13 +476,19 @@ def _unit_notes(table: Table, columns: _Columns, values: Mapping[int, Numbers]) 
     return [f"fractions among percents? Accuracies at most 1 on {lines_text(lines)}, others up to {high:g}"]
 
 
-def facts_of(table: Table, points: Points) -> dict[str, Any]:
-    """What was read from a table, as data: the file, numbers of rows and networks, columns by what they are, notes."""
+def facts_of(table: Table, points: Points, others: Sequence[str] = ()) -> dict[str, Any]:
+    """What was read from a table, as data: the file, numbers of rows and networks, columns by what they are, notes.
+
+    Args:
+        table, points: them.
+        others: sizes that are not of the table.
+    """
     return {
         "file": table.path.name,
         "rows": len(table.rows),
         "networks": len(points.rows),
         "columns": {kind: list(names) for kind, names in points.columns.items()},
+        "other_sizes": list(others),
         "notes": list(points.notes),
     }
 
@@ -483,7 +499,7 @@ def table_lines(facts: Mapping[str, Any]) -> list[str]:
     parts = [
         f"{facts['file']}: {facts['networks']:,} networks in {facts['rows']:,} rows",
         f"read: {', '.join((*columns['networks'], *columns['score'], *columns['accuracies']))}",
-        f"sizes: {', '.join(columns['sizes']) or _NO_SIZE}",
+        f"sizes: {', '.join((*columns['sizes'], *facts['other_sizes'])) or _NO_SIZE}",
         f"not used: {', '.join(columns['not_used']) or 'none'}",
     ]
     return ["; ".join(parts), *facts["notes"]]

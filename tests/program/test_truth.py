@@ -88,9 +88,9 @@ def test_rows_of_one_architecture_are_repeats_of_the_truth(
     file.write_bytes("\n".join(["index;arch_str;seed;acc", *rows]).encode("utf-16"))
     assert main(["analyze", str(run_folder), "--truth", str(file), "--column", "acc"]) == 0
     out = capsys.readouterr().out
-    assert "truth.csv: 12 networks in 30 rows; read: arch_str, acc; sizes: none" in out
-    assert "not used: index, seed" in out
-    assert "repeats: 2 of 6 networks, 3 of 6 networks" in out
+    assert "truth.csv: 12 networks in 30 rows; read: arch_str, acc; sizes: params and macs of the space; " in out
+    assert "; not used: index, seed\n" in out
+    assert "repeats: 2 of 6 networks, 3 of 6 networks; those of one network differ at most by" in out
     truth = read_json(run_folder / "analysis.json")["truth"]
     assert [len(point["accuracies"]) for point in truth["points"]] == [2, 3] * 6
     assert truth["trust"]["ceiling"]["value"] == pytest.approx(1)
@@ -107,9 +107,13 @@ def test_a_text_that_is_no_architecture_is_refused_by_its_line(
     assert not list(run_folder.glob("analysis/truth-*"))
 
 
-def test_texts_with_marks_and_comments_are_scored(run_folder: Path, tmp_path: Path) -> None:
+def test_texts_with_marks_and_comments_are_scored(run_folder: Path, tmp_path: Path, refused: Refused) -> None:
     texts, out = tmp_path / "texts", tmp_path / "scores.csv"
     space = space_of_run(open_run(run_folder))
+    texts.write_text("# none yet\n")
+    assert "expected one architecture a line, and there is none" in refused(
+        "score", run_folder, "--architectures", texts, "--out", out
+    )
     texts.write_bytes(f"# mine\r\n{space.at(0)}\r\n\r\n{space.at(1)}\r\n".encode("utf-16"))
     assert main(["score", str(run_folder), "--architectures", str(texts), "--out", str(out)]) == 0
     assert [line.split(",")[0] for line in out.read_text().splitlines()[1:]] == [str(space.at(0)), str(space.at(1))]

@@ -206,7 +206,8 @@ def test_measured_sizes_are_averaged(tmp_path: Path) -> None:
 def test_repeats_that_differ_much_are_shown(tmp_path: Path) -> None:
     read = points(tmp_path, "arch,score,accuracy\na,1,81.66\nb,1,70\na,1,18.34\nb,1,71\n")
     assert read.notes == (
-        "repeats: 2 of 2 networks; those of one network differ at most by 18.34 (line 4) and 81.66 (line 2)",
+        "repeats: 2 of 2 networks; those of one network differ at most by 18.34 (line 4) and 81.66 (line 2); they "
+        "differ as much as different networks do: are they repeats?",
     )
 
 
