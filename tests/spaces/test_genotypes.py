@@ -27,7 +27,7 @@ def cells(draw: st.DrawFn) -> list[tuple[str, int]]:
 
 def configuration(cell: list[tuple[str, int]], kind: str) -> dict[str, str]:
     """As NAS-Bench-301 has it: edges are numbered through all inputs of all nodes."""
-    first, values = 0, {}
+    first, values = 0, dict[str, str]()
     for node in range(4):
         pairs = cell[2 * node : 2 * node + 2]
         values |= {f"NetworkSelectorDatasetInfo:darts:edge_{kind}_{first + source}": name for name, source in pairs}
