@@ -242,7 +242,7 @@ def paper(results: Results) -> str:
     rows = [
         ("Fig 5: Spearman, Kendall of score and accuracy, as drawn", "0.94, 0.78", both(trust["as_drawn"])),
         ("the same, all candidates", "0.75, 0.56", both(trust["population"])),
-        ("ceiling: Kendall between repeats", "-", interval(trust["ceiling"])),
+        ("the most that any score can have (ceiling)", "-", interval(trust["ceiling"])),
         ("Kendall of parameters alone, all candidates", "-", interval(trust["floor"]["params"])),
         ("4.3: Kendall of parameters and score", "larger is higher", interval(likes)),
         ("Fig 6: Spearman of divergence and score", "-0.98", interval(divergence["with_score"]["spearman"])),

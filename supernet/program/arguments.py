@@ -178,7 +178,7 @@ def _parser_of_run(command: str, usage: str, options: Mapping[str, str]) -> Pars
         "--exhaustive", action=_Append, nargs=0, const="true", dest="search.exhaustive", help="score all on all"
     )
     for option, text in options.items():
-        parser.add_argument(option, help=text)
+        parser.add_argument(option, help=text, action="store_true" if option in _FLAGS else "store")
     _add_settings(parser)
     return parser
 
@@ -330,7 +330,13 @@ SIZES_HELP = (
 )
 
 
+_FLAGS = {"--plan"}
+"""Options without a value."""
+
+
 ANALYZE_OPTIONS = {
+    "--plan": "say how many networks and trainings would tell what the ranking is worth, and the time they take, from "
+    "networks that were trained twice already. Trains nothing",
     "--sweep": "dropout rates, as in 1e-6,0.01,0.3: trains a one-shot model for each, and compares how well they rank",
     "--at": "values of a setting of the space that leaves its choices alone, as in filters=16,32: trains the finalists "
     "from scratch at each by the run's retrain, and compares their groups on the validation split",

@@ -70,6 +70,7 @@ step by step, on a run folder (each continues where it was):
   study DIR                send finalists and their trainings to an Optuna study
   analyze DIR              say what the ranking is worth: train networks drawn
                            evenly over the score, and compare
+  analyze DIR --plan       say how many networks would tell, from a few
   analyze FILE.csv         the same for scores and accuracies of your own
   report DIR               one page of HTML about a finished run
   export DIR               a network as files that do not need supernet:
@@ -330,7 +331,7 @@ def _analyze(words: list[str]) -> None:
     asked = parse_run("analyze", words, ANALYZE_OPTIONS)
     options = asked.options
     rates, at = rates_of(options["--sweep"]), values_of(options["--at"])
-    alone = [option for option in ("--truth", "--replay") if options[option] is not None]
+    alone = [option for option in ("--plan", "--truth", "--replay") if options[option]]
     if (options["--truth"] is None) != (options["--column"] is None):
         raise ValueError("--truth and --column: expected both or none of them")
     if alone and (rates or at or len(alone) > 1):
@@ -341,6 +342,9 @@ def _analyze(words: list[str]) -> None:
     if begun is None:
         return
     run, _ = begun
+    if options["--plan"]:
+        _plan(run, asked.as_json)
+        return
     if options["--replay"] is not None:
         _replay(run, options["--replay"], asked.as_json)
         return
@@ -372,6 +376,13 @@ def _analyze(words: list[str]) -> None:
 def _names(text: str) -> list[str]:
     """Names of columns, with commas between; none for "none"."""
     return [] if text == "none" else [name.strip() for name in text.split(",") if name.strip()]
+
+
+def _plan(run: Opened, as_json: bool) -> None:
+    from supernet.program.pilot import plan_analysis
+    from supernet.program.printing import print_plan
+
+    _emit(plan_analysis(run), as_json, print_plan)
 
 
 def _replay(run: Opened, seeds: str, as_json: bool) -> None:

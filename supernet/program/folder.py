@@ -218,7 +218,7 @@ def _stale(folder: RunFolder, changed: Sequence[str]) -> list[Path]:
     if of_retrain:
         only_references = all(text.startswith(_OF_REFERENCES) for text in of_retrain)
         stale += [folder.references] if only_references else [folder.retrain, folder.analysed_sizes]
-    if any(text.startswith("analysis.") for text in changed):
+    if any(text.startswith("analysis.train.") for text in changed):
         stale.append(folder.analysed_networks)
     return [*stale, folder.analysis]
 

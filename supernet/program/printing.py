@@ -11,6 +11,7 @@ import numpy as np
 from supernet.base.randomness import stream
 from supernet.draw.units import SizeUnit, Unit
 from supernet.export.reading import FILES
+from supernet.program.pilot import plan_lines
 from supernet.program.plan import duration
 from supernet.space.choices import Space
 from supernet.space.cost import cost_table
@@ -217,6 +218,17 @@ def print_replay(replay: dict[str, Any]) -> None:
     """Prints the regret of each strategy; `replay` is that of `analysis.json`."""
     _print_table(replay_rows(replay))
     _print_text(replay_text(replay))
+
+
+def print_plan(plan: dict[str, Any]) -> None:
+    """Prints how many networks and trainings would tell, of `supernet.program.pilot.plan_analysis`."""
+    before, table, after = plan_lines(plan)
+    for line in before:
+        _print_text(line)
+    print()
+    _print_table(table)
+    for line in after:
+        _print_text(line)
 
 
 def print_trust(trust: dict[str, Any], analysis: dict[str, Any] | None = None, more: str | None = None) -> None:

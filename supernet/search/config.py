@@ -69,7 +69,8 @@ class SearchConfig:
     accuracy."""
 
     lose: float = 0.02
-    """Share of the best `top_of` that a race may lose on average, from 0 to below 1."""
+    """Share of the best `top_of` that a race may lose on average, from 0 to below 1. It holds for scores that are
+    about normal; of two clusters up to twice as many are lost."""
 
     ghost_size: int = 32
     """Examples that share batch statistics (ours: the paper does not say; the training's ghost size)."""

@@ -97,6 +97,10 @@ def survivors(
     the accuracy of the `keep`-th leave, as long as the number of true ones among them is expected to be at most
     `lose`. Examples that are hard for all candidates alike make no difference, since all saw the same examples.
 
+    The promise holds for one normal population. In two clusters of which the better one hardly varies, differences
+    within it are chance but count as quality: up to twice as many are lost on average, and more in single races (see
+    `test_more_are_lost_where_candidates_are_two_clusters`). A smaller `lose` makes up for it.
+
     Args:
         right_CN: whether candidate c is right on example n, for the examples so far, a random part of all.
         examples: number of all examples.

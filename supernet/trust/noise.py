@@ -6,6 +6,7 @@ r = sin(pi tau / 2), which is exact for normal distributions.
 
 from __future__ import annotations
 
+import bisect
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -157,10 +158,13 @@ def networks_needed(tau: float, spread: float = 1.0) -> int | None:
         tau: that is to be expected.
         spread: how many times as large as that of independent pairs its standard deviation is.
     """
-    for networks in range(4, _MOST_NETWORKS + 1):
-        if (_Z95 + _Z80) * spread * _deviation_of_tau(networks) <= tau:
-            return networks
-    return None
+
+    def is_enough(networks: int) -> bool:
+        return (_Z95 + _Z80) * spread * _deviation_of_tau(networks) <= tau
+
+    numbers = range(4, _MOST_NETWORKS + 1)
+    place = bisect.bisect_left(numbers, True, key=is_enough)
+    return numbers[place] if place < len(numbers) else None
 
 
 def spread_of(tau: _Estimate, networks: int) -> float:

@@ -80,23 +80,25 @@ def _signs(values: Numbers) -> Numbers:
 
 def _untied(values: Numbers) -> Numbers:
     """The number of points that differ from each point: [n]."""
-    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
-    return len(values) - counts[inverse].astype(float)
+    less, more = less_and_more(values)
+    return (less + more).astype(float)
+
+
+def less_and_more(values: ArrayLike) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """For each value how many values are less and how many are more, each [n]."""
+    _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
+    ends = np.cumsum(counts)
+    return (ends - counts)[place], (len(place) - ends)[place]
 
 
 def _concordance(x: Numbers, y: Numbers) -> Numbers:
     """For each point the number of points in the same order by x and by y, less those in opposite order: [n]."""
-    from scipy import stats
-
     n = len(x)
-    less_x, less_y = (stats.rankdata(v, "min").astype(np.int64) - 1 for v in (x, y))
-    more_x, more_y = (n - stats.rankdata(v, "max").astype(np.int64) for v in (x, y))
+    (less_x, more_x), (less_y, more_y) = less_and_more(x), less_and_more(y)
     # The places in order of the pair (x, y) tell, of points that are equal by one, which are less by the other.
-    less_x_same_y, less_y_same_x = (
-        stats.rankdata(first * n + second, "min").astype(np.int64) - 1 - first
-        for first, second in ((less_y, less_x), (less_x, less_y))
-    )
-    same = stats.rankdata(less_x * n + less_y, "max") - stats.rankdata(less_x * n + less_y, "min")
+    before, after = less_and_more(less_y * n + less_x)
+    less_x_same_y, same = before - less_y, n - 1 - before - after
+    less_y_same_x = less_and_more(less_x * n + less_y)[0] - less_x
     both_less = _below(x, y)
     less_more = less_x - both_less - less_x_same_y
     more_less = less_y - both_less - less_y_same_x

@@ -2,7 +2,7 @@
 
 Scores **predict** if all of this holds:
 
-1. Chance does not explain them: the test by permutation has p of at most 2.5 %, and the interval of tau lies above 0.
+1. Chance does not explain them: the test by permutation has p of at most 1.5 %, and the interval of tau lies above 0.
 2. The explanations together (all sizes, and the scores of an untrained one-shot model) do not: the same two conditions
    hold for what scores and accuracies have in common given these, both for ranks and for values.
 3. No explanation ranks better: neither one alone, with the better of its two signs, nor all together.
@@ -147,13 +147,13 @@ def _on_noise(result: Mapping[str, Any]) -> str:
 
 def _on_designs(result: Mapping[str, Any]) -> str:
     """Which number of networks and trainings would show a useful tau with the fewest trainings."""
-    rows = [row for row in result["designs"] if row["networks"] is not None]
+    # One training each would leave its noise unknown.
+    rows = [row for row in result["designs"] if row["networks"] is not None and row["repeats"] > 1]
     limits = result["ceiling"]["interval"]
     if not rows or limits is None or limits[0] <= 0:
         return " Trainings with other seeds agree no better than by chance: train longer (--analysis.train.epochs)."
     best = min(rows, key=lambda row: row["trainings"])
-    times = "once" if best["repeats"] == 1 else f"{best['repeats']} times"
     return (
-        f" To show a true tau of {USEFUL}, about {max(best['networks'], FEW)} networks must be trained {times} each; "
-        f"it was {result['n']}, {result['repeats']} times."
+        f" To show a true tau of {USEFUL}, about {max(best['networks'], FEW)} networks must be trained "
+        f"{best['repeats']} times each; it was {result['n']}, {result['repeats']} times."
     )

@@ -17,6 +17,7 @@ from supernet.program.folder import open_run
 from supernet.program.load import space_of_run
 from supernet.space.cost import cost_table
 from supernet.trust.correlation import paper_points, trust
+from supernet.trust.noise import designs, repeatability
 from supernet.trust.probes import differences
 
 Refused = Callable[..., str]
@@ -126,6 +127,9 @@ def test_what_another_retraining_changes_is_set_aside(analyzed: Path, tmp_path: 
     assert not (folder / "retrain").exists()
     assert read_json(folder / "analysis.json.before-1") == read_json(analyzed / "analysis.json")
     assert main(["search", str(folder), "--analysis.repeats=1"]) == 0
+    # Another number of repeats leaves the trainings as they are, another length does not.
+    assert sorted(path.name for path in (folder / "analysis").iterdir()) == ["at.before-1", "networks", "sweep"]
+    assert main(["search", str(folder), "--analysis.train.epochs=0.3"]) == 0
     assert sorted(path.name for path in (folder / "analysis").iterdir()) == [
         "at.before-1",
         "networks.before-1",
@@ -185,6 +189,31 @@ def test_a_file_of_ones_own(tmp_path: Path, capsys: pytest.CaptureFixture[str], 
     assert f"{file}, line 2: expected a number in column 'accuracy', got 'x'" in refused("analyze", file)
     file.write_text("")
     assert f"{file}: no table in this file" in refused("analyze", file)
+
+
+def test_a_plan_comes_from_networks_that_were_trained_twice(
+    analyzed: Path, finished_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], refused: Refused
+) -> None:
+    points = read_json(analyzed / "analysis.json")["points"]
+    assert main(["analyze", str(analyzed), *SHORT, "--plan", "--json"]) == 0
+    plan = json.loads(capsys.readouterr().out)
+    (pilot,) = [row for row in plan["pilots"] if row["source"] == "analysis"]
+    taus = repeatability([point["accuracies"] for point in points])
+    assert taus is not None
+    assert pilot["networks"] == len(points)
+    assert pilot["repeatability"] == taus
+    assert [row["repeats"] for row in pilot["designs"]] == [1, 2, 3, 5]
+    assert pilot["designs"] == [
+        {**row, "seconds": None if row["trainings"] is None else pytest.approx(row["trainings"] * pilot["seconds"])}
+        for row in designs(taus["value"] or 0.0, plan["true_tau"], (1, 2, 3, 5))
+    ]
+    assert main(["analyze", str(analyzed), *SHORT, "--plan"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith(("To tell whether scores predict, train about ", "Trainings of one network"))
+    assert all(len(line) < 80 for line in out.splitlines())
+    text = refused("analyze", finished_run, "--plan")
+    assert "trains one network of each bucket of the score twice" in text
+    assert "--plan: expected without --sweep" in refused("analyze", finished_run, "--plan", "--sweep", "0.1")
 
 
 def test_folders_that_cannot_be_analysed(tmp_path: Path, run_folder: Path, refused: Refused) -> None:

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from supernet.trust.correlation import paper_points
+from supernet.trust.correlation import paper_points, trust
 from supernet.trust.ranks import Population, bootstrap, estimate, kendall, leave_one_out, spearman
 
 POINTS = st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), min_size=1, max_size=14)
@@ -142,6 +142,9 @@ def test_the_paper_reweighted_to_its_20_000_candidates() -> None:
     population = Population.of(scores, everyone, 0.05)
     assert population.lost == 0
     assert kendall(scores, accuracies, population.pair_weights) == pytest.approx(0.545, abs=0.005)
+    assert trust(scores, accuracies, population=population)["verdict"].startswith(
+        "Scores predict: of two candidates, the one with the better score is the better one in 77 of 100 cases"
+    )
 
 
 def test_bad_numbers_are_refused() -> None:
