@@ -11,7 +11,7 @@ import math
 import os
 import uuid
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -131,28 +131,35 @@ def load(config: DataConfig, *, seed: int) -> Data:
     return _data(source, _split(source, config, seed))
 
 
-def open_test(sealed: SealedTest, *, record: Path, networks: Sequence[str]) -> Split:
+def open_test(
+    sealed: SealedTest, *, record: Path, networks: Sequence[str], digests: Mapping[str, str] | None = None
+) -> Split:
     """Writes `record`, then returns the test split.
 
-    The record is JSON: opened (ISO time, UTC), networks, split_hash, examples. It is written before the images are
-    handed out. It opens the split for these networks only: a test that was killed continues, but no other
-    network is tested on the same split afterwards. Of several processes at the same time one writes the record.
+    The record is JSON: opened (ISO time, UTC), networks, digests, split_hash, examples. It is written before the images
+    are handed out. It opens the split for these networks only: a test that was killed continues, but no other network,
+    and none with other weights, is tested on the same split afterwards. Of several processes at the same time one
+    writes the record.
 
     Args:
         sealed: the test split of `load`.
         record: the file that says that the test split was opened.
         networks: what is tested; the identity of each network.
+        digests: of the weights that are tested and of the configuration that they come from, each by a name. Records of
+            earlier versions have none.
 
     Raises:
-        DataError: the split was opened for other networks before.
+        DataError: the split was opened for other networks, other weights or another configuration before.
         DiskFull: there is no space for the record; the test split stays closed.
     """
+    digests = dict(sorted((digests or {}).items()))
     if record.exists():
-        _same_test(record, networks)
+        _same_test(record, networks, digests)
     test = sealed._split
     entry = {
         "opened": datetime.now(UTC).isoformat(timespec="seconds"),
         "networks": sorted(networks),
+        "digests": digests,
         "split_hash": test.hash,
         "examples": len(test),
     }
@@ -165,16 +172,23 @@ def open_test(sealed: SealedTest, *, record: Path, networks: Sequence[str]) -> S
             pass
         finally:
             whole.unlink()
-    _same_test(record, networks)
+    _same_test(record, networks, digests)
     return test
 
 
-def _same_test(record: Path, networks: Sequence[str]) -> None:
+def _same_test(record: Path, networks: Sequence[str], digests: Mapping[str, str]) -> None:
     entry = read_json(record)
     if entry.get("networks") != sorted(networks):
         raise DataError(
             f"the test split of this run was opened on {entry.get('opened')} for other networks; it is opened once "
             f"({record})"
+        )
+    before = entry.get("digests") or {}
+    differing = [name for name in sorted({*before, *digests}) if before.get(name) != digests.get(name)]
+    if before and differing:
+        raise DataError(
+            f"the test split of this run was opened on {entry.get('opened')} with another {differing[0]}; it is opened "
+            f"once ({record}): put it back as it was, or choose another folder"
         )
 
 

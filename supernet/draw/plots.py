@@ -59,7 +59,7 @@ def sweep(points: Sequence[Mapping[str, Any]], row: Mapping[str, Any], metric: U
         axes.plot(x, y, "o", color=STRONG, markersize=4)
         axes.set(xlabel=_score_label(score), ylabel=_from_scratch_label(metric))
 
-    return svg(f"sweep-{row['rate']:g}", draw)
+    return svg(f"sweep-{row['rate']}", draw)
 
 
 def published(points: Sequence[Mapping[str, Any]], column: str, score: Unit) -> str:

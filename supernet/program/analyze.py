@@ -106,7 +106,7 @@ def analyze_step(
     result = _ranking(run, subject, watch)
     points = result["points"]
     write_analysis(folder, result)  # what is long to train comes after it
-    swept = [_sweep(rate, points, _means(points), subject, folder.swept(rate), watch) for rate in rates]
+    swept = [_sweep(rate, points, _means(points), subject, folder, watch) for rate in rates]
     result["sweep"] = _joined(before.get("sweep", []), swept, lambda row: row["rate"])
     result["best_rate"] = _best_rate(result["sweep"], _means(points))
     write_analysis(folder, result)
@@ -317,11 +317,13 @@ def _divergence(
 
 
 def _sweep(
-    rate: float, points: Sequence[dict[str, Any]], mean: list[float], subject: Subject, weights: Path, watch: Watch
+    rate: float, points: Sequence[dict[str, Any]], mean: list[float], subject: Subject, folder: RunFolder, watch: Watch
 ) -> dict[str, Any]:
     """How well a one-shot model ranks that was trained at a constant dropout rate (Fig 4)."""
-    paths = replace(subject.config.paths, distribution="dropout", schedule="constant", rate=rate)
-    config, space = replace(subject.config, paths=paths), subject.model.space
+    config, space, steps = subject.config, subject.model.space, subject.config.analysis.sweep_steps
+    paths = replace(config.paths, distribution="dropout", schedule="constant", rate=rate)
+    config = replace(config, paths=paths, train=config.train if steps is None else replace(config.train, steps=steps))
+    weights = folder.swept(rate, steps)
     if weights.exists():
         trained = build(space, seed=0)
         read_weights(weights, trained)
@@ -330,7 +332,8 @@ def _sweep(
         write_weights(weights, trained)
         (weights.parent / CHECKPOINT).unlink(missing_ok=True)
     scores = scores_of(_of(subject, trained), [space.parse(p["architecture"]) for p in points])
-    return {"rate": rate, "scores": scores, "agreement": agreement(scores, mean)}
+    steps = config.train.total_steps(len(subject.data.train))
+    return {"rate": rate, "steps": steps, "scores": scores, "agreement": agreement(scores, mean)}
 
 
 def _best_rate(sweep: Sequence[Mapping[str, Any]], mean: list[float]) -> dict[str, Any] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
@@ -320,6 +321,17 @@ def to_yaml(config: Config) -> str:
     settings = dataclasses.asdict(config)
     settings["space"]["name"] = str(config.space.name)  # without the function that it may carry
     return yaml.safe_dump(settings, sort_keys=False)
+
+
+def digest_of_tested(config: Config) -> str:
+    """SHA-256 of all settings that decide what is tested: without `runtime`, `analysis`, and where the data lie."""
+    decides = dataclasses.replace(
+        config,
+        runtime=RuntimeConfig(),
+        analysis=AnalysisConfig(),
+        data=dataclasses.replace(config.data, path=None, cache=None),
+    )
+    return hashlib.sha256(to_yaml(decides).encode()).hexdigest()
 
 
 def read_yaml(path: Path) -> Config:

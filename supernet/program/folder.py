@@ -27,7 +27,7 @@ from supernet.speed.tune import Tuning
 
 _MISSING = object()
 
-_NEWER = ("retrain.references", "retrain.confirm", "retrain.heats", "retrain.at")
+_NEWER = ("retrain.references", "retrain.confirm", "retrain.heats", "retrain.at", "analysis.sweep_steps")
 """Settings that folders of earlier versions lack; they have the defaults there."""
 
 _AFTER_TRAINING = ("analysis.", "retrain.", "search.", "task.metric:")

@@ -194,9 +194,15 @@ class RunFolder:
         """The trainings of finalists at one size."""
         return self.analysed_sizes / f"{setting}={quote(str(value), safe='')}"
 
-    def swept(self, rate: float) -> Path:
-        """Weights of a one-shot model that is trained at this dropout rate, in the folder of its training."""
-        return self.analysed / "sweep" / f"{rate:g}" / "model.safetensors"
+    def swept(self, rate: float, steps: int | None = None) -> Path:
+        """Weights of a one-shot model that is trained at this dropout rate, in the folder of its training.
+
+        Args:
+            rate: all its digits are in the name.
+            steps: of the training; None for as many as the run's own.
+        """
+        name = f"{rate}" if steps is None else f"{rate} in {steps} steps"
+        return self.analysed / "sweep" / name / "model.safetensors"
 
     def truth(self, digest: str) -> Path:
         """Scores of architectures that have published accuracies."""

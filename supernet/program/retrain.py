@@ -7,13 +7,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from supernet.base.files import read_json, write_json
+from supernet.base.files import read_json, sha256, write_json
 from supernet.base.progress import Watch
 from supernet.data.splits import batches, feed, joined, open_test
 from supernet.data.task import metric_of
 from supernet.draw.units import Unit
 from supernet.program.again import looks, tell_origin
-from supernet.program.config import retrained_space
+from supernet.program.config import digest_of_tested, retrained_space
 from supernet.program.folder import RunError, record_environment, require
 from supernet.program.load import Loaded, load_one_shot, loss_of_fit
 from supernet.program.references import reference_names, references_of
@@ -63,6 +63,7 @@ def retrain_step(run: Loaded, runtime: Runtime, watch: Watch) -> bool:
     folder, config, data = run.folder, run.config, run.data
     if folder.results.exists():
         return False
+    _check_configuration(run)
     model = load_one_shot(run)
     groups = from_json(read_json(require(folder, "search")), model.space)
     if not groups:
@@ -100,8 +101,11 @@ def retrain_step(run: Loaded, runtime: Runtime, watch: Watch) -> bool:
         at_sizes = [network for size in sizes for network in size.networks]
         _train_alone(_trainings(at_sizes, config.retrain.repeats), run, runtime, watch)
         tell.update()
-    test = _opened(run, [*(network.id for network in networks), *(name for size in sizes for name in size.ids)])
-    tested = test([(network, numbers[network.id]) for network in networks], runtime)
+    trained = [(network, numbers[network.id]) for network in networks]
+    of_sizes = [(network, config.retrain.repeats) for network in at_sizes]
+    names = [*(network.id for network in networks), *(name for size in sizes for name in size.ids)]
+    test = _opened(run, names, [*trained, *of_sizes])
+    tested = test(trained, runtime)
     resized_rows = []
     for size in sizes:
         of_size = test([(network, config.retrain.repeats) for network in size.networks], runtime)
@@ -110,6 +114,21 @@ def retrain_step(run: Loaded, runtime: Runtime, watch: Watch) -> bool:
     more = {name: part for name, part in (("heats", shorter), ("at", resized_rows)) if part}
     write_json(folder.results, {"metric": config.task.metric, "score": config.search.score, **result, **more})
     return True
+
+
+def _check_configuration(run: Loaded) -> None:
+    """Refuses before any training what the opened test split would refuse after it.
+
+    Raises:
+        RunError: the test split was opened with another configuration, which was edited by hand since.
+    """
+    record = run.folder.test_opened
+    opened = read_json(record) if record.exists() else {}
+    if opened.get("digests", {}).get("configuration", digest_of_tested(run.config)) != digest_of_tested(run.config):
+        raise RunError(
+            f"the test split of this run was opened on {opened.get('opened')} with another configuration; it is opened "
+            f"once ({record}): put {run.folder.config} back as it was, or choose another folder"
+        )
 
 
 def _heats(
@@ -235,14 +254,23 @@ def _confirm(
 
 
 def _opened(
-    run: Loaded, names: Sequence[str]
+    run: Loaded, names: Sequence[str], trained: Sequence[tuple[Network, int]]
 ) -> Callable[[Sequence[tuple[Network, int]], Runtime], dict[str, list[float]]]:
     """Opens the test split once, for the networks with these names; returns what tests trainings on it.
 
     From here on nothing is chosen any more, except whether the winner or the reference is offered.
+
+    Args:
+        names: of the networks.
+        trained: networks with the numbers of their trainings, whose weights the record holds digests of.
     """
     data = run.data
-    split = open_test(data.test, record=run.folder.test_opened, networks=names)
+    digests = {"configuration": digest_of_tested(run.config)}
+    for network, number in trained:
+        for repeat in range(number):
+            weights = network.folder / str(repeat) / "weights.safetensors"
+            digests[str(weights.relative_to(run.folder.path))] = sha256(weights)
+    split = open_test(data.test, record=run.folder.test_opened, networks=names, digests=digests)
 
     def test(trained: Sequence[tuple[Network, int]], runtime: Runtime) -> dict[str, list[float]]:
         return test_accuracies(

@@ -85,7 +85,8 @@ def train_one_shot(
         folder: of the checkpoint, from which a killed training continues.
         runtime: device, precision, processes.
         watch: progress and stop.
-        snapshots: how often the weights are kept in ``snapshots/STEP.safetensors``, the last time at the end.
+        snapshots: how often the weights are kept in ``snapshots/STEP.safetensors`` besides the first step, the last
+            time at the end; 0 for never.
         record: called before each step with what is live in it.
 
     Returns:
@@ -94,7 +95,7 @@ def train_one_shot(
     model = build(space, seed=derive(config.seed, "weights"))
     assert isinstance(model, OneShot)
     steps = config.train.total_steps(len(data.train))
-    kept = {max(1, round(i * steps / snapshots)) for i in range(1, snapshots + 1)}
+    kept = {1, *(max(1, round(i * steps / snapshots)) for i in range(1, snapshots + 1))} if snapshots else set()
 
     pool = _pool(config, space)
 

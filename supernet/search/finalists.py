@@ -25,8 +25,9 @@ def finalists(
     Top: the best `top_of` by accuracy and bonus (loss breaks ties) in `top` strata of equal size, one drawn from each;
     our reading of "a stratified sample". With `config.bands` as many strata of the best of each band of size. With
     several objectives in place of Top the group Pareto: of those scored on everything the Pareto front, or `top` of it
-    that lie far from each other. Small: the smallest by `weights` among those above the quantile of accuracy.
-    Random: drawn from all candidates. All On: everything on, which is in general no member of the space.
+    that lie far from each other. Small: the smallest without norms among those above the quantile of accuracy, of those
+    scored on everything: a score on few examples, with which a race was left, may be high by chance. Random: drawn from
+    all candidates. All On: everything on, which is in general no member of the space.
 
     Args:
         candidates: scored candidates.
@@ -52,7 +53,9 @@ def finalists(
         ]
     # The share that scores worse is counted by rank, so that many equal scores do not empty the group.
     good = ranked[: max(1, len(ranked) - int(config.small_quantile * len(ranked)))]
-    small = sorted(sorted(good, key=lambda c: c.params_without_norm)[: config.small], key=ranked.index)
+    whole = set(on_most(ranked))
+    lasting = [candidate for candidate in good if candidate in whole]
+    small = sorted(sorted(lasting, key=lambda c: c.params_without_norm)[: config.small], key=ranked.index)
     chosen = torch.randperm(len(ranked), generator=generator)[: config.random].tolist()
     groups = {
         "Top": [c.architecture for c in top],

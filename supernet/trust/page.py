@@ -176,7 +176,7 @@ def run_figures(run: RunFacts) -> Iterator[dict[str, str]]:
         rho = row["agreement"]["spearman"]["value"]
         yield _figure(
             plots.sweep(run.points, row, run.metric, run.score),
-            f"A one-shot model trained at dropout rate {row['rate']:g}: Spearman "
+            f"A one-shot model trained at dropout rate {row['rate']}: Spearman "
             + ("not defined" if rho is None else f"{rho:.2f}"),
             "analysis.json: points, sweep",
         )

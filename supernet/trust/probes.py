@@ -45,16 +45,22 @@ class AnalysisConfig:
     """Trainings of each with different seeds (paper: 5)."""
 
     snapshots: int = 12
-    """Times at which the training of the one-shot model saves its weights, for the course of the divergence; 0 for
-    none."""
+    """Times at which the training of the one-shot model saves its weights, besides its first step, for the course of
+    the divergence (paper, Fig 7); 0 for none."""
 
     removals: int = 20
     """Candidates from which each option is removed, to measure what it is worth."""
+
+    sweep_steps: int | None = None
+    """Steps of the one-shot model at each rate of `--sweep` (paper, Fig 4: 5,000, half of those of its main model).
+    None: as many as `train` has."""
 
     def __post_init__(self) -> None:
         for name, least in (("per_bucket", 1), ("repeats", 1), ("snapshots", 0), ("removals", 1)):
             if getattr(self, name) < least:
                 raise ValueError(f"{name}: expected at least {least}, got {getattr(self, name)}")
+        if self.sweep_steps is not None and self.sweep_steps < 1:
+            raise ValueError(f"sweep_steps: expected at least 1, got {self.sweep_steps}")
         if self.bucket is not None and self.bucket <= 0:
             raise ValueError(f"bucket: expected to be above 0, got {self.bucket}")
 

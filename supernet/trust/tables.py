@@ -170,7 +170,7 @@ def further_rows(trust: Mapping[str, Any], analysis: Mapping[str, Any]) -> list[
             for name in (("score", "accuracy") if divergence else ())
         ),
         *(
-            _estimate_row(f"Kendall tau-b at dropout rate {row['rate']:g}", row["agreement"]["kendall"])
+            _estimate_row(f"Kendall tau-b at dropout rate {row['rate']}", row["agreement"]["kendall"])
             for row in analysis.get("sweep", ())
         ),
     ]
@@ -181,12 +181,12 @@ def best_rate_text(best: Mapping[str, Any] | None) -> str | None:
     if best is None:
         return None
     others = [row for row in best["others"] if row["interval"] is None or row["interval"][0] <= 0]
-    text = f"Of the dropout rates {best['best']:g} has the highest tau"
+    text = f"Of the dropout rates {best['best']} has the highest tau"
     if not best["others"]:
         return f"{text}; no other was compared."
     if not others:
         return f"{text}, by more than chance."
-    rivals = ", ".join(f"{row['name']:g} ({_with_interval(row)} lower)" for row in others)
+    rivals = ", ".join(f"{row['name']} ({_with_interval(row)} lower)" for row in others)
     return f"{text}, but cannot be told from {rivals}."
 
 

@@ -137,6 +137,15 @@ def test_the_test_split_is_opened_once(root: Path) -> None:
     with pytest.raises(DataError, match=rf"opened on {re.escape(entry['opened'])} for other networks"):
         open_test(load(config(root, "arrays"), seed=0).test, record=record, networks=["a", "b"])
     assert json.loads(record.read_text()) == entry
+    record.unlink()
+    digests = {"configuration": "1", "retrain/a/0/weights.safetensors": "2"}
+    for _ in range(2):
+        open_test(made.test, record=record, networks=["a"], digests=digests)
+    for other in ({**digests, "retrain/a/0/weights.safetensors": "3"}, {"configuration": "1"}):
+        with pytest.raises(DataError, match=r"with another retrain/a/0/weights\.safetensors; it is opened once"):
+            open_test(made.test, record=record, networks=["a"], digests=other)
+    with pytest.raises(DataError, match=r"with another configuration; it is opened once"):
+        open_test(made.test, record=record, networks=["a"], digests={**digests, "configuration": "4"})
     record.write_text("[broken")
     with pytest.raises(ValueError, match="damaged"):
         open_test(load(config(root, "arrays"), seed=0).test, record=record, networks=["a"])

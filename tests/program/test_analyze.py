@@ -21,7 +21,10 @@ from supernet.trust.noise import designs, repeatability
 from supernet.trust.probes import differences
 
 Refused = Callable[..., str]
-SHORT = ("--analysis.train.epochs=0.2", "--analysis.per_bucket=5", "--analysis.repeats=2", "--analysis.removals=2")
+SHORT = (
+    *("--analysis.train.epochs=0.2", "--analysis.per_bucket=5", "--analysis.repeats=2", "--analysis.removals=2"),
+    "--analysis.sweep_steps=2",
+)
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +33,10 @@ def analyzed(tmp_path_factory: pytest.TempPathFactory, finished_run: Path) -> Pa
     import shutil
 
     folder = Path(shutil.copytree(finished_run, tmp_path_factory.mktemp("runs") / "analyzed"))
-    assert main(["analyze", str(folder), *SHORT, "--sweep", "0.01,0.3", "--at", "filters=2,3"]) == 0
+    assert (
+        main(["analyze", str(folder), *SHORT, "--sweep", "0.01,0.3", "--analysis.sweep_steps=2", "--at", "filters=2,3"])
+        == 0
+    )
     return folder
 
 
@@ -48,12 +54,13 @@ def test_every_number_of_the_trust_comes_from_the_points(analyzed: Path) -> None
     assert found["trust"]["as_drawn"] == json.loads(json.dumps(again["as_drawn"]))
     assert found["trust"]["ceiling"] == json.loads(json.dumps(again["ceiling"]))
     assert found["trust"]["noise"] >= 0
-    assert [row["rate"] for row in found["sweep"]] == [0.01, 0.3]
+    assert [(row["rate"], row["steps"]) for row in found["sweep"]] == [(0.01, 2), (0.3, 2)]
+    assert (analyzed / "analysis" / "sweep" / "0.01 in 2 steps" / "model.safetensors").exists()
     assert all(len(row["scores"]) == len(points) for row in found["sweep"])
     assert found["best_rate"] is None or found["best_rate"]["best"] in (0.01, 0.3)
     course = found["divergence"]["course"]
     steps = [row["step"] for row in course]
-    assert steps == sorted(steps)
+    assert steps == sorted(steps) and steps[0] == 1
     assert steps[-1] == int(max((analyzed / "train" / "snapshots").glob("*"), key=lambda p: int(p.stem)).stem)
     assert all(value >= -1e-6 for row in course for value in row["divergence"])
     # At the end of the training the course is at the points.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from pathlib import Path
 
+from supernet.program.paths import RunFolder
 from tests.test_design import FILES, PACKAGE
 
 
@@ -30,3 +31,9 @@ def _parts_of_paths(path: Path) -> set[str]:
         if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div) and isinstance(node.right, ast.Constant)
         for part in str(node.right.value).split("/")
     }
+
+
+def test_every_rate_and_number_of_steps_has_a_folder_of_its_own() -> None:
+    folder = RunFolder(Path("run"))
+    asked = [(0.1, None), (0.1000001, None), (0.1, 5000), (0.1, 500), (1e-6, None), (1.0000001e-6, None)]
+    assert len({folder.swept(rate, steps) for rate, steps in asked}) == len(asked)

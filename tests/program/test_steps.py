@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from supernet import load
 from supernet.base.files import read_json, write_weights
@@ -182,6 +183,30 @@ def test_other_settings_for_retraining_until_the_test_split_is_opened(
     assert main(list(again)) == 0
     assert sorted(path.name for path in (run_folder / "retrain.before-1").iterdir()) == before
     assert len(read_json(run_folder / "results.json")["networks"]) == len(networks)
+
+
+def test_a_configuration_edited_by_hand_does_not_open_the_test_split_again(
+    run_folder: Path, refused: Callable[..., str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The ids of the networks are the same; their trainings are not."""
+    (run_folder / "results.json").unlink()
+    before = read_json(run_folder / "retrain" / "test_opened.json")
+    assert main(["retrain", str(run_folder)]) == 0, "a test that was killed goes on"
+    (run_folder / "results.json").unlink()
+    config = run_folder / "config.yaml"
+    text = config.read_text()
+    config.write_text(text.replace("device: cpu", "device: auto"))
+    assert main(["retrain", str(run_folder)]) == 0, "another machine may finish it"
+    (run_folder / "results.json").unlink()
+    config.write_text(text.replace("top_of: 4", "top_of: 5"))
+    assert "with another configuration; it is opened once" in refused("retrain", run_folder)
+    config.write_text(text)
+    (weights,) = list(run_folder.glob("retrain/*/0/weights.safetensors"))[:1]
+    tensors = {name: tensor + 1 for name, tensor in load_file(weights).items()}
+    save_file(tensors, weights)
+    assert main(["retrain", str(run_folder)]) == 2
+    assert f"{weights.relative_to(run_folder)}; it is opened once" in capsys.readouterr().err
+    assert read_json(run_folder / "retrain" / "test_opened.json") == before
 
 
 def test_the_data_are_described_once_before_any_training(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

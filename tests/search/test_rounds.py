@@ -7,6 +7,7 @@ import sqlite3
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -483,6 +484,17 @@ def test_finalists_are_the_papers_groups() -> None:
     assert groups["All On"] == [SPACE.everything_on()]
     for name in ("Top", "Small", "Random"):
         assert [rank[a] for a in groups[name]] == sorted(rank[a] for a in groups[name])
+
+
+def test_small_takes_no_candidate_that_left_the_race() -> None:
+    """The smallest of the best has its score from few examples."""
+    candidates = population(400)
+    best = sorted(candidates, key=standing)[:40]
+    smallest = {c.architecture for c in sorted(best, key=lambda c: c.params_without_norm)[:5]}
+    raced = [replace(c, examples=c.examples // 4) if c.architecture in smallest else c for c in candidates]
+    config = SearchConfig(top=2, top_of=20, small=7, small_quantile=0.9, random=5)
+    groups = finalists(raced, SPACE, config, generator=torch.Generator().manual_seed(0))
+    assert len(groups["Small"]) == 7 and not smallest & set(groups["Small"])
 
 
 def test_top_draws_every_member_of_a_stratum_and_random_everyone() -> None:

@@ -118,3 +118,13 @@ def test_bad_settings(settings: dict[str, Any], message: str) -> None:
 
 def test_names_of_the_spaces() -> None:
     assert list(SPACES) == ["bender", "nasbench201", "darts", "macro", "mobilenet", "resnet", "convnet"]
+
+
+@pytest.mark.parametrize("name", ["bender", "nasbench201", "darts"])
+def test_average_pooling_does_not_count_padding(name: str) -> None:
+    """The average of equal pixels is that pixel, at the edges too."""
+    pools = [m for m in SPACES[name]().network().modules() if isinstance(m, nn.AvgPool2d) and m.padding]
+    assert pools
+    ones = torch.ones(1, 2, 7, 8)
+    for pool in pools:
+        assert (pool(ones) == 1).all(), pool
