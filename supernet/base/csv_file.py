@@ -234,7 +234,7 @@ def _fitted(cells: Sequence[str], width: int, delimiter: str) -> list[str]:
         fitted, depth = [], 0
         for cell in cells:
             if depth > 0:
-                fitted[-1] += f"{delimiter} {cell}"
+                fitted[-1] += f"{delimiter.strip()} {cell}"
             else:
                 fitted.append(cell)
             depth += sum(cell.count(mark) for mark in "([{") - sum(cell.count(mark) for mark in ")]}")

@@ -325,7 +325,7 @@ def _is_helper() -> bool:
 
 
 def _analyze(words: list[str]) -> None:
-    if words and (Path(words[0]).is_file() or words[0].lower().endswith((".csv", ".tsv"))):
+    if words and not Path(words[0]).is_dir() and _names_a_table(words[0]):
         _analyze_file(words)
         return
     asked = parse_run("analyze", words, ANALYZE_OPTIONS)
@@ -371,6 +371,10 @@ def _analyze(words: list[str]) -> None:
     _emit(result, asked.as_json, lambda _: print_trust(result["trust"], result, more))
     if "table" in result and not asked.as_json:
         print_table(result["table"])
+
+
+def _names_a_table(word: str) -> bool:
+    return Path(word).is_file() or word.lower().endswith((".csv", ".tsv"))
 
 
 def _names(text: str) -> list[str]:

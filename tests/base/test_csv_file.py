@@ -94,6 +94,8 @@ def test_brackets_hold_a_cell_together(tmp_path: Path) -> None:
     made = table(tmp_path, "arch,acc\n(4, 0, 3),81.66\nGenotype(normal=[('sep', 0), ('skip', 1)]),70\n")
     assert made.texts(0) == ["(4, 0, 3)", "Genotype(normal=[('sep', 0), ('skip', 1)])"]
     assert made.texts(1) == ["81.66", "70"]
+    made = table(tmp_path, "arch acc\n(4, 0, 3) 81.66\nStructure(4 nodes with |a~0|) 70\n")
+    assert made.texts(0) == ["(4, 0, 3)", "Structure(4 nodes with |a~0|)"]
 
 
 def test_cells_of_several_lines_count(tmp_path: Path) -> None:
