@@ -86,6 +86,8 @@ def normal_scores(values: ArrayLike) -> Numbers:
 
 def _standardised(values: ArrayLike) -> Numbers:
     values = np.asarray(values, float)
+    # A power of two, which leaves the digits as they are: the squares of values near 1e300 are infinite.
+    values = np.ldexp(values, -int(np.frexp(np.abs(values).max())[1]))
     return np.asarray((values - values.mean()) / max(float(values.std()), np.finfo(float).tiny))
 
 

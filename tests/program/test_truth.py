@@ -39,6 +39,7 @@ def test_every_form_of_a_table_has_one_verdict(tmp_path: Path, capsys: pytest.Ca
         "percent.csv": "score,accuracy,params\n" + "".join(f"{100 * x:.2f}%,{y},{z}\n" for x, y, z in rows),
         "thousands.csv": "score,accuracy,params\n" + "".join(f'{x},{y},"{z:,}"\n' for x, y, z in rows),
         "index.csv": ",Score,Accuracy,nParams\n" + "".join(f"{i},{x},{y},{z}\n" for i, (x, y, z) in enumerate(rows)),
+        "large.csv": "score,accuracy,params\n" + "".join(f"{x * 1e300},{y},{z}\n" for x, y, z in rows),
         "seeds.csv": "arch,seed,score,accuracy,params\n"
         + "".join(f"a{i},{seed},{x},{y},{z}\n" for seed in (7, 8) for i, (x, y, z) in enumerate(rows)),
     }
