@@ -85,10 +85,10 @@ def normal_scores(values: ArrayLike) -> Numbers:
 
 
 def _standardised(values: ArrayLike) -> Numbers:
-    values = np.asarray(values, float)
+    raw = np.asarray(values, float)
     # A power of two, which leaves the digits as they are: the squares of values near 1e300 are infinite.
-    values = np.ldexp(values, -int(np.frexp(np.abs(values).max())[1]))
-    return np.asarray((values - values.mean()) / max(float(values.std()), np.finfo(float).tiny))
+    scaled = np.asarray(np.ldexp(raw, -int(np.frexp(np.abs(raw).max())[1])), float)
+    return np.asarray((scaled - scaled.mean()) / max(float(scaled.std()), np.finfo(float).tiny))
 
 
 def _basis(explanations: Sequence[ArrayLike], n: int, scale: _Scale) -> Numbers:
