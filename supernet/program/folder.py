@@ -117,12 +117,12 @@ def changes(run: Opened, config: Config) -> list[str]:
 
     A metric that is left open does not differ from the same metric by name.
     """
-    here = run.config
-    if here.task.metric != config.task.metric and run.folder.data.exists():
-        here, config = (
-            replace(c, task=replace(c.task, metric=task_of(Opened(run.folder, c)).metric)) for c in (here, config)
+    recorded = run.config
+    if recorded.task.metric != config.task.metric and run.folder.data.exists():
+        recorded, config = (
+            replace(c, task=replace(c.task, metric=task_of(Opened(run.folder, c)).metric)) for c in (recorded, config)
         )
-    return differences(here, config)
+    return differences(recorded, config)
 
 
 def has_begun(folder: RunFolder) -> bool:

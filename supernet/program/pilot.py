@@ -35,11 +35,11 @@ def plan_analysis(run: Opened) -> dict[str, Any]:
         RunError: no four networks were trained twice; the message names a command that does it.
     """
     folder, config = run.folder, run.config
-    found = [
+    trainings = [
         *(("analysis", path, config.analysis.train.batch_size) for path in sorted(folder.analysed.glob("networks*"))),
         ("finalists", folder.retrain, config.retrain.train.batch_size),
     ]
-    pilots = [pilot for source, path, batch_size in found for pilot in _pilots(source, path, batch_size)]
+    pilots = [pilot for source, path, batch_size in trainings for pilot in _pilots(source, path, batch_size)]
     if not pilots:
         raise RunError(
             f"{folder}: --plan needs four networks that were trained twice, and there are none: `supernet analyze "

@@ -130,7 +130,7 @@ def trust_rows(trust: Mapping[str, Any]) -> list[tuple[str, ...]]:
         ("scores, if accuracies had no noise", trust["corrected"]),
         ("most that any score can have", trust["ceiling"]),
     ]
-    given = {"scores given these": trust["given"]["ranks"]} if trust["given"] else {}
+    of_scores = {"scores given these": trust["given"]["ranks"]} if trust["given"] else {}
     return [
         ("ranking by", "Kendall's tau", "95 % interval", "scores beyond it"),
         *((*_estimate_row(name, row), "") for name, row in rows if row is not None),
@@ -138,7 +138,7 @@ def trust_rows(trust: Mapping[str, Any]) -> list[tuple[str, ...]]:
             (*_estimate_row(_EXPLANATIONS.get(name, name), row), _with_interval(trust["beyond"][name]))
             for name, row in trust["floor"].items()
         ),
-        *((*_estimate_row(name, row), "") for name, row in given.items()),
+        *((*_estimate_row(name, row), "") for name, row in of_scores.items()),
     ]
 
 
@@ -155,12 +155,12 @@ def further_rows(trust: Mapping[str, Any], analysis: Mapping[str, Any]) -> list[
         for name, row in (analysis.get("candidates") or {}).get("size_bias", {}).items()
     }
     divergence = analysis.get("divergence") or {}
-    given = {"ranks": "of ranks", "values": "of values"}
+    kinds = {"ranks": "of ranks", "values": "of values"}
     return [
         ("rank correlation", "value", "95 % interval"),
         _estimate_row("Spearman, as drawn", trust["as_drawn"]["spearman"]),
         *(_estimate_row(f"scores given {_EXPLANATIONS.get(k, k)}", row) for k, row in trust["partial"].items()),
-        *(_estimate_row(f"scores given all, {given[k]}", row) for k, row in (trust["given"] or {}).items()),
+        *(_estimate_row(f"scores given all, {kinds[k]}", row) for k, row in (trust["given"] or {}).items()),
         *(
             _estimate_row(f"tau of {name} and score", row)
             for name, row in (of_candidates or trust["size_bias"]).items()

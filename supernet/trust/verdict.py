@@ -109,9 +109,9 @@ def _figures(result: Mapping[str, Any]) -> str:
     tau = result["tau"]
     share = round(50 * (1 + tau["value"]))
     interval = "{:.2f} to {:.2f}".format(*tau["interval"]) if tau["interval"] else "no interval: one network decides it"
-    who = "candidates" if result["population"] else "networks"
+    kind = "candidates" if result["population"] else "networks"
     return (
-        f"of two {who}, the one with the better score is the better one in {share} of 100 cases (50 by chance; "
+        f"of two {kind}, the one with the better score is the better one in {share} of 100 cases (50 by chance; "
         f"Kendall's tau {tau['value']:.2f}, {interval})"
     )
 
