@@ -112,7 +112,10 @@ def retrain_step(run: Loaded, runtime: Runtime, watch: Watch) -> bool:
         resized_rows.append(size_row(size, groups, scored, config.retrain.repeats, of_size))
     result = _summary(run, [{**row, "test": tested[row["id"]]} for row in rows], members)
     more = {name: part for name, part in (("heats", shorter), ("at", resized_rows)) if part}
-    write_json(folder.results, {"metric": config.task.metric, "score": config.search.score, **result, **more})
+    facts = {
+        "metric": config.task.metric, "score": config.search.score, "validation_examples": len(data.validation)
+    }  # fmt: skip
+    write_json(folder.results, {**facts, **result, **more})
     return True
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from supernet.draw.units import SizeUnit, Unit
+from supernet.trust.probes import differences
 
 RESULT_KEYS = ("groups", "networks", "rank_correlation", "test_split")
 """Keys of `results.json`."""
@@ -15,6 +17,9 @@ _TITLES = {"params": "params", "macs": "MACs", "score": "score", "validation": "
 
 _EXPLANATIONS = {"untrained": "untrained one-shot model", "together": "all of these together"}
 """Titles of explanations of accuracies; others are called by their name."""
+
+_Z95 = 1.96
+"""Standard deviations to either side that hold 95 % of a normal distribution."""
 
 _SHOWN_MARKS = (10, 20, 50, 100, 200)
 """Numbers of candidates at which a replay is shown, besides the last one."""
@@ -55,8 +60,37 @@ def winner_text(result: Mapping[str, Any]) -> str | None:
     means = {split: sum(winner[split]) / len(winner[split]) for split in ("validation", "test") if winner[split]}
     values = ", ".join(f"{split} {metric.text(mean)}" for split, mean in means.items())
     size = SizeUnit.of([winner["params"]])
-    return f"winner by {measure}: {winner['id']} ({size.number(winner['params'])} {size.short} parameters" + (
-        f", {values})" if values else ")"
+    text = f"winner by {measure}: {winner['id']} ({size.number(winner['params'])} {size.short} parameters"
+    return text + (f", {values})" if values else ")") + lead_text(result)
+
+
+def lead_text(result: Mapping[str, Any]) -> str:
+    """By how much the winner is ahead of the second network on the validation split, with an interval of 95 %.
+
+    With one training each the interval is what the choice of the validation examples explains, as if each network had
+    examples of its own, which is a little too wide; what seeds do is not in it. With several trainings it is Welch's.
+
+    Returns:
+        Empty if there is no second network, or for a single training by a metric that is no share of examples.
+    """
+    ranked = [row["validation"] for row in result["networks"] if "rank" in row and row["validation"]]
+    if len(ranked) < 2:
+        return ""
+    metric, _ = units_of(result)
+    shares = [sum(values) / len(values) for values in ranked[:2]]
+    lead = shares[0] - shares[1]
+    if len(ranked[0]) > 1:
+        (tested,) = differences({"first": ranked[0], "second": ranked[1]})
+        low, high = tested["interval"] or (lead, lead)
+        what = f"{len(ranked[0])} trainings each"
+    elif metric.symbol == "%" and result.get("validation_examples"):
+        half = _Z95 * math.sqrt(sum(share * (1 - share) for share in shares) / result["validation_examples"])
+        low, high, what = lead - half, lead + half, "by the choice of the validation examples alone"
+    else:
+        return ""
+    return (
+        f"; ahead of the next by {metric.gap(lead)} {metric.difference} "
+        f"({metric.gap(low)} to {metric.gap(high)}, {what})"
     )
 
 
