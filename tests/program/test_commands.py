@@ -368,7 +368,7 @@ def test_score(run_folder: Path, tmp_path: Path, refused: Refused, capsys: pytes
         assert json.loads(capsys.readouterr().out) == {"scored": scored, "out": str(out)}
     assert len(out.read_text().splitlines()) == 2
     texts.write_bytes(b"\xff\xfe\n")
-    assert "line 1" in refused(*words)
+    assert "damaged utf-16" in refused(*words)
 
 
 # ---- stopped and continued ----
