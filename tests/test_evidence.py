@@ -23,11 +23,16 @@ from tests.makers import write_batches
 SCRIPTS = Path(__file__).parents[1] / "benchmarks" / "evidence"
 
 
+def script(monkeypatch: pytest.MonkeyPatch, name: str) -> Iterator[ModuleType]:
+    """A script of the folder as a module, forgotten after the test."""
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    yield importlib.import_module(name)
+    del sys.modules[name]
+
+
 @pytest.fixture
 def one_shot(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
-    monkeypatch.syspath_prepend(str(SCRIPTS))
-    yield importlib.import_module("one_shot")
-    del sys.modules["one_shot"]
+    yield from script(monkeypatch, "one_shot")
 
 
 def test_all_weights_are_decayed_as_by_an_optimiser_that_knows_nothing_of_paths(one_shot: ModuleType) -> None:
@@ -151,9 +156,7 @@ def test_trainings_from_scratch_make_a_table(one_shot: ModuleType, tmp_path: Pat
 
 @pytest.fixture
 def simulated(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
-    monkeypatch.syspath_prepend(str(SCRIPTS))
-    yield importlib.import_module("claims")
-    del sys.modules["claims"]
+    yield from script(monkeypatch, "claims")
 
 
 def test_verdicts_claim_wrongly_as_seldom_as_they_say(simulated: ModuleType) -> None:

@@ -210,7 +210,7 @@ def work_of(config: Config, space: Space, size: int, *, train: int, validation: 
     """
     search, retrain = config.search, config.retrain
     with_validation = retrain.splits == "train+validation"
-    shorter = tuple(heats(search.top, retrain.heats) if search.top else ())
+    shorter = tuple(heats(search.top, retrain.heats))
     top = shorter[-1].kept if shorter else search.top
     finalists = top + search.small + search.random
     references = len(reference_names(config, space))

@@ -146,7 +146,7 @@ def _heats(
     """Trains the group Top in heats; returns the groups with those that are left of it, and what each heat gave."""
     settings, left = run.config.retrain.train, groups.get("Top", [])
     records: list[dict[str, Any]] = []
-    for number, heat in enumerate(heats(len(left), run.config.retrain.heats) if left else [], start=1):
+    for number, heat in enumerate(heats(len(left), run.config.retrain.heats), start=1):
         networks = networks_of(space, longest_first({"Top": left}, costs), run.folder.heat(number))
         steps = max(1, round(heat.share * settings.total_steps(len(run.data.train))))
         _train_alone(_trainings(networks, 1), run, runtime, watch, settings=replace(settings, steps=steps))
@@ -182,7 +182,7 @@ def _scores_of_others(
 def _say_plan(groups: Mapping[str, Sequence[Architecture]], references: int, config: RetrainConfig) -> None:
     """Says before the trainings how many follow."""
     top = groups.get("Top", ())
-    plan = heats(len(top), config.heats) if top else []
+    plan = heats(len(top), config.heats)
     for heat in plan:
         log.info(
             "retrain: a heat of %d finalists of Top, %.0f %% of a training each; the best %d go on",

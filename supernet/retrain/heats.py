@@ -34,10 +34,10 @@ def heats(networks: int, rounds: int) -> list[Heat]:
     """The heats of a number of networks; each heat costs about as much as the last trainings, those of whole length.
 
     Args:
-        networks: that begin, at least 1.
+        networks: that begin, at least 0.
         rounds: heats, at least 0; the first ones are left out if one network would be left before the last.
     """
-    while rounds and _left(networks, rounds - 1) == 1:
+    while rounds and _left(networks, rounds - 1) <= 1:
         rounds -= 1
     plan = []
     for round_ in range(rounds):

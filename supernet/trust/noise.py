@@ -18,7 +18,7 @@ from supernet.trust.ranks import estimate, leave_one_out
 
 _Estimate = dict[str, Any]
 
-_Z95, _Z80 = 1.96, 0.84
+Z95, _Z80 = 1.96, 0.84
 """Standard deviations that hold 95 % of a normal distribution to either side, and 80 % to one side."""
 
 _MOST_NETWORKS = 10_000
@@ -143,7 +143,7 @@ def score_noise(right_CN: NDArray[np.bool_]) -> float:
     candidates, examples = right_CN.shape
     share = right_CN.mean(0)
     disagree = 2 * float((share * (1 - share)).mean()) * candidates / max(1, candidates - 1)
-    return _Z95 * math.sqrt(disagree / examples)
+    return Z95 * math.sqrt(disagree / examples)
 
 
 def _deviation_of_tau(networks: int) -> float:
@@ -160,7 +160,7 @@ def networks_needed(tau: float, spread: float = 1.0) -> int | None:
     """
 
     def is_enough(networks: int) -> bool:
-        return (_Z95 + _Z80) * spread * _deviation_of_tau(networks) <= tau
+        return (Z95 + _Z80) * spread * _deviation_of_tau(networks) <= tau
 
     numbers = range(4, _MOST_NETWORKS + 1)
     place = bisect.bisect_left(numbers, True, key=is_enough)
@@ -175,7 +175,7 @@ def spread_of(tau: _Estimate, networks: int) -> float:
     if tau["interval"] is None:
         return 1.0
     low, high = tau["interval"]
-    return max(1.0, float(high - low) / (2 * _Z95 * _deviation_of_tau(networks)))
+    return max(1.0, float(high - low) / (2 * Z95 * _deviation_of_tau(networks)))
 
 
 def designs(

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from supernet.draw.units import SizeUnit, Unit
+from supernet.trust.noise import Z95
 from supernet.trust.probes import differences
 
 RESULT_KEYS = ("groups", "networks", "rank_correlation", "test_split")
@@ -17,9 +18,6 @@ _TITLES = {"params": "params", "macs": "MACs", "score": "score", "validation": "
 
 _EXPLANATIONS = {"untrained": "untrained one-shot model", "together": "all of these together"}
 """Titles of explanations of accuracies; others are called by their name."""
-
-_Z95 = 1.96
-"""Standard deviations to either side that hold 95 % of a normal distribution."""
 
 _SHOWN_MARKS = (10, 20, 50, 100, 200)
 """Numbers of candidates at which a replay is shown, besides the last one."""
@@ -84,7 +82,7 @@ def lead_text(result: Mapping[str, Any]) -> str:
         low, high = tested["interval"] or (lead, lead)
         what = f"{len(ranked[0])} trainings each"
     elif metric.symbol == "%" and result.get("validation_examples"):
-        half = _Z95 * math.sqrt(sum(share * (1 - share) for share in shares) / result["validation_examples"])
+        half = Z95 * math.sqrt(sum(share * (1 - share) for share in shares) / result["validation_examples"])
         low, high, what = lead - half, lead + half, "by the choice of the validation examples alone"
     else:
         return ""
