@@ -81,7 +81,8 @@ class Work:
             everything on, references, and what confirms the winner.
         heats: shorter trainings of finalists before these.
         all_on: number of trainings of everything on.
-        evaluated: examples that each trained network is evaluated on.
+        evaluated: examples that each network of whole length is evaluated on.
+        validated: examples that a network of a heat is evaluated on, which never sees the test split.
         scored: examples of the score of a candidate.
         scored_again: candidates that are scored on all examples once more, besides those of the race.
         ghost_size: of the search.
@@ -98,6 +99,7 @@ class Work:
     heats: tuple[Heat, ...]
     all_on: int
     evaluated: int
+    validated: int
     scored: int
     scored_again: int
     ghost_size: int
@@ -227,6 +229,7 @@ def work_of(config: Config, space: Space, size: int, *, train: int, validation: 
         heats=shorter,
         all_on=config.retrain.repeats if search.all_on else 0,
         evaluated=test + (0 if with_validation else validation),
+        validated=validation,
         scored=scored,
         scored_again=search.top
         + search.small
@@ -357,9 +360,9 @@ def race_cost(candidates: int, keep: int, counts: list[int]) -> float:
 
 def _retrain(hundredths: int, work: Work, speeds: Speeds) -> float:
     steps = hundredths / _HUNDREDTHS * work.retrain_examples / work.retrain_batch
-    evaluation = _FORWARD * work.evaluated / work.retrain_batch
+    evaluation, validation = (_FORWARD * count / work.retrain_batch for count in (work.evaluated, work.validated))
     heats_before = sum(
-        (heat.share * steps + evaluation) * makespan(speeds, heat.networks, 0) for heat in work.heats
+        (heat.share * steps + validation) * makespan(speeds, heat.networks, 0) for heat in work.heats
     )  # fmt: skip
     return heats_before + (steps + evaluation) * step_of_all(speeds, work)
 
@@ -413,10 +416,13 @@ def _largest(seconds_of: Callable[[int], float], low: int, high: int, seconds: f
 def _too_short(hours: float, seconds: float, work: Work, given: Collection[str]) -> str:
     lengths = "the lengths that are given" if given else "the shortest lengths"
     need, examples = math.ceil(seconds / 36) / 100, min(work.examples, _LEAST_EXAMPLES)
+    shorter = sum(heat.networks for heat in work.heats)
+    heats_before = f" after {shorter} shorter ones of heats" if shorter else ""
     return (
         f"--hours {hours:g} is too short: with {lengths}, {examples:,} examples for each training, "
-        f"{work.least_candidates} candidates and {sum(work.trainings) + work.all_on} trainings from scratch, "
-        f"this machine needs {need:g} hours: give --hours {need:g} or more, fewer pixels (--data.image_size), a "
+        f"{work.least_candidates} candidates and {sum(work.trainings) + work.all_on} trainings from "
+        f"scratch{heats_before}, this machine needs {need:g} hours: give --hours {need:g} or more, fewer pixels (--data.image_size), a "
         "smaller space (such as --space.settings.width), fewer examples (--data.train_examples), fewer finalists "
-        "(--search.top, --search.small, --search.random) or no references (--references [])"
+        "(--search.top, --search.small, --search.random), no heats (--retrain.heats 0) or no references "
+        "(--references [])"
     )

@@ -55,7 +55,7 @@ def analyze_truth(
         columns: names of those with accuracies; several are repeats.
         watch: progress and stop.
         sizes: names of columns that the scores are compared with, beside the parameters and multiply-adds of the
-            space.
+            space; a column `params` or `macs` takes the place of the space's own.
 
     Returns:
         `truth` of `analysis.json`: the file and the columns, the points, `trust`, and `table`: what was read.
@@ -71,6 +71,8 @@ def analyze_truth(
     if not re.search("[a-z]", texts[0]):  # numbers alone are read by the rule of one tool, and others have other rules
         points = replace(points, notes=(*points.notes, f"architecture {texts[0]} is read as {points.keys[0]}"))
     params, macs = ([int(row[cost]) for row in scored] for cost in ("params", "macs"))
+    of_space = {"params": params, "macs": macs}
+    not_replaced = [name for name in of_space if name not in points.sizes]
     scores = [float(row["value"]) + float(row["bonus"]) for row in scored]
     listed = [
         {
@@ -83,8 +85,8 @@ def analyze_truth(
     ]  # fmt: skip
     result = {
         "file": path.name, "column": ", ".join(columns), "points": listed,
-        "trust": trust(scores, points.accuracies, {"params": params, "macs": macs, **points.sizes}),
-        "table": facts_of(table, points, ["params and macs of the space"]),
+        "trust": trust(scores, points.accuracies, {**of_space, **points.sizes}),
+        "table": facts_of(table, points, [f"{' and '.join(not_replaced)} of the space"] if not_replaced else []),
     }  # fmt: skip
     write_analysis(run.folder, {"truth": result})
     return result

@@ -294,12 +294,13 @@ def _groups(
             if not table.rows[row].cells[columns.network]:
                 raise ValueError(f"{table.place(row)}: nothing in column {table.names[columns.network]!r}")
         by_key = _by(key, rows)
-        _check_conditions(table, columns.network, list(by_key.values()))
+        _check_conditions(table, table.names[columns.network], list(by_key.values()))
         return _without_copies(table, by_key, always=seed is not None)
     alike = _by(lambda row: tuple(values[i][row] for i in columns.numbers if i not in columns.accuracies), rows)
     if seed is not None:
         by_key, notes = _without_copies(table, alike, always=True)
         if any(len(group) > 1 for group in by_key.values()):
+            _check_conditions(table, "score and sizes", list(by_key.values()))
             _check_seeds(table, seed, list(by_key.values()))
             name = table.names[seed]
             notes = [
@@ -373,8 +374,8 @@ def _check_seeds(table: Table, seed: int, groups: Sequence[Sequence[int]]) -> No
             first[text] = row
 
 
-def _check_conditions(table: Table, network: int, groups: Sequence[Sequence[int]]) -> None:
-    """Refuses rows of one network that differ in what repeats of a training share."""
+def _check_conditions(table: Table, same: str, groups: Sequence[Sequence[int]]) -> None:
+    """Refuses rows of one network that differ in what repeats of a training share; `same` says what makes them one."""
     for column, name in enumerate(table.names):
         if plain_name(name) in _CONDITIONS:
             for group in groups:
@@ -383,7 +384,7 @@ def _check_conditions(table: Table, network: int, groups: Sequence[Sequence[int]
                     (one, first), (other, second) = list(texts.items())[:2]
                     raise ValueError(
                         f"{table.path}: lines {table.rows[first].line} and {table.rows[second].line} have the same "
-                        f"{table.names[network]} with {name} {one} and {other}, so they are not repeats of one "
+                        f"{same} with {name} {one} and {other}, so they are not repeats of one "
                         f"training: keep the rows of one {name}"
                     )
 

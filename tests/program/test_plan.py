@@ -37,8 +37,8 @@ from tests.conftest import TINY
 
 WORK = Work(
     examples=1000, batch=64, retrain_examples=1000, retrain_batch=64, trainings=(10, 4, 0), heats=(), all_on=1,
-    evaluated=500, scored=256, scored_again=30, ghost_size=32, keep=20, least_candidates=50, most_candidates=20_000,
-    set_candidates=400,
+    evaluated=500, validated=200, scored=256, scored_again=30, ghost_size=32, keep=20, least_candidates=50,
+    most_candidates=20_000, set_candidates=400,
 )  # fmt: skip
 SPEEDS = Speeds(one_shot=0.05, candidate=0.02, networks=(0.01, 0.02, 0.03), all_on=0.05, workers=2)
 
@@ -213,7 +213,7 @@ def test_a_run_begun_without_a_plan_gets_none(finished_run: Path, refused: Any) 
 
 
 def test_heats_cost_their_share_of_a_training() -> None:
-    with_heats = replace(WORK, trainings=(3, 0, 0), heats=tuple(heats(27, 2)), evaluated=0, all_on=0)
+    with_heats = replace(WORK, trainings=(3, 0, 0), heats=tuple(heats(27, 2)), evaluated=0, validated=0, all_on=0)
     alone = replace(with_heats, heats=(), trainings=(9, 0, 0))  # two heats, each as long as the three trainings
     speeds = Speeds(networks=(0.001,), one_shot=0.001, candidate=0.001)
     first, second = (
@@ -221,3 +221,22 @@ def test_heats_cost_their_share_of_a_training() -> None:
         for work in (with_heats, alone)
     )
     assert first == pytest.approx(second) and first > 0
+
+
+def test_heats_are_not_charged_for_the_test_split() -> None:
+    work = replace(WORK, trainings=(3, 0, 0), heats=tuple(heats(27, 2)), evaluated=0, validated=0, all_on=0)
+    speeds = Speeds(networks=(1.0,))
+
+    def total(**changes: int) -> float:
+        made = plan(Config(), replace(work, **changes), replace(speeds, one_shot=1.0, candidate=1.0), hours=1000,
+                    spent=0, given={"train", "search", "retrain"})  # fmt: skip
+        return made.steps["retrain"].seconds
+
+    a_pass = 640 / 3 / work.retrain_batch
+    assert total(validated=640) - total() == pytest.approx((27 + 9) * a_pass)
+    assert total(evaluated=640) - total() == pytest.approx(3 * a_pass)
+
+
+def test_a_time_that_is_too_short_names_the_heats() -> None:
+    with pytest.raises(ConfigError, match="after 36 shorter ones of heats.*--retrain.heats 0"):
+        plan(Config(), replace(WORK, heats=tuple(heats(27, 2))), SPEEDS, hours=0.001, spent=0, given=set())

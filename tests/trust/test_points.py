@@ -182,6 +182,10 @@ def test_rows_that_are_copies(tmp_path: Path) -> None:
         ("arch,score,accuracy\na,1,2\na,1.5,3\n", "one network has score 1 on line 2 and 1.5 on line 3"),
         ("arch,score,accuracy,params\na,1,2,5\na,1,3,6\n", "one network has params 5 on line 2 and 6 on line 3"),
         ("arch,score,accuracy\n,1,2\nb,1,3\n", ", line 2: nothing in column 'arch'"),
+        (
+            "seed,epoch,score,accuracy\n1,1,1,2\n1,2,1,3\n2,1,5,4\n",
+            "lines 2 and 3 have the same score and sizes with epoch 1 and 2",
+        ),
         ("arch,epoch,score,accuracy\na,1,1,2\na,2,1,3\n", "lines 2 and 3 have the same arch with epoch 1 and 2"),
         ("arch,dataset,score,accuracy\na,c10,1,2\na,c100,1,3\n", "keep the rows of one dataset"),
         ("score,accuracy,accuracy_2\n1,75,0.8\n2,85,0.79\n", "'accuracy_2' seems to be in fractions and 'accuracy' in"),
