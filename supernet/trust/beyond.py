@@ -159,13 +159,25 @@ def _correlation_without_each(left: Numbers, basis: Numbers) -> Numbers:
         return np.asarray(xy / np.sqrt(np.where((xx > 0) & (yy > 0), xx * yy, np.nan)))
 
 
-def explained(y: ArrayLike, explanations: Sequence[ArrayLike]) -> Numbers:
-    """What explanations together say of the ranks of y, by a linear regression on normal scores: [n].
+def explained(y: ArrayLike, explanations: Sequence[ArrayLike]) -> tuple[Numbers, float]:
+    """What explanations together say of the ranks of y, by a linear regression on normal scores.
 
-    It is fitted to these y, so it explains them rather too well.
+    It is fitted to these y, so it agrees with them better than it would with others: three explanations that mean
+    nothing have a tau of about 0.2 with 36 networks. The adjusted R squared (Ezekiel, 1930) says by how much.
+
+    Returns:
+        - the fitted values, [n];
+        - the share of their agreement with y that is left without what fitting alone brings, from 0 to 1: the root of
+          the adjusted R squared over R squared.
     """
     scores = normal_scores(y)
-    unit = np.stack([np.ones(len(scores)), *(normal_scores(values) for values in explanations)], 1)
+    n = len(scores)
+    unit = np.stack([np.ones(n), *(normal_scores(values) for values in explanations)], 1)
     left, singular, _ = np.linalg.svd(unit, full_matrices=False)
     basis = left[:, singular > 1e-6 * singular[0]]
-    return np.asarray(basis @ (basis.T @ scores))
+    fitted = np.asarray(basis @ (basis.T @ scores))
+    total = float(((scores - scores.mean()) ** 2).sum())
+    share = float(((fitted - fitted.mean()) ** 2).sum()) / total if total else 0.0
+    free = n - basis.shape[1]
+    adjusted = 1 - (1 - share) * (n - 1) / free if free > 0 else 0.0
+    return fitted, math.sqrt(min(1.0, max(0.0, adjusted) / share)) if share > 0 else 0.0

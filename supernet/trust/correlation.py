@@ -235,7 +235,7 @@ def evidence(
         - `ceiling`: see `supernet.trust.noise`; `corrected`: tau without the noise of the accuracies; `designs`: how
           many networks would show a tau of `USEFUL`;
         - `floor`: tau of each explanation with the accuracies: of each size, of `untrained`, and of all `together`
-          (see `supernet.trust.beyond.explained`; the last only of several);
+          (see `supernet.trust.beyond.explained`; the last only of several, and without what fitting alone brings);
         - `beyond`: for each of these, by how much the tau of the scores is larger than that of the explanation with
           its better sign;
         - `given`: what scores say given all explanations, see `supernet.trust.beyond.given`; None without any.
@@ -248,10 +248,11 @@ def evidence(
     named = {**(sizes or {}), **({} if untrained is None else {"untrained": untrained})}
     explanations = {name: points(values, y)[0] for name, values in named.items()}
     varied = [values for values in explanations.values() if np.ptp(values) > 0] if len(y) else []
-    if len(varied) > 1:
-        explanations["together"] = explained(y, varied)
     of_scores = leave_one_out(x, y, weights)
     tau, taus = estimate(of_scores), {name: leave_one_out(v, y, weights) for name, v in explanations.items()}
+    if len(varied) > 1:
+        fitted, share = explained(y, varied)
+        taus["together"] = share * leave_one_out(fitted, y, weights)
     highest = ceiling(truth, weights)
     repeatable = None if highest is None else highest["repeatability"]["value"]
     return {

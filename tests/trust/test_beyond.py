@@ -77,5 +77,31 @@ def test_equal_explanations_count_once_and_too_few_points_say_nothing() -> None:
 def test_explanations_together_say_more_than_each() -> None:
     first, second = np.random.default_rng(5).normal(size=(2, 50))
     y = first + second
-    together = stats.kendalltau(explained(y, [first, second]), y).statistic
+    fitted, share = explained(y, [first, second])
+    together = share * stats.kendalltau(fitted, y).statistic
     assert together > max(stats.kendalltau(size, y).statistic for size in (first, second)) + 0.2
+
+
+def test_what_fitting_alone_brings_is_taken_off() -> None:
+    """Of explanations that mean nothing, and of what two real ones say of networks that they were not fitted to."""
+    generator = np.random.default_rng(6)
+    nothing, fitted_taus, true_taus = [], [], []
+    for _ in range(200):
+        y, *others = generator.normal(size=(4, 36))
+        fitted, share = explained(y, others)
+        nothing.append((stats.kendalltau(fitted, y).statistic, share))
+        sizes, noise = generator.normal(size=(3, 5036)), generator.normal(size=5036)
+        y = sizes[0] + 0.5 * sizes[1] + 1.5 * noise
+        fitted, share = explained(y[:36], list(sizes[:, :36]))
+        fitted_taus.append(share * stats.kendalltau(fitted, y[:36]).statistic)
+        true_taus.append(stats.kendalltau(sizes[0, 36:] + 0.5 * sizes[1, 36:], y[36:]).statistic)
+    plain, shares = np.array(nothing).T
+    assert plain.mean() > 0.15 and (plain * shares).mean() < 0.1
+    assert abs(np.mean(fitted_taus) - np.mean(true_taus)) < 0.02
+
+
+def test_nothing_that_varies_explains_nothing_and_everything_all() -> None:
+    y = np.random.default_rng(7).normal(size=12)
+    assert explained(y, [np.ones(12)])[1] == 0
+    assert explained(np.ones(12), [y])[1] == 0
+    assert explained(y, [y, np.random.default_rng(8).normal(size=12)])[1] == pytest.approx(1)
