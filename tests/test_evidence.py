@@ -189,3 +189,51 @@ def test_the_committed_counts_are_within_what_is_promised() -> None:
     assert result["draws"] == 2000
     assert max(count for row in result["wrong"].values() for count in row.values()) <= 50
     assert result["right"]["tau 0.5"]["30"] >= 1600
+
+
+@pytest.fixture
+def joint(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+    yield from script(monkeypatch, "joint")
+
+
+@pytest.fixture
+def pay(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+    yield from script(monkeypatch, "pay")
+
+
+def test_weights_are_chosen_on_the_tables_that_are_not_judged(joint: ModuleType, tmp_path: Path) -> None:
+    """In two spaces jacov tells and in one it misleads: left out, that one gets the weights of the others."""
+    generator = np.random.default_rng(0)
+    for name, sign in {"a": 1, "b": 1, "c": -1}.items():
+        score, macs, truth = generator.normal(size=(3, 40))
+        rows = [f"{i},{t},{s},{m},{sign * t}" for i, (t, s, m) in enumerate(zip(truth, score, macs, strict=True))]
+        (tmp_path / f"{name}.csv").write_text("\n".join(["architecture,truth,score,macs,jacov", *rows]) + "\n")
+    joint.main([*(f"{name}={tmp_path / name}.csv" for name in "abc"), "--out", str(tmp_path / "out.json")])
+    left_out = json.loads((tmp_path / "out.json").read_text())["left out"]
+    assert left_out["c"]["weights"]["jacov"] == max(joint.GRID["jacov"])
+    assert left_out["c"]["joint"]["tau"] < left_out["c"]["without"]["jacov"]["tau"]
+    assert left_out["a"]["alone"]["jacov"]["tau"] == 1
+
+
+def test_a_network_without_a_measure_comes_last(joint: ModuleType, tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("architecture,truth,score\na,1,2\nb,2,\nc,3,5\n")
+    parts, _ = joint.parts_of(tmp_path / "t.csv")
+    assert np.argsort(parts["score"]).tolist() == [1, 0, 2]
+
+
+def test_what_is_spent_counts_from_the_first_training(pay: ModuleType) -> None:
+    """Two networks of an hour each, after an hour of the one-shot model: nothing, the worse one, the better one."""
+    values = np.array([90.0, 80.0])
+    networks = pay.Networks(
+        truth=values, judged=values - 1, short=values / 2, seconds=np.full(2, 3600.0), macs=np.array([1.0, 2.0]),
+        free=values, joint=-values,
+    )  # fmt: skip
+    curve = dict(
+        zip(pay.HOURS, pay.best_so_far(networks, pay.in_order(networks, np.array([1, 0]), 3600.0)), strict=True)
+    )
+    expected = {hours: None if hours < 2 else 79.0 if hours < 3 else 89.0 for hours in pay.HOURS}
+    assert curve == expected
+    events = list(pay.asha(networks, seed=0))
+    assert {network for _, network in events} <= {0, 1}
+    assert sum(seconds for seconds, _ in events) <= 2 * 3600 + 1e-6
+    assert all(list(run()) for run in pay.methods(networks, 100.0, 0).values())

@@ -55,7 +55,7 @@ def parts_of(path: Path) -> tuple[Parts, Numbers]:
 
 def join(parts: Parts, weights: Mapping[str, float]) -> Numbers:
     """The weighted sum of the ranks."""
-    return np.sum([weights.get(name, 0.0) * values for name, values in parts.items()], 0)
+    return np.asarray(np.sum([weights.get(name, 0.0) * values for name, values in parts.items()], 0))
 
 
 def judge(joint: Numbers, truth: Numbers) -> dict[str, Any]:

@@ -73,10 +73,12 @@ class Networks:
     free: Numbers
     joint: Numbers
 
-    def part(self, rows: Numbers) -> Networks:
+    def part(self, rows: NDArray[np.intp]) -> Networks:
         """Some of the networks."""
-        values = {name: getattr(self, name) for name in self.__slots__}
-        return Networks(**{name: None if value is None else value[rows] for name, value in values.items()})
+        parts: dict[str, Any] = {
+            name: None if (value := getattr(self, name)) is None else value[rows] for name in self.__slots__
+        }
+        return Networks(**parts)
 
 
 Events = Iterator[tuple[float, int]]
@@ -89,7 +91,7 @@ def networks_of(path: Path, weights: dict[str, float]) -> Networks:
     parts, truth = parts_of(path)
     names = [name for name in ("macs", "judged", "short") if name in table.names]
     columns, _ = read_numbers(table, [table.column(name) for name in names])
-    by_name = {name: np.array(column, float) for name, column in zip(names, columns, strict=True)}
+    by_name: dict[str, Numbers] = {name: np.array(column, float) for name, column in zip(names, columns, strict=True)}
     macs = by_name["macs"]
     return Networks(
         truth=truth, judged=by_name.get("judged", truth), short=by_name.get("short"),
@@ -98,7 +100,7 @@ def networks_of(path: Path, weights: dict[str, float]) -> Networks:
     )  # fmt: skip
 
 
-def in_order(networks: Networks, order: Numbers, before: float = 0.0) -> Events:
+def in_order(networks: Networks, order: NDArray[np.intp], before: float = 0.0) -> Events:
     """Full trainings in an order."""
     for place, network in enumerate(order):
         yield networks.seconds[network] + (before if place == 0 else 0.0), int(network)

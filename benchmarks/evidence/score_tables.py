@@ -79,10 +79,14 @@ def main() -> None:
     measured: dict[str, dict[str, float]] = {}
     if chosen.measures:
         measures = read_table(chosen.measures)
-        kinds = [name for name in measures.names if name in ("params", "macs", "jacov", "synflow", "nwot", "longest_path", "layers")]
+        kinds = [
+            name
+            for name in measures.names
+            if name in ("params", "macs", "jacov", "synflow", "nwot", "longest_path", "layers")
+        ]
         columns = columns_of(measures, kinds)
-        for row, text in enumerate(measures.texts(measures.column("architecture"))):
-            measured[text] = {name: columns[name][row] for name in kinds}
+        for place, text in enumerate(measures.texts(measures.column("architecture"))):
+            measured[text] = {name: columns[name][place] for name in kinds}
     rows = []
     for place, text in enumerate(texts):
         row: dict[str, Any] = {"architecture": text, "truth": numbers[chosen.truth][place]}

@@ -48,7 +48,7 @@ def main() -> None:
     runtime = start(config.runtime).one_thread()
     scored = [c for c in read_candidates(run.folder.candidates, run.space) if math.isfinite(c.value)]
     order = torch.randperm(len(scored), generator=stream(chosen.seed, "truth")).tolist()
-    rows = [row.cells for row in read_table(chosen.out).rows] if chosen.out.exists() else []
+    rows = [list(row.cells) for row in read_table(chosen.out).rows] if chosen.out.exists() else []
     trained = {row[0] for row in rows}
     for candidate in (scored[i] for i in order[: chosen.networks]):
         text = str(candidate.architecture)

@@ -227,8 +227,8 @@ def test_heats_are_not_charged_for_the_test_split() -> None:
     work = replace(WORK, trainings=(3, 0, 0), heats=tuple(heats(27, 2)), evaluated=0, validated=0, all_on=0)
     speeds = Speeds(networks=(1.0,))
 
-    def total(**changes: int) -> float:
-        made = plan(Config(), replace(work, **changes), replace(speeds, one_shot=1.0, candidate=1.0), hours=1000,
+    def total(*, evaluated: int = 0, validated: int = 0) -> float:
+        made = plan(Config(), replace(work, evaluated=evaluated, validated=validated), replace(speeds, one_shot=1.0, candidate=1.0), hours=1000,
                     spent=0, given={"train", "search", "retrain"})  # fmt: skip
         return made.steps["retrain"].seconds
 
@@ -238,5 +238,5 @@ def test_heats_are_not_charged_for_the_test_split() -> None:
 
 
 def test_a_time_that_is_too_short_names_the_heats() -> None:
-    with pytest.raises(ConfigError, match="after 36 shorter ones of heats.*--retrain.heats 0"):
+    with pytest.raises(ConfigError, match=r"after 36 shorter ones of heats.*--retrain\.heats 0"):
         plan(Config(), replace(WORK, heats=tuple(heats(27, 2))), SPEEDS, hours=0.001, spent=0, given=set())
