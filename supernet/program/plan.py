@@ -421,8 +421,8 @@ def _too_short(hours: float, seconds: float, work: Work, given: Collection[str])
     return (
         f"--hours {hours:g} is too short: with {lengths}, {examples:,} examples for each training, "
         f"{work.least_candidates} candidates and {sum(work.trainings) + work.all_on} trainings from "
-        f"scratch{heats_before}, this machine needs {need:g} hours: give --hours {need:g} or more, fewer pixels (--data.image_size), a "
-        "smaller space (such as --space.settings.width), fewer examples (--data.train_examples), fewer finalists "
-        "(--search.top, --search.small, --search.random), no heats (--retrain.heats 0) or no references "
-        "(--references [])"
+        f"scratch{heats_before}, this machine needs {need:g} hours: give --hours {need:g} or more, fewer pixels "
+        "(--data.image_size), a smaller space (such as --space.settings.width), fewer examples "
+        "(--data.train_examples), fewer finalists (--search.top, --search.small, --search.random), no heats "
+        "(--retrain.heats 0) or no references (--references [])"
     )

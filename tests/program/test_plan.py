@@ -225,11 +225,12 @@ def test_heats_cost_their_share_of_a_training() -> None:
 
 def test_heats_are_not_charged_for_the_test_split() -> None:
     work = replace(WORK, trainings=(3, 0, 0), heats=tuple(heats(27, 2)), evaluated=0, validated=0, all_on=0)
-    speeds = Speeds(networks=(1.0,))
+    speeds = Speeds(networks=(1.0,), one_shot=1.0, candidate=1.0)
 
     def total(*, evaluated: int = 0, validated: int = 0) -> float:
-        made = plan(Config(), replace(work, evaluated=evaluated, validated=validated), replace(speeds, one_shot=1.0, candidate=1.0), hours=1000,
-                    spent=0, given={"train", "search", "retrain"})  # fmt: skip
+        lengths = {"train", "search", "retrain"}
+        evaluating = replace(work, evaluated=evaluated, validated=validated)
+        made = plan(Config(), evaluating, speeds, hours=1000, spent=0, given=lengths)
         return made.steps["retrain"].seconds
 
     a_pass = 640 / 3 / work.retrain_batch
