@@ -6,6 +6,7 @@ import argparse
 import dataclasses
 import inspect
 import math
+import shutil
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from typing import TYPE_CHECKING, Any, NoReturn, get_type_hints
 import docstring_parser
 import yaml
 
+from supernet.program.help import STRATEGIES, has_page, page, recipe_in
+from supernet.program.listing import listed, recipe_lines, recipe_path
 from supernet.program.settings import (
     ConfigError,
     argument_hints,
@@ -40,9 +43,29 @@ class Parser(argparse.ArgumentParser):
         raise ConfigError(f"{message} ({' '.join(self.format_usage().split())})")
 
 
-def make_parser(usage: str, description: str, **more: Any) -> Parser:
-    """The parser of a command."""
-    return Parser(usage=f"supernet {usage}", description=description, allow_abbrev=False, **more)
+class _Format(argparse.RawDescriptionHelpFormatter):
+    """Help in two columns, up to 98 characters wide."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=28, width=min(98, shutil.get_terminal_size().columns - 2))
+
+
+def make_parser(usage: str, description: str, *, examples: Sequence[str] = ()) -> Parser:
+    """The parser of a command.
+
+    Args:
+        usage: its words.
+        description: what it does, in paragraphs; long ones are wrapped.
+        examples: of words that follow ``supernet``, for the end of its help.
+    """
+    width = min(98, shutil.get_terminal_size().columns - 2)
+    return Parser(
+        usage=f"supernet {usage}",
+        description="\n\n".join(p if "\n" in p else textwrap.fill(p, width) for p in description.split("\n\n")),
+        epilog="\n".join(["examples:", *(f"  supernet {example}" for example in examples)]) if examples else None,
+        allow_abbrev=False,
+        formatter_class=_Format,
+    )
 
 
 def parse(parser: Parser, words: Sequence[str]) -> dict[str, Any]:
@@ -83,9 +106,7 @@ def add_arguments(parser: Parser, function: Callable[..., Any], skip: Sequence[s
         if name not in skip:
             hint, default = hints.get(name, Any), parameter.default
             text = f"{docs.get(name, '')} ({describe(hint)}; default {_shown(default)})"
-            parser.add_argument(
-                f"--{name}", type=typed(hint), default=default, metavar=name.upper(), help=_escaped(text)
-            )
+            parser.add_argument(f"--{name}", type=typed(hint), default=default, metavar="VALUE", help=_escaped(text))
 
 
 def _shown(default: Any) -> str:
@@ -138,7 +159,13 @@ def parse_run(command: str, words: Sequence[str], options: Mapping[str, str] | N
 
     Raises:
         ConfigError: unknown words.
+        SystemExit: help was asked for, and is printed.
     """
+    recipe = recipe_in(command, words, _FLAGS)
+    if {"-h", "--help"} & set(words) and has_page(command):
+        print(page(command, recipe), end="")
+        raise SystemExit(0)
+    _check_before_imports(recipe, words)
     usage = "run [RECIPE] --out DIR" if command == "run" else f"{command} DIR [RECIPE]"
     parser = _parser_of_run(command, usage, options or {})
     _add_keys(parser, words)
@@ -155,15 +182,24 @@ def parse_run(command: str, words: Sequence[str], options: Mapping[str, str] | N
     )
 
 
+def _check_before_imports(recipe: str | None, words: Sequence[str]) -> None:
+    """Refuses a misspelt recipe or strategy at once: torch, which the other settings need, takes seconds to import."""
+    if recipe is not None:
+        recipe_path(recipe)
+    for word, following in zip(words, [*words[1:], ""], strict=False):
+        option, equals, value = word.partition("=")
+        name = value if equals else following
+        if option in ("--strategy", "--search.strategy") and not {".", ":"} & set(name):
+            check_name(name, STRATEGIES, "search.strategy")
+
+
 def _parser_of_run(command: str, usage: str, options: Mapping[str, str]) -> Parser:
     parser = make_parser(
         f"{usage} [--SETTING VALUE ...] [--config FILE.yaml] [--json]",
-        _paragraphs(
-            f"{DESCRIPTIONS[command]} It continues where it was; what is done already is not done again.",
-            f"recipes:\n{listed(recipe_lines())}",
-        ),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        f"{DESCRIPTIONS[command]} It continues where it was; what is done already is not done again.\n\n"
+        f"recipes:\n{listed(recipe_lines())}",
     )
+    parser.add_argument("--help-all", action="help", help="show this message, with all settings, and exit")
     if command != "run":
         parser.add_argument("dir", help="run folder")
     parser.add_argument("recipe", nargs="?", help="one of the recipes above, or a YAML file of settings")
@@ -187,15 +223,26 @@ def _add_settings(parser: Parser) -> None:
     """An option for each setting, and its short name."""
     from supernet.program.config import Config
 
+    defaults = _flat(dataclasses.asdict(Config()))
     for prefix, kind in {"": Config, **_parts(Config)}.items():
         docs, hints = _docs(kind), get_type_hints(kind)
         group = parser.add_argument_group(prefix.rstrip(".") or "settings", _escaped(inspect.getdoc(kind) or ""))
         for name, hint in hints.items():
             if not dataclasses.is_dataclass(hint):
                 full = f"--{prefix}{name}"
-                text = _escaped(f"{docs[name]} ({describe(hint)})")
+                text = _escaped(f"{docs[name]} ({describe(hint)}; default {_shown(defaults[prefix + name])})")
                 names = [full, *(short for short, long in SHORT.items() if long == full)]
                 group.add_argument(*names, action=_Append, dest=prefix + name, metavar=name.upper(), help=text)
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Values of nested dicts by dotted names, inner dicts included."""
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        flat[prefix + name] = value
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{name}.")
+    return flat
 
 
 def _parts(kind: Any, prefix: str = "") -> dict[str, Any]:
@@ -238,10 +285,6 @@ def _append(namespace: argparse.Namespace, settings: list[Setting]) -> None:
     namespace.settings = [*namespace.settings, *settings]
 
 
-def _paragraphs(text: str, *more: str) -> str:
-    return "\n\n".join([textwrap.fill(text, 79), *more])
-
-
 # ---- values of some options ----
 
 
@@ -274,23 +317,6 @@ def values_of(text: str | None) -> dict[str, list[Any]]:
     if text is not None and not (name and equals and all(isinstance(v, (str, int, float)) for v in values)):
         raise ValueError(f"--at: expected a setting of the space and its values, as in filters=16,32; got {text!r}")
     return {name: list(dict.fromkeys(values))} if text is not None else {}
-
-
-def listed(rows: dict[str, str]) -> str:
-    """Names with their texts, for 80 columns."""
-    return "\n".join(
-        textwrap.fill(text, 79, initial_indent=f"  {name:15} ", subsequent_indent=18 * " ")
-        for name, text in rows.items()
-    )
-
-
-def recipe_lines() -> dict[str, str]:
-    """The first line of each recipe, which says what it is for."""
-    from supernet.program.resolve import recipe_files
-
-    return {
-        name: path.read_text(encoding="utf-8").splitlines()[0].lstrip("# ") for name, path in recipe_files().items()
-    }
 
 
 def space_lines() -> dict[str, str]:
@@ -330,7 +356,7 @@ SIZES_HELP = (
 )
 
 
-_FLAGS = {"--plan"}
+_FLAGS = {"--plan", "--print_config", "--json", "--exhaustive", "--help-all"}
 """Options without a value."""
 
 

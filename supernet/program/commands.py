@@ -5,6 +5,7 @@ Exit codes: 0 done, 2 bad input or a failure that the message explains, 130 inte
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import os
@@ -14,7 +15,7 @@ import sqlite3
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
@@ -34,16 +35,17 @@ from supernet.program.arguments import (
     Parser,
     add_arguments,
     hours_of,
-    listed,
     make_parser,
     parse,
     parse_run,
     rates_of,
-    recipe_lines,
     space_lines,
     typed,
     values_of,
 )
+from supernet.program.completion import SHELLS, options_of, script
+from supernet.program.help import MAIN, SPACES, STRATEGIES
+from supernet.program.listing import listed, recipe_lines, recipe_path
 from supernet.program.screen import watching
 
 if TYPE_CHECKING:
@@ -51,42 +53,6 @@ if TYPE_CHECKING:
     from supernet.program.load import Loaded
 
 STEP_NAMES = ("train", "search", "retrain")
-_MAIN_HELP = """usage: supernet COMMAND ...
-
-One-shot neural architecture search that says how far its ranking can be trusted.
-
-the whole way:
-  run RECIPE --out DIR     train the one-shot model, score candidates, retrain
-                           the best from scratch, test them once
-  run --model FILE.py:FUNCTION --data FILE.py:FUNCTION --out DIR
-                           the same with a network and data of your own
-step by step, on a run folder (each continues where it was):
-  train DIR [RECIPE]       train the one-shot model; RECIPE where DIR is new
-  search DIR               score candidates with its weights, choose finalists
-  retrain DIR              train the finalists from scratch, then test them
-  show DIR                 print the result again
-  top DIR                  print the best candidates, or the Pareto front, as far
-                           as the search has come; write them as a table
-  study DIR                send finalists and their trainings to an Optuna study
-  analyze DIR              say what the ranking is worth: train networks drawn
-                           evenly over the score, and compare
-  analyze DIR --plan       say how many networks would tell, from a few
-  analyze FILE.csv         the same for scores and accuracies of your own
-  report DIR               one page of HTML about a finished run
-  export DIR               a network as files that do not need supernet:
-                           Python, safetensors, torch.export, ONNX
-  push DIR OWNER/NAME      upload an export to a Hugging Face repository
-  score DIR --architectures FILE --out FILE.csv
-                           score architectures, one a line as text
-what there is:
-  space NAME [--SETTING VALUE ...]
-                           describe a space: choices, size, costs
-  spaces                   list the spaces
-  recipes [NAME]           list the recipes, or print one
-
-Results go to stdout (as JSON with --json), messages to stderr.
-`supernet COMMAND --help` lists what a command takes. --version prints the version.
-"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -122,14 +88,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _failed(error: Exception) -> int:
     """Says in one line what failed, and returns the exit code; a fault of the program is raised again."""
-    from torch import OutOfMemoryError
-
     from supernet.base.progress import Interrupted
 
     if isinstance(error, Interrupted):
         print(f"supernet: {error}; its state is saved, the same command continues", file=sys.stderr)
         return 130
-    of_users = (ValueError, OSError, sqlite3.Error, MemoryError, OutOfMemoryError)
+    of_users: tuple[type[Exception], ...] = (ValueError, OSError, sqlite3.Error, MemoryError)
+    if torch := sys.modules.get("torch"):  # importing it takes seconds
+        of_users += (getattr(torch, "OutOfMemoryError", MemoryError),)
     if os.environ.get("SUPERNET_DEBUG") or not isinstance(error, of_users):
         raise error
     print(f"supernet: error: {_one_line(error)}", file=sys.stderr)
@@ -137,25 +103,10 @@ def _failed(error: Exception) -> int:
 
 
 def _command(words: list[str]) -> None:
-    commands: dict[str, Callable[[list[str]], None]] = {
-        "run": _run,
-        **{step: partial(_step, step) for step in STEP_NAMES},
-        "analyze": _analyze,
-        "report": _report,
-        "export": _export,
-        "push": _push,
-        "show": _show,
-        "top": _top,
-        "study": _study,
-        "score": _score,
-        "space": _space,
-        "spaces": _spaces,
-        "recipes": _recipes,
-    }
     if not words:
-        raise ValueError(f"expected a command: {', '.join(commands)}; `supernet --help` explains them")
+        raise ValueError(f"expected a command: {', '.join(COMMANDS)}; `supernet --help` explains them")
     if words[0] in ("-h", "--help"):
-        print(_MAIN_HELP, end="")
+        print(MAIN, end="")
     elif words[0] == "--version":
         from supernet.base.version import __version__
 
@@ -163,11 +114,12 @@ def _command(words: list[str]) -> None:
     else:
         from supernet.program.settings import check_name
 
-        check_name(words[0], commands, "command")
+        check_name(words[0], COMMANDS, "command")
         logging.basicConfig(format="%(message)s", level=logging.INFO, stream=sys.stderr)
         for name in ("lightning_utilities", "onnxscript", "onnx_ir", "torch.onnx"):
             logging.getLogger(name).setLevel(logging.WARNING)
-        commands[words[0]](words[1:])
+        has_more = words[0] in ("run", *STEP_NAMES, "analyze")
+        COMMANDS[words[0]]([word if has_more or word != "--help-all" else "--help" for word in words[1:]])
 
 
 def _one_line(error: Exception) -> str:
@@ -276,6 +228,7 @@ def _study(words: list[str]) -> None:
         "study DIR [--storage ADDRESS] [--study NAME] [--artifacts FOLDER] [--json]",
         "Sends finalists and stand-alone trainings of a run to an Optuna study; what is there already is left as it "
         "is. `optuna-dashboard ADDRESS --artifact-dir FOLDER` shows it.",
+        examples=("study runs/first", "study runs/first --storage postgresql+psycopg://me@host/studies --study digits"),
     )
     parser.add_argument("dir", help="run folder")
     for option, text in STORAGE_OPTIONS.items():
@@ -402,7 +355,11 @@ def _replay(run: Opened, seeds: str, as_json: bool) -> None:
 
 
 def _analyze_file(words: list[str]) -> None:
-    parser = make_parser("analyze FILE.csv [--sizes NAMES] [--json]", DESCRIPTIONS["analyze"])
+    parser = make_parser(
+        "analyze FILE.csv [--sizes NAMES] [--json]",
+        DESCRIPTIONS["analyze"],
+        examples=("analyze scores.csv", "analyze scores.csv --sizes params,latency --json"),
+    )
     parser.add_argument("file", help="table with columns score, accuracy (accuracy_2, ...), architecture, and sizes")
     parser.add_argument("--sizes", help=SIZES_HELP)
     parser.add_argument("--json", action="store_true", help="print the result as JSON on stdout")
@@ -419,7 +376,9 @@ def _analyze_file(words: list[str]) -> None:
 
 def _report(words: list[str]) -> None:
     parser = make_parser(
-        "report DIR [--json]", "Writes report.html about a finished run, from its files only; analyze it first."
+        "report DIR [--json]",
+        "Writes report.html about a finished run, from its files only; analyze it first.",
+        examples=("report runs/first",),
     )
     parser.add_argument("dir", help="run folder")
     parser.add_argument("--json", action="store_true", help="print as JSON where the page is")
@@ -436,6 +395,7 @@ def _export(words: list[str]) -> None:
         "export DIR [--rank N | --architecture TEXT] [--to python,torch,onnx,safetensors] [--out FOLDER] [--json]",
         "Writes a network of a run as files that need nothing of supernet, each loaded again in a process of its own "
         "and compared with the network on the validation split; where one differs nothing is written.",
+        examples=("export runs/first --to python,onnx --out winner", "export runs/first --rank 2"),
     )
     from supernet.export.forms import ExportConfig
     from supernet.export.reading import FORMS
@@ -464,6 +424,7 @@ def _push(words: list[str]) -> None:
     parser = make_parser(
         "push DIR OWNER/NAME [--private] [--json]",
         "Uploads an export to a Hugging Face repository, which is made where it is not there. `hf auth login` logs in.",
+        examples=("push runs/first me/digits --private",),
     )
     parser.add_argument("dir", help="run folder, or folder of an export")
     parser.add_argument("repository", help="OWNER/NAME of the repository")
@@ -481,7 +442,11 @@ def _push(words: list[str]) -> None:
 
 
 def _show(words: list[str]) -> None:
-    parser = make_parser("show DIR [--json]", "Prints the result of a finished run.")
+    parser = make_parser(
+        "show DIR [--json]",
+        "Prints the result of a finished run.",
+        examples=("show runs/first", "show runs/first --json"),
+    )
     parser.add_argument("dir", help="run folder")
     parser.add_argument("--json", action="store_true", help="print it as JSON")
     options = parse(parser, words)
@@ -495,18 +460,31 @@ def _top(words: list[str]) -> None:
         "top DIR [-k NUMBER] [--max-params 1M ...] [--bands N] [--objectives score,params] [--out FILE] [--json]",
         "Prints the best candidates of a search, also while it runs: the best scores, or with --objectives the Pareto "
         "front. Each has a number, with which `supernet retrain DIR --candidates NUMBER` trains it from scratch.",
+        examples=("top runs/first -k 5 --max-params 1M", "top runs/first --objectives score,params --out front.csv"),
     )
     parser.add_argument("dir", help="run folder")
-    parser.add_argument("-k", type=typed(int), default=20, help="how many (of each band; of a front all are printed)")
     parser.add_argument(
-        "--bands", type=typed(int), default=1, help="bands of size, since one-shot models favour large networks"
+        "-k",
+        type=typed(int),
+        default=20,
+        metavar="N",
+        help="how many, of each band (default 20); of a front all are printed",
+    )
+    parser.add_argument(
+        "--bands",
+        type=typed(int),
+        default=1,
+        metavar="N",
+        help="bands of size (default 1), since one-shot models favour large networks",
     )
     parser.add_argument("--objectives", help="the Pareto front of these, with commas: score,params,macs,latency,memory")
     parser.add_argument("--out", help="CSV or parquet file for all candidates within the limits, not just the best")
     parser.add_argument("--json", action="store_true", help="print as JSON")
     for cost in LIMITED:
         for end, text in (("max", "at the most"), ("min", "at the least")):
-            parser.add_argument(f"--{end}-{cost}", help=f"only candidates within this limit of {cost} ({text})")
+            parser.add_argument(
+                f"--{end}-{cost}", metavar="N", help=f"{cost} {text}, of the candidates that are printed"
+            )
     options = parse(parser, words)
     for name in ("k", "bands"):
         if options[name] < 1:
@@ -531,7 +509,9 @@ def _top(words: list[str]) -> None:
 
 def _score(words: list[str]) -> None:
     parser = make_parser(
-        "score DIR --architectures FILE --out FILE.csv [--json]", "Scores architectures with a one-shot model."
+        "score DIR --architectures FILE --out FILE.csv [--json]",
+        "Scores architectures with a one-shot model.",
+        examples=("score runs/first --architectures mine.txt --out scores.csv",),
     )
     parser.add_argument("dir", help="run folder with a trained one-shot model")
     parser.add_argument("--architectures", required=True, help="file with one architecture a line, as text")
@@ -570,13 +550,19 @@ def _space(words: list[str]) -> None:
     if name == "convnet" and any(word.partition("=")[0] == "--reference" for word in words):
         _reference(words[1:])
         return
-    parser = make_parser(f"space {name} [--SETTING VALUE ...]", "Describes a space: choices, size and costs.")
+    parser = make_parser(
+        f"space {name} [--SETTING VALUE ...]",
+        "Describes a space: choices, size and costs.",
+        examples=("space convnet --width 16 --samples 500", "space network.py:make --inputs 'float32 3 64 64'"),
+    )
     if is_own:
         _add_own(parser)
     else:
         add_arguments(parser, SPACES[name])
-    parser.add_argument("--samples", type=typed(int), default=2000, help="architectures drawn for the costs")
-    parser.add_argument("--seed", type=typed(int), default=0, help="of these draws")
+    parser.add_argument(
+        "--samples", type=typed(int), default=2000, help="architectures drawn for the costs (default 2000)"
+    )
+    parser.add_argument("--seed", type=typed(int), default=0, help="of these draws (default 0)")
     parser.add_argument("--json", action="store_true", help="print it as JSON")
     values = parse(parser, words[1:])
     samples, seed, as_json = (values.pop(key) for key in ("samples", "seed", "json"))
@@ -609,6 +595,7 @@ def _reference(words: list[str]) -> None:
     parser = make_parser(
         "space convnet --reference NAME [--width W | --max-params N --max-macs N] [--json]",
         "Describes a known network as an architecture of the space convnet: its text and its costs.",
+        examples=("space convnet --reference resnet8 --max-params 60k",),
     )
     parser.add_argument("--reference", required=True, help=f"one of {', '.join(REFERENCES)}")
     parser.add_argument("--num_classes", type=typed(int), default=10, help="number of classes")
@@ -634,17 +621,20 @@ def _reference(words: list[str]) -> None:
 
 
 def _spaces(words: list[str]) -> None:
-    parser = make_parser("spaces [--json]", "Lists the spaces.")
+    parser = make_parser("spaces [--json]", "Lists the spaces.", examples=("spaces", "spaces --json"))
     parser.add_argument("--json", action="store_true", help="print them as JSON")
     _listing(space_lines(), parse(parser, words)["json"])
 
 
 def _recipes(words: list[str]) -> None:
-    parser = make_parser("recipes [NAME] [--json]", "Lists the recipes, or prints one, complete, as YAML.")
+    parser = make_parser(
+        "recipes [NAME] [--json]",
+        "Lists the recipes, or prints one, complete, as YAML.",
+        examples=("recipes", "recipes digits-smoke > mine.yaml"),
+    )
     parser.add_argument("name", nargs="?", help="the recipe to print")
     parser.add_argument("--json", action="store_true", help="print it as JSON")
     options = parse(parser, words)
-    from supernet.program.resolve import recipe_path
 
     if options["name"] is None:
         _listing(recipe_lines(), options["json"])
@@ -655,6 +645,29 @@ def _recipes(words: list[str]) -> None:
         print(json.dumps(read_settings(recipe_path(options["name"]), Config)))
     else:
         print(recipe_path(options["name"]).read_text(encoding="utf-8"), end="")
+
+
+def _completion(words: list[str]) -> None:
+    parser = make_parser(
+        "completion SHELL",
+        "Prints a script that completes commands, options and recipes in a shell. Keep it where the shell reads it.",
+        examples=(
+            "completion bash > ~/.local/share/bash-completion/completions/supernet",
+            "completion zsh >> ~/.zshrc",
+            "completion fish > ~/.config/fish/completions/supernet.fish",
+        ),
+    )
+    parser.add_argument("shell", choices=SHELLS, metavar="SHELL", help=", ".join(SHELLS))
+    shell = parse(parser, words)["shell"]
+    options = {}
+    for name, command in COMMANDS.items():
+        text = io.StringIO()
+        with redirect_stdout(text), suppress(SystemExit):
+            command(["--help"])
+        options[name] = options_of(text.getvalue())
+    recipes = list(recipe_lines())
+    names = {"run": recipes, "train": recipes, "recipes": recipes, "space": SPACES, "completion": SHELLS}
+    print(script(shell, options, names, {"--strategy": STRATEGIES, "--device": ("auto", "cpu", "cuda", "mps")}), end="")
 
 
 def _listing(rows: dict[str, str], as_json: bool) -> None:
@@ -682,6 +695,24 @@ def _emit(value: Any, as_json: bool, printer: Callable[[Any], object]) -> None:
         print(json.dumps(value))
     else:
         printer(value)
+
+
+COMMANDS: dict[str, Callable[[list[str]], None]] = {
+    "run": _run,
+    **{step: partial(_step, step) for step in STEP_NAMES},
+    "analyze": _analyze,
+    "report": _report,
+    "export": _export,
+    "push": _push,
+    "show": _show,
+    "top": _top,
+    "study": _study,
+    "score": _score,
+    "space": _space,
+    "spaces": _spaces,
+    "recipes": _recipes,
+    "completion": _completion,
+}
 
 
 if __name__ == "__main__":

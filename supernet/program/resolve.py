@@ -6,7 +6,6 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +13,10 @@ from supernet.base.own import absolute, is_function
 from supernet.data.sources import NAMES
 from supernet.program.config import Config, check_config, from_dict
 from supernet.program.folder import Opened, continue_run, create_run, has_begun, open_run
+from supernet.program.listing import recipe_files, recipe_path
 from supernet.program.load import check_limits, check_moved_data
 from supernet.program.paths import RunFolder
-from supernet.program.settings import ConfigError, check_name, leaves, parse_value, put, read_settings, setting_hints
+from supernet.program.settings import ConfigError, leaves, parse_value, put, read_settings, setting_hints
 
 OWN_NETWORK = "own-network"
 """The recipe of a run with a network of the user's if none is named."""
@@ -146,24 +146,3 @@ def data_settings(name: str) -> list[Setting]:
         f"data: expected a source ({', '.join(NAMES)}), a folder of images, a parquet file or FILE.py:FUNCTION, "
         f"got {name!r}"
     )
-
-
-def recipe_files() -> dict[str, Path]:
-    """The recipes by name."""
-    folder = Path(str(files("supernet.program") / "recipes"))
-    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
-
-
-def recipe_path(name: str) -> Path:
-    """A recipe by its name, or any YAML file by its path.
-
-    Raises:
-        ConfigError: there is none.
-    """
-    if name.endswith((".yaml", ".yml")):
-        if not Path(name).is_file():
-            raise ConfigError(f"{name}: no such file")
-        return Path(name)
-    recipes = recipe_files()
-    check_name(name, recipes, "recipe")
-    return recipes[name]

@@ -19,6 +19,7 @@ Either is called with the `Region`, ``seed=`` and its settings.
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import inspect
 import math
@@ -465,9 +466,11 @@ def find(name: str) -> Callable[..., Strategy]:
             return getattr(importlib.import_module(home), last)  # type: ignore[no-any-return]  # a class of the user's
         except (ImportError, AttributeError, ValueError) as error:
             raise ValueError(f"strategy: {name!r} cannot be imported ({error})") from None
+    near = difflib.get_close_matches(name, STRATEGIES, n=1, cutoff=0.4)
+    hint = f"did you mean {near[0]!r}? " if near else ""
     raise ValueError(
-        f"strategy: no {name!r}; there are: {', '.join(STRATEGIES)}; or a class of your own by its dotted path or as "
-        "FILE.py:CLASS"
+        f"strategy: no {name!r}; {hint}there are: {', '.join(STRATEGIES)}; or a class of your own by its dotted "
+        "path or as FILE.py:CLASS"
     )
 
 

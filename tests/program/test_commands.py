@@ -1,6 +1,7 @@
 import errno
 import json
 import os
+import re
 import shutil
 import signal
 import sqlite3
@@ -15,39 +16,81 @@ import pytest
 import torch
 import yaml
 
-from supernet.program import resolve, screen
-from supernet.program.commands import main
+from supernet.program import screen
+from supernet.program.commands import COMMANDS, main
+from supernet.program.config import Config
+from supernet.program.help import SPACES as SPACE_NAMES
+from supernet.program.help import STRATEGIES as STRATEGY_NAMES
+from supernet.program.listing import recipe_files
+from supernet.program.settings import setting_hints
+from supernet.search.strategies import STRATEGIES
+from supernet.spaces import SPACES
 from tests.conftest import TINY
 
 Refused = Callable[..., str]
-COMMANDS = ("run", "train", "search", "retrain", "show", "top", "score", "space", "spaces", "recipes")
 
 
 # ---- help and listings ----
 
 
-@pytest.mark.parametrize("words", [["--help"], *([name, "--help"] for name in COMMANDS), ["space", "bender", "--help"]])
-def test_help_explains(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(words) == 0
+@pytest.mark.parametrize("words", [[], *([name] for name in COMMANDS), ["space", "bender"], ["run", "digits-smoke"]])
+def test_help_explains_on_one_screen(
+    words: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
+    assert main([*words, "--help"]) == 0
     out, err = capsys.readouterr()
     assert out.startswith("usage: supernet")
     assert err == ""
     assert "SUPPRESS" not in out
-    assert "supernet." not in out  # no internal class path
+    assert not re.search(r"supernet\.(?!fish)", out)  # no internal class path
+    assert len(out.splitlines()) <= 42
+    assert max(map(len, out.splitlines())) <= 120
+    assert not words or words[0] == "space" or "examples:\n  supernet" in out
 
 
-@pytest.mark.parametrize("command", ["run", "train", "search", "retrain"])
-def test_help_lists_recipes_and_every_setting(command: str, capsys: pytest.CaptureFixture[str]) -> None:
-    from supernet.program.config import Config
-    from supernet.program.settings import setting_hints
-
-    main([command, "--help"])
+@pytest.mark.parametrize("command", ["run", "train", "search", "retrain", "analyze"])
+def test_the_long_help_lists_recipes_and_every_setting_with_its_default(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([command, "--help-all"]) == 0
     out = capsys.readouterr().out
     for name in setting_hints(Config):
         assert f"--{name} " in out
-    for name in resolve.recipe_files():
+    for name in recipe_files():
         assert f"  {name} " in out
-    assert "Learning rate at its highest." in out
+    assert "Learning rate at its highest. (a number; default 0.1)" in " ".join(out.split())
+
+
+@pytest.mark.parametrize("words", [["show"], ["recipes"]])
+def test_the_long_help_of_other_commands_is_their_help(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*words, "--help"]) == 0
+    out = capsys.readouterr().out
+    assert main([*words, "--help-all"]) == 0
+    assert capsys.readouterr().out == out
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--help"],
+        *([name, "--help"] for name in ("run", "train", "search", "retrain", "analyze", "show", "top", "recipes")),
+        ["recipes", "digits-smoke"],
+        ["run", "digits-smok", "--out", "X"],
+        ["run", "digits-smoke", "--out", "X", "--strategy", "evolutoin"],
+    ],
+)
+def test_help_and_misspelt_names_do_not_wait_for_torch(words: list[str]) -> None:
+    script = (
+        "import sys; from supernet.program.commands import main; main(sys.argv[1:]); "
+        "assert 'torch' not in sys.modules and 'numpy' not in sys.modules"
+    )
+    assert subprocess.run([sys.executable, "-c", script, *words], capture_output=True).returncode == 0
+
+
+def test_names_that_are_known_without_torch_are_all_there_are() -> None:
+    assert set(STRATEGY_NAMES) == set(STRATEGIES)
+    assert set(SPACE_NAMES) == set(SPACES)
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
@@ -110,7 +153,10 @@ def test_print_config_makes_no_folder_and_can_be_read_again(tmp_path: Path, caps
         ([], ["expected a command", "run"]),
         (["rnu"], ["'rnu'", "'run'"]),
         (["run"], ["expected a recipe", "digits-smoke"]),
-        (["run", "digits-smok", "--out", "X"], ["'digits-smoke'"]),
+        (["run", "digits-smok", "--out", "X"], ["recipe", "'digits-smoke'"]),
+        (["train", "--seed", "1", "X", "--json", "digits-smok"], ["recipe", "'digits-smoke'"]),
+        (["run", "digits-smoke", "--out", "X", "--search.strategy=evolutoin"], ["'evolution'"]),
+        (["completion", "sh"], ["bash"]),
         (["run", "digits-smoke"], ["--out"]),
         (["run", "digits-smoke", "more", "--out", "X"], ["more"]),
         (["train"], ["dir", "supernet train DIR"]),
@@ -449,7 +495,7 @@ def _interrupted_after(wait: float) -> tuple[int, str]:
         "print('started', flush=True); sys.exit(main(sys.argv[1:]))"
     )
     process = subprocess.Popen(
-        [sys.executable, "-c", started, "run", "digits-smoke", "--help"],
+        [sys.executable, "-c", started, "run", "digits-smoke", "--help-all"],
         stderr=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -547,7 +593,10 @@ def test_top(run_folder: Path, tmp_path: Path, refused: Refused, capsys: pytest.
 @pytest.mark.parametrize(
     ("setting", "part"),
     [
-        ("--strategy=evolve", "search.strategy: no 'evolve'; there are: random, enumeration, evolution"),
+        (
+            "--strategy=evolve",
+            "search.strategy: no 'evolve'; did you mean 'evolution'? there are: random, enumeration, evolution",
+        ),
         ("--strategy=/nowhere/x.py:Mine", "search.strategy: /nowhere/x.py: no such file"),
         ("--objectives=score,speed", "search.objectives: no 'speed'; there are: score, params"),
         ("--max-params=lots", "max_params: expected a number like 250k or 1.5M, got 'lots'"),

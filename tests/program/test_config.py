@@ -17,7 +17,7 @@ from supernet.program.config import (
     read_yaml,
     to_yaml,
 )
-from supernet.program.resolve import recipe_files
+from supernet.program.listing import recipe_files
 from supernet.program.settings import ConfigError, setting_hints
 from supernet.train.fit import TrainConfig
 

@@ -20,8 +20,8 @@ from supernet.program import prepare
 from supernet.program.commands import main
 from supernet.program.config import Config, from_dict
 from supernet.program.images import balance, batch_size, choose, crop, flip, image_size, split_sizes, width
+from supernet.program.listing import recipe_path
 from supernet.program.plan import Speeds
-from supernet.program.resolve import recipe_path
 from tests.makers import write_classes
 
 CONFIG = from_dict(yaml.safe_load(recipe_path("images").read_text()))

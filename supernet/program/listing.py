@@ -1,0 +1,47 @@
+"""The recipes that come with the package, by name; without torch, so that a misspelt name is refused at once."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping
+from importlib.resources import files
+from pathlib import Path
+
+from supernet.program.settings import ConfigError, check_name
+
+
+def recipe_files() -> dict[str, Path]:
+    """The recipes by name."""
+    folder = Path(str(files("supernet.program") / "recipes"))
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+
+
+def recipe_path(name: str) -> Path:
+    """A recipe by its name, or any YAML file by its path.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    if name.endswith((".yaml", ".yml")):
+        if not Path(name).is_file():
+            raise ConfigError(f"{name}: no such file")
+        return Path(name)
+    recipes = recipe_files()
+    check_name(name, recipes, "recipe")
+    return recipes[name]
+
+
+def recipe_lines() -> dict[str, str]:
+    """The first line of each recipe, which says what it is for."""
+    return {
+        name: path.read_text(encoding="utf-8").splitlines()[0].lstrip("# ") for name, path in recipe_files().items()
+    }
+
+
+def listed(rows: Mapping[str, str], width: int = 79) -> str:
+    """Names with their texts, in two columns."""
+    first = max(map(len, rows), default=0)
+    return "\n".join(
+        textwrap.fill(text, width, initial_indent=f"  {name:{first}}  ", subsequent_indent=(first + 4) * " ")
+        for name, text in rows.items()
+    )
