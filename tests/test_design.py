@@ -212,8 +212,9 @@ def test_the_test_split_is_opened_in_one_place() -> None:
 def test_classes_inherit_from_outside_only() -> None:
     """From torch's modules, from errors, from built-in types: a method is found in its class or in one of torch's."""
     allowed = {
-        "DecidedFloat": "_OfOneChoice",  # a number and a text that remember their choice: built-in types differ
-        "DecidedStr": "_OfOneChoice",
+        "DecidedFloat": "_OfOneTable",  # a number and a text that remember their choices: built-in types differ
+        "DecidedStr": "_OfOneTable",
+        "DecidedThing": "_OfOneTable",
         "QuickGhostNorm": "GhostBatchNorm",  # the same norm by other kernels
         "QuickChoose": "Choose",  # the same sums, each output added as it is written
         "QuickJoin": "Join",

@@ -23,9 +23,9 @@ from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
 from supernet.base.trees import call, map_tensors
 from supernet.space.choices import Architecture, Choice, Space
-from supernet.space.layers import Choose, Depth, LivePaths, live_paths, set_live_paths
+from supernet.space.layers import BATCH_NORMS, Choose, Depth, LivePaths, live_paths, set_live_paths
 from supernet.space.model import example_of
-from supernet.space.network import Inside, parameters_inside, replace_modules, without_data
+from supernet.space.network import Inside, made_without_data, parameters_inside, replace_modules
 from supernet.space.tabulate import Figures, Key, Measured, Setting, Settings, Shaping, Size, tabulated
 from supernet.space.values import decided, decided_values, length_choices, parameter_shapes
 
@@ -254,8 +254,7 @@ def _plain_table(made: _Made) -> CostTable:
 
 
 def _measured_table(space: Space, more: Callable[[Setting], Measured] | None, columns: Sequence[str]) -> CostTable:
-    with without_data():
-        modules = dict(space.network().named_modules())
+    modules = dict(made_without_data(space.network).named_modules())
     held = {name: {c.name for v in decided_values(module) for c in v.choices()} for name, module in modules.items()}
     # A depth is not among them: blocks that it leaves out cost nothing, the others what they always cost.
     of_values = set().union(*held.values())
@@ -367,9 +366,7 @@ def _measure_modules(space: Space, setting: Setting) -> Measured:
             entry[0] += parameter.numel()
             entry[1] += 0 if id(parameter) in norms else parameter.numel()
     # Batch norm has no multiply-adds that are counted.
-    network = replace_modules(
-        network, lambda m: nn.Identity() if isinstance(m, nn.modules.batchnorm._BatchNorm) else m
-    ).eval()
+    network = replace_modules(network, lambda m: nn.Identity() if type(m) in BATCH_NORMS else m).eval()
     counter = _MacsByModule(network, everything_on(space, setting))
     _fill_shared(network)  # on the CPU, which is faster here than the meta device
     with torch.no_grad(), counter, set_live_paths(counter.start), one_thread():
@@ -381,8 +378,8 @@ def _measure_modules(space: Space, setting: Setting) -> Measured:
 
 def _network(space: Space, setting: Setting) -> nn.Module:
     """The network with this setting of shapes, without data."""
-    with without_data(), decided(setting):
-        return space.network()
+    with decided(setting):
+        return made_without_data(space.network)
 
 
 def _fill(network: nn.Module, device: torch.device) -> None:

@@ -30,7 +30,7 @@ from supernet.base.modules import shallow_copy
 from supernet.base.randomness import nothing_drawn
 from supernet.base.trees import call, join_rows, rows, take_rows
 from supernet.space.choices import Choice, Space
-from supernet.space.values import Picks, decided_values, resolved, side_by_side
+from supernet.space.values import Picks, attribute_at, decided_values, resolved, side_by_side
 
 
 @dataclass(frozen=True, slots=True)
@@ -417,6 +417,9 @@ class Depth(nn.Module):
 class Elastic(nn.Module):
     """Runs a module that holds decided values with what is live of them, on slices of its weights.
 
+    In a forward pass it has the attributes, elements and length of that module, as they are with what is live; at
+    other times those of the module with everything on.
+
     Args:
         of: the module.
     """
@@ -426,8 +429,35 @@ class Elastic(nn.Module):
         self.of = of
 
     def forward(self, *inputs: Any, **named: Any) -> Any:
-        live = live_paths()
-        return resolved(self.of, live.picks[live.ghosts[0]])(*inputs, **named)
+        return self._now()(*inputs, **named)
+
+    def _now(self) -> Any:
+        """The module with what is live."""
+        live = _LIVE.get(None)
+        return self.of if live is None else resolved(self.of, live.picks[live.ghosts[0]])
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            if name.startswith("__") or "of" not in vars(self).get("_modules", {}):
+                raise
+        live = _LIVE.get(None)
+        if live is None:
+            return getattr(self.of, name)
+        return attribute_at(self.of, name, live.picks[live.ghosts[0]])
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._now())
+
+    def __getitem__(self, place: Any) -> Any:
+        return self._now()[place]
+
+    def __len__(self) -> int:
+        return len(self._now())
+
+    def __bool__(self) -> bool:
+        return bool(self._now())
 
 
 def adapter(channels_in: int, channels_out: int, *, stride: int = 1, dims: int = 2) -> nn.Module:
@@ -588,6 +618,49 @@ class GhostBatchNorm(nn.Module):
             y = F.batch_norm(side_by_side, None, None, weight, bias, training=True, eps=self.eps)
             return y.reshape(per_ghost, ghosts, channels, *rest).transpose(0, 1).reshape(x.shape)
         return F.batch_norm(x, None, None, weight, bias, training=True, eps=self.eps)
+
+
+class GhostByGhost(nn.Module):
+    """A batch norm of a class of its own, which may do more than its base: its own forward pass on each ghost batch.
+
+    Like `GhostBatchNorm` it keeps no running statistics, so that torch takes those of the batch. It has the attributes
+    of the module.
+
+    Args:
+        of: the batch norm; its running statistics are removed.
+    """
+
+    def __init__(self, of: nn.modules.batchnorm._BatchNorm) -> None:
+        super().__init__()
+        of.running_mean = of.running_var = of.num_batches_tracked = None
+        of.track_running_stats = False
+        self.of = of
+
+    def forward(self, x: Tensor, *inputs: Any, **named: Any) -> Any:
+        ghosts = len(live_paths().ghosts)
+        if ghosts == 1:
+            return self.of(x, *inputs, **named)
+        size = len(x) // ghosts
+        return join_rows([self.of(x[g * size : (g + 1) * size], *inputs, **named) for g in range(ghosts)])
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            if name.startswith("__") or "of" not in vars(self).get("_modules", {}):
+                raise
+        return getattr(self.of, name)
+
+
+BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
+"""Classes that `GhostBatchNorm` stands in for: these, and none that are derived from them."""
+
+
+def ghost_norm(module: nn.Module) -> nn.Module:
+    """What stands in for a batch norm in the one-shot model; another module as it is."""
+    if type(module) in BATCH_NORMS:
+        return GhostBatchNorm(module)  # type: ignore[arg-type]  # all of these are batch norms
+    return GhostByGhost(module) if isinstance(module, nn.modules.batchnorm._BatchNorm) else module
 
 
 def _run_on_zeros(edge: nn.Module, like: Tensor) -> Tensor:

@@ -16,22 +16,24 @@ from typing import Any, overload
 import torch
 from torch import Tensor, nn
 
-from supernet.base.randomness import GLOBAL_GENERATOR
+from supernet.base.randomness import GLOBAL_GENERATOR, nothing_drawn
 from supernet.base.trees import describe, map_tensors, zeros
 from supernet.space.choices import Architecture, Space
+from supernet.space.follow import followed
 from supernet.space.layers import (
     Choose,
     Depth,
     Elastic,
-    GhostBatchNorm,
+    GhostByGhost,
     Join,
     OneShot,
     ShapeError,
+    ghost_norm,
     output_shapes_of,
     picks_of,
 )
-from supernet.space.network import choices_of, replace_modules, view_of, without_data
-from supernet.space.values import decided, decided_values, resolved
+from supernet.space.network import choices_of, deciding, made_without_data, replace_modules, view_of, without_data
+from supernet.space.values import decided, decided_values, noting_values, resolved
 
 
 def _one_shot(space: Space, network: nn.Module) -> OneShot:
@@ -41,19 +43,27 @@ def _one_shot(space: Space, network: nn.Module) -> OneShot:
         ValueError: the network keeps running statistics in a module other than batch norm; they would mix the
             statistics of all the architectures that passed through.
     """
-    network = _elastic(
-        replace_modules(network, lambda m: GhostBatchNorm(m) if isinstance(m, nn.modules.batchnorm._BatchNorm) else m)
-    )
+    network = _elastic(_with_ghost_norms(network))
     for name, module in network.named_modules():
-        if getattr(module, "running_mean", None) is not None:
+        if not isinstance(module, Elastic) and getattr(module, "running_mean", None) is not None:
+            path = ".".join(part for part in name.split(".") if part != "of")
             raise ValueError(
-                f"{name} ({type(module).__name__}) keeps running statistics, which mean nothing while choices are "
+                f"{path} ({type(module).__name__}) keeps running statistics, which mean nothing while choices are "
                 "free: set track_running_stats=False"
             )
     for module in network.modules():
         if isinstance(module, Choose):
             module.output_shapes = output_shapes_of(module.options[0])
     return OneShot(space, network)
+
+
+def _with_ghost_norms(module: nn.Module) -> nn.Module:
+    """The module with batch norms replaced in place, those of ghost batches not entered."""
+    new = ghost_norm(module)
+    if new is module:
+        for name, child in list(module.named_children()):
+            setattr(module, name, _with_ghost_norms(child))
+    return new
 
 
 def from_network(
@@ -78,11 +88,18 @@ def from_network(
         ValueError: the network has no choice, or does not run with some option; the message names it.
         ShapeError: options of one choice give different shapes.
     """
-    with without_data():
-        made = network()
+    network = followed(network)
+    with noting_values() as values:
+        made = made_without_data(network)
+    choices = choices_of(made)
+    if lost := [name for name in values if name not in deciding(made)]:
+        raise ValueError(
+            f"value {lost[0]!r} decides nothing: no number, shape or part of a module follows from it: keep it as "
+            "an attribute of the module whose forward pass reads it (self.width = width)"
+        )
     shape = tuple(example.shape[1:]) if isinstance(example, Tensor) else ()
     kept = None if isinstance(example, Tensor) and example.dtype == torch.float32 else example
-    space = Space(name, choices_of(made), network, shape, tuple((settings or {}).items()), example=kept)
+    space = Space(name, choices, network, shape, tuple((settings or {}).items()), example=kept)
     if check:
         _check_shapes(space)
     return space
@@ -95,9 +112,18 @@ def _check_shapes(space: Space) -> None:
         ValueError: it does not run with some option; the message names choice, option and module.
         ShapeError: options of one choice give different shapes.
     """
-    with without_data():
-        model = _one_shot(space, space.network())
-        inputs = map_tensors(example_of(space, 2), lambda tensor: tensor.to("meta"))
+    model = _one_shot(space, made_without_data(space.network)).to("meta")
+    try:
+        _run_each_option(model, map_tensors(example_of(space, 2), lambda tensor: tensor.to("meta")))
+    except ValueError as error:  # the code of a network may look at numbers, which shapes lack
+        if "meta" not in str(error.__cause__).lower():
+            raise
+        with nothing_drawn(torch.device("cpu")):
+            _run_each_option(build(space, seed=0), example_of(space, 2))
+
+
+def _run_each_option(model: OneShot, inputs: Any) -> None:
+    space = model.space
     (everything,) = space.live([space.everything_on()])
     rows_of: list[tuple[str, Tensor]] = [("everything on", everything)]
     for choice in space.choices:
@@ -250,8 +276,8 @@ def _keep_view(network: nn.Module, architecture: Architecture, space: Space) -> 
 
     def keep(module: nn.Module) -> nn.Module:
         module = _resolve(module, picks)
-        while isinstance(module, Elastic):
-            module = _resolve(resolved(module.of, indices), picks)
+        while isinstance(module, (Elastic, GhostByGhost)):
+            module = module.of if isinstance(module, GhostByGhost) else _resolve(resolved(module.of, indices), picks)
         return module
 
     return view_of(network, keep)

@@ -12,9 +12,10 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from supernet.base.modules import shallow_copy
+from supernet.base.randomness import nothing_drawn
 from supernet.space.choices import Choice
 from supernet.space.layers import Choose, Depth, Elastic
-from supernet.space.values import decided_values
+from supernet.space.values import decided_values, followed_of
 
 Inside = tuple[tuple[str, tuple[str, ...]], ...]
 """The choices that a place in the network is nested in, outermost first, and for each the options of which one has to
@@ -29,6 +30,21 @@ def without_data() -> Iterator[None]:
     """
     with torch.device("meta"), _NoInitialValues():
         yield
+
+
+def made_without_data(network: Callable[[], nn.Module]) -> nn.Module:
+    """A new network without data; with data if its constructor reads numbers from tensors.
+
+    Nothing that is drawn at random leaves a trace.
+    """
+    with nothing_drawn(torch.device("cpu")):
+        try:
+            with without_data():
+                return network()
+        except Exception as error:  # the code of a network may do anything
+            if "meta" not in str(error).lower():
+                raise
+        return network()
 
 
 class _NoInitialValues(TorchFunctionMode):
@@ -66,6 +82,23 @@ def choices_of(network: nn.Module) -> tuple[Choice, ...]:
     )
 
 
+def deciding(network: nn.Module) -> set[str]:
+    """Names of the values that make a difference to what some module of a network holds, and of other choices."""
+    names: set[str] = set()
+    for module in network.modules():
+        for thing in decided_values(module):
+            choices = dict.fromkeys(thing.choices())
+            last = {choice.name: frozenset([len(choice.options) - 1]) for choice in choices if choice.kind == "value"}
+            for choice in choices:
+                if choice.kind != "value":
+                    names.add(choice.name)
+                elif choice.name not in names:
+                    things = [thing.at({**last, choice.name: frozenset([i])}) for i in range(len(choice.options))]
+                    if len(things) == 1 or any(other != things[0] for other in things[1:]):
+                        names.add(choice.name)
+    return names
+
+
 def _common(a: Inside, b: Inside) -> Inside:
     """What two places of one choice are both nested in, with their options together."""
     others = dict(b)
@@ -96,12 +129,13 @@ def parameters_inside(network: nn.Module) -> dict[Inside, list[tuple[str, nn.Par
     for module, inside in _walk(network):
         prefix = names[id(module)]
         for name, parameter in module.named_parameters(recurse=False):
+            needed = (*inside, *_needs(module, name))
             if id(parameter) in places:
                 before = places[id(parameter)]
-                common = tuple(pair for pair in before[2] if pair in inside)
+                common = tuple(pair for pair in before[2] if pair in needed)
                 places[id(parameter)] = (*before[:2], common)
             else:
-                places[id(parameter)] = (f"{prefix}.{name}" if prefix else name, parameter, inside)
+                places[id(parameter)] = (f"{prefix}.{name}" if prefix else name, parameter, needed)
     groups: dict[Inside, list[tuple[str, nn.Parameter]]] = {}
     for name, parameter, inside in places.values():
         groups.setdefault(inside, []).append((name, parameter))
@@ -121,8 +155,18 @@ def _walk(module: nn.Module, inside: Inside = ()) -> Iterator[tuple[nn.Module, I
     elif isinstance(module, Elastic):
         yield from _walk(module.of, inside)
     else:
-        for child in module.children():
-            yield from _walk(child, inside)
+        for name, child in module.named_children():
+            yield from _walk(child, (*inside, *_needs(module, name)))
+
+
+def _needs(module: nn.Module, name: str) -> Inside:
+    """The options of values under which a parameter or child of a module is there."""
+    needs = []
+    for condition in followed_of(module).present.get(name, ()):
+        (choice,) = condition.choices()
+        options = [choice.options[i] for i in range(len(choice.options)) if condition.at({choice.name: frozenset([i])})]
+        needs.append((choice.name, tuple(options)))
+    return tuple(needs)
 
 
 def replace_modules(module: nn.Module, new: Callable[[nn.Module], nn.Module]) -> nn.Module:

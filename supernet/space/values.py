@@ -11,11 +11,15 @@ all widths is the idea of Yu et al., "Slimmable Neural Networks", ICLR 2019.
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import itertools
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -31,6 +35,8 @@ _AxisSlices = tuple[int, tuple[tuple[int, int], ...]]
 """An axis of a parameter, and (start, length) of each slice that is left of it."""
 
 _DECIDED: ContextVar[Mapping[str, Sequence[str]] | None] = ContextVar("supernet_decided_values", default=None)
+
+_MADE: ContextVar[dict[str, Choice] | None] = ContextVar("supernet_made_values", default=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,15 +61,57 @@ class Factor:
         return self.numbers[self.option] if not live or self.option in live else 0
 
     @property
+    def choices(self) -> tuple[Choice, ...]:
+        return (self.choice,)
+
+    @property
     def largest(self) -> Any:
         return max(self.numbers) if self.option is None else self.numbers[self.option]
+
+    @property
+    def last(self) -> Any:
+        """The number with everything on."""
+        return self.numbers[-1 if self.option is None else self.option]
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """What follows from one choice, or from several together.
+
+    Attributes:
+        choices: these; values, or choices of the kind "concat".
+        things: what follows from each combination of the live options of each choice, by their indices.
+    """
+
+    choices: tuple[Choice, ...]
+    things: Mapping[tuple[frozenset[int], ...], Any]
+
+    def at(self, picks: Picks) -> Any:
+        return self.things[tuple(_setting(choice, picks) for choice in self.choices)]
+
+    @property
+    def largest(self) -> Any:
+        return max(self.things.values())
+
+    @property
+    def last(self) -> Any:
+        """What follows from everything on."""
+        return self.at({choice.name: frozenset(range(len(choice.options))) for choice in self.choices})
+
+
+def _setting(choice: Choice, picks: Picks) -> frozenset[int]:
+    """What counts of the live options of a choice, as for a `Factor`."""
+    live = picks.get(choice.name, frozenset())
+    if choice.kind == "value":
+        return frozenset((max(live, default=0),))
+    return live or frozenset(range(len(choice.options)))
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
     """A run of channels or features: a product of factors."""
 
-    factors: tuple[Factor, ...]
+    factors: tuple[Factor | Table, ...]
     times: int = 1
     over: int = 1
 
@@ -107,7 +155,7 @@ class DecidedInt(int):
         return tuple((start, part.at(picks)) for start, part in zip(starts, self.parts, strict=False))
 
     def choices(self) -> Iterator[Choice]:
-        return (factor.choice for part in self.parts for factor in part.factors)
+        return (choice for part in self.parts for factor in part.factors for choice in factor.choices)
 
     def __mul__(self, other: Any) -> Any:
         if isinstance(other, DecidedInt):
@@ -141,10 +189,10 @@ class DecidedInt(int):
         return DecidedInt((Span((), other), *self.parts)) if other > 0 else self
 
 
-class _OfOneChoice:
-    """What a number and a text that depend on one choice have in common."""
+class _OfOneTable:
+    """What all decided things that are no whole numbers have in common."""
 
-    factor: Factor
+    factor: Any  # a `Factor` or a `Table`
 
     def __getnewargs__(self) -> tuple[Any, ...]:
         return (self.factor,)
@@ -153,28 +201,63 @@ class _OfOneChoice:
         return self.factor.at(picks)
 
     def choices(self) -> Iterator[Choice]:
-        yield self.factor.choice
+        return iter(self.factor.choices)
 
 
-class DecidedFloat(_OfOneChoice, float):
-    """A number that depends on a choice; as a `float` it is the last option."""
+class DecidedFloat(_OfOneTable, float):
+    """A number that depends on choices; as a `float` it is the number with everything on."""
 
-    def __new__(cls, factor: Factor) -> DecidedFloat:
-        self = float.__new__(cls, factor.numbers[-1])
+    def __new__(cls, factor: Factor | Table) -> DecidedFloat:
+        self = float.__new__(cls, factor.last)
         self.factor = factor
         return self
 
 
-class DecidedStr(_OfOneChoice, str):
-    """A text that depends on a choice; as a `str` it is the last option."""
+class DecidedStr(_OfOneTable, str):
+    """A text that depends on choices; as a `str` it is the text with everything on."""
 
-    def __new__(cls, factor: Factor) -> DecidedStr:
-        self = str.__new__(cls, factor.numbers[-1])
+    def __new__(cls, factor: Factor | Table) -> DecidedStr:
+        self = str.__new__(cls, factor.last)
         self.factor = factor
         return self
 
 
-Decided = DecidedInt | DecidedFloat | DecidedStr
+class DecidedThing(_OfOneTable):
+    """Anything else that depends on choices: a truth value, a list of other length, a function, nothing at all.
+
+    As a list it is that with everything on.
+    """
+
+    def __init__(self, factor: Table) -> None:
+        self.factor = factor
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.factor.last)
+
+    def __len__(self) -> int:
+        return len(self.factor.last)
+
+    def __getitem__(self, place: Any) -> Any:
+        return self.factor.last[place]
+
+    def __bool__(self) -> bool:
+        return bool(self.factor.last)
+
+
+Decided = DecidedInt | DecidedFloat | DecidedStr | DecidedThing
+
+ABSENT = object()
+"""Stands in a table for an attribute that is not there."""
+
+
+def decided_thing(table: Table) -> Decided:
+    """What follows from choices, as a number or text that remembers them if it is one with each option."""
+    kinds = {type(thing) for thing in table.things.values()}
+    if kinds == {int}:
+        return DecidedInt((Span((table,)),))
+    if kinds == {str}:
+        return DecidedStr(table)
+    return DecidedFloat(table) if kinds <= {int, float} else DecidedThing(table)
 
 
 def value(name: str, options: Sequence[Any]) -> Any:
@@ -201,6 +284,7 @@ def value(name: str, options: Sequence[Any]) -> Any:
     if kinds == {int} and (options[0] < 1 or list(options) != sorted(set(options))):
         raise ValueError(f"value {name!r}: expected whole numbers above 0 in ascending order, got {options}")
     choice = Choice(name, tuple(str(option) for option in options), kind="value")
+    _note(choice)
     decided_picks = _DECIDED.get()
     if decided_picks is not None:
         return options[choice.options.index(decided_picks[name][-1])] if name in decided_picks else options[-1]
@@ -208,6 +292,28 @@ def value(name: str, options: Sequence[Any]) -> Any:
     if kinds == {int}:
         return DecidedInt((Span((factor,)),))
     return DecidedStr(factor) if kinds == {str} else DecidedFloat(Factor(choice, tuple(map(float, options))))
+
+
+def _note(choice: Choice) -> None:
+    made = _MADE.get()
+    if made is not None:
+        made.setdefault(choice.name, choice)
+
+
+@contextmanager
+def noting_values() -> Iterator[dict[str, Choice]]:
+    """Inside the ``with`` block the choices of values and of concatenations are noted as they are made, by name."""
+    made: dict[str, Choice] = {}
+    token = _MADE.set(made)
+    try:
+        yield made
+    finally:
+        _MADE.reset(token)
+
+
+def is_decided() -> bool:
+    """Whether values are plain now, as a stand-alone network is made."""
+    return _DECIDED.get() is not None
 
 
 @contextmanager
@@ -222,6 +328,7 @@ def decided(picks: Mapping[str, Sequence[str]]) -> Iterator[None]:
 
 def side_by_side(choice: Choice, widths: Sequence[int]) -> int:
     """The width of the output of a choice of the kind "concat"."""
+    _note(choice)
     decided_picks = _DECIDED.get()
     if decided_picks is not None:
         picked = decided_picks.get(choice.name, choice.options)
@@ -239,30 +346,113 @@ def side_by_side(choice: Choice, widths: Sequence[int]) -> int:
 # ---- modules that hold decided values ----
 
 
+@dataclass(frozen=True, slots=True)
+class Followed:
+    """What follows from values in a module beside its attributes; the attribute `FOLLOWED` of a module.
+
+    Attributes:
+        axes: for parameters and buffers the length of each axis.
+        present: for parameters and children that are not always there what has to be true.
+    """
+
+    axes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    present: Mapping[str, tuple[DecidedThing, ...]] = field(default_factory=dict)
+
+
+FOLLOWED = "_followed"
+
+_OF_TORCH = frozenset(vars(nn.Module()))
+"""Attributes that torch itself keeps in every module."""
+
+
+def own_attributes(module: nn.Module) -> dict[str, Any]:
+    """The attributes that the class of a module sets, without parameters, buffers, children and hooks."""
+    return {name: thing for name, thing in vars(module).items() if name not in _OF_TORCH and name != FOLLOWED}
+
+
+def parts_of(thing: Any) -> list[Any] | None:
+    """What a container of plain things holds; None for anything else.
+
+    Containers are tuples, lists, dicts, and objects that are a namespace, a dataclass or a configuration: they have
+    attributes, and are neither called nor a module, a tensor or a class.
+    """
+    if isinstance(thing, (tuple, list)):
+        return list(thing)
+    if isinstance(thing, dict):
+        return list(thing.values())
+    return list(vars(thing).values()) if _has_attributes(thing) else None
+
+
+def _has_attributes(thing: Any) -> bool:
+    if isinstance(thing, (Tensor, nn.Module, type, torch.dtype, torch.device, DecidedThing, DecidedInt, float, str)):
+        return False
+    is_record = isinstance(thing, SimpleNamespace) or dataclasses.is_dataclass(thing)
+    return hasattr(thing, "__dict__") and (is_record or type(thing).__name__.endswith("Config"))
+
+
+def rebuilt(thing: Any, parts: Sequence[Any]) -> Any:
+    """A container of the same kind that holds other parts; see `parts_of`."""
+    if isinstance(thing, (tuple, list)):
+        return type(thing)(*parts) if hasattr(thing, "_fields") else type(thing)(parts)
+    if isinstance(thing, dict):
+        copied = copy.copy(thing)
+        copied.update(zip(thing, parts, strict=True))
+        return copied
+    copied = copy.copy(thing)
+    vars(copied).update(zip(vars(thing), parts, strict=True))
+    return copied
+
+
+_DEEPEST = 6
+"""Containers in containers that are looked into."""
+
+
+def _decided_in(thing: Any, depth: int = 0) -> Iterator[Decided]:
+    if isinstance(thing, Decided):
+        yield thing
+    elif depth < _DEEPEST and (parts := parts_of(thing)):
+        for part in parts:
+            yield from _decided_in(part, depth + 1)
+
+
 def decided_values(module: nn.Module) -> Iterator[Decided]:
-    """The decided values among the attributes of a module, those in tuples and lists included."""
+    """The decided values that a module holds: in its attributes, as lengths of its parameters, and as what decides
+    whether a part of it is there.
+    """
+    for thing in own_attributes(module).values():
+        yield from _decided_in(thing)
+    followed = followed_of(module)
+    for lengths in followed.axes.values():
+        yield from _decided_in(lengths)
+    for conditions in followed.present.values():
+        yield from conditions
 
-    def find(thing: Any) -> Iterator[Decided]:
-        if isinstance(thing, Decided):
-            yield thing
-        elif type(thing) in (tuple, list):
-            for item in thing:
-                yield from find(item)
 
-    for thing in vars(module).values():
-        yield from find(thing)
+def followed_of(module: nn.Module) -> Followed:
+    """What follows from values in a module beside its attributes."""
+    followed: Followed = vars(module).get(FOLLOWED, _NOTHING_FOLLOWS)
+    return followed
 
 
-def _resolve(thing: Any, picks: Picks) -> Any:
+_NOTHING_FOLLOWS = Followed()
+
+
+def at_picks(thing: Any, picks: Picks) -> Any:
+    """A thing in which what is decided is plain; the thing itself if nothing in it is decided."""
     if isinstance(thing, Decided):
         return thing.at(picks)
-    if type(thing) in (tuple, list):
-        return type(thing)(_resolve(item, picks) for item in thing)
-    return thing
+    if next(_decided_in(thing), None) is None:
+        return thing
+    return rebuilt(thing, [at_picks(part, picks) for part in parts_of(thing) or ()])
 
 
 def _axes(module: nn.Module) -> dict[str, tuple[int, ...]]:
     """For the parameters that are sliced: the length of each axis that may be decided."""
+    return {**_usual_axes(module), **followed_of(module).axes}
+
+
+def _usual_axes(module: nn.Module) -> dict[str, tuple[int, ...]]:
+    """The same for modules of torch, from the numbers that they hold."""
     if isinstance(module, nn.Linear):
         return {"weight": (module.out_features, module.in_features), "bias": (module.out_features,)}
     if isinstance(module, nn.modules.conv._ConvNd):
@@ -271,31 +461,56 @@ def _axes(module: nn.Module) -> dict[str, tuple[int, ...]]:
             if module.transposed
             else (module.out_channels, module.in_channels)
         )
-        return {"weight": (ends[0], ends[1] // module.groups), "bias": (module.out_channels,)}
+        weight = (ends[0], ends[1] // module.groups, *module.kernel_size)
+        return {"weight": weight, "bias": (module.out_channels,)}
     if isinstance(module, nn.Embedding):
         return {"weight": (module.num_embeddings, module.embedding_dim)}
     if isinstance(module, (nn.LayerNorm, nn.RMSNorm)):
         return {"weight": module.normalized_shape, "bias": module.normalized_shape}
     for name in ("num_features", "num_channels", "num_parameters"):
         if name in vars(module):
-            return {"weight": (vars(module)[name],), "bias": (vars(module)[name],)}
+            return dict.fromkeys(("weight", "bias", "running_mean", "running_var"), (vars(module)[name],))
     return {}
 
 
+def lengths_of(module: nn.Module, name: str) -> tuple[int, ...]:
+    """The lengths of the axes of a parameter or buffer, decided ones as such."""
+    tensor = module._parameters.get(name)
+    shape = (module._buffers[name] if tensor is None else tensor).shape  # type: ignore[union-attr]  # one of them is there
+    lengths = _axes(module).get(name, ())
+    return (*lengths, *shape[len(lengths) :])
+
+
 def axis_slices(module: nn.Module, picks: Picks) -> dict[str, tuple[_AxisSlices, ...]]:
-    """For each own parameter of a module that is sliced: (axis, [(start, length), ...]) of its decided axes."""
+    """For each own parameter or buffer of a module that is sliced: (axis, [(start, length), ...]) of its decided axes.
+
+    Slices begin at the first row; those of a convolution's kernel lie in the middle of the largest kernel.
+    """
     result = {}
     for name, lengths in _axes(module).items():
-        if module._parameters.get(name) is not None:
-            axes = tuple((a, n.slices(picks)) for a, n in enumerate(lengths) if isinstance(n, DecidedInt))
+        tensor = module._parameters.get(name) if name in module._parameters else module._buffers.get(name)
+        if tensor is not None:
+            axes = tuple(
+                (a, _centred(tensor, a, n.at(picks)) if _is_of_kernel(module, name, a) else n.slices(picks))
+                for a, n in enumerate(lengths)
+                if isinstance(n, DecidedInt)
+            )
             if axes:
                 result[name] = axes
     return result
 
 
+def _is_of_kernel(module: nn.Module, name: str, axis: int) -> bool:
+    return isinstance(module, nn.modules.conv._ConvNd) and name == "weight" and axis >= 2
+
+
+def _centred(tensor: Tensor, axis: int, length: int) -> tuple[tuple[int, int], ...]:
+    return (((tensor.shape[axis] - length) // 2, length),)
+
+
 def length_choices(module: nn.Module) -> set[str]:
-    """Names of the choices that the lengths of a module's own parameters follow from, of those that are sliced."""
-    return {
+    """Names of the choices that the sizes of a module's own parameters follow from, of those that are sliced."""
+    of_lengths = {
         choice.name
         for name, lengths in _axes(module).items()
         if module._parameters.get(name) is not None
@@ -303,17 +518,38 @@ def length_choices(module: nn.Module) -> set[str]:
         if isinstance(length, DecidedInt)
         for choice in length.choices()
     }
+    present = followed_of(module).present
+    return of_lengths | {
+        choice.name
+        for name in module._parameters
+        for condition in present.get(name, ())
+        for choice in condition.choices()
+    }
+
+
+def is_present(module: nn.Module, name: str, picks: Picks) -> bool:
+    """Whether a parameter or child of a module is there."""
+    return all(condition.at(picks) for condition in followed_of(module).present.get(name, ()))
 
 
 def parameter_shapes(module: nn.Module, picks: Picks) -> dict[str, tuple[int, ...]]:
     """The shape that each own parameter of a module has when it is sliced for these picks."""
+    shapes = tensor_shapes(module, picks)
+    parameters = module.named_parameters(recurse=False)
+    return {name: shapes[name] for name, _ in parameters if is_present(module, name, picks)}
+
+
+def tensor_shapes(module: nn.Module, picks: Picks) -> dict[str, tuple[int, ...]]:
+    """The same for all parameters and buffers, those that are not there with these picks included."""
     slices_of = axis_slices(module, picks)
-    shapes: dict[str, tuple[int, ...]] = {}
-    for name, parameter in module.named_parameters(recurse=False):
-        lengths = dict(enumerate(parameter.shape))
-        lengths |= {axis: sum(length for _, length in slices) for axis, slices in slices_of.get(name, ())}
-        shapes[name] = tuple(lengths.values())
-    return shapes
+    tensors = {**module._parameters, **module._buffers}
+    return {name: _sliced_shape(t, slices_of.get(name, ())) for name, t in tensors.items() if t is not None}
+
+
+def _sliced_shape(tensor: Tensor, axes: Sequence[_AxisSlices]) -> tuple[int, ...]:
+    lengths = dict(enumerate(tensor.shape))
+    lengths |= {axis: sum(length for _, length in slices) for axis, slices in axes}
+    return tuple(lengths.values())
 
 
 def cut(tensor: Tensor, axes: Sequence[_AxisSlices]) -> Tensor:
@@ -325,12 +561,61 @@ def cut(tensor: Tensor, axes: Sequence[_AxisSlices]) -> Tensor:
 
 
 def resolved(module: nn.Module, picks: Picks) -> nn.Module:
-    """A shallow copy of a module in which decided values are plain and its own parameters are cut to fit."""
+    """A shallow copy of a module in which decided values are plain and its own parameters are cut to fit.
+
+    Buffers are cut alike; parameters and children that are not there with these picks are left out.
+    """
     copied = shallow_copy(module)
-    parameters = dict(module._parameters)
+    new: dict[str, Any] = {"_parameters": dict(module._parameters), "_buffers": dict(module._buffers)}
     for name, axes in axis_slices(module, picks).items():
-        parameters[name] = cut(parameters[name], axes)  # type: ignore[arg-type, assignment]  # what has axes is a tensor
-    vars(copied)["_parameters"] = parameters
-    for name, thing in list(vars(copied).items()):
-        vars(copied)[name] = _resolve(thing, picks)
+        tensors = new["_parameters" if name in module._parameters else "_buffers"]
+        tensors[name] = cut(tensors[name], axes)
+    present = followed_of(module).present
+    if present:
+        new["_parameters"] = {n: p if is_present(module, n, picks) else None for n, p in new["_parameters"].items()}
+        new["_modules"] = {n: child for n, child in module._modules.items() if is_present(module, n, picks)}
+    for name, thing in own_attributes(module).items():
+        new[name] = _with_tensors(at_picks(thing, picks), module, new["_parameters"])
+    vars(copied).update(new)
+    for name in [name for name, thing in new.items() if thing is ABSENT]:
+        del vars(copied)[name]
     return copied
+
+
+def _with_tensors(thing: Any, module: nn.Module, parameters: Mapping[str, Tensor | None]) -> Any:
+    """A list of a module's own parameters, or of references to them, with those that were cut in their place.
+
+    Recurrent modules keep both kinds of lists.
+    """
+    if type(thing) is not list:
+        return thing
+    names = {id(parameter): name for name, parameter in module._parameters.items() if parameter is not None}
+    result: list[Any] = []
+    for part in thing:
+        is_reference = isinstance(part, weakref.ref)
+        name = names.get(id(part() if is_reference else part))
+        tensor = None if name is None else parameters[name]
+        if name is None:
+            result.append(part)
+        elif tensor is not None:
+            result.append(weakref.ref(tensor) if is_reference else tensor)
+    return result
+
+
+def attribute_at(module: nn.Module, name: str, picks: Picks) -> Any:
+    """An attribute of a module as it is with these picks.
+
+    Raises:
+        AttributeError: the module has no such attribute, or not with these picks.
+    """
+    tensors = {**module._parameters, **module._buffers}
+    if name in tensors:
+        tensor = tensors[name]
+        if tensor is None or not is_present(module, name, picks):
+            return None
+        return cut(tensor, axis_slices(module, picks).get(name, ()))
+    if name in own_attributes(module) and vars(module)[name] is not ABSENT:
+        thing = at_picks(vars(module)[name], picks)
+        if thing is not ABSENT and type(thing) is not list:
+            return thing
+    return getattr(resolved(module, picks), name)

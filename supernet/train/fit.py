@@ -397,7 +397,7 @@ def _sliced_parameters(model: nn.Module, groups: list[LiveGroup]) -> list[_Slice
         for module in model.modules()
         if isinstance(module, Elastic)
         for name in axis_slices(module.of, {})
-        if (parameter := module.of._parameters[name]) is not None and id(parameter) in group_of
+        if (parameter := module.of._parameters.get(name)) is not None and id(parameter) in group_of
     ]
 
 

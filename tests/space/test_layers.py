@@ -23,7 +23,7 @@ from supernet.space.layers import (
     on_meta,
     set_live_paths,
 )
-from supernet.space.model import build, from_network
+from supernet.space.model import build, extract, from_network
 from supernet.space.values import value
 
 
@@ -332,3 +332,35 @@ def test_what_is_joined_with_zeros_keeps_its_layout() -> None:
     x = torch.randn(4, 8, 4, 4, generator=torch.Generator().manual_seed(0)).to(memory_format=torch.channels_last)
     y = build(space, seed=0)(x, torch.zeros(2, 2, dtype=torch.bool))
     assert y.is_contiguous(memory_format=torch.channels_last) and not y[:, 8:].any()
+
+
+class _NormAct(nn.BatchNorm2d):
+    """A batch norm that does more than batch norm, before and after it."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels)
+        self.act = nn.ReLU()
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:  # noqa: A002  # its name in torch
+        result: torch.Tensor = self.act(super().forward(input.abs()))
+        return result
+
+
+def _with_norms_of_its_own() -> nn.Module:
+    width = value("width", (2, 4))
+    first = Choose("op", {"a": nn.Conv2d(1, width, 1), "b": nn.Sequential(nn.Conv2d(1, width, 3, padding=1))})
+    return nn.Sequential(first, _NormAct(width), nn.Conv2d(width, 3, 1), _NormAct(3))
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_a_batch_norm_of_another_class_keeps_its_own_forward_pass(training: bool) -> None:
+    space = from_network(_with_norms_of_its_own, torch.zeros(1, 1, 6, 6))
+    model = build(space, seed=0).double().train(training)
+    x = torch.randn(8, 1, 6, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    for architecture in space:
+        both = space.live([architecture] * 2)
+        alone = extract(model, architecture).train()
+        expected = torch.cat([alone(x[:4]), alone(x[4:])])
+        torch.testing.assert_close(model(x, both), expected, rtol=1e-9, atol=1e-9)
+        assert expected.min() >= 0
+    assert not dict(model.named_buffers())
