@@ -164,14 +164,17 @@ def open_test(
         "examples": len(test),
     }
     if not record.exists():
-        whole = record.with_name(f".{record.name}.{uuid.uuid4().hex}")
+        whole = record.with_name(f".{record.name}.{uuid.uuid4().hex}.tmp")
         write_json(whole, entry)
         try:
             os.link(whole, record)  # unlike a rename it fails if another process was first
         except FileExistsError:
             pass
+        except OSError:  # a disk without hard links, such as exFAT; the lock of the run folder keeps others away
+            if not record.exists():
+                whole.replace(record)
         finally:
-            whole.unlink()
+            whole.unlink(missing_ok=True)
     _same_test(record, networks, digests)
     return test
 

@@ -83,7 +83,7 @@ def _copy(here: RunFolder, new: RunFolder, place: str | None) -> None:
         place: of the data, from the new folder; see `place_of_data`.
     """
     shutil.copytree(here.train, new.train)
-    for file in (here.arrays, here.latency):
+    for file in (here.arrays, here.latency, here.tuning):
         if file.exists():
             shutil.copy2(file, new.path / file.name)
     write_json(new.data, {**read_json(here.data), "place": place})

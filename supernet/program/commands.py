@@ -15,7 +15,7 @@ import sqlite3
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stdout, suppress
+from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
 from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
@@ -136,41 +136,46 @@ def _one_line(error: Exception) -> str:
 
 def _run(words: list[str]) -> None:
     asked = parse_run("run", words, {**HOURS_OPTION, **STORAGE_OPTIONS})
-    begun = _begun(asked)
-    if begun is not None:
-        run, loaded = begun
-        _do(STEP_NAMES, run, asked, loaded)
-        _print_result(run, asked.as_json)
+    with ExitStack() as held:
+        begun = _begun(asked, held)
+        if begun is not None:
+            run, loaded = begun
+            _do(STEP_NAMES, run, asked, loaded)
+            _print_result(run, asked.as_json)
 
 
 def _step(step: str, words: list[str]) -> None:
     more = {"train": {}, "search": NEW_OPTION, "retrain": {**STORAGE_OPTIONS, **CANDIDATES_OPTION}}[step]
     asked = parse_run(step, words, more)
-    begun = _begun(asked) if asked.options.get("--new") is None else _begun_again(asked)
-    if begun is None:
-        return
-    run, loaded = begun
-    if asked.options.get("--candidates") is not None:
-        _retrain_candidates(run, asked)
-        return
-    did = _do([step], run, asked, loaded)
-    if step == "retrain":
-        _print_result(run, asked.as_json)
-    elif asked.as_json and not _is_helper():
-        print(json.dumps({"step": step, "folder": str(run.folder), "did_something": did}))
+    with ExitStack() as held:
+        begun = _begun(asked, held) if asked.options.get("--new") is None else _begun_again(asked, held)
+        if begun is None:
+            return
+        run, loaded = begun
+        if asked.options.get("--candidates") is not None:
+            _retrain_candidates(run, asked)
+            return
+        did = _do([step], run, asked, loaded)
+        if step == "retrain":
+            _print_result(run, asked.as_json)
+        elif asked.as_json and not _is_helper():
+            print(json.dumps({"step": step, "folder": str(run.folder), "did_something": did}))
 
 
-def _begun(asked: Asked, *, is_there: bool = False) -> tuple[Opened, Loaded | None] | None:
+def _begun(asked: Asked, held: ExitStack, *, is_there: bool = False) -> tuple[Opened, Loaded | None] | None:
     """The run that the words ask for, made or continued, and loaded if it was planned just now.
 
     None if only its settings were to be printed.
 
     Args:
         asked: the words.
+        held: holds the lock of the run folder until it is closed.
         is_there: whether the run has to be there already.
     """
     from supernet.program.config import to_yaml
     from supernet.program.folder import open_run
+    from supernet.program.lock import alone_in
+    from supernet.program.paths import RunFolder
     from supernet.program.prepare import begin_prepared, is_planned, prepare
     from supernet.program.resolve import open_if_there
 
@@ -178,6 +183,9 @@ def _begun(asked: Asked, *, is_there: bool = False) -> tuple[Opened, Loaded | No
     hours = None if text is None else hours_of(text)
     if asked.folder is None and not asked.print_config and is_planned(asked.recipe, hours):
         raise ValueError(f"expected a run folder: supernet {asked.usage}")
+    is_new = asked.folder is None or not RunFolder(asked.folder).config.exists()
+    if asked.folder is not None and not asked.print_config and not is_new:
+        held.enter_context(alone_in(RunFolder(asked.folder)))
     run = open_run(asked.folder) if is_there and asked.folder is not None else open_if_there(asked.folder)
     prepared = prepare(asked.recipe, asked.settings, run, asked.folder, hours)
     if asked.print_config:
@@ -185,24 +193,34 @@ def _begun(asked: Asked, *, is_there: bool = False) -> tuple[Opened, Loaded | No
         return None
     if asked.folder is None:
         raise ValueError(f"expected a run folder: supernet {asked.usage}")
+    if is_new:  # only now: settings that do not fit leave nothing behind
+        held.enter_context(alone_in(RunFolder(asked.folder)))
     return begin_prepared(asked.folder, prepared, run)
 
 
-def _begun_again(asked: Asked) -> tuple[Opened, None] | None:
+def _begun_again(asked: Asked, held: ExitStack) -> tuple[Opened, None] | None:
     """A new run folder with the one-shot model of the one that is named; None if only settings were to be printed."""
     from supernet.program.again import run_again
     from supernet.program.config import to_yaml
     from supernet.program.folder import open_run
+    from supernet.program.lock import alone_in
+    from supernet.program.paths import RunFolder
     from supernet.program.resolve import open_if_there, resolve
 
     if asked.folder is None or asked.recipe is not None:
         raise ValueError("--new: expected the folder of a run and settings, without a recipe: supernet search DIR")
     run, other = open_run(asked.folder), Path(asked.options["--new"] or "")
+    is_new = not RunFolder(other).config.exists()
+    if not is_new and not asked.print_config:
+        held.enter_context(alone_in(RunFolder(other)))
     config = resolve(None, asked.settings, open_if_there(other) or run)
     if asked.print_config:
         print(to_yaml(config), end="")
         return None
-    return run_again(run, other, config), None
+    again = run_again(run, other, config)
+    if is_new:  # it appears as a whole
+        held.enter_context(alone_in(again.folder))
+    return again, None
 
 
 def _retrain_candidates(run: Opened, asked: Asked) -> None:
@@ -211,12 +229,12 @@ def _retrain_candidates(run: Opened, asked: Asked) -> None:
         raise ValueError(f"--candidates: expected numbers as `supernet top` prints them, as in 3,17; got {text!r}")
     numbers = list(dict.fromkeys(map(int, text.split(","))))
     from supernet.program.load import load_run
+    from supernet.program.machine import start_run
     from supernet.program.printing import print_trained
     from supernet.program.retrain import retrain_candidates
-    from supernet.speed.runtime import start
 
     with watching("retrain") as watch:
-        runtime = start(run.config.runtime)
+        runtime = start_run(run)
         if runtime.rank > 0:
             return
         trained = retrain_candidates(load_run(run), numbers, runtime.alone(), _with_storage(watch, asked.options))
@@ -291,16 +309,22 @@ def _analyze(words: list[str]) -> None:
         raise ValueError(f"{alone[0]}: expected without --sweep, --at and other ways to analyze")
     if options["--sizes"] is not None and options["--truth"] is None:
         raise ValueError("--sizes: expected with --truth or FILE.csv, whose columns it names")
-    begun = _begun(asked, is_there=True)
-    if begun is None:
-        return
-    run, _ = begun
-    if options["--plan"]:
-        _plan(run, asked.as_json)
-        return
-    if options["--replay"] is not None:
-        _replay(run, options["--replay"], asked.as_json)
-        return
+    with ExitStack() as held:
+        begun = _begun(asked, held, is_there=True)
+        if begun is None:
+            return
+        run, _ = begun
+        if options["--plan"]:
+            _plan(run, asked.as_json)
+        elif options["--replay"] is not None:
+            _replay(run, options["--replay"], asked.as_json)
+        else:
+            _analyze_run(run, asked, rates, at)
+
+
+def _analyze_run(run: Opened, asked: Asked, rates: list[float], at: dict[str, list[Any]]) -> None:
+    """Analyzes a run by networks that are trained, or by published accuracies."""
+    options = asked.options
     from supernet.program.printing import print_table, print_trust
 
     if options["--truth"] is not None:
@@ -312,10 +336,10 @@ def _analyze(words: list[str]) -> None:
     else:
         from supernet.program.analyze import analyze_step
         from supernet.program.load import load_run
-        from supernet.speed.runtime import start
+        from supernet.program.machine import start_run
 
         with watching("analyze") as watch:
-            runtime = start(run.config.runtime)
+            runtime = start_run(run)
             if runtime.rank > 0:
                 return
             result = analyze_step(load_run(run), runtime.alone(), watch, rates, at)

@@ -6,9 +6,13 @@ import itertools
 import math
 import os
 import platform
+import re
 import shlex
+import shutil
 import sys
+import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -38,6 +42,16 @@ _OF_REFERENCES = ("retrain.references:", "retrain.confirm:")
 
 _OF_SIZES = ("retrain.at:", "retrain.at.")
 """Settings on which no training depends that is made already: those at other sizes have their own folders."""
+
+
+_TEMPORARY = re.compile(r"\..+\.[0-9a-f]{32}\.tmp")
+"""Names of files and folders under way."""
+
+_UNLOCKED = (".report.html.", ".export.")
+"""Beginnings of the names of those that are written without a lock."""
+
+_OLD_SECONDS = 3600.0
+"""A temporary file that was not written to for this time is that of a command that is gone."""
 
 
 class RunError(ValueError):
@@ -127,7 +141,7 @@ def changes(run: Opened, config: Config) -> list[str]:
 
 def has_begun(folder: RunFolder) -> bool:
     """Whether anything is kept of a step: not after a first try that failed for its data, its network or its device."""
-    before = {folder.config, folder.plan, folder.data, folder.environment, folder.arrays}
+    before = {folder.config, folder.plan, folder.data, folder.environment, folder.tuning, folder.arrays}
     paths = (path for path in folder.path.rglob("*") if path.is_file() and path not in before)
     return any(not path.name.startswith(".") for path in paths)
 
@@ -228,6 +242,19 @@ def set_aside(path: Path) -> None:
     if path.exists():
         number = next(n for n in itertools.count(1) if not path.with_name(f"{path.name}.before-{n}").exists())
         path.rename(path.with_name(f"{path.name}.before-{number}"))
+
+
+def remove_unfinished(folder: RunFolder) -> None:
+    """Removes the temporary files of commands that were killed. Those of commands that take no lock have to be old."""
+    for path in folder.path.rglob(".*.tmp"):
+        if _TEMPORARY.fullmatch(path.name):
+            with suppress(OSError):  # gone meanwhile, or not ours to remove: it does no harm
+                if path.name.startswith(_UNLOCKED) and time.time() - path.stat().st_mtime < _OLD_SECONDS:
+                    continue
+                if path.is_dir():
+                    shutil.rmtree(path)
+                else:
+                    path.unlink()
 
 
 def is_done(folder: RunFolder, step: str) -> bool:

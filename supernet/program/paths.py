@@ -23,6 +23,11 @@ class RunFolder:
         """The folder's own name."""
         return self.path.resolve().name
 
+    @property
+    def lock(self) -> Path:
+        """Names the command that works in the folder; it is there as long as the command runs."""
+        return self.path / ".lock"
+
     # ---- the first step ----
 
     @property
@@ -39,6 +44,11 @@ class RunFolder:
     def environment(self) -> Path:
         """Versions, machine, command and time of each step; each step adds its own."""
         return self.path / "environment.json"
+
+    @property
+    def tuning(self) -> Path:
+        """What the self-test chose when the run began, for each kind of device, and on which machine."""
+        return self.path / "tuning.json"
 
     @property
     def data(self) -> Path:

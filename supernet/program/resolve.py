@@ -17,6 +17,7 @@ from supernet.program.listing import recipe_files, recipe_path
 from supernet.program.load import check_limits, check_moved_data
 from supernet.program.paths import RunFolder
 from supernet.program.settings import ConfigError, leaves, parse_value, put, read_settings, setting_hints
+from supernet.speed.runtime import device_of
 
 OWN_NETWORK = "own-network"
 """The recipe of a run with a network of the user's if none is named."""
@@ -118,7 +119,10 @@ def begin(path: Path, config: Config, run: Opened | None) -> Opened:
     Raises:
         RunError: see `create_run` and `continue_run`; or data at a new path are not the same.
         LimitsError: no architecture meets new limits; nothing is set aside for a search that cannot be.
+        ValueError: the device is not available.
     """
+    if run is None or run.config.runtime != config.runtime:
+        device_of(config.runtime)  # before it stands in the configuration
     if run is None:
         return create_run(RunFolder(path), config)
     if run.folder.data.exists() and run.config.search.limits != config.search.limits:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, replace
 from os import PathLike, fspath
 from pathlib import Path
@@ -21,6 +21,7 @@ from supernet.base.own import OwnFunction, own_function
 from supernet.base.progress import Watch
 from supernet.program.folder import Opened, RunError, has_begun, is_done, open_run, require
 from supernet.program.load import finalist, load_finalist, load_run, space_of_run
+from supernet.program.lock import alone_in
 from supernet.program.paths import RunFolder
 from supernet.program.prepare import Prepared, begin_prepared, is_planned, prepare
 from supernet.program.resolve import OWN_NETWORK, Setting, data_settings, open_if_there
@@ -79,7 +80,6 @@ def run(
         Interrupted: Ctrl-C; the state is saved, and the same call continues.
     """
     path = Path(out)
-    opened = open_if_there(path)
     network_settings = _settings_of_network(network)
     arrays = _arrays(data)
     choices = [
@@ -90,16 +90,23 @@ def run(
         *([] if seed is None else [Setting("seed", seed)]),
         *(Setting(name, value) for name, value in (settings or {}).items()),
     ]  # fmt: skip
-    start = recipe or (OWN_NETWORK if opened is None else None)
-    prepared = _prepared(start, choices, opened, path, hours, arrays)
-    opened, loaded = begin_prepared(path, prepared, opened)
-    if arrays:
-        _keep(arrays, opened.folder)
-    if isinstance(network, Space) and not is_done(opened.folder, STEP_NAMES[-1]):
-        loaded = loaded or load_run(opened)
-        _check_same(network, loaded.space)
-    for _ in run_steps(opened, STEP_NAMES, _watching(progress), loaded):
-        pass
+    with ExitStack() as held:
+        is_new = not RunFolder(path).config.exists()
+        if not is_new:
+            held.enter_context(alone_in(RunFolder(path)))
+        opened = open_if_there(path)
+        start = recipe or (OWN_NETWORK if opened is None else None)
+        prepared = _prepared(start, choices, opened, path, hours, arrays)
+        if is_new:  # only now: settings that do not fit leave nothing behind
+            held.enter_context(alone_in(RunFolder(path)))
+        opened, loaded = begin_prepared(path, prepared, opened)
+        if arrays:
+            _keep(arrays, opened.folder)
+        if isinstance(network, Space) and not is_done(opened.folder, STEP_NAMES[-1]):
+            loaded = loaded or load_run(opened)
+            _check_same(network, loaded.space)
+        for _ in run_steps(opened, STEP_NAMES, _watching(progress), loaded):
+            pass
     function = opened.config.space.name
     return Run(path, function.function if isinstance(function, OwnFunction) else None)
 
@@ -221,11 +228,11 @@ class Run:
             `trust`.
         """
         from supernet.program.analyze import analyze_step
-        from supernet.speed.runtime import start
+        from supernet.program.machine import start_run
 
         opened = self._opened()
-        with _watching(progress)("analyze") as watch:
-            runtime = start(opened.config.runtime).alone()
+        with alone_in(opened.folder), _watching(progress)("analyze") as watch:
+            runtime = start_run(opened).alone()
             trust: dict[str, Any] = analyze_step(load_run(opened), runtime, watch, rates, at)["trust"]
         return trust
 

@@ -23,6 +23,7 @@ from supernet.data.task import loss_of, metric_of
 from supernet.program.config import Config
 from supernet.program.folder import Opened, RunError, require, task_of
 from supernet.program.load import load_one_shot, load_run, space_of_run
+from supernet.program.machine import start_run
 from supernet.search.limits import LimitsConfig
 from supernet.search.orders import best, pareto, within
 from supernet.search.scoring import (
@@ -38,7 +39,7 @@ from supernet.search.table import read_candidates, records, write_records
 from supernet.space.choices import Architecture, ArchitectureError, Space
 from supernet.space.cost import cost_table
 from supernet.space.layers import OneShot
-from supernet.speed.runtime import Runtime, start
+from supernet.speed.runtime import Runtime
 
 
 def evaluation_of(model: OneShot, config: Config, data: Data, runtime: Runtime) -> Evaluation:
@@ -90,7 +91,7 @@ def score_architectures(run: Opened, parsed: Sequence[tuple[str, Architecture]],
     """
     loaded = load_run(run)
     model, config, data = load_one_shot(loaded), loaded.config, loaded.data
-    runtime = start(config.runtime)
+    runtime = start_run(run)
     if runtime.rank > 0:
         return 0
     runtime = runtime.alone()

@@ -9,10 +9,11 @@ from contextlib import AbstractContextManager
 from supernet.base.progress import Watch
 from supernet.program.folder import Opened, add_seconds, is_done
 from supernet.program.load import Loaded, load_run
+from supernet.program.machine import start_run
 from supernet.program.retrain import retrain_step
 from supernet.program.search import search_step
 from supernet.program.train import train_step
-from supernet.speed.runtime import Runtime, start
+from supernet.speed.runtime import Runtime
 
 STEP_NAMES = ("train", "search", "retrain")
 """The steps on a run folder, in order."""
@@ -49,7 +50,7 @@ def run_steps(
         did = False
         if not is_done(run.folder, name):
             with watching(name) as watch:
-                runtime = runtime or start(run.config.runtime)
+                runtime = runtime or start_run(run)
                 if name == "train" or runtime.rank == 0:  # the first process alone scores and trains networks
                     loaded = loaded or load_run(run)
                     began = time.monotonic()

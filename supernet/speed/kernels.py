@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
+import logging
 import os
 import platform
 import shlex
@@ -20,7 +21,7 @@ import tempfile
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import IO, Any, Literal
 
 import torch
 from torch import Tensor
@@ -28,6 +29,8 @@ from torch.nn import functional as F
 
 from supernet.base.files import cache_folder, sha256, write_atomically
 from supernet.speed.sums import plus
+
+log = logging.getLogger(__name__)
 
 _FLAGS = ("-O3", "-march=native", "-ffp-contract=fast", "-fno-math-errno", "-shared", "-fPIC")
 SOURCE = Path(__file__).with_name("kernels.c")
@@ -62,27 +65,98 @@ _MOST_WINDOW = 15
 
 @cache
 def compiled() -> ctypes.CDLL | None:
-    """The compiled kernels; None if there is no compiler, or it fails."""
-    compiler = shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc")
-    if shutil.which(compiler[0]) is None:
-        compiler = ["cc"]
-    if shutil.which(compiler[0]) is None:
+    """The compiled kernels; None if there is no compiler, or it fails, which the log says."""
+    compiler = _compiler()
+    if compiler is None:
+        log.info("no C compiler: the project's kernels are not used, and CPUs are slower")
         return None
-    key = hashlib.sha256(repr((sha256(SOURCE), compiler, _FLAGS, processor())).encode()).hexdigest()[:16]
-    path = cache_folder() / f"kernels-{key}.so"
     try:
-        if not path.exists():
-            with tempfile.TemporaryDirectory() as folder:
-                made = Path(folder) / "kernels.so"
-                command = [*compiler, *_FLAGS, str(SOURCE), "-o", str(made), "-lm"]
-                subprocess.run(command, check=True, capture_output=True, timeout=300)
-                write_atomically(path, lambda file: file.write(made.read_bytes()))
-        kernels = ctypes.CDLL(str(path))
+        kernels = _kept(compiler) or _made(compiler)
         for name, arguments in ARGUMENTS.items():
             getattr(kernels, name).argtypes = [TYPES[letter] for letter in arguments]
             getattr(kernels, name).restype = ctypes.c_int if name in (*_ALLOCATING, "multiplies_halves") else None
         return kernels
-    except (OSError, subprocess.SubprocessError):
+    except (OSError, subprocess.SubprocessError) as error:
+        reason = " ".join(str(error).split())
+        log.warning("the project's kernels cannot be compiled (%s): torch's operations are used this time", reason)
+        return None
+
+
+def _compiler() -> list[str] | None:
+    """The words that call the C compiler; None if there is none."""
+    compiler = shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc")
+    if shutil.which(compiler[0]) is None:
+        compiler = ["cc"]
+    return None if shutil.which(compiler[0]) is None else compiler
+
+
+def _key(compiler: list[str]) -> str:
+    return hashlib.sha256(repr((sha256(SOURCE), compiler, _FLAGS, processor())).encode()).hexdigest()[:16]
+
+
+def _kept(compiler: list[str]) -> ctypes.CDLL | None:
+    """The kernels in the cache; None if there are none that may be loaded."""
+    libraries = map(_load_library, sorted(cache_folder().glob(f"kernels-{_key(compiler)}-*.so")))
+    return next((library for library in libraries if library is not None), None)
+
+
+def _load_library(path: Path) -> ctypes.CDLL | None:
+    """A library of the cache, whose name ends with the SHA-256 of its content; None if it may not be loaded.
+
+    Code that is loaded can do everything, and a cache may be shared: the file has to belong to this user or the
+    system's administrator, writable by no other, and to be whole. A library that is cut off would end the process.
+    """
+    with path.open("rb") as file:
+        status = os.fstat(file.fileno())
+        if hasattr(os, "geteuid") and (status.st_uid not in (os.geteuid(), 0) or status.st_mode & 0o022):
+            log.warning("%s is not loaded: another user owns it or may write it; kernels are compiled anew", path)
+            return None
+        if not path.stem.endswith(f"-{_digest(file.read())}"):
+            log.warning("%s is damaged: kernels are compiled anew", path)
+            return None
+        # The file that was looked at, even if another one has its name by now. It stays open: the system takes a
+        # library by its name for one that is loaded, and this name has the number of the open file in it.
+        opened = Path(f"/proc/self/fd/{os.dup(file.fileno())}")
+        return ctypes.CDLL(str(opened if opened.exists() else path))
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:32]
+
+
+def _made(compiler: list[str]) -> ctypes.CDLL:
+    """Compiles the kernels, and keeps them in the cache where that can be written.
+
+    Raises:
+        OSError, subprocess.SubprocessError: they cannot be compiled or loaded.
+    """
+    with tempfile.TemporaryDirectory(prefix="supernet-kernels-", dir=_place()) as folder:
+        made = Path(folder) / "kernels.so"
+        command = [*compiler, *_FLAGS, str(SOURCE), "-o", str(made), "-lm"]
+        environment = {**os.environ, "TMPDIR": folder}  # the folder for temporary files may be full
+        subprocess.run(command, check=True, capture_output=True, timeout=300, env=environment)
+        content = made.read_bytes()
+        path = cache_folder() / f"kernels-{_key(compiler)}-{_digest(content)}.so"
+
+        def write(file: IO[bytes]) -> None:
+            file.write(content)
+            os.fchmod(file.fileno(), 0o644)
+
+        try:
+            write_atomically(path, write)
+            library = _load_library(path)
+        except OSError:  # the cache cannot be written, or holds nothing that is executed
+            library = None
+        return library or ctypes.CDLL(str(made))
+
+
+def _place() -> Path | None:
+    """The folder of the cache, if files can be made in it; None for that of temporary files."""
+    try:
+        cache_folder().mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=cache_folder()):
+            return cache_folder()
+    except OSError:
         return None
 
 

@@ -174,8 +174,12 @@ class Runtime:
         self.fabric.barrier()
 
 
-def start(config: RuntimeConfig) -> Runtime:
+def start(config: RuntimeConfig, tuning: Tuning | None = None) -> Runtime:
     """Prepares the device, and the other processes if there are several.
+
+    Args:
+        config: where and in what precision; what it names itself replaces the same in `tuning`.
+        tuning: what the self-test chose when the work began; None: what it chooses on this machine.
 
     Raises:
         ValueError: the device is not available, or the precision does not work on it. Any other error is a fault of
@@ -184,8 +188,8 @@ def start(config: RuntimeConfig) -> Runtime:
     from lightning_fabric import Fabric
 
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # which sets its own when it is imported
-    device = _device(config)
-    tuning = self_test(device) if "auto" in (config.precision, config.kernels) else Tuning()
+    device = device_of(config)
+    tuning = (tuning or self_test(device)) if needs_tuning(config) else Tuning()
     if config.kernels == "torch":
         tuning = replace(tuning, kernels=())
     if config.precision != "auto":
@@ -205,7 +209,12 @@ def start(config: RuntimeConfig) -> Runtime:
     return Runtime(fabric, config.threads or cores(), tuning)
 
 
-def _device(config: RuntimeConfig) -> torch.device:
+def needs_tuning(config: RuntimeConfig) -> bool:
+    """Whether the self-test decides anything."""
+    return "auto" in (config.precision, config.kernels)
+
+
+def device_of(config: RuntimeConfig) -> torch.device:
     """The device, which is tried before anything else is done on it.
 
     Raises:

@@ -129,7 +129,9 @@ def self_test(device: torch.device) -> Tuning:
 def _tuning(device_type: str) -> Tuning:
     device = torch.device(device_type)
     name = torch.cuda.get_device_name() if device_type == "cuda" else kernels.processor()
-    versions = torch.__version__, sha256(kernels.SOURCE), sha256(Path(__file__))
+    # Without a compiler, or where it fails once, the kernels are not judged: with one they are measured later.
+    has_kernels = device_type == "cpu" and kernels.compiled() is not None
+    versions = torch.__version__, sha256(kernels.SOURCE), sha256(Path(__file__)), has_kernels
     key = hashlib.sha256(repr((device_type, name, platform.machine(), *versions)).encode()).hexdigest()[:16]
     path = cache_folder() / f"machine-{key}.json"
     try:

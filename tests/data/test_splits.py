@@ -516,3 +516,18 @@ def test_masks_move_with_their_images(crop: int, flip: bool, cutout: int, step: 
         assert torch.equal(targets["place"], untouched["place"])
     if not (crop or flip or cutout):
         assert torch.equal(moved, plain)
+
+
+def test_a_disk_without_hard_links_opens_the_test_once_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*words: object) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    made, _ = from_arrays(torch.zeros(40, 3), torch.arange(40) % 2, seed=0)
+    record = tmp_path / "test_opened.json"
+    open_test(made.test, record=record, networks=["a"])
+    before = record.read_bytes()
+    open_test(made.test, record=record, networks=["a"])
+    with pytest.raises(DataError, match="for other networks"):
+        open_test(made.test, record=record, networks=["b"])
+    assert record.read_bytes() == before and os.listdir(tmp_path) == [record.name]

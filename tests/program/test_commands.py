@@ -303,7 +303,7 @@ def test_a_finished_run_loads_no_data_and_says_so(
     def never(*args: object, **kwargs: object) -> None:
         raise AssertionError
 
-    for name in ("supernet.data.splits.load", "supernet.program.steps.start", "supernet.program.steps.load_run"):
+    for name in ("supernet.data.splits.load", "supernet.program.steps.start_run", "supernet.program.steps.load_run"):
         monkeypatch.setattr(name, never)
     before = {path: path.stat().st_mtime_ns for path in run_folder.rglob("*")}
     assert main(["run", "--out", str(run_folder)]) == 0
