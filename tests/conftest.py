@@ -35,8 +35,8 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def run_folder(finished_run: Path, tmp_path: Path) -> Path:
-    """A finished run, to be changed."""
-    return Path(shutil.copytree(finished_run, tmp_path / "run"))
+    """A finished run, to be changed: without digests, so that its files may be edited."""
+    return Path(shutil.copytree(finished_run, tmp_path / "run", ignore=shutil.ignore_patterns(".digests.json")))
 
 
 @pytest.fixture

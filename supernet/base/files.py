@@ -6,6 +6,7 @@ import errno
 import hashlib
 import json
 import os
+import threading
 import uuid
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -25,25 +26,32 @@ class DiskFull(OSError):
     """No space left; nothing was left half written."""
 
 
-def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
+def write_atomically(path: Path, write: Callable[[IO[bytes]], object], *, digest: bool = False) -> None:
     """Writes a file beside `path` and moves it there when it is complete.
 
     Args:
         path: the file; its folder is made where missing.
         write: writes the content to the open binary file.
+        digest: whether its SHA-256 is kept in `.digests.json` of its folder, so that damage shows when it is read; a
+            file that has one there gets a new one anyway.
 
     Raises:
         DiskFull: the disk is full; `path` is as it was.
     """
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    noting: _Noting | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("wb") as file:
-            write(file)
+            noting = _Noting(file)
+            write(noting)  # type: ignore[arg-type]  # it has whatever the file has
             file.flush()
             os.fsync(file.fileno())
+        if digest or path.name in _digests(path.parent):
+            record_digest(path, sha256(temporary))  # before the file: until then it lists the earlier one as well
         os.replace(temporary, path)
-    except BaseException as error:
+    except BaseException as caught:
+        error = caught if noting is None or noting.error is None else noting.error
         if path.parent.is_dir():
             temporary.unlink(missing_ok=True)
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -56,14 +64,110 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
         raise
 
 
-def write_text(path: Path, text: str) -> None:
-    """A whole text in UTF-8, or nothing."""
-    write_atomically(path, lambda file: file.write(text.encode()))
+class _Noting:
+    """A file that remembers why it could not be written: torch reports a full disk as an error of its own."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self.error: OSError | None = None
+
+    def write(self, content: Any) -> int:
+        """As the file does."""
+        try:
+            return self._file.write(content)
+        except OSError as error:
+            self.error = error
+            raise
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Writes a value as JSON, atomically; NaN and infinity are refused (ValueError)."""
-    write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
+# ---- digests ----
+
+
+_DIGESTS = ".digests.json"
+"""SHA-256 of files of a folder by name: the last ones of each, the newest first. Of a file that is being replaced when
+the process ends, the old content is as good as the new one."""
+
+_KEPT = 16
+"""How many are kept of each file at the most; `checkpoint.pt` has an earlier one beside it."""
+
+_RECORDING = threading.Lock()
+"""Threads may write into one folder."""
+
+
+def _digests(folder: Path) -> dict[str, list[str]]:
+    path = folder / _DIGESTS
+    if not path.exists():
+        return {}
+    try:
+        digests = json.loads(path.read_text(encoding="utf-8"))
+        if all(isinstance(values, list) for values in digests.values()):
+            return dict(digests)
+    except (ValueError, AttributeError, RecursionError):
+        pass
+    raise ValueError(f"{path} is damaged: delete it; the files beside it are not checked then")
+
+
+def record_digest(path: Path, digest: str | None = None) -> None:
+    """Adds the SHA-256 of a file to the digests of its folder; of the file that is there if none is given."""
+    digest = digest or sha256(path)
+    with _RECORDING:
+        digests = _digests(path.parent)
+        earlier = [other for other in digests.get(path.name, []) if other != digest]
+        if len(earlier) >= _KEPT:  # that of the file that is there may be old, if its successors were never written
+            there = sha256(path) if path.exists() else ""
+            earlier = [other for i, other in enumerate(earlier) if i < _KEPT // 4 or other == there]
+        _write_digests(path.parent, {**digests, path.name: [digest, *earlier]})
+
+
+def remove_with_digest(path: Path) -> None:
+    """Removes a file, if it is there, and its digests."""
+    path.unlink(missing_ok=True)
+    with _RECORDING:
+        digests = _digests(path.parent)
+        if digests.pop(path.name, None) is not None:
+            _write_digests(path.parent, digests)
+
+
+def _write_digests(folder: Path, digests: dict[str, list[str]]) -> None:
+    if digests:
+        write_text(folder / _DIGESTS, json.dumps(digests, indent=1) + "\n")
+    else:
+        (folder / _DIGESTS).unlink()
+
+
+def check_digest(path: Path, name: str | None = None) -> None:
+    """Checks that a file is as it was written, if its folder has a digest of it.
+
+    Args:
+        path: the file.
+        name: under which its digests are kept; None for its own.
+
+    Raises:
+        ValueError: it is not.
+    """
+    digests = _digests(path.parent).get(name or path.name)
+    if digests is not None and sha256(path) not in digests:
+        raise _changed(path)
+
+
+def _changed(path: Path) -> ValueError:
+    return ValueError(
+        f"{path} is damaged (its SHA-256 is not that of what was written): put a copy of it back, or delete it and run "
+        f"the step again; if you changed it yourself, delete {path.name!r} in {path.with_name(_DIGESTS)}"
+    )
+
+
+def write_text(path: Path, text: str, *, digest: bool = False) -> None:
+    """A whole text in UTF-8, or nothing; `digest` as for `write_atomically`."""
+    write_atomically(path, lambda file: file.write(text.encode()), digest=digest)
+
+
+def write_json(path: Path, value: Any, *, digest: bool = False) -> None:
+    """Writes a value as JSON, atomically; NaN and infinity are refused (ValueError); `digest` as above."""
+    write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n", digest=digest)
 
 
 def read_json(path: Path, keys: Iterable[str] = ()) -> dict[str, Any]:
@@ -95,8 +199,12 @@ def read_records(path: Path) -> list[dict[str, Any]]:
 
 
 def _read_json(path: Path, kind: type, what: str) -> Any:
+    content = path.read_bytes()
+    digests = _digests(path.parent).get(path.name)
+    if digests is not None and hashlib.sha256(content).hexdigest() not in digests:
+        raise _changed(path)
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(content)
     except (ValueError, RecursionError) as error:
         raise _damaged(path, str(error)) from None
     if not isinstance(value, kind):
@@ -109,11 +217,11 @@ def _damaged(path: Path, why: str) -> ValueError:
 
 
 def write_weights(path: Path, module: nn.Module) -> None:
-    """Writes weights and buffers as safetensors."""
+    """Writes weights and buffers as safetensors, with a digest."""
     from safetensors.torch import save
 
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items()}
-    write_atomically(path, lambda file: file.write(save(tensors)))
+    write_atomically(path, lambda file: file.write(save(tensors)), digest=True)
 
 
 def read_weights(path: Path, module: nn.Module) -> None:
@@ -125,6 +233,7 @@ def read_weights(path: Path, module: nn.Module) -> None:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
+    check_digest(path)
     try:
         module.load_state_dict(load_file(path))
     except (SafetensorError, RuntimeError) as error:
@@ -145,4 +254,5 @@ def without_password(address: str) -> str:
 
 def sha256(path: Path) -> str:
     """SHA-256 of a file, in hexadecimal digits."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from supernet.base import trees
 from supernet.base.extras import extra
-from supernet.base.files import cache_folder
+from supernet.base.files import cache_folder, check_digest
 from supernet.base.own import file_of, is_function, load_function, users_code
 from supernet.data.folders import list_folder
 from supernet.data.images import (
@@ -402,6 +402,7 @@ def _check_moved(source: Source, config: DataConfig) -> None:
 def _read_arrays(config: DataConfig, path: Path) -> Source:
     if path.is_file():
         with reading(path, "a file of tensors"):
+            check_digest(path)
             tensors = torch.load(path, weights_only=True)
         return _from_parts(config, str(path), list(tensors.values()))
 

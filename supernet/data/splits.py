@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from supernet.base import trees
-from supernet.base.files import read_json, write_json
+from supernet.base.files import read_json, record_digest, write_json
 from supernet.base.randomness import stream
 from supernet.data.images import DataError, write_cache, write_header
 from supernet.data.sources import DataConfig, Source, are_masks, check, join, read
@@ -175,6 +175,7 @@ def open_test(
                 whole.replace(record)
         finally:
             whole.unlink(missing_ok=True)
+        record_digest(record)
     _same_test(record, networks, digests)
     return test
 

@@ -86,9 +86,9 @@ def _copy(here: RunFolder, new: RunFolder, place: str | None) -> None:
     for file in (here.arrays, here.latency, here.tuning):
         if file.exists():
             shutil.copy2(file, new.path / file.name)
-    write_json(new.data, {**read_json(here.data), "place": place})
-    write_json(new.environment, {"train": read_json(here.environment)["train"]})
-    write_json(new.test_seen, {"origin": str(_origin(here).path.resolve()), "openings": looks(here)})
+    write_json(new.data, {**read_json(here.data), "place": place}, digest=True)
+    write_json(new.environment, {"train": read_json(here.environment)["train"]}, digest=True)
+    write_json(new.test_seen, {"origin": str(_origin(here).path.resolve()), "openings": looks(here)}, digest=True)
 
 
 def _origin(folder: RunFolder) -> RunFolder:
@@ -118,4 +118,4 @@ def tell_origin(folder: RunFolder) -> None:
     origin = _origin(folder)
     if origin != folder and origin.config.exists():
         openings = [look for look in looks(folder) if look["folder"] != str(origin.path.resolve())]
-        write_json(origin.test_seen, {"origin": None, "openings": openings})
+        write_json(origin.test_seen, {"origin": None, "openings": openings}, digest=True)

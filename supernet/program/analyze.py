@@ -39,7 +39,7 @@ from supernet.space.cost import cost_table
 from supernet.space.layers import OneShot
 from supernet.space.model import build
 from supernet.speed.runtime import Runtime
-from supernet.train.fit import CHECKPOINT
+from supernet.train.fit import remove_checkpoints
 from supernet.trust.correlation import agreement, best_of, rank_correlation, trust
 from supernet.trust.noise import score_noise
 from supernet.trust.probes import TrainingFacts, bucket_width, diagnose, differences, option_worth, strata
@@ -190,7 +190,7 @@ def _joined(
 def write_analysis(folder: RunFolder, result: dict[str, Any]) -> dict[str, Any]:
     """Puts results into `analysis.json`, beside what another way of analysing has put there; returns all of it."""
     analysis = {**known_so_far(folder), **result}
-    write_json(folder.analysis, analysis)
+    write_json(folder.analysis, analysis, digest=True)
     return analysis
 
 
@@ -330,7 +330,7 @@ def _sweep(
     else:
         trained, _ = train_one_shot(config, space, subject.data, weights.parent, subject.runtime, watch)
         write_weights(weights, trained)
-        (weights.parent / CHECKPOINT).unlink(missing_ok=True)
+        remove_checkpoints(weights.parent)
     scores = scores_of(_of(subject, trained), [space.parse(p["architecture"]) for p in points])
     steps = config.train.total_steps(len(subject.data.train))
     return {"rate": rate, "steps": steps, "scores": scores, "agreement": agreement(scores, mean)}

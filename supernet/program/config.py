@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
@@ -347,15 +347,21 @@ def read_yaml(path: Path) -> Config:
         raise ConfigError(f"{path}: {error}") from None
 
 
+def flat(config: Config) -> dict[str, Any]:
+    """Every setting by its dotted name; those inside of dicts too."""
+
+    def entries(values: dict[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
+        for name, value in values.items():
+            if isinstance(value, dict):
+                yield from entries(value, f"{prefix}{name}.")
+            else:
+                yield prefix + name, value
+
+    return dict(entries(dataclasses.asdict(config), ""))
+
+
 def differences(here: Config, asked: Config) -> list[str]:
     """Settings in which two configurations differ, one text each."""
-
-    def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-        result: dict[str, Any] = {}
-        for name, value in values.items():
-            result.update(flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value})
-        return result
-
-    old, new = flat(dataclasses.asdict(here)), flat(dataclasses.asdict(asked))
+    old, new = flat(here), flat(asked)
     names = dict.fromkeys((*old, *new))
     return [f"{n}: {old.get(n)} there, {new.get(n)} asked for" for n in names if old.get(n) != new.get(n)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import math
 import os
 import platform
@@ -21,13 +22,15 @@ from typing import Any
 import torch
 
 from supernet.base.files import read_json, without_password, write_json, write_text
+from supernet.base.own import is_function
 from supernet.base.version import __version__
 from supernet.data.task import TaskConfig, default_metric
-from supernet.program.config import Config, differences, to_yaml
+from supernet.program.config import Config, differences, flat, to_yaml
 from supernet.program.paths import RunFolder
 from supernet.program.settings import ConfigError, dataclass_of, read_settings, setting_hints
 from supernet.speed.runtime import cores
 from supernet.speed.tune import Tuning
+from supernet.train.fit import has_checkpoint
 
 _MISSING = object()
 
@@ -141,7 +144,9 @@ def changes(run: Opened, config: Config) -> list[str]:
 
 def has_begun(folder: RunFolder) -> bool:
     """Whether anything is kept of a step: not after a first try that failed for its data, its network or its device."""
-    before = {folder.config, folder.plan, folder.data, folder.environment, folder.tuning, folder.arrays}
+    before = {
+        folder.config, folder.plan, folder.data, folder.environment, folder.tuning, folder.settings, folder.arrays,
+    }  # fmt: skip
     paths = (path for path in folder.path.rglob("*") if path.is_file() and path not in before)
     return any(not path.name.startswith(".") for path in paths)
 
@@ -176,6 +181,7 @@ def continue_run(run: Opened, config: Config) -> Opened:
         RunError: another setting differs, and work was done already.
     """
     folder = run.folder
+    check_settings(run)
     differing = changes(run, config)
     changed = [text for text in differing if not text.startswith(("runtime.", "data.path:"))]
     if changed and has_begun(folder):
@@ -195,7 +201,64 @@ def continue_run(run: Opened, config: Config) -> Opened:
             set_aside(path)
     if differing:
         write_text(folder.config, to_yaml(config))
+        for step in read_json(folder.settings) if folder.settings.exists() else ():
+            record_settings(folder, config, step)
     return Opened(folder, config)
+
+
+# ---- settings of steps that have begun ----
+
+
+_ELSEWHERE = ("runtime.", "analysis.", "data.path", "data.cache")
+"""Settings on which no step depends."""
+
+_LATER = {"train": ("search.", "retrain.", "task.metric"), "search": ("retrain.",), "retrain": ()}
+"""Settings on which a step does not depend, since they are for later ones."""
+
+
+def _settings_of(config: Config, step: str) -> dict[str, Any]:
+    """The settings on which a step depends, by their dotted names, as JSON has them."""
+    values = {name: value for name, value in flat(config).items() if not name.startswith((*_ELSEWHERE, *_LATER[step]))}
+    if config.paths.limited:
+        values |= {name: value for name, value in flat(config).items() if name.startswith("search.limits.")}
+    # A user's file may be moved; that its content is the same is checked where it is loaded.
+    named = {name: Path(value).name if is_function(str(value)) else value for name, value in values.items()}
+    settings: dict[str, Any] = json.loads(json.dumps(named, default=str))
+    return settings
+
+
+def record_settings(folder: RunFolder, config: Config, step: str) -> None:
+    """Records the settings with which a step begins."""
+    steps = read_json(folder.settings) if folder.settings.exists() else {}
+    settings = _settings_of(config, step)
+    if steps.get(step) != settings:
+        write_json(folder.settings, {**steps, step: settings}, digest=True)
+
+
+def check_settings(run: Opened) -> None:
+    """Checks that the configuration of a run was not edited by hand in what its steps depend on.
+
+    Raises:
+        RunError: it was; the message names the settings and says what to do.
+    """
+    folder = run.folder
+    steps = read_json(folder.settings) if folder.settings.exists() else {}
+    has_results = {
+        "train": folder.one_shot.exists() or has_checkpoint(folder.train),
+        "search": folder.candidates.exists(),
+        "retrain": folder.retrain.exists(),
+    }
+    for step, recorded in steps.items():
+        now = _settings_of(run.config, step)
+        edited = [name for name, value in recorded.items() if name in now and now[name] != value]
+        if edited and has_results.get(step):
+            name = edited[0]
+            raise RunError(
+                f"{folder.config} was edited since `supernet {step}` began "
+                f"({'; '.join(f'{name}: {recorded[name]} then, {now[name]} now' for name in edited)}): put it back; a "
+                f"setting is changed by a command (`supernet {step} {folder} --{name} {now[name]}`), which sets aside "
+                "what depends on it, or refuses"
+            )
 
 
 def check_trained_limits(folder: RunFolder, here: Config, asked: Config) -> None:
@@ -258,8 +321,8 @@ def remove_unfinished(folder: RunFolder) -> None:
 
 
 def is_done(folder: RunFolder, step: str) -> bool:
-    """Whether a step of a run is complete."""
-    return folder.last_of(step).exists()
+    """Whether a step of a run is complete. A search is not whose table is lost: it is made again."""
+    return folder.last_of(step).exists() and (step != "search" or folder.candidates.exists())
 
 
 def record_environment(folder: RunFolder, step: str, tuning: Tuning) -> None:
@@ -285,7 +348,7 @@ def record_environment(folder: RunFolder, step: str, tuning: Tuning) -> None:
         "in_full_precision": list(tuning.in_full_precision),
         "cuda": torch.version.cuda if torch.cuda.is_available() else None,
     }
-    write_json(path, steps)
+    write_json(path, steps, digest=True)
 
 
 def add_seconds(folder: RunFolder, step: str, seconds: float) -> None:
@@ -293,7 +356,7 @@ def add_seconds(folder: RunFolder, step: str, seconds: float) -> None:
     steps = read_json(folder.environment) if folder.environment.exists() else {}
     if step in steps:
         steps[step]["seconds"] = round(steps[step].get("seconds", 0.0) + seconds, 3)
-        write_json(folder.environment, steps)
+        write_json(folder.environment, steps, digest=True)
 
 
 def planned_and_taken(folder: RunFolder) -> dict[str, dict[str, float]]:

@@ -18,7 +18,7 @@ from supernet.data.splits import Data
 from supernet.data.task import Loss, TaskConfig, default_metric, loss_of, with_metric
 from supernet.export.reading import is_export, load_export
 from supernet.program.config import Config, check_space, make_space, space_of
-from supernet.program.folder import Opened, RunError, has_begun, open_run, place_of_data, require
+from supernet.program.folder import Opened, RunError, check_settings, has_begun, open_run, place_of_data, require
 from supernet.program.paths import RunFolder
 from supernet.program.trial import tried_space
 from supernet.retrain.trainings import read_network
@@ -57,6 +57,7 @@ def load_run(run: Opened, data: Data | None = None) -> Loaded:
         ValueError: a setting does not fit the data.
     """
     folder, config = run.folder, run.config
+    check_settings(run)
     data = datasets.load(config.data, seed=config.seed) if data is None else data
     facts = _facts(run, data)
     # What a failed first try has recorded must not stand in the way of the second.
@@ -76,9 +77,9 @@ def load_run(run: Opened, data: Data | None = None) -> Loaded:
         log.info("task.metric: %s, by the loss and the targets", config.task.metric)
     if is_new:
         _check_limits(config.search.limits, space)
-        write_json(folder.data, facts)
+        write_json(folder.data, facts, digest=True)
     elif read_json(folder.data)["files"] != facts["files"]:
-        write_json(folder.data, {**read_json(folder.data), "files": facts["files"]})
+        write_json(folder.data, {**read_json(folder.data), "files": facts["files"]}, digest=True)
     return Loaded(folder, config, data, space)
 
 

@@ -37,7 +37,8 @@ def start_run(run: Opened) -> Runtime:
         tuning = self_test(device)
         runtime = start(config, tuning)
         if runtime.rank == 0:
-            write_json(run.folder.tuning, {**kept, device.type: {**asdict(tuning), "machine": _machine(device)}})
+            chosen = {**asdict(tuning), "machine": _machine(device)}
+            write_json(run.folder.tuning, {**kept, device.type: chosen}, digest=True)
         return runtime
     return start(config, _holding(run.folder, kept[device.type], device))
 

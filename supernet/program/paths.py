@@ -46,6 +46,11 @@ class RunFolder:
         return self.path / "environment.json"
 
     @property
+    def settings(self) -> Path:
+        """Settings with which each step began, as far as it depends on them: an edited configuration shows."""
+        return self.path / "settings.json"
+
+    @property
     def tuning(self) -> Path:
         """What the self-test chose when the run began, for each kind of device, and on which machine."""
         return self.path / "tuning.json"

@@ -199,7 +199,7 @@ def begin_prepared(path: Path, prepared: Prepared, run: Opened | None) -> tuple[
     opened = begin(path, prepared.config, run)
     if prepared.record is None:
         return opened, None
-    write_json(opened.folder.plan, prepared.record)
+    write_json(opened.folder.plan, prepared.record, digest=True)
     return opened, load_run(opened, prepared.data)
 
 

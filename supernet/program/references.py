@@ -46,7 +46,7 @@ def references_of(run: Loaded, winner: Mapping[str, Any], runtime: Runtime) -> l
     """
     folder, config, data = run.folder, run.config, run.data
     if not folder.references.exists():
-        write_json(folder.references, {"references": _sized(run, winner, runtime)})
+        write_json(folder.references, {"references": _sized(run, winner, runtime)}, digest=True)
     networks = []
     for row in read_json(folder.references, ("references",))["references"]:
         space = space_of(row, config, data.classes, data.inputs)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from supernet.base.files import read_json, sha256, write_json
+from supernet.base.files import check_digest, read_json, sha256, write_json
 from supernet.base.progress import Watch
 from supernet.data.splits import batches, feed, joined, open_test
 from supernet.data.task import metric_of
@@ -68,6 +68,7 @@ def retrain_step(run: Loaded, runtime: Runtime, watch: Watch) -> bool:
     groups = from_json(read_json(require(folder, "search")), model.space)
     if not groups:
         raise RunError(f"{folder.finalists} names no network: there is nothing to retrain")
+    check_digest(folder.candidates)
     scored = {c.architecture: c for c in read_candidates(folder.candidates, model.space)}
     record_environment(folder, "retrain", runtime.tuning)
     space = retrained_space(config, data.classes, data.inputs)
@@ -115,7 +116,7 @@ def retrain_step(run: Loaded, runtime: Runtime, watch: Watch) -> bool:
     facts = {
         "metric": config.task.metric, "score": config.search.score, "validation_examples": len(data.validation)
     }  # fmt: skip
-    write_json(folder.results, {**facts, **result, **more})
+    write_json(folder.results, {**facts, **result, **more}, digest=True)
     return True
 
 
@@ -161,7 +162,7 @@ def _heats(
         left = [a for a in left if a.id in kept]
     if records:
         groups = {**groups, "Top": left}
-        write_json(run.folder.kept, to_json(groups))
+        write_json(run.folder.kept, to_json(groups), digest=True)
     return groups, records
 
 

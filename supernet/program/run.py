@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from supernet.base import trees
-from supernet.base.files import read_json, write_atomically
+from supernet.base.files import check_digest, read_json, write_atomically
 from supernet.base.own import OwnFunction, own_function
 from supernet.base.progress import Watch
 from supernet.program.folder import Opened, RunError, has_begun, is_done, open_run, require
@@ -326,6 +326,7 @@ def _prepared(
 def _keep(arrays: dict[str, Any], folder: RunFolder) -> None:
     """Keeps arrays in the run folder, or sees that they are the same ones."""
     if folder.arrays.exists():
+        check_digest(folder.arrays)
         kept = torch.load(folder.arrays, weights_only=True)
         if trees.describe(kept) == trees.describe(arrays) and all(
             map(torch.equal, trees.tensors(kept), trees.tensors(arrays))
@@ -333,7 +334,7 @@ def _keep(arrays: dict[str, Any], folder: RunFolder) -> None:
             return
         if has_begun(folder):
             raise RunError(f"the data have changed since {folder} was made: give the same arrays, or another folder")
-    write_atomically(folder.arrays, lambda file: torch.save(arrays, file))
+    write_atomically(folder.arrays, lambda file: torch.save(arrays, file), digest=True)
 
 
 def _watching(progress: bool) -> Callable[[str], AbstractContextManager[Watch]]:

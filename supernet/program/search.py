@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 
-from supernet.base.files import read_json, write_json
+from supernet.base.files import read_json, record_digest, write_json
 from supernet.base.progress import Watch
 from supernet.base.randomness import stream
-from supernet.program.folder import record_environment, set_aside
+from supernet.program.folder import is_done, record_environment, set_aside
 from supernet.program.load import Loaded, load_one_shot
 from supernet.program.paths import RunFolder
 from supernet.program.score import evaluation_of
@@ -25,8 +25,11 @@ from supernet.speed.runtime import Runtime
 def search_step(run: Loaded, runtime: Runtime, watch: Watch) -> bool:
     """Step 3 on a run folder. Returns whether there was anything to do."""
     folder, config = run.folder, run.config
-    if folder.finalists.exists():
+    if is_done(folder, "search"):
         return False
+    if folder.finalists.exists():
+        log.warning("%s is lost: the search is done again", folder.candidates)
+        set_aside(folder.finalists)
     model = load_one_shot(run)
     record_environment(folder, "search", runtime.tuning)
     runtime.place(model)
@@ -36,13 +39,14 @@ def search_step(run: Loaded, runtime: Runtime, watch: Watch) -> bool:
     if not drawn.exists():
         candidates = search(evaluation, costs, config.search, seed=config.seed, table=table, watch=watch)
         groups = finalists(candidates, model.space, config.search, generator=stream(config.seed, "finalists"))
-        write_json(drawn, to_json(groups))
+        write_json(drawn, to_json(groups), digest=True)
     # Finalists that left the race early are scored on all examples, like the others. The draw is written before that:
     # it must not change when a killed search continues.
     groups = from_json(read_json(drawn), model.space)
     everyone = list(dict.fromkeys(a for name, members in groups.items() if name != "All On" for a in members))
     score_into(table, everyone, evaluation, costs, config.search, watch=watch)
-    write_json(folder.finalists, to_json(in_order(groups, read_candidates(table, model.space))))
+    record_digest(table)
+    write_json(folder.finalists, to_json(in_order(groups, read_candidates(table, model.space))), digest=True)
     drawn.unlink()
     return True
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 
 from supernet.base.progress import Watch
-from supernet.program.folder import Opened, add_seconds, is_done
+from supernet.program.folder import Opened, add_seconds, check_settings, is_done, record_settings
 from supernet.program.load import Loaded, load_run
 from supernet.program.machine import start_run
 from supernet.program.retrain import retrain_step
@@ -45,6 +45,7 @@ def run_steps(
     Yields:
         After each step its name, and whether it did anything.
     """
+    check_settings(run)
     runtime: Runtime | None = None
     for name in names:
         did = False
@@ -53,6 +54,8 @@ def run_steps(
                 runtime = runtime or start_run(run)
                 if name == "train" or runtime.rank == 0:  # the first process alone scores and trains networks
                     loaded = loaded or load_run(run)
+                    if runtime.rank == 0:
+                        record_settings(run.folder, run.config, name)
                     began = time.monotonic()
                     try:
                         did = _STEPS[name](loaded, runtime if name == "train" else runtime.alone(), watch)

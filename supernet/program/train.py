@@ -27,7 +27,7 @@ from supernet.space.layers import OneShot
 from supernet.space.model import build
 from supernet.speed.runtime import Runtime
 from supernet.train import paths
-from supernet.train.fit import CHECKPOINT, fit
+from supernet.train.fit import fit, has_checkpoint, remove_checkpoints
 
 _POOL = 1024
 """Architectures that the steps draw from where only those within limits are live; enough that each option is met in
@@ -44,12 +44,12 @@ def train_step(run: Loaded, runtime: Runtime, watch: Watch) -> bool:
         return False
     if runtime.rank == 0:
         record_environment(folder, "train", runtime.tuning)
-        with _recorded(folder.live_paths, _shape_of_paths(run), folder.train / CHECKPOINT) as record:
+        with _recorded(folder.live_paths, _shape_of_paths(run)) as record:
             model, history = train_one_shot(
                 config, run.space, run.data, folder.train, runtime, watch,
                 snapshots=config.analysis.snapshots, record=record,
             )  # fmt: skip
-        write_json(folder.history, history)
+        write_json(folder.history, history, digest=True)
         if config.paths.limited:
             write_json(
                 folder.trained_limits,
@@ -57,9 +57,10 @@ def train_step(run: Loaded, runtime: Runtime, watch: Watch) -> bool:
                     cost: (low, high if high < math.inf else None)
                     for cost, (low, high) in config.search.limits.computed().bounds().items()
                 },
+                digest=True,
             )
         write_weights(folder.one_shot, model)
-        (folder.train / CHECKPOINT).unlink(missing_ok=True)
+        remove_checkpoints(folder.train)
     else:
         train_one_shot(config, run.space, run.data, folder.train, runtime, watch)
     runtime.wait()
@@ -166,7 +167,7 @@ def _shape_of_paths(run: Loaded) -> tuple[int, int, int]:
 
 
 @contextmanager
-def _recorded(path: Path, shape: tuple[int, int, int], checkpoint: Path) -> Iterator[_Record]:
+def _recorded(path: Path, shape: tuple[int, int, int]) -> Iterator[_Record]:
     """Inside the ``with`` block a function that records live_GP of a step; at its end the file is there.
 
     Until then the bits are in a file beside it, each step at its place, so that a training that was stopped goes on
@@ -179,10 +180,10 @@ def _recorded(path: Path, shape: tuple[int, int, int], checkpoint: Path) -> Iter
     write_header(header, shape)
     size = len(header.getvalue()) + math.prod(shape)
     part = path.with_name(f".{path.name}.part")
-    if not checkpoint.exists():
+    if not has_checkpoint(path.parent):
         write_atomically(part, lambda file: file.write(header.getvalue() + bytes(math.prod(shape))))
     elif not part.exists() or part.stat().st_size != size:
-        raise RunError(f"{part} is missing or damaged: delete {checkpoint} to train from the beginning")
+        raise RunError(f"{part} is missing or damaged: delete {path.parent} to train from the beginning")
     with part.open("r+b", buffering=0) as file:
 
         def record(step: int, live: torch.Tensor) -> None:
@@ -191,5 +192,5 @@ def _recorded(path: Path, shape: tuple[int, int, int], checkpoint: Path) -> Iter
 
         yield record
     bits = part.read_bytes()
-    write_atomically(path, lambda file: file.write(bits))
+    write_atomically(path, lambda file: file.write(bits), digest=True)
     part.unlink()

@@ -7,12 +7,13 @@ of the run stay what counts. Test accuracies are not in it, so no ranking can us
 from __future__ import annotations
 
 import hashlib
+import itertools
 import logging
 import sqlite3
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
@@ -37,6 +38,9 @@ POINT_SECONDS = 5.0
 
 _AWAY_SECONDS = 60.0
 """A storage that could not be reached is not asked to take points of curves again for so long."""
+
+_LOCKED_SECONDS = 5.0
+"""A study in the run folder that another program has locked is waited for so long; the trainings wait meanwhile."""
 
 _ATTEMPTS = 5
 """Tables of a new database may be made by two processes at once; then one of them has to look again."""
@@ -86,7 +90,7 @@ def open_study(folder: Path, space: Space, storage: str | None = None, name: str
     address, engine = storage or "sqlite:///study.sqlite", {}
     if storage is None:  # opened by ourselves: in an address signs of the folder's name would have meanings
         path = (folder / "study.sqlite").resolve()
-        engine["creator"] = lambda: sqlite3.connect(path, timeout=60, check_same_thread=False)
+        engine["creator"] = lambda: sqlite3.connect(path, timeout=_LOCKED_SECONDS, check_same_thread=False)
     name = name or folder.resolve().name
 
     database: Any = None
@@ -340,7 +344,8 @@ def sender(
     """Inside the ``with`` block what brings the study up to date.
 
     The database may go away meanwhile: then the log says so, the work goes on, and the next call tries again. Where
-    Optuna is not installed and no storage is asked for, nothing happens.
+    Optuna is not installed and no storage is asked for, nothing happens. A study in the run folder is a copy that
+    nothing depends on: where it cannot be written, the log says so, and the work goes on.
 
     Args:
         folder: of the run.
@@ -354,16 +359,56 @@ def sender(
         StorageError: the storage that is asked for cannot be reached now.
         OSError: the folder for artifacts cannot be made.
     """
+    with ExitStack() as opened:
+        place = artifacts or folder / "artifacts"
+        try:
+            study = opened.enter_context(_own_study(folder, space, storage, name))
+            place.mkdir(parents=True, exist_ok=True)
+        except (ValueError, OSError) as error:
+            if storage is not None or artifacts is not None:
+                raise
+            log.warning("no study of the trainings is written, all results are in their files: %s", error)
+            yield NO_STUDY
+            return
+        with _sending(study, folder, space, run, trainings, storage, place) as sending:
+            yield sending
+
+
+@contextmanager
+def _own_study(folder: Path, space: Space, storage: str | None, name: str | None) -> Iterator[Any]:
+    """As `open_study`; a damaged one in the run folder is renamed, and a new one is made from the files of the run."""
+    path = folder / "study.sqlite"
+    if storage is None and path.exists() and (problem := _damage_of(path)) is not None:
+        aside = next(p for n in itertools.count(1) if not (p := path.with_name(f"{path.name}.damaged-{n}")).exists())
+        path.rename(aside)
+        log.warning("%s is damaged (%s): it is now %s, and a new one is made", path, problem, aside.name)
+    with open_study(folder, space, storage, name) as study:
+        yield study
+
+
+def _damage_of(path: Path) -> str | None:
+    """What is wrong with an SQLite file, in one line; None if nothing is, or if that cannot be told now."""
     try:
-        load_optuna()
-    except ValueError as error:
-        if storage is not None:
-            raise
-        log.info("no study of the trainings is written: %s", error)
-        yield Sender()
-        return
-    place = artifacts or folder / "artifacts"
-    place.mkdir(parents=True, exist_ok=True)
+        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as connection:
+            (text,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+            return None if text == "ok" else " ".join(str(text).split())
+    except sqlite3.OperationalError:  # locked, or the disk is full
+        return None
+    except sqlite3.DatabaseError as error:
+        return str(error)
+
+
+@contextmanager
+def _sending(
+    study: Any,
+    folder: Path,
+    space: Space,
+    run: str,
+    trainings: Sequence[Training],
+    storage: str | None,
+    place: Path,
+) -> Iterator[Sender]:
+    """Inside the ``with`` block what brings an open study up to date; arguments as for `sender`."""
     lock = Lock()
     waiting: dict[str, dict[int, float]] = {}
     due = time.monotonic() + POINT_SECONDS
@@ -401,10 +446,9 @@ def sender(
             if time.monotonic() > due:
                 reached(send_points)
 
-    with open_study(folder, space, storage, name) as study:
-        try:
-            yield Sender(update, point)
-        finally:
-            if waiting:
-                with lock:
-                    reached(send_points)
+    try:
+        yield Sender(update, point)
+    finally:
+        if waiting:
+            with lock:
+                reached(send_points)

@@ -23,7 +23,7 @@ from supernet.retrain.study import NO_STUDY, Sender
 from supernet.space.choices import Architecture, Space
 from supernet.space.model import build
 from supernet.speed.runtime import Runtime
-from supernet.train.fit import CHECKPOINT, Batch, TrainConfig, fit, is_noted
+from supernet.train.fit import Batch, TrainConfig, fit, is_noted, remove_checkpoints
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -239,8 +239,8 @@ def _train_one(
         validation = evaluate(module, lessons.validation(), runtime=runtime, metric=lessons.metric)
     write_weights(place / "weights.safetensors", module)
     result = {"architecture": str(architecture), "repeat": repeat, "seed": seed, "validation": validation}
-    write_json(place / "result.json", {**result, "history": history})
-    (place / CHECKPOINT).unlink(missing_ok=True)
+    write_json(place / "result.json", {**result, "history": history}, digest=True)
+    remove_checkpoints(place)
 
 
 def is_trained(folder: Path, architecture: Architecture, repeat: int = 0) -> bool:

@@ -105,7 +105,7 @@ def latency_costs(
         key = signature(module, arguments)
         if key not in times:
             if len(times) % 50 == 49:
-                write_json(path, known)
+                write_json(path, known, digest=True)
                 log.info("latency: %d modules timed", len(times) + 1)
             times[key] = measure(module, arguments)
         return times[key]
@@ -117,7 +117,7 @@ def latency_costs(
     )
     if "checked" not in known:
         known |= _check(table, config, device, measure)
-        write_json(path, known)
+        write_json(path, known, digest=True)
         log.info("latency: %d modules timed; %s", len(times), told(known))
     return with_sum(table, "latency", {"latency": known["factor"], "modules": known["each"]})
 

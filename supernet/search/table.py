@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, fields
 from pathlib import Path
+from types import NoneType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -47,7 +48,7 @@ def open_table(table: Path) -> sqlite3.Connection:
     """The table of candidates; a new one if the file is missing.
 
     Raises:
-        ValueError: the file is something else, or of another version.
+        ValueError: the file is something else, of another version, or cannot be opened now.
     """
     table.parent.mkdir(parents=True, exist_ok=True)
     connection = sqlite3.connect(table)
@@ -57,12 +58,50 @@ def open_table(table: Path) -> sqlite3.Connection:
         connection.execute("SELECT value, examples, right, bonus, deviation FROM candidates LIMIT 1")
     except sqlite3.Error as error:
         connection.close()
-        raise _not_a_table(table, error) from None
+        raise _problem(table, error) from None
     return connection
 
 
-def _not_a_table(table: Path, error: sqlite3.Error) -> ValueError:
-    return ValueError(f"{table} is not a table of candidates ({error}): delete it and search again")
+_DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR, sqlite3.SQLITE_SCHEMA)
+"""What SQLite answers of a file that is no table of candidates; SQLITE_ERROR is a column that is not there."""
+
+
+def _problem(table: Path, error: sqlite3.Error) -> ValueError:
+    """What is wrong with a table, and what to do: scores that took hours are not to be deleted for a full disk."""
+    if not table.exists():
+        return ValueError(f"{table} is not there: put it back, or search again, which scores the candidates anew")
+    if getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF in _DAMAGED:
+        return ValueError(
+            f"{table} is not a table of candidates, or is damaged ({error}): put a copy of it back, or rename it and "
+            "search again"
+        )
+    return ValueError(
+        f"{table} cannot be opened now ({error}): nothing is lost; make room on the disk, or wait for the process that "
+        "uses it, and run the same command again"
+    )
+
+
+def _check_columns(table: Path, row: Sequence[Any], names: Sequence[str]) -> None:
+    """Refuses a row without what every candidate has.
+
+    Raises:
+        ValueError: a value is missing, or is not a number.
+    """
+    for name, value in zip(names, row, strict=True):
+        kinds = _KINDS.get(name)
+        if kinds is not None and not isinstance(value, kinds):
+            raise ValueError(
+                f"{table} is damaged ({name} of a candidate is {value!r}): put a copy of it back, or rename it and "
+                "search again"
+            )
+
+
+_KINDS: dict[str, type | tuple[type, ...]] = {
+    "architecture": str, "value": (float, int), "loss": (float, int), "examples": int, "params": int,
+    "params_without_norm": int, "macs": int, "strategy": str, "round": int, "bonus": (float, int), "number": int,
+    "latency": (float, int, NoneType), "memory": (int, NoneType), "deviation": (float, int, NoneType),
+}  # fmt: skip
+"""Types of the columns; a damaged file may hold others."""
 
 
 # ---- candidates ----
@@ -124,7 +163,9 @@ def read_candidates(table: Path, space: Space) -> list[Candidate]:
         with closing(sqlite3.connect(f"{table.resolve().as_uri()}?mode=ro", uri=True)) as connection:
             rows = connection.execute(f"SELECT {', '.join(COLUMNS)} FROM candidates ORDER BY number").fetchall()
     except sqlite3.Error as error:
-        raise _not_a_table(table, error) from None
+        raise _problem(table, error) from None
+    for row in rows:
+        _check_columns(table, row, COLUMNS)
     return [Candidate(space.parse(text), *figures) for text, *figures in rows]
 
 

@@ -13,6 +13,7 @@ References:
 from __future__ import annotations
 
 import inspect
+import logging
 import math
 import time
 from collections import Counter
@@ -28,7 +29,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from supernet.base.files import write_atomically
+from supernet.base.files import check_digest, remove_with_digest, write_atomically
 from supernet.base.progress import UNWATCHED, Interrupted, Watch
 from supernet.base.randomness import draws_at_random, seeded
 from supernet.base.trees import call, rows, take_rows
@@ -38,12 +39,28 @@ from supernet.space.values import axis_slices
 from supernet.speed.quick import has_only_norms_to_remember, quick, quick_in_training
 from supernet.speed.runtime import Runtime
 
+log = logging.getLogger(__name__)
+
 Batch = tuple[Any, Any]
 """Examples and targets: each a tensor, or a tuple, list or dict of tensors, with the examples along the first axis."""
 
 
-CHECKPOINT = "checkpoint.pt"
+_CHECKPOINT = "checkpoint.pt"
 """The state of a training under way, in its folder."""
+
+_EARLIER = "checkpoint.earlier.pt"
+"""The state before that one, which is taken if that one is damaged."""
+
+
+def has_checkpoint(folder: Path) -> bool:
+    """Whether a training is under way in a folder."""
+    return any((folder / name).exists() for name in (_CHECKPOINT, _EARLIER))
+
+
+def remove_checkpoints(folder: Path) -> None:
+    """Removes the state of a training that is over."""
+    (folder / _EARLIER).unlink(missing_ok=True)
+    remove_with_digest(folder / _CHECKPOINT)
 
 
 class Diverged(ValueError):
@@ -520,33 +537,50 @@ class _Optimiser:
 
 
 class _Checkpoint:
-    """The file that a killed training continues from; the first process writes it."""
+    """The files that a killed training continues from, the last and the one before; the first process writes them."""
 
     def __init__(
         self, folder: Path | None, model: nn.Module, optimiser: _Optimiser, config: TrainConfig, runtime: Runtime
     ) -> None:
-        self._path = None if folder is None else folder / CHECKPOINT
+        self._folder = folder
         self._model, self._optimiser, self._config = model, optimiser, config
         self._is_mine = runtime.rank == 0
         self._saved = time.monotonic()
 
     def restore(self) -> tuple[int, list[dict[str, float]]]:
-        """Takes the state from the file, if there is one. Returns the number of steps made, and the history.
+        """Takes the state from a file, if there is one. Returns the number of steps made, and the history.
+
+        The earlier file is taken if the last one is damaged, which the log says.
 
         Raises:
-            ValueError: the file is damaged.
+            ValueError: what is there is damaged.
         """
-        if self._path is None or not self._path.exists():
+        if self._folder is None or not has_checkpoint(self._folder):
             return 0, []
-        try:
-            state = torch.load(self._path, weights_only=True)
-            self._model.load_state_dict(state["model"])
-            self._optimiser.optimiser.load_state_dict(state["optimizer"])
-            for mean, saved in zip(self._optimiser.means, state["means"], strict=True):
-                mean.copy_(saved)
-            return state["step"], state["history"]
-        except Exception as error:  # unpickling a damaged file raises errors of any type
-            raise ValueError(f"{self._path} is damaged ({error}): delete it to train from the beginning") from error
+        problems = []
+        for name in (_CHECKPOINT, _EARLIER):
+            path = self._folder / name
+            if path.exists():
+                try:
+                    step, history = self._take(path)
+                except Exception as error:  # unpickling a damaged file raises errors of any type
+                    problems.append(f"{path} is damaged ({' '.join(str(error).split())})")
+                    continue
+                if problems:
+                    (self._folder / _CHECKPOINT).unlink()  # it must not take the place of the good one
+                    log.warning("%s: training continues from %s, after step %d", problems[0], name, step)
+                return step, history
+        raise ValueError(f"{problems[0]}: delete {self._folder} to train from the beginning")
+
+    def _take(self, path: Path) -> tuple[int, list[dict[str, float]]]:
+        """Takes the state from a file."""
+        check_digest(path, _CHECKPOINT)
+        state = torch.load(path, weights_only=True)
+        self._model.load_state_dict(state["model"])
+        self._optimiser.optimiser.load_state_dict(state["optimizer"])
+        for mean, saved in zip(self._optimiser.means, state["means"], strict=True):
+            mean.copy_(saved)
+        return state["step"], state["history"]
 
     def is_due(self) -> bool:
         """Whether the last one was saved long enough ago."""
@@ -564,7 +598,7 @@ class _Checkpoint:
                 f"(now {self._config.lr:g}) or set clip_norm; the last checkpoint before is kept"
             )
         self._saved = time.monotonic()
-        if self._path is not None and self._is_mine:
+        if self._folder is not None and self._is_mine:
             state = {
                 "model": self._model.state_dict(),
                 "optimizer": self._optimiser.optimiser.state_dict(),
@@ -572,4 +606,7 @@ class _Checkpoint:
                 "step": step,
                 "history": history,
             }
-            write_atomically(self._path, lambda file: torch.save(state, file))
+            path = self._folder / _CHECKPOINT
+            if path.exists():
+                path.replace(self._folder / _EARLIER)
+            write_atomically(path, lambda file: torch.save(state, file), digest=True)

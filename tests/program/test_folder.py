@@ -74,6 +74,7 @@ def test_done_files(tmp_path: Path) -> None:
             require(folder, step)
         folder.last_of(step).parent.mkdir(exist_ok=True)
         folder.last_of(step).touch()
+        folder.candidates.touch()
         assert is_done(folder, step)
         assert require(folder, step) == folder.last_of(step)
 
@@ -132,3 +133,66 @@ def test_data_that_were_moved_alone_are_named_anew(
     monkeypatch.chdir(with_images)
     assert open_run(run).config.data.path == str(new)
     assert main(["retrain", str(run)]) == 0
+
+
+# ---- what was edited, lost or damaged ----
+
+
+@pytest.fixture
+def whole_run(finished_run: Path, tmp_path: Path) -> Path:
+    """A finished run with its digests."""
+    return Path(shutil.copytree(finished_run, tmp_path / "whole"))
+
+
+def edit(run: Path, old: str, new: str) -> None:
+    text = (run / "config.yaml").read_text()
+    assert old in text
+    (run / "config.yaml").write_text(text.replace(old, new, 1))
+
+
+def test_a_configuration_that_was_edited_is_refused(whole_run: Path, refused: Refused) -> None:
+    before = (whole_run / "config.yaml").read_text()
+    edit(whole_run, "seed: 0", "seed: 1")
+    for words in (["run", "--out", whole_run], ["retrain", whole_run], ["analyze", whole_run], ["export", whole_run]):
+        message = refused(*words)
+        assert "config.yaml was edited since `supernet train` began (seed: 0 then, 1 now): put it back" in message
+    assert main(["show", str(whole_run)]) == 0
+    (whole_run / "config.yaml").write_text(before)
+    assert main(["run", "--out", str(whole_run)]) == 0
+
+
+def test_what_no_step_depends_on_may_be_edited(whole_run: Path) -> None:
+    edit(whole_run, "threads: 1\n  nodes: 1", "threads: 2\n  nodes: 1")
+    edit(whole_run, "device: cpu", "device: auto")
+    assert main(["run", "--out", str(whole_run)]) == 0
+
+
+def test_settings_of_steps_follow_commands(whole_run: Path, refused: Refused) -> None:
+    """A command that may change a setting records it; an edit by hand after that is noticed again."""
+    for name in ("results.json", "retrain/test_opened.json"):
+        (whole_run / name).unlink()
+    assert main(["retrain", str(whole_run), "--retrain.train.lr=0.07"]) == 0
+    edit(whole_run, "lr: 0.07", "lr: 0.08")
+    assert "`supernet retrain` began (retrain.train.lr: 0.07 then, 0.08 now)" in refused("retrain", whole_run)
+
+
+def test_a_lost_table_is_made_again(whole_run: Path, refused: Refused, caplog: pytest.LogCaptureFixture) -> None:
+    (whole_run / "candidates.sqlite").unlink()
+    finalists = read_json(whole_run / "finalists.json")
+    assert "is not there: run `supernet search" in refused("top", whole_run)
+    assert main(["search", str(whole_run)]) == 0
+    assert "candidates.sqlite is lost: the search is done again" in caplog.text
+    assert read_json(whole_run / "finalists.json") == finalists
+    assert (whole_run / "finalists.json.before-1").exists()
+    assert main(["top", str(whole_run)]) == 0
+
+
+@pytest.mark.parametrize("name", ["results.json", "data.json", "train/model.safetensors", "finalists.json"])
+def test_flipped_bits_are_noticed(name: str, whole_run: Path, refused: Refused) -> None:
+    if name != "results.json":
+        (whole_run / "results.json").unlink()
+    path = whole_run / name
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 4
+    path.write_bytes(content)
+    assert f"{path} is damaged (its SHA-256" in refused("run", "--out", whole_run)

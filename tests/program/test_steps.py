@@ -199,7 +199,10 @@ def test_a_configuration_edited_by_hand_does_not_open_the_test_split_again(
     assert main(["retrain", str(run_folder)]) == 0, "another machine may finish it"
     (run_folder / "results.json").unlink()
     config.write_text(text.replace("top_of: 4", "top_of: 5"))
+    assert "config.yaml was edited since `supernet search` began" in refused("retrain", run_folder)
+    (run_folder / "settings.json").unlink()  # as in a folder of an earlier version
     assert "with another configuration; it is opened once" in refused("retrain", run_folder)
+    (run_folder / "settings.json").unlink()
     config.write_text(text)
     (weights,) = list(run_folder.glob("retrain/*/0/weights.safetensors"))[:1]
     tensors = {name: tensor + 1 for name, tensor in load_file(weights).items()}

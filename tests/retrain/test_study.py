@@ -426,3 +426,49 @@ def test_two_processes_share_a_study_in_postgresql(
         open_study(tmp_path, tiny_macro(), postgres, "team"),
     ):
         pass
+
+
+def _write_study(folder: Path, kind: str) -> None:
+    path = folder / "study.sqlite"
+    if kind == "noise":
+        path.write_bytes(bytes(range(256)) * 40)
+    elif kind == "cut":
+        path.write_bytes(path.read_bytes()[:5000])
+    elif kind == "folder":
+        path.unlink()
+        path.mkdir()
+
+
+@pytest.mark.parametrize("kind", ["noise", "cut", "folder"])
+def test_a_damaged_study_does_not_stop_the_work(kind: str, run_folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """It is a copy of what the files of the run say."""
+    _write_study(run_folder, kind)
+    run = open_run(run_folder)
+    with sender(run_folder, space_of_run(run), "run", [], None, None) as tell:
+        tell.update()
+    if kind == "folder":
+        assert "no study of the trainings is written" in caplog.text
+    else:
+        assert "study.sqlite is damaged" in caplog.text and "study.sqlite.damaged-1" in caplog.text
+        assert (run_folder / "study.sqlite.damaged-1").exists()
+
+
+def test_a_locked_study_does_not_stop_the_work(
+    run_folder: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("supernet.retrain.study._LOCKED_SECONDS", 0.01)
+    with closing(sqlite3.connect(run_folder / "study.sqlite")) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        with sender(run_folder, space_of_run(open_run(run_folder)), "run", [], None, None) as tell:
+            tell.update()
+    assert "no study of the trainings is written" in caplog.text and "locked" in caplog.text
+
+
+def test_artifacts_that_cannot_be_written_do_not_stop_the_work(
+    run_folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    shutil.rmtree(run_folder / "artifacts")
+    (run_folder / "artifacts").write_text("")
+    with sender(run_folder, space_of_run(open_run(run_folder)), "run", [], None, None) as tell:
+        tell.update()
+    assert "no study of the trainings is written" in caplog.text

@@ -27,8 +27,10 @@ from supernet.search.orders import (
     within,
 )
 from supernet.search.table import (
+    COLUMNS,
     Round,
     Row,
+    _problem,
     data_frame,
     is_rescored,
     open_table,
@@ -225,3 +227,44 @@ def test_data_frame() -> None:
     frame = data_frame(some((0.5, 10), (0.6, 20)))
     assert isinstance(frame, pandas.DataFrame)
     assert frame["params"].tolist() == [10, 20]
+
+
+def test_advice_for_a_table_loses_no_scores(tmp_path: Path) -> None:
+    """A full disk, a lock and a lost file are no reason to delete a table."""
+    table = tmp_path / "c.sqlite"
+    with pytest.raises(ValueError, match="is not there: put it back, or search again"):
+        read_candidates(table, SPACE)
+    write_rows(table, [Row(candidate, None, 1.5) for candidate in some((0.5, 10))])
+    with closing(sqlite3.connect(table)) as connection, closing(sqlite3.connect(table, timeout=0)) as other:
+        connection.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(sqlite3.OperationalError, match="locked") as locked:
+            other.execute("SELECT * FROM candidates")
+    assert "cannot be opened now (database is locked): nothing is lost" in str(_problem(table, locked.value))
+    with closing(sqlite3.connect(tmp_path / "full.sqlite")) as connection:
+        connection.execute("PRAGMA max_page_count = 1")
+        with pytest.raises(sqlite3.OperationalError, match="full") as full:
+            connection.execute("CREATE TABLE t (x)")
+    problem = str(_problem(table, full.value))
+    assert "cannot be opened now (database or disk is full)" in problem and "make room" in problem
+    table.write_bytes(table.read_bytes()[:100] + bytes(4000))
+    with pytest.raises(ValueError, match="put a copy of it back, or rename it and search again"):
+        read_candidates(table, SPACE)
+
+
+@pytest.mark.parametrize(("column", "value"), [("value", "'high'"), ("params", "x'00'"), ("loss", "x'ff'")])
+def test_values_of_other_types_are_damage(column: str, value: str, tmp_path: Path) -> None:
+    table = tmp_path / "c.sqlite"
+    write_rows(table, [Row(candidate, None, 1.5) for candidate in some((0.5, 10))])
+    with closing(sqlite3.connect(table)) as connection, connection:
+        connection.execute(f"UPDATE candidates SET {column} = {value}")
+    with pytest.raises(ValueError, match=rf"is damaged \({column} of a candidate is"):
+        read_candidates(table, SPACE)
+
+
+def test_missing_values_are_damage(tmp_path: Path) -> None:
+    table, columns = tmp_path / "c.sqlite", ", ".join(COLUMNS)
+    with closing(sqlite3.connect(table)) as connection, connection:
+        connection.execute(f"CREATE TABLE candidates ({columns}, time, right)")
+        connection.execute(f"INSERT INTO candidates (number, architecture) VALUES (1, '{SPACE.at(0)}')")
+    with pytest.raises(ValueError, match="of a candidate is None"):
+        read_candidates(table, SPACE)

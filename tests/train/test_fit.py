@@ -19,7 +19,7 @@ from supernet.space.model import build, from_network
 from supernet.space.network import parameters_inside
 from supernet.spaces import bender
 from supernet.speed.runtime import Runtime, RuntimeConfig, start
-from supernet.train.fit import Diverged, TrainConfig, fit
+from supernet.train.fit import Diverged, TrainConfig, fit, has_checkpoint, remove_checkpoints
 from supernet.train.paths import PathsConfig, draw
 from tests import reference
 from tests.spaces_for_tests import nested, one_shot, tiny_bender
@@ -241,7 +241,43 @@ def test_a_stopped_training_continues_to_the_same_weights(tmp_path: Path, stop_a
     with pytest.raises(Interrupted, match=f"before step {stop_at + 1} of 6"):
         train(tmp_path, threads=1, stop_at=stop_at, optimizer=optimizer)
     assert torch.equal(train(tmp_path, threads=1, optimizer=optimizer), train(None, threads=1, optimizer=optimizer))
-    assert [p.name for p in tmp_path.iterdir()] == ["checkpoint.pt"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == [".digests.json", "checkpoint.earlier.pt", "checkpoint.pt"]
+    remove_checkpoints(tmp_path)
+    assert not has_checkpoint(tmp_path) and not list(tmp_path.iterdir())
+
+
+def flip(path: Path) -> None:
+    """Changes one bit in the middle of a file."""
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def test_the_earlier_checkpoint_is_taken_if_the_last_is_damaged(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for stop_at in (2, 1):
+        with pytest.raises(Interrupted):
+            train(tmp_path, threads=1, stop_at=stop_at)
+    last, earlier = tmp_path / "checkpoint.pt", tmp_path / "checkpoint.earlier.pt"
+    saved = earlier.read_bytes()
+    flip(last)
+    with pytest.raises(Interrupted):
+        train(tmp_path, threads=1, stop_at=1)
+    assert f"{last} is damaged" in caplog.text and "checkpoint.earlier.pt, after step 2" in caplog.text
+    assert earlier.read_bytes() == saved, "the damaged one did not take its place"
+    assert torch.equal(train(tmp_path, threads=1), train(None, threads=1))
+    flip(last)
+    flip(earlier)
+    with pytest.raises(ValueError, match=r"checkpoint\.pt is damaged .*: delete .* to train from the beginning"):
+        train(tmp_path, threads=1)
+
+
+def test_a_kill_between_two_checkpoints_leaves_the_earlier_one(tmp_path: Path) -> None:
+    with pytest.raises(Interrupted):
+        train(tmp_path, threads=1, stop_at=2)
+    (tmp_path / "checkpoint.pt").rename(tmp_path / "checkpoint.earlier.pt")
+    assert torch.equal(train(tmp_path, threads=1), train(None, threads=1))
 
 
 @pytest.mark.parametrize("stop_at", [1, 3, 5])
