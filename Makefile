@@ -1,5 +1,7 @@
 # make demo   environment, data, the four steps on Fashion-MNIST, what the ranking is worth, and a page about it
 # make test   environment, and every check
+# make docs   environment, and the site in build/site; SITE_RUN=1 runs the tutorials first and writes their outputs
+# make docs-links   the same, and whether links to other sites lead somewhere, if there is a network
 PYTHON ?= python3
 VENV ?= .venv
 RUNS ?= runs
@@ -9,7 +11,7 @@ TORCH ?= torch==2.13.0
 # does not; PyTorch's installation page gives its address.
 TORCH_INDEX ?=
 
-.PHONY: demo test check environment data postgres clean
+.PHONY: demo test check docs docs-links environment data postgres clean
 
 demo: environment data
 	$(BIN)/supernet run fashion-60k --out $(RUNS)/fashion-60k
@@ -24,6 +26,21 @@ check: environment
 	$(BIN)/ruff format --check .
 	$(BIN)/clang-format --dry-run --Werror supernet/speed/kernels.c
 	$(BIN)/mypy
+
+SPHINX = $(BIN)/python -m sphinx -W --keep-going -q -c docs/site
+
+docs: $(VENV)/.docs
+	$(if $(SITE_RUN),$(BIN)/python docs/site/execute.py)
+	$(SPHINX) docs build/site
+
+docs-links: docs
+	@if $(BIN)/python -c 'import socket; socket.create_connection(("github.com", 443), 5)' 2>/dev/null; \
+	then $(SPHINX) -b linkcheck docs build/links; \
+	else echo "no network: links to other sites are not checked"; fi
+
+$(VENV)/.docs: $(VENV)/.ready
+	$(BIN)/pip install --quiet --editable '.[dev,docs]'
+	touch $@
 
 environment: $(VENV)/.ready
 

@@ -449,6 +449,24 @@ def pays(results: Results) -> str:
     return rows_as_table(head, rows)
 
 
+def times(results: Results) -> str:
+    """How long the runs of `pays` took: the steps by the clock, and the processor time, in minutes."""
+    rows = []
+    for name, case in results("pays_2026-11-30")["cases"].items():
+        runs = list(case["runs"].values())
+        steps = [_minutes(run["seconds"][step] for run in runs) for step in ("train", "search", "retrain")]
+        processor, reference = "processor seconds", "processor seconds of one reference"
+        steps += [_minutes(run[key] for run in runs) for key in (processor, reference)]
+        rows.append((name, str(len(runs)), *steps))
+    return rows_as_table(("data, limit", "seeds", "train", "search", "retrain", "processor", "a reference"), rows)
+
+
+def _minutes(seconds: Iterable[float]) -> str:
+    """The mean of some times, in minutes."""
+    values = list(seconds)
+    return plain(sum(values) / len(values) / 60, 1)
+
+
 def _points(differences: Sequence[float | None]) -> str:
     """The mean of differences in points, and their number."""
     values = [100 * value for value in differences if value is not None]
@@ -458,6 +476,7 @@ def _points(differences: Sequence[float | None]) -> str:
 TABLES: dict[str, Callable[[Results], str]] = {
     "summary": summary,
     "pays": pays,
+    "times": times,
     "audit": audit,
     "NAS-Bench-201 run": run_of_nasbench201,
     "ways of scoring": ways_of_scoring,

@@ -19,7 +19,7 @@ from supernet.train.paths import PathsConfig, draw
 from tests.spaces_for_tests import tiny_bender
 
 PACKAGE = Path(supernet.__file__).parent
-README = PACKAGE.parent / "README.md"
+PAGE = PACKAGE.parent / "docs" / "code.md"
 
 TO_UNDERSTAND = {
     "train/fit.py": "the loop, the decay, the optimiser",
@@ -77,8 +77,8 @@ def test_a_training_step_runs_through_seven_files() -> None:
     assert len(TO_UNDERSTAND) + len(BESIDES) <= 7
 
 
-def test_the_readme_names_the_files_of_a_training_step() -> None:
-    text = README.read_text()
+def test_the_page_of_the_code_names_the_files_of_a_training_step() -> None:
+    text = PAGE.read_text()
     paragraph = text[text.index("One training step") :].split("\n\n")[0]
     first, besides = paragraph.split("besides", 1)
     assert set(re.findall(r"`supernet/([\w/]+\.py)`", first)) == set(TO_UNDERSTAND)

@@ -32,8 +32,8 @@ def texts() -> Iterator[Path]:
     """Code, templates and documents, without the log, which is a dated record."""
     for kind in ("*.py", "*.c", "*.j2", "*.yaml"):
         yield from sorted((ROOT / "supernet").rglob(kind))
-    yield from (ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "docs" / "results" / "README.md")
-    yield from (page for page in sorted((ROOT / "docs").glob("*.md")) if page.name != "log.md")
+    yield from (ROOT / "README.md", ROOT / "CONTRIBUTING.md")
+    yield from (page for page in sorted((ROOT / "docs").rglob("*.md")) if page.name != "log.md")
 
 
 def places(text: str) -> Iterator[tuple[int, str, str]]:

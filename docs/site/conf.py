@@ -29,6 +29,8 @@ python_maximum_signature_line_length = 88
 nitpicky = True
 # Names in signatures are those of the source: torch, numpy and private names have no page here.
 nitpick_ignore_regex = [("py:.*", r"(?!supernet\.).*"), ("py:.*", r"supernet\..*\.(_\w+|[A-Z])")]
+# Docstrings name errors and types by their short names, which several modules may have.
+suppress_warnings = ["ref.python"]
 
 html_theme = "furo"
 html_title = "supernet"

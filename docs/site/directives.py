@@ -1,9 +1,8 @@
 """Directives of the site: what the program says of itself, written into pages when they are built.
 
-    {modules} FOLDER     the modules of a folder of the package, from their docstrings
-    {settings}           all settings with type, default and meaning
-    {public}             the names that `import supernet` offers
-    {command} WORDS      what `supernet WORDS` prints
+`{modules} FOLDER` writes the modules of a folder of the package, from their docstrings; `{public}` the names that
+`import supernet` offers; `{settings}` all settings with type, default and meaning; `{command} WORDS` what
+`supernet WORDS` prints.
 """
 
 from __future__ import annotations
@@ -38,9 +37,7 @@ class Modules(SphinxDirective):
         folder = ROOT / "supernet" / self.arguments[0]
         paths = sorted(path for path in folder.rglob("*.py") if path.stem != "__init__")
         names = [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in paths]
-        text = "\n\n".join(
-            f"## {name}\n\n```{{eval-rst}}\n.. automodule:: {name}\n   :members:\n```" for name in names
-        )
+        text = "\n\n".join(f"## {name}\n\n```{{eval-rst}}\n.. automodule:: {name}\n   :members:\n```" for name in names)
         return self.parse_text_to_nodes(text, allow_section_headings=True)
 
 
