@@ -39,7 +39,7 @@ ROOT = Path(__file__).parents[1]
 TABLES = {**OF_RESULTS, **OF_SPEED}
 FOLDERS = ("docs", "docs/results", "benchmarks/results")
 PAGES = (
-    "README.md", "docs/guide/pays.md", "docs/results/README.md", "docs/performance.md", "docs/search.md",
+    "README.md", "docs/guide/pays.md", "docs/results/README.md", "docs/performance.md", "docs/strategies.md",
     "docs/paper.md",
 )  # fmt: skip
 

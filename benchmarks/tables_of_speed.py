@@ -1,4 +1,4 @@
-"""The tables of docs/performance.md and docs/search.md, each a function of the result files (see documents.py)."""
+"""The tables of docs/performance.md and docs/strategies.md, each a function of the result files (see documents.py)."""
 
 from __future__ import annotations
 
@@ -201,7 +201,7 @@ def demo_verdict(results: Results) -> str:
     return textwrap.fill(verdict, 118, initial_indent="> ", subsequent_indent="> ")
 
 
-# docs/search.md
+# docs/strategies.md
 
 MARKS = (50, 100, 200, 500)
 

@@ -22,6 +22,8 @@ myst_enable_extensions = ["deflist"]
 
 napoleon_google_docstring = True
 napoleon_use_ivar = True
+add_module_names = False
+toc_object_entries_show_parents = "hide"
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_default_options = {"ignore-module-all": True}  # a name has its page where it is defined

@@ -21,7 +21,7 @@ class SearchConfig:
 
     strategy: str = "random"
     """Which candidates are scored next: 'random' (the paper's), 'enumeration', 'evolution', 'local', 'reinforce',
-    'nsga2', 'tpe', or a class of your own by its dotted path or as FILE.py:CLASS; see docs/search.md."""
+    'nsga2', 'tpe', or a class of your own by its dotted path or as FILE.py:CLASS; see docs/strategies.md."""
 
     strategy_settings: dict[str, Any] = field(default_factory=dict)
     """Arguments of the strategy, for instance {population: 100, tournament: 25}."""
