@@ -123,9 +123,15 @@ class Command(Directive):
 DIRECTIVES = {"modules": Modules, "public": Public, "settings": Settings, "command": Command}
 
 
-def _code_as_in_markdown(app: Sphinx, what: str, name: str, thing: Any, options: Any, lines: list[str]) -> None:
-    """Docstrings have code between single backticks, as Markdown has; Sphinx wants two, and an end before a letter."""
+def _prepared(app: Sphinx, what: str, name: str, thing: Any, options: Any, lines: list[str]) -> None:
+    """Makes a docstring what Napoleon and reStructuredText expect.
+
+    Code has single backticks, as in Markdown; they want two, and an end before a letter. Napoleon takes the first line
+    of a value's docstring for "TYPE: TEXT" if it has a colon; ours have no types, so an empty comment goes first.
+    """
     lines[:] = [re.sub(r"(?<!`)`([^`]+)`(?!`)(\w?)", _literal, line) for line in lines]
+    if what in ("attribute", "data", "property"):
+        lines[:0] = ["..", ""]
 
 
 def _literal(match: re.Match[str]) -> str:
@@ -134,7 +140,7 @@ def _literal(match: re.Match[str]) -> str:
 
 def setup(app: Sphinx) -> dict[str, Any]:
     """Makes the directives known to Sphinx."""
-    app.connect("autodoc-process-docstring", _code_as_in_markdown)
+    app.connect("autodoc-process-docstring", _prepared, priority=400)  # before Napoleon
     for name, directive in DIRECTIVES.items():
         app.add_directive(name, directive)
     return {"parallel_read_safe": True}
