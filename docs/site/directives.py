@@ -2,7 +2,7 @@
 
 `{modules} FOLDER` writes the modules of a folder of the package, from their docstrings; `{public}` the names that
 `import supernet` offers; `{settings}` all settings with type, default and meaning; `{command} WORDS` what
-`supernet WORDS` prints.
+`supernet WORDS` prints; `{commands}` the help of every command.
 """
 
 from __future__ import annotations
@@ -120,7 +120,18 @@ class Command(Directive):
         return [nodes.literal_block(text.getvalue(), text.getvalue().rstrip(), language="text")]
 
 
-DIRECTIVES = {"modules": Modules, "public": Public, "settings": Settings, "command": Command}
+DIRECTIVES = {"modules": Modules, "public": Public, "settings": Settings, "command": Command, "commands": Commands}
+
+
+class Commands(SphinxDirective):
+    """The help of every command, each under a heading of its own."""
+
+    def run(self) -> list[nodes.Node]:
+        """Parses one `command` for each."""
+        from supernet.program.commands import COMMANDS
+
+        text = "\n\n".join(f"## {name}\n\n```{{command}} {name} --help\n```" for name in COMMANDS)
+        return self.parse_text_to_nodes(text, allow_section_headings=True)
 
 
 def _prepared(app: Sphinx, what: str, name: str, thing: Any, options: Any, lines: list[str]) -> None:
