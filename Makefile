@@ -27,7 +27,8 @@ check: environment
 	$(BIN)/clang-format --dry-run --Werror supernet/speed/kernels.c
 	$(BIN)/mypy
 
-SPHINX = $(BIN)/python -m sphinx -W --keep-going -q -c docs/site
+# Pages depend on the program too, so all of them are read anew (-E).
+SPHINX = $(BIN)/python -m sphinx -E -W --keep-going -q -c docs/site
 
 docs: $(VENV)/.docs
 	$(if $(SITE_RUN),$(BIN)/python docs/site/execute.py)

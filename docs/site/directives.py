@@ -120,9 +120,6 @@ class Command(Directive):
         return [nodes.literal_block(text.getvalue(), text.getvalue().rstrip(), language="text")]
 
 
-DIRECTIVES = {"modules": Modules, "public": Public, "settings": Settings, "command": Command, "commands": Commands}
-
-
 class Commands(SphinxDirective):
     """The help of every command, each under a heading of its own."""
 
@@ -147,6 +144,9 @@ def _prepared(app: Sphinx, what: str, name: str, thing: Any, options: Any, lines
 
 def _literal(match: re.Match[str]) -> str:
     return f"``{match[1]}``" + (f"\\ {match[2]}" if match[2] else "")
+
+
+DIRECTIVES = {"modules": Modules, "public": Public, "settings": Settings, "command": Command, "commands": Commands}
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
