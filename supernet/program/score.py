@@ -25,7 +25,7 @@ from supernet.program.folder import Opened, RunError, require, task_of
 from supernet.program.load import load_one_shot, load_run, space_of_run
 from supernet.program.machine import start_run
 from supernet.search.limits import LimitsConfig
-from supernet.search.orders import best, pareto, within
+from supernet.search.orders import pareto, within
 from supernet.search.scoring import (
     UNLABELLED,
     Evaluation,
@@ -35,7 +35,7 @@ from supernet.search.scoring import (
     references,
     values_of,
 )
-from supernet.search.table import read_candidates, records, write_records
+from supernet.search.table import read_best, read_candidates, records, write_records
 from supernet.space.choices import Architecture, ArchitectureError, Space
 from supernet.space.cost import cost_table
 from supernet.space.layers import OneShot
@@ -193,16 +193,17 @@ def top_candidates(
         RunError: there are no candidates yet.
         ValueError: no candidate is within the limits, or an objective is unknown or was not measured.
     """
-    folder, config, space = run.folder, run.config, space_of_run(run)
+    folder, config = run.folder, run.config
     table = folder.candidates
     if not table.exists():
         raise RunError(f"{table} is not there: run `supernet search {folder}` first")
-    inside = within(read_candidates(table, space), limits.bounds())
-    if not inside:
+    bands, count = read_best(table, number, in_bands, limits.bounds())
+    if not count:
         raise RunError(f"{table} holds no candidate yet: run `supernet search {folder}` first")
-    result: dict[str, Any] = {"metric": task_of(run).metric, "score": config.search.score, "of": len(inside)}
+    result: dict[str, Any] = {"metric": task_of(run).metric, "score": config.search.score, "of": count}
+    inside = [] if objectives is None and out is None else within(read_candidates(table, None), limits.bounds())
     if objectives is None:
-        result["bands"] = [records(band) for band in best(inside, number, in_bands)]
+        result["bands"] = [records(band) for band in bands]
     else:
         sought = dataclasses.replace(config.search, objectives=objectives, strategy="random", strategy_settings={})
         points, volume = pareto(inside, sought.sought)

@@ -183,7 +183,10 @@ def _recorded(path: Path, shape: tuple[int, int, int]) -> Iterator[_Record]:
     if not has_checkpoint(path.parent):
         write_atomically(part, lambda file: file.write(header.getvalue() + bytes(math.prod(shape))))
     elif not part.exists() or part.stat().st_size != size:
-        raise RunError(f"{part} is missing or damaged: delete {path.parent} to train from the beginning")
+        raise RunError(
+            f"{part} is missing or damaged: delete {path.parent / 'checkpoint.pt'}, and checkpoint.earlier.pt beside "
+            "it, to train from the beginning"
+        )
     with part.open("r+b", buffering=0) as file:
 
         def record(step: int, live: torch.Tensor) -> None:

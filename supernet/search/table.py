@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import json
 import math
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 
 from supernet.base.extras import extra
 from supernet.base.files import write_atomically, write_text
+from supernet.search import orders
 from supernet.search.orders import Candidate
 from supernet.space.choices import Architecture, Space
 
@@ -81,26 +83,26 @@ def _problem(table: Path, error: sqlite3.Error) -> ValueError:
     )
 
 
-def _check_columns(table: Path, row: Sequence[Any], names: Sequence[str]) -> None:
+def _check_columns(table: Path, row: Sequence[Any]) -> None:
     """Refuses a row without what every candidate has.
 
     Raises:
         ValueError: a value is missing, or is not a number.
     """
-    for name, value in zip(names, row, strict=True):
-        kinds = _KINDS.get(name)
-        if kinds is not None and not isinstance(value, kinds):
+    for name, kinds, value in zip(COLUMNS, _KINDS, row, strict=True):
+        if not isinstance(value, kinds):
             raise ValueError(
                 f"{table} is damaged ({name} of a candidate is {value!r}): put a copy of it back, or rename it and "
                 "search again"
             )
 
 
-_KINDS: dict[str, type | tuple[type, ...]] = {
-    "architecture": str, "value": (float, int), "loss": (float, int), "examples": int, "params": int,
-    "params_without_norm": int, "macs": int, "strategy": str, "round": int, "bonus": (float, int), "number": int,
-    "latency": (float, int, NoneType), "memory": (int, NoneType), "deviation": (float, int, NoneType),
-}  # fmt: skip
+_NUMBER = (float, int)
+_KINDS: tuple[type | tuple[type, ...], ...] = tuple(
+    {"architecture": str, "strategy": str, "value": _NUMBER, "loss": _NUMBER, "bonus": _NUMBER}.get(name)
+    or {"latency": (*_NUMBER, NoneType), "memory": (int, NoneType), "deviation": (*_NUMBER, NoneType)}.get(name, int)
+    for name in COLUMNS
+)
 """Types of the columns; a damaged file may hold others."""
 
 
@@ -152,21 +154,110 @@ def is_rescored(table: Path) -> bool:
         return connection.execute("SELECT 1 FROM meta WHERE name = 'rescored'").fetchone() is not None
 
 
-def read_candidates(table: Path, space: Space) -> list[Candidate]:
+def read_candidates(table: Path, space: Space | None) -> list[Candidate]:
     """All candidates of a table, in the order in which they were scored.
+
+    Args:
+        table: SQLite file.
+        space: theirs; None to take their texts as they are, without making the space, which may run a user's file.
 
     Raises:
         ArchitectureError: the table belongs to another space.
         ValueError: the file is not a table of candidates.
     """
+    return _candidates(table, space, f"SELECT {', '.join(COLUMNS)} FROM candidates ORDER BY number")
+
+
+def _candidates(table: Path, space: Space | None, command: str, values: Sequence[Any] = ()) -> list[Candidate]:
+    """The candidates that a command of SQL selects; it has to select `COLUMNS`."""
+    rows = _selected(table, command, values)
+    for row in rows:
+        _check_columns(table, row)
+    architecture_of = (lambda text: _as_written(table, text)) if space is None else parser_of(space)
+    return [Candidate(architecture_of(text), *figures) for text, *figures in rows]
+
+
+def _selected(table: Path, command: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+    """The rows that a command of SQL selects, from a table that is only read."""
     try:
         with closing(sqlite3.connect(f"{table.resolve().as_uri()}?mode=ro", uri=True)) as connection:
-            rows = connection.execute(f"SELECT {', '.join(COLUMNS)} FROM candidates ORDER BY number").fetchall()
+            return connection.execute(command, values).fetchall()
     except sqlite3.Error as error:
         raise _problem(table, error) from None
-    for row in rows:
-        _check_columns(table, row, COLUMNS)
-    return [Candidate(space.parse(text), *figures) for text, *figures in rows]
+
+
+def _as_written(table: Path, text: str) -> Architecture:
+    """The architecture that was written as this text; it is not checked against its space."""
+    pairs = [word.partition("=") for word in text.split(" ")]
+    if not all(name and options for name, _, options in pairs):
+        raise ValueError(f"{table} is damaged ({text!r} is no architecture): put a copy of it back")
+    return Architecture(tuple((name, tuple(options.split("+"))) for name, _, options in pairs))
+
+
+def parser_of(space: Space) -> Callable[[str], Architecture]:
+    """`space.parse` for many architectures that were written by `str`: words that were parsed once are known.
+
+    Which choices are reached depends on what those pick that others are nested in. Texts with the same words for these
+    and the same choices are parsed alike.
+    """
+    parents = {choice.inside[0] for choice in space.choices if choice.inside is not None}
+    picks: dict[str, tuple[str, tuple[str, ...]]] = {}
+    forms: set[tuple[str, ...]] = set()
+
+    def form(words: Sequence[str], pairs: Sequence[tuple[str, tuple[str, ...]]]) -> tuple[str, ...]:
+        return tuple([word if name in parents else name for word, (name, _) in zip(words, pairs, strict=True)])
+
+    def parse(text: str) -> Architecture:
+        words = text.split(" ")
+        pairs = [picks[word] for word in words if word in picks]
+        if len(pairs) == len(words) and form(words, pairs) in forms:
+            return Architecture(tuple(pairs))
+        architecture = space.parse(text)
+        if str(architecture) == text and architecture != space.everything_on():
+            picks.update(zip(words, architecture.picks, strict=True))
+            forms.add(form(words, architecture.picks))
+        return architecture
+
+    return parse
+
+
+_ORDER = "examples DESC, value + bonus DESC, loss, params, number"
+"""The order of `supernet.search.orders.standing`; of equals that of `supernet.search.orders.best`."""
+
+
+def read_best(
+    table: Path, number: int, in_bands: int, bounds: Mapping[str, tuple[float, float]]
+) -> tuple[list[list[Candidate]], int]:
+    """The best candidates within limits, in bands of size, as `supernet.search.orders.best` has them of all.
+
+    Only these are read; of 200,000 in half a second. Their texts are taken as they are.
+
+    Args:
+        table: SQLite file.
+        number: how many of each band.
+        in_bands: bands of size.
+        bounds: of costs, see `supernet.search.limits.LimitsConfig.bounds`.
+
+    Returns:
+        The candidates of each band, and how many are within the limits.
+
+    Raises:
+        ValueError: a cost was not measured, no candidate is within the limits, or the file is not a table of
+            candidates.
+    """
+    within = " AND ".join(f"{cost} BETWEEN ? AND ?" for cost in bounds) or "1"
+    values = [end for low_high in bounds.values() for end in low_high]
+    ((count,),) = _selected(table, f"SELECT count(*) FROM candidates WHERE {within}", values)
+    if not count and bounds:  # says why
+        orders.within(read_candidates(table, None), bounds)
+    band = f"SELECT * FROM candidates WHERE {within} ORDER BY params, number LIMIT ? OFFSET ?"
+    command = f"SELECT {', '.join(COLUMNS)} FROM ({band}) ORDER BY {_ORDER} LIMIT ?"
+    edges = [round(i * count / in_bands) for i in range(in_bands + 1)]
+    return [
+        _candidates(table, None, command, [*values, last - first, first, number])
+        for first, last in itertools.pairwise(edges)
+        if last > first
+    ], count
 
 
 def read_some(table: Path, architectures: Sequence[Architecture]) -> list[Candidate]:

@@ -570,7 +570,9 @@ class _Checkpoint:
                     (self._folder / _CHECKPOINT).unlink()  # it must not take the place of the good one
                     log.warning("%s: training continues from %s, after step %d", problems[0], name, step)
                 return step, history
-        raise ValueError(f"{problems[0]}: delete {self._folder} to train from the beginning")
+        raise ValueError(
+            f"{problems[0]}: delete {self._folder / _CHECKPOINT}, and {_EARLIER} beside it, to train from the beginning"
+        )
 
     def _take(self, path: Path) -> tuple[int, list[dict[str, float]]]:
         """Takes the state from a file."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import itertools
 import sqlite3
+import tempfile
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -35,6 +36,8 @@ from supernet.search.table import (
     is_rescored,
     open_table,
     packed,
+    parser_of,
+    read_best,
     read_candidates,
     read_right,
     read_rounds,
@@ -48,7 +51,8 @@ from supernet.search.table import (
     write_round,
     write_rows,
 )
-from tests.spaces_for_tests import tiny_macro
+from supernet.space.choices import ArchitectureError, Space
+from tests.spaces_for_tests import nested, tiny_bender, tiny_macro
 
 SPACE = tiny_macro()
 POINTS = st.integers(1, 3).flatmap(
@@ -268,3 +272,53 @@ def test_missing_values_are_damage(tmp_path: Path) -> None:
         connection.execute(f"INSERT INTO candidates (number, architecture) VALUES (1, '{SPACE.at(0)}')")
     with pytest.raises(ValueError, match="of a candidate is None"):
         read_candidates(table, SPACE)
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from([0.25, 0.5, 0.75]), st.integers(1, 5), st.sampled_from([64, 128]), st.integers(0, 2)),
+        min_size=1, max_size=12,
+    ),
+    st.integers(1, 4), st.integers(1, 3), st.integers(2, 5),
+)  # fmt: skip
+def test_the_best_by_sql_are_the_best_of_all(
+    figures: list[tuple[float, int, int, int]], number: int, in_bands: int, most: int
+) -> None:
+    candidates = [
+        replace(c, examples=examples, loss=float(loss), bonus=0.25 * (loss == 1))
+        for c, (_, _, examples, loss) in zip(some(*((v, p) for v, p, _, _ in figures)), figures, strict=True)
+    ]
+    with tempfile.TemporaryDirectory() as folder:
+        table = Path(folder) / "c.sqlite"
+        write_rows(table, [Row(candidate, None, 1.5) for candidate in candidates])
+        assert read_best(table, number, in_bands, {}) == (best(candidates, number, in_bands), len(candidates))
+        bounds = {"params": (0.0, float(most))}
+        inside = [c for c in candidates if c.params <= most]
+        if inside:
+            assert read_best(table, number, in_bands, bounds) == (best(inside, number, in_bands), len(inside))
+        else:
+            with pytest.raises(ValueError, match="none of the"):
+                read_best(table, number, in_bands, bounds)
+
+
+@pytest.mark.parametrize("space", [tiny_macro(), nested(), tiny_bender(choice_blocks=2)], ids=lambda space: space.name)
+def test_many_texts_are_parsed_as_one_by_one(space: Space) -> None:
+    architectures = [space.at(i * 7919 % space.size) for i in range(300)]
+    parse = parser_of(space)
+    assert [parse(str(a)) for a in architectures] == architectures
+    assert [parse(str(a)) for a in reversed(architectures)] == architectures[::-1]
+    text = str(space.everything_on())
+    assert parse(text) == space.everything_on()
+    for wrong in (text.rpartition(" ")[0] or "x", f"{text} more=1", text.replace("=", "=no", 1), ""):
+        with pytest.raises(ArchitectureError):
+            parse(wrong)
+
+
+def test_texts_may_be_taken_as_they_are(tmp_path: Path) -> None:
+    table = tmp_path / "c.sqlite"
+    write_rows(table, [Row(candidate, None, 1.5) for candidate in some((0.5, 10), (0.4, 3))])
+    assert read_candidates(table, None) == read_candidates(table, SPACE)
+    with closing(sqlite3.connect(table)) as connection, connection:
+        connection.execute("UPDATE candidates SET architecture = 'nonsense' WHERE number = 1")
+    with pytest.raises(ValueError, match="'nonsense' is no architecture"):
+        read_candidates(table, None)
