@@ -6,11 +6,13 @@ import errno
 import hashlib
 import json
 import os
+import re
 import threading
 import uuid
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import IO, Any
+from urllib.parse import unquote
 
 from torch import nn
 
@@ -153,6 +155,17 @@ def check_digest(path: Path, name: str | None = None) -> None:
         raise _changed(path)
 
 
+def damaged_in(folder: Path) -> tuple[int, list[str]]:
+    """How many files of a folder have digests, and what is wrong with those that are not as they were written."""
+    problems, paths = [], [path for name in _digests(folder) if (path := folder / name).is_file()]
+    for path in paths:
+        try:
+            check_digest(path)
+        except ValueError as error:
+            problems.append(str(error))
+    return len(paths), problems
+
+
 def _changed(path: Path) -> ValueError:
     return ValueError(
         f"{path} is damaged (its SHA-256 is not that of what was written): put a copy of it back, or delete it and run "
@@ -244,12 +257,37 @@ def read_weights(path: Path, module: nn.Module) -> None:
 
 
 def without_password(address: str) -> str:
-    """The address of a database without its password, and without what stands after a question mark."""
-    kind, separator, address_and_options = address.partition("://")
+    """The address of a database without its password, and without what stands after a question mark.
+
+    Where it is not certain what the password is, since signs of addresses are in it, only the kind is left.
+    """
+    kind, separator, whole = address.partition("://")
     if not separator:
         return address
-    user, at, place = address_and_options.partition("?")[0].rpartition("@")
-    return f"{kind}://{user.partition(':')[0]}{at}{place}"
+    before, at, place = whole.rpartition("@")
+    place = re.split("[?#]", place)[0]
+    is_plain = not re.search("[?#]", before)
+    if not at:
+        is_plain = "sqlite" in kind or re.fullmatch(r"[^:]*(:\d+)?(/[^:]*)?", place) is not None
+    return f"{kind}://{before.partition(':')[0]}{at}{place}" if is_plain else f"{kind}://***"
+
+
+def without_secrets(text: str, address: str) -> str:
+    """A text, such as the message of an error, without any part of what the address of a database keeps secret."""
+    whole = address.partition("://")[2]
+    before, _, place = whole.rpartition("@")
+    options = re.split("[?#]", whole, maxsplit=1)[1:]
+    values = [value.partition("=")[2] or value for option in options for value in option.split("&")]
+    secrets = [before.partition(":")[2], *values, *(place.split("@") if "?" in before else ())]
+    for secret in sorted({form for s in secrets for form in (s, unquote(s))}, key=len, reverse=True):
+        for length in range(len(secret), _LEAST_SECRET - 1, -1):
+            for start in range(len(secret) - length + 1):
+                text = text.replace(secret[start : start + length], "***")
+    return text
+
+
+_LEAST_SECRET = 4
+"""Shorter parts of a password stand in many texts by chance."""
 
 
 def sha256(path: Path) -> str:

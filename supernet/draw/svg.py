@@ -43,6 +43,7 @@ def svg(name: str, draw: Callable[[Axes], None], height: float = 3.2) -> str:
     import matplotlib as mpl
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
+    from matplotlib.text import Text
 
     coloured = ("text.color", "axes.labelcolor", "axes.edgecolor", "axes.titlecolor", "xtick.color", "ytick.color")
     # The salt decides the ids of clipping paths, which have to differ between the figures of a page.
@@ -54,6 +55,9 @@ def svg(name: str, draw: Callable[[Axes], None], height: float = 3.2) -> str:
         figure = Figure(figsize=(WIDTH, height), layout="constrained")
         FigureCanvasSVG(figure)
         draw(figure.subplots())
+        for label in figure.findobj(Text):  # names of users: a $ in them does not begin a formula
+            if isinstance(label, Text) and "$" in label.get_text() and "mathdefault" not in label.get_text():
+                label.set_parse_math(False)
         buffer = io.StringIO()
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     text = buffer.getvalue()

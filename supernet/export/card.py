@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import html
 import platform
+import re
 import textwrap
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
@@ -36,7 +38,19 @@ def module_text(written: Written, facts: dict[str, Any]) -> str:
     imports += [f"from torch import {'Tensor, nn' if 'Tensor' in written.code else 'nn'}"]
     imports += ["from torch.nn import functional as F"] if "F." in written.code else []
     imports += [line for line, _ in map(import_of, written.imported)]
-    return f'"""{_head(written, facts)}\n"""\n\n' + "\n".join(imports) + f"\n\n\n{written.code}\n"
+    return f'"""{_in_docstring(_head(written, facts))}\n"""\n\n' + "\n".join(imports) + f"\n\n\n{written.code}\n"
+
+
+def _in_docstring(text: str) -> str:
+    """A text that may hold names of users, such as a path, as it stands between three quotes."""
+    printable = "".join(c if c.isprintable() or c == "\n" else "?" for c in text)
+    return printable.replace("\\", "\\\\").replace('"', '\\"') if {"\\", '"'} & set(printable) else printable
+
+
+def _line(value: object) -> str:
+    """Names of users, such as those of classes, on one line of Markdown: no HTML, no link, no cell of a table."""
+    text = html.escape(" ".join(str(value).split()), quote=False)
+    return re.sub(r"[|`\[\]\\]", lambda sign: f"&#{ord(sign.group())};", text)
 
 
 def _head(written: Written, facts: dict[str, Any]) -> str:
@@ -130,7 +144,9 @@ def _card(
     if facts["licence"] != NOT_STATED:
         head["license"] = facts["licence"]
     text = files("supernet.export").joinpath("card.md.j2").read_text(encoding="utf-8")
-    template = Environment(trim_blocks=False, undefined=StrictUndefined).from_string(text)
+    environment = Environment(trim_blocks=False, undefined=StrictUndefined)
+    environment.filters["line"] = _line
+    template = environment.from_string(text)
     return template.render(
         **facts,
         head=yaml.safe_dump(head, sort_keys=False).rstrip(),
@@ -216,7 +232,9 @@ CHANNELS, HEIGHT, WIDTH = (int(size) for size in FACTS["inputs"].split()[1:])
 
 def read(path: str) -> np.ndarray:
     """The pixels of a file as uint8 [1, C, H, W]: resized, and cut to its middle."""
-    image = Image.open(path).convert("L" if CHANNELS == 1 else "RGB")
+    # Only formats of images: others, such as EPS, would start programs.
+    image = Image.open(path, formats=["PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM"])
+    image = image.convert("L" if CHANNELS == 1 else "RGB")
     scale = max(WIDTH / image.width, HEIGHT / image.height)
     width, height = round(image.width * scale), round(image.height * scale)
     image = image.resize((max(WIDTH, width), max(HEIGHT, height)), Image.Resampling.BILINEAR)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import io
 import logging
 import sys
 import warnings
@@ -282,20 +283,23 @@ def _write_graph(form: str, place: Path, network: nn.Module, examples: Any, data
     batch = {} if config.batch else {0: torch.export.Dim("batch")}
     shapes: Any = dict.fromkeys(kwargs, batch) if kwargs else tuple(batch for _ in args)
     names = list(kwargs) or (["pixels"] if config.preprocess else ["x"] if len(args) == 1 else None)
+    buffer = io.BytesIO()
     try:
         with _quiet():
             program = torch.export.export(network, args, kwargs, dynamic_shapes=None if config.batch else shapes)
-            path = place / FILES[form]
             if form == "torch":
-                torch.export.save(program, path)
+                torch.export.save(program, buffer)  # into memory: on a full disk it would end the process
             else:
-                torch.onnx.export(
-                    program, (), path, opset_version=config.opset, external_data=False, dynamo=True, verbose=False,
+                onnx = torch.onnx.export(
+                    program, (), opset_version=config.opset, external_data=False, dynamo=True, verbose=False,
                     input_names=names,
                 )  # fmt: skip
+                assert onnx is not None
+                buffer.write(onnx.model_proto.SerializeToString())
     except Exception as error:  # the exporters raise errors of many kinds
         reason = " ".join(str(error).split())[:300]
         raise ExportError(f"{form}: the network cannot be exported ({type(error).__name__}: {reason})") from error
+    write_atomically(place / FILES[form], lambda file: file.write(buffer.getvalue()))
 
 
 @contextlib.contextmanager

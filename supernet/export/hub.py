@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import shutil
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ from supernet.export.reading import FACTS, ExportError, is_export
 
 
 def push(folder: Path, repository: str, *, private: bool = False, api: Any = None) -> str:
-    """Uploads all files of an export in one commit.
+    """Uploads the files of an export in one commit: those that `export.json` lists, and nothing else in the folder.
 
     Args:
         folder: of the export.
@@ -29,8 +31,14 @@ def push(folder: Path, repository: str, *, private: bool = False, api: Any = Non
     if not is_export(folder):
         raise ExportError(f"{folder} holds no export: run `supernet export` first")
     facts = read_json(folder / FACTS, ("id", "files"))
-    if missing := [name for name in facts["files"] if not (folder / name).is_file()]:
-        raise ExportError(f"{folder / missing[0]} is missing: export the network again")
+    names = [FACTS, *map(str, facts["files"])]
+    for name in names:
+        if Path(name).name != name or (folder / name).is_symlink():
+            raise ExportError(
+                f"{folder / FACTS} lists {name!r}, which is no file of the export: export the network again"
+            )
+        if not (folder / name).is_file():
+            raise ExportError(f"{folder / name} is missing: export the network again")
     owner, _, name = repository.partition("/")
     if not owner or not name or "/" in name:
         raise ExportError(f"repository: expected OWNER/NAME, got {repository!r}")
@@ -42,9 +50,11 @@ def push(folder: Path, repository: str, *, private: bool = False, api: Any = Non
         api = HfApi()
     try:
         address = api.create_repo(repository, private=private, exist_ok=True)
-        api.upload_folder(
-            repo_id=repository, folder_path=str(folder), commit_message=f"Network {facts['id']}, exported by supernet"
-        )
+        with tempfile.TemporaryDirectory(prefix="supernet-push-") as place:
+            for name in names:
+                shutil.copyfile(folder / name, Path(place) / name)
+            message = f"Network {facts['id']}, exported by supernet"
+            api.upload_folder(repo_id=repository, folder_path=place, commit_message=message)
     except Exception as error:  # the Hub's client raises errors of several libraries
         raise ExportError(f"{repository}: the Hub refuses ({' '.join(str(error).split())})") from error
     return str(address)

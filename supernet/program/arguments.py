@@ -24,6 +24,7 @@ from supernet.program.settings import (
     check_name,
     check_value,
     describe,
+    load_yaml,
     parse_value,
     setting_hints,
 )
@@ -311,7 +312,7 @@ def values_of(text: str | None) -> dict[str, list[Any]]:
     """Values by setting, written SETTING=VALUE,VALUE."""
     name, equals, listed_values = (text or "").partition("=")
     try:
-        values = [yaml.safe_load(value) for value in listed_values.split(",")]
+        values = [load_yaml(value) for value in listed_values.split(",")]
     except yaml.YAMLError:
         values = [None]
     if text is not None and not (name and equals and all(isinstance(v, (str, int, float)) for v in values)):

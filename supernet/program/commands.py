@@ -16,7 +16,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,7 +46,7 @@ from supernet.program.arguments import (
 from supernet.program.completion import SHELLS, options_of, script
 from supernet.program.help import MAIN, SPACES, STRATEGIES
 from supernet.program.listing import listed, recipe_lines, recipe_path
-from supernet.program.screen import watching
+from supernet.program.screen import print_anything, watching
 
 if TYPE_CHECKING:
     from supernet.program.folder import Opened
@@ -67,6 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     noted = is_main and signal.getsignal(signal.SIGINT) is signal.default_int_handler
     if noted:
         signal.signal(signal.SIGINT, note)
+    print_anything()
     try:
         _command(list(sys.argv[1:] if argv is None else argv))
         sys.stdout.flush()
@@ -187,7 +188,7 @@ def _begun(asked: Asked, held: ExitStack, *, is_there: bool = False) -> tuple[Op
     if asked.folder is not None and not asked.print_config and not is_new:
         held.enter_context(alone_in(RunFolder(asked.folder)))
     run = open_run(asked.folder) if is_there and asked.folder is not None else open_if_there(asked.folder)
-    prepared = prepare(asked.recipe, asked.settings, run, asked.folder, hours)
+    prepared = prepare(asked.recipe, asked.settings, run, asked.folder, hours, runs_files=not asked.print_config)
     if asked.print_config:
         print(to_yaml(prepared.config), end="")
         return None
@@ -213,7 +214,7 @@ def _begun_again(asked: Asked, held: ExitStack) -> tuple[Opened, None] | None:
     is_new = not RunFolder(other).config.exists()
     if not is_new and not asked.print_config:
         held.enter_context(alone_in(RunFolder(other)))
-    config = resolve(None, asked.settings, open_if_there(other) or run)
+    config = resolve(None, asked.settings, open_if_there(other) or run, runs_files=not asked.print_config)
     if asked.print_config:
         print(to_yaml(config), end="")
         return None
@@ -476,7 +477,28 @@ def _show(words: list[str]) -> None:
     options = parse(parser, words)
     from supernet.program.folder import open_run
 
-    _print_result(open_run(Path(options["dir"])), options["json"])
+    with _files_of(options["dir"]):
+        _print_result(open_run(Path(options["dir"])), options["json"])
+
+
+def _doctor(words: list[str]) -> None:
+    parser = make_parser(
+        "doctor [DIR] [--json]",
+        "Checks the installation, or a run folder: what is done, what is damaged, and the command that goes on. It "
+        "changes nothing, and runs no file of the run.",
+        examples=("doctor", "doctor runs/first"),
+    )
+    parser.add_argument("dir", nargs="?", help="run folder; without it the installation is checked")
+    parser.add_argument("--json", action="store_true", help="print it as JSON")
+    options = parse(parser, words)
+    from supernet.program import doctor
+    from supernet.program.printing import print_findings
+
+    folder = options["dir"]
+    findings = doctor.installation() if folder is None else doctor.run_folder(Path(folder))
+    _emit([asdict(finding) for finding in findings], options["json"], print_findings)
+    if wrong := sum(finding.state == "wrong" for finding in findings):
+        raise ValueError(f"{wrong} {'thing is' if wrong == 1 else 'things are'} wrong, as said above")
 
 
 def _top(words: list[str]) -> None:
@@ -713,6 +735,20 @@ def _print_result(run: Opened, as_json: bool) -> None:
     _emit({**result, "advice": advice_on(run, result), **more}, as_json, print_result)
 
 
+@contextmanager
+def _files_of(folder: str) -> Iterator[None]:
+    """Files of another shape than this version writes are named in one line."""
+    try:
+        yield
+    except (KeyError, IndexError, TypeError, AttributeError) as error:
+        if os.environ.get("SUPERNET_DEBUG"):
+            raise
+        raise ValueError(
+            f"a file in {folder} is damaged or of another version ({type(error).__name__}: {error}): "
+            f"`supernet doctor {folder}` says more"
+        ) from error
+
+
 def _emit(value: Any, as_json: bool, printer: Callable[[Any], object]) -> None:
     """Prints a result as JSON, or for people."""
     if as_json:
@@ -729,6 +765,7 @@ COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "export": _export,
     "push": _push,
     "show": _show,
+    "doctor": _doctor,
     "top": _top,
     "study": _study,
     "score": _score,

@@ -176,18 +176,24 @@ def space_of(row: Mapping[str, Any], config: Config, classes: Sequence[Any], inp
     return retrained_space(config, classes, inputs)
 
 
-def check_config(config: Config) -> None:
+def check_config(config: Config, *, runs_files: bool = True) -> None:
     """Finds without the data, before any work, what the steps would refuse later.
+
+    Args:
+        config: of the run.
+        runs_files: whether files of the user may be run, which functions are in; otherwise these are not looked at.
 
     Raises:
         ValueError: a setting does not fit.
     """
     check_data(config.data)
-    loss_of(config.task)
-    if config.task.metric is not None:
+    if runs_files or not is_function(config.task.loss):
+        loss_of(config.task)
+    if config.task.metric is not None and (runs_files or not is_function(config.task.metric)):
         metric_of(config.task)
     try:
-        strategies.check(config.search.strategy, config.search.strategy_settings)
+        if runs_files or not is_function(config.search.strategy):
+            strategies.check(config.search.strategy, config.search.strategy_settings)
     except ValueError as error:
         raise ConfigError(f"search.{error}") from None
     for part, train in (
@@ -205,6 +211,8 @@ def check_config(config: Config) -> None:
             "objectives and of search.bands: set retrain.heats to 0, and search.top to how many are trained in full"
         )
     if config.space.name not in SPACES:
+        if not runs_files and is_function(config.space.name):
+            return
         _maker(config.space.name)  # what its network takes is only known with the data
     else:  # the choices of a space, and with them its size, do not depend on the classes and the pixels
         check_space(config, 10, "float32 3 32 32")

@@ -22,7 +22,7 @@ from typing import Any
 import torch
 
 from supernet.base.files import read_json, without_password, write_json, write_text
-from supernet.base.own import is_function
+from supernet.base.own import digest_of, file_of, is_function
 from supernet.base.version import __version__
 from supernet.data.task import TaskConfig, default_metric
 from supernet.program.config import Config, differences, flat, to_yaml
@@ -134,12 +134,29 @@ def changes(run: Opened, config: Config) -> list[str]:
 
     A metric that is left open does not differ from the same metric by name.
     """
-    recorded = run.config
+    recorded = _with_moved_files(run, config)
     if recorded.task.metric != config.task.metric and run.folder.data.exists():
         recorded, config = (
             replace(c, task=replace(c.task, metric=task_of(Opened(run.folder, c)).metric)) for c in (recorded, config)
         )
     return differences(recorded, config)
+
+
+def _with_moved_files(run: Opened, config: Config) -> Config:
+    """The configuration of a run with files of the user where another one has them, if their content is the same."""
+    recorded = read_json(run.folder.data).get("files", {}).values() if run.folder.data.exists() else ()
+
+    def moved(old: str, new: str) -> str:
+        both = is_function(old) and is_function(new) and old.rpartition(":")[2] == new.rpartition(":")[2]
+        return new if both and file_of(new).is_file() and digest_of(new) in recorded else old
+
+    before, task = run.config, run.config.task
+    metric = moved(task.metric, config.task.metric) if task.metric and config.task.metric else task.metric
+    return replace(
+        before,
+        space=replace(before.space, name=moved(before.space.name, config.space.name)),
+        task=replace(task, loss=moved(task.loss, config.task.loss), metric=metric),
+    )
 
 
 def has_begun(folder: RunFolder) -> bool:
@@ -183,7 +200,10 @@ def continue_run(run: Opened, config: Config) -> Opened:
     folder = run.folder
     check_settings(run)
     differing = changes(run, config)
-    changed = [text for text in differing if not text.startswith(("runtime.", "data.path:"))]
+    always: tuple[str, ...] = ("runtime.", "data.path:")
+    if is_function(run.config.data.name) and is_function(config.data.name):
+        always += ("data.name:",)  # that the data are the same is checked as for another path
+    changed = [text for text in differing if not text.startswith(always)]
     if changed and has_begun(folder):
         free = ("analysis.",) if folder.test_opened.exists() else _AFTER_TRAINING
         if not all(text.startswith(free) for text in changed):
@@ -199,7 +219,7 @@ def continue_run(run: Opened, config: Config) -> Opened:
         check_trained_limits(folder, run.config, config)
         for path in _stale(folder, changed):
             set_aside(path)
-    if differing:
+    if differing or _with_moved_files(run, config) != run.config:
         write_text(folder.config, to_yaml(config))
         for step in read_json(folder.settings) if folder.settings.exists() else ():
             record_settings(folder, config, step)

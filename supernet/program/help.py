@@ -29,6 +29,7 @@ step by step, on a run folder (each continues where it was):
   search DIR               score candidates with its weights, choose finalists
   retrain DIR              train the finalists from scratch, then test them
   show DIR                 print the result again
+  doctor [DIR]             check the installation, or say what is done and damaged in a run folder
   top DIR                  print the best candidates, or the Pareto front, also during the search
   study DIR                send finalists and their trainings to an Optuna study
   analyze DIR              say what the ranking is worth: train networks drawn evenly over the score

@@ -141,7 +141,8 @@ def _check_unchanged(run: Opened, facts: dict[str, Any]) -> None:
             f"the data at {place} are not those that {run.folder} was made with: put them back as they were, set "
             "data.path to where they are now, or choose another folder"
         )
-    changed = [file for file, digest in facts["files"].items() if recorded["files"].get(file) != digest]
+    digests = recorded["files"].values()  # a file may have been moved
+    changed = [file for file, digest in facts["files"].items() if digest not in digests]
     hint = ""
     if not run.folder.candidates.exists():
         changed = [file for file in changed if not _is_of_metric_alone(run.config, file)]

@@ -82,6 +82,8 @@ def prepare(
     run: Opened | None,
     place: Path | None = None,
     hours: float | None = None,
+    *,
+    runs_files: bool = True,
 ) -> Prepared:
     """The whole configuration, as `resolve` makes it, with lengths planned for a time.
 
@@ -92,6 +94,7 @@ def prepare(
     Args:
         recipe, settings, run, place: as for `resolve`.
         hours: the time for everything; None for the lengths of the recipe, or an hour with the recipe `images`.
+        runs_files: as for `resolve`; a plan runs them in any case.
 
     Raises:
         ValueError: as `resolve`; the time is too short; or the run was begun without a plan, or with another one.
@@ -99,8 +102,9 @@ def prepare(
     if hours is not None and not 0 < hours < math.inf:
         raise ConfigError(f"--hours: expected a number above 0, got {hours}")
     if run is not None and run.folder.plan.exists() and run.folder.data.exists():
-        return Prepared(resolve(recipe, [*_planned(run, recipe, settings, hours), *settings], run, place))
-    config = resolve(recipe, settings, run, place)
+        planned = [*_planned(run, recipe, settings, hours), *settings]
+        return Prepared(resolve(recipe, planned, run, place, runs_files=runs_files))
+    config = resolve(recipe, settings, run, place, runs_files=runs_files or is_planned(recipe, hours))
     if not is_planned(recipe, hours):
         return Prepared(config)
     if run is not None and run.folder.data.exists():

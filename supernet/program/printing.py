@@ -214,6 +214,15 @@ def _time_texts(times: Mapping[str, Mapping[str, float]]) -> list[str]:
     return [f"{name} took {duration(row['taken'])}, planned {duration(row['planned'])}" for name, row in times.items()]
 
 
+def print_findings(findings: Sequence[Mapping[str, str]]) -> None:
+    """Prints what `supernet doctor` looked at, what is wrong with a mark before it."""
+    marks = {"ok": " ", "note": "-", "wrong": "!"}
+    width = max(len(finding["what"]) for finding in findings)
+    for finding in findings:
+        start = f"{marks[finding['state']]} {finding['what']:{width}}  "
+        print(textwrap.fill(start + finding["text"], 98, subsequent_indent=" " * len(start), break_on_hyphens=False))
+
+
 def print_replay(replay: dict[str, Any]) -> None:
     """Prints the regret of each strategy; `replay` is that of `analysis.json`."""
     _print_table(replay_rows(replay))

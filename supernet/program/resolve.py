@@ -43,7 +43,14 @@ def open_if_there(path: Path | None) -> Opened | None:
     return open_run(path) if path is not None and RunFolder(path).config.exists() else None
 
 
-def resolve(recipe: str | None, settings: Sequence[Setting], run: Opened | None, place: Path | None = None) -> Config:
+def resolve(
+    recipe: str | None,
+    settings: Sequence[Setting],
+    run: Opened | None,
+    place: Path | None = None,
+    *,
+    runs_files: bool = True,
+) -> Config:
     """The whole configuration: of a recipe, else of the run that is continued, with settings on top, the last wins.
 
     Args:
@@ -51,6 +58,7 @@ def resolve(recipe: str | None, settings: Sequence[Setting], run: Opened | None,
         settings: in order.
         run: the run that is there already.
         place: where it was looked for, for the message.
+        runs_files: as for `check_config`.
 
     Raises:
         ValueError: there is nothing to start from, or a setting does not exist or does not fit.
@@ -69,7 +77,7 @@ def resolve(recipe: str | None, settings: Sequence[Setting], run: Opened | None,
         values["space"]["settings"] = {}  # likewise
         values.get("retrain", {})["space"] = {}
     config = _with_whole_paths(from_dict(values))
-    check_config(config)
+    check_config(config, runs_files=runs_files)
     return config
 
 
@@ -127,8 +135,10 @@ def begin(path: Path, config: Config, run: Opened | None) -> Opened:
         return create_run(RunFolder(path), config)
     if run.folder.data.exists() and run.config.search.limits != config.search.limits:
         check_limits(run, config.search.limits)
-    if has_begun(run.folder) and run.config.data.path != config.data.path:
-        same = replace(run.config, data=replace(run.config.data, path=config.data.path))
+    old, new = run.config.data, config.data
+    has_moved = old.path != new.path or (old.name != new.name and is_function(old.name) and is_function(new.name))
+    if has_begun(run.folder) and has_moved:
+        same = replace(run.config, data=replace(old, path=new.path, name=new.name))
         check_moved_data(Opened(run.folder, same))
     return continue_run(run, config)
 

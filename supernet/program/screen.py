@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import codecs
+import io
+import os
 import signal
 import sys
 import time
@@ -11,10 +14,27 @@ from typing import Any
 
 from supernet.base.progress import Watch
 
+_PLAIN = {"±": "+-", "×": "x", "–": "-", "—": "-", "…": "...", "→": "->", "≤": "<=", "≥": ">=", "²": "2", "·": "*"}
+"""What is printed in place of signs that a terminal cannot show."""
+
+
+def _plain(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    return "".join(_PLAIN.get(sign, "?") for sign in error.object[error.start : error.end]), error.end
+
+
+def print_anything() -> None:
+    """Lets stdout and stderr print every text: signs that they do not have, and names that are not UTF-8."""
+    codecs.register_error("supernet-plain", _plain)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="supernet-plain")
+
 
 @contextmanager
 def watching(step: str) -> Iterator[Watch]:
-    """Shows progress on stderr, and turns the first Ctrl-C or SIGTERM into a request to stop."""
+    """Shows progress on stderr, and turns the first Ctrl-C, SIGTERM or SIGHUP into a request to stop."""
     from supernet.base.progress import Watch
 
     asked: list[int] = []
@@ -24,9 +44,14 @@ def watching(step: str) -> Iterator[Watch]:
             signal.signal(signal.SIGINT, signal.default_int_handler)
             raise SystemExit(130)
         asked.append(number)
+        if number == getattr(signal, "SIGHUP", None):  # the terminal is gone: nothing can be written to it
+            sys.stderr = open(os.devnull, "w")  # noqa: SIM115  # until the process ends
         print("\nsupernet: stopping as soon as the state is saved; once more to stop at once", file=sys.stderr)
 
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    numbers = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    # What is ignored stays so: `nohup` wants the work to go on without a terminal.
+    numbers = [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, ask) for number in numbers}
     try:
         with _bar(step) as progress:
             yield Watch(progress, lambda: bool(asked))

@@ -59,7 +59,7 @@ def parse_value(text: str, hint: Any) -> Any:
     A text for a list of texts is a list of this one. The value is not checked yet.
     """
     try:
-        value = yaml.safe_load(text)
+        value = load_yaml(text)
         if list[str] in (hint, *get_args(hint)) and not isinstance(value, list | None):
             return [text]
         if str in (hint, *get_args(hint)):
@@ -67,6 +67,44 @@ def parse_value(text: str, hint: Any) -> Any:
     except (yaml.YAMLError, _Misfit):
         return text
     return value
+
+
+_MOST_NODES = 100_000
+"""Values in a YAML text, those counted again that aliases stand for."""
+
+
+def load_yaml(text: str) -> Any:
+    """Reads YAML as `yaml.safe_load` does, and refuses what is small to write and large to read.
+
+    Raises:
+        yaml.YAMLError: the text is no YAML, is nested too deeply, or its aliases stand for too much.
+    """
+    loader = yaml.SafeLoader(text)
+    try:
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        if _values_of(node, {}) > _MOST_NODES:
+            raise yaml.YAMLError(f"its aliases stand for more than {_MOST_NODES:,} values")
+        return loader.construct_document(node)
+    except RecursionError:
+        raise yaml.YAMLError("it is nested too deeply") from None
+    finally:
+        loader.dispose()
+
+
+def _values_of(node: Any, sizes: dict[int, int | None]) -> int:
+    """The number of values in a node of YAML; `sizes` has those of nodes that were counted, by identity."""
+    if id(node) in sizes:
+        size = sizes[id(node)]
+        if size is None:
+            raise yaml.YAMLError("an alias stands inside of what it stands for")
+        return size
+    sizes[id(node)] = None
+    parts = [] if isinstance(node.value, str) else node.value
+    total = 1 + sum(_values_of(p, sizes) for part in parts for p in (part if isinstance(part, tuple) else (part,)))
+    sizes[id(node)] = total
+    return total
 
 
 def leaves(name: str, value: Any, kind: Any) -> Iterator[tuple[str, Any]]:
@@ -260,7 +298,7 @@ def read_settings(path: Path, kind: Any) -> dict[str, Any]:
     if not path.exists():
         raise ConfigError(f"{path}: no such file")
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = load_yaml(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigError(f"{path}: expected a YAML file of settings ({' '.join(str(error).split())})") from None
     try:

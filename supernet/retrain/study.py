@@ -19,7 +19,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from supernet.base.files import read_json, without_password
+from supernet.base.files import read_json, without_password, without_secrets
 from supernet.draw import networks, svg
 from supernet.draw.parts import network_parts
 from supernet.search.strategies import load_optuna
@@ -184,8 +184,7 @@ def _is_race(error: Exception) -> bool:
 def _reason(error: Exception, address: str) -> str:
     """The first line of what went wrong, without the address, which may hold a password."""
     text = " ".join(str(error).replace(address, without_password(address)).split("\n", 1)[0].split())
-    password = address.partition("://")[2].rpartition("@")[0].partition(":")[2]
-    return (text.replace(password, "***") if password else text) or type(error).__name__
+    return without_secrets(text, address) or type(error).__name__
 
 
 def parameters(space: Space, architecture: Architecture) -> tuple[dict[str, Any], dict[str, Any]]:

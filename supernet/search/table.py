@@ -98,11 +98,11 @@ def _check_columns(table: Path, row: Sequence[Any]) -> None:
 
 
 _NUMBER = (float, int)
-_KINDS: tuple[type | tuple[type, ...], ...] = tuple(
-    {"architecture": str, "strategy": str, "value": _NUMBER, "loss": _NUMBER, "bonus": _NUMBER}.get(name)
-    or {"latency": (*_NUMBER, NoneType), "memory": (int, NoneType), "deviation": (*_NUMBER, NoneType)}.get(name, int)
-    for name in COLUMNS
-)
+_OTHER: dict[str, Any] = {
+    "architecture": str, "strategy": str, "value": _NUMBER, "loss": _NUMBER, "bonus": _NUMBER,
+    "latency": (*_NUMBER, NoneType), "memory": (int, NoneType), "deviation": (*_NUMBER, NoneType),
+}  # fmt: skip
+_KINDS = tuple(_OTHER.get(name, int) for name in COLUMNS)
 """Types of the columns; a damaged file may hold others."""
 
 

@@ -199,3 +199,20 @@ def test_data_is_a_name_a_folder_or_a_file(tmp_path: Path, capsys: pytest.Captur
             assert main(["run", "digits-smoke", *words, "--print_config"]) == 0
             out = capsys.readouterr().out
             assert all(line in out for line in lines), (words, out)
+
+
+def test_a_file_that_was_moved_is_named_anew(mine: Path, refused: Refused) -> None:
+    """Its content decides whether it is the same."""
+    run, there = mine.parent / "a", mine.parent / "elsewhere" / "mine.py"
+    words = ["--model", f"{mine}:make_network", "--data", f"{mine}:make_data", "--task.metric", f"{mine}:closeness"]
+    assert main(["train", str(run), "own-network", *words, *TINY, "--runtime.threads=1"]) == 0
+    there.parent.mkdir()
+    mine.rename(there)
+    assert f"{mine}: no such file" in refused("search", run)
+    other = mine.parent / "other.py"
+    other.write_text(MINE + "\n")
+    moved = [word.replace(str(mine), str(there)) for word in words]
+    assert "space.name" in refused("search", run, *moved, "--model", f"{other}:make_network")
+    assert main(["search", str(run), *moved]) == 0
+    assert main(["top", str(run)]) == 0
+    assert str(mine) not in (run / "config.yaml").read_text()
