@@ -44,7 +44,7 @@ def module_text(written: Written, facts: dict[str, Any]) -> str:
 def _in_docstring(text: str) -> str:
     """A text that may hold names of users, such as a path, as it stands between three quotes."""
     printable = "".join(c if c.isprintable() or c == "\n" else "?" for c in text)
-    return printable.replace("\\", "\\\\").replace('"', '\\"') if {"\\", '"'} & set(printable) else printable
+    return printable.replace("\\", "\\\\").replace('"""', '\\"\\"\\"')
 
 
 def _line(value: object) -> str:

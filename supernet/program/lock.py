@@ -146,8 +146,9 @@ def _take(path: Path, holder: Holder) -> tuple[int | None, Path]:
             if not _is_at(file, path):  # its last holder removed it after it was opened
                 continue
             _refuse_if_alive(path, path, is_flocked=True)
-            os.ftruncate(file, 0)
-            os.pwrite(file, _text(holder), 0)
+            with suppress(OSError):  # on a full disk it holds without a name
+                os.ftruncate(file, 0)
+                os.pwrite(file, _text(holder), 0)
             if not _is_at(file, path):
                 continue
             try:

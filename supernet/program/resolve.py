@@ -138,7 +138,8 @@ def begin(path: Path, config: Config, run: Opened | None) -> Opened:
     old, new = run.config.data, config.data
     has_moved = old.path != new.path or (old.name != new.name and is_function(old.name) and is_function(new.name))
     if has_begun(run.folder) and has_moved:
-        same = replace(run.config, data=replace(old, path=new.path, name=new.name))
+        data = replace(old, path=new.path, name=new.name)
+        same = replace(run.config, data=data, space=config.space, task=config.task)  # whose files may be moved too
         check_moved_data(Opened(run.folder, same))
     return continue_run(run, config)
 

@@ -212,7 +212,7 @@ def test_a_file_that_was_moved_is_named_anew(mine: Path, refused: Refused) -> No
     other = mine.parent / "other.py"
     other.write_text(MINE + "\n")
     moved = [word.replace(str(mine), str(there)) for word in words]
-    assert "space.name" in refused("search", run, *moved, "--model", f"{other}:make_network")
+    assert f"{other} has changed" in refused("search", run, *moved, "--model", f"{other}:make_network")
     assert main(["search", str(run), *moved]) == 0
     assert main(["top", str(run)]) == 0
     assert str(mine) not in (run / "config.yaml").read_text()
