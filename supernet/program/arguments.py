@@ -137,6 +137,7 @@ class Asked:
         settings: in the order of the words.
         as_json: whether the result is printed as JSON.
         print_config: whether settings are printed, and nothing else is done.
+        dry_run: whether it is only said what the command will take.
         options: values of the command's own options, by their words.
         usage: of the command, for messages.
     """
@@ -146,6 +147,7 @@ class Asked:
     settings: tuple[Setting, ...]
     as_json: bool
     print_config: bool
+    dry_run: bool
     options: Mapping[str, str | None]
     usage: str
 
@@ -178,6 +180,7 @@ def parse_run(command: str, words: Sequence[str], options: Mapping[str, str] | N
         settings=tuple(values["settings"]),
         as_json=values["json"],
         print_config=values["print_config"],
+        dry_run=values["dry_run"],
         options={option: values[option.removeprefix("--")] for option in options or ()},
         usage=usage,
     )
@@ -208,6 +211,9 @@ def _parser_of_run(command: str, usage: str, options: Mapping[str, str]) -> Pars
         parser.add_argument("--out", dest="dir", help="run folder; an existing one is continued, also without RECIPE")
     parser.add_argument("--config", action=_Append, help="YAML file of settings on top; of several the last one wins")
     parser.add_argument("--print_config", action="store_true", help="print all settings as YAML, and do nothing else")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="say what it will take (networks, time, memory, disk), and do nothing"
+    )
     parser.set_defaults(settings=())
     parser.add_argument("--json", action="store_true", help="print the result as JSON on stdout")
     parser.add_argument("--data", action=_AppendData, help="name of a source, folder, file, or FILE.py:FUNCTION")
@@ -357,7 +363,7 @@ SIZES_HELP = (
 )
 
 
-_FLAGS = {"--plan", "--print_config", "--json", "--exhaustive", "--help-all"}
+_FLAGS = {"--plan", "--print_config", "--dry-run", "--json", "--exhaustive", "--help-all"}
 """Options without a value."""
 
 

@@ -137,8 +137,9 @@ def _one_line(error: Exception) -> str:
 
 def _run(words: list[str]) -> None:
     asked = parse_run("run", words, {**HOURS_OPTION, **STORAGE_OPTIONS})
+    _check_storage(asked.options)
     with ExitStack() as held:
-        begun = _begun(asked, held)
+        begun = _begun(asked, held, STEP_NAMES)
         if begun is not None:
             run, loaded = begun
             _do(STEP_NAMES, run, asked, loaded)
@@ -148,8 +149,9 @@ def _run(words: list[str]) -> None:
 def _step(step: str, words: list[str]) -> None:
     more = {"train": {}, "search": NEW_OPTION, "retrain": {**STORAGE_OPTIONS, **CANDIDATES_OPTION}}[step]
     asked = parse_run(step, words, more)
+    _check_storage(asked.options)
     with ExitStack() as held:
-        begun = _begun(asked, held) if asked.options.get("--new") is None else _begun_again(asked, held)
+        begun = _begun(asked, held, [step]) if asked.options.get("--new") is None else _begun_again(asked, held)
         if begun is None:
             return
         run, loaded = begun
@@ -163,14 +165,25 @@ def _step(step: str, words: list[str]) -> None:
             print(json.dumps({"step": step, "folder": str(run.folder), "did_something": did}))
 
 
-def _begun(asked: Asked, held: ExitStack, *, is_there: bool = False) -> tuple[Opened, Loaded | None] | None:
+def _check_storage(options: Mapping[str, str | None]) -> None:
+    """Refuses a database that cannot be reached before hours of work, not after them."""
+    if (storage := options.get("--storage")) is not None:
+        from supernet.retrain.study import check_storage
+
+        check_storage(storage)
+
+
+def _begun(
+    asked: Asked, held: ExitStack, steps: Sequence[str], *, is_there: bool = False
+) -> tuple[Opened, Loaded | None] | None:
     """The run that the words ask for, made or continued, and loaded if it was planned just now.
 
-    None if only its settings were to be printed.
+    None if only its settings, or what it will take, were to be printed.
 
     Args:
         asked: the words.
         held: holds the lock of the run folder until it is closed.
+        steps: that the command takes.
         is_there: whether the run has to be there already.
     """
     from supernet.program.config import to_yaml
@@ -185,7 +198,7 @@ def _begun(asked: Asked, held: ExitStack, *, is_there: bool = False) -> tuple[Op
     if asked.folder is None and not asked.print_config and is_planned(asked.recipe, hours):
         raise ValueError(f"expected a run folder: supernet {asked.usage}")
     is_new = asked.folder is None or not RunFolder(asked.folder).config.exists()
-    if asked.folder is not None and not asked.print_config and not is_new:
+    if asked.folder is not None and not (asked.print_config or asked.dry_run or is_new):
         held.enter_context(alone_in(RunFolder(asked.folder)))
     run = open_run(asked.folder) if is_there and asked.folder is not None else open_if_there(asked.folder)
     prepared = prepare(asked.recipe, asked.settings, run, asked.folder, hours, runs_files=not asked.print_config)
@@ -194,6 +207,12 @@ def _begun(asked: Asked, held: ExitStack, *, is_there: bool = False) -> tuple[Op
         return None
     if asked.folder is None:
         raise ValueError(f"expected a run folder: supernet {asked.usage}")
+    if asked.dry_run:
+        from supernet.program.forecast import forecast
+
+        facts = forecast(prepared.config, steps, asked.folder, run)
+        _emit(facts.to_json(), asked.as_json, lambda _: print("\n".join(facts.lines())))
+        return None
     if is_new:  # only now: settings that do not fit leave nothing behind
         held.enter_context(alone_in(RunFolder(asked.folder)))
     return begin_prepared(asked.folder, prepared, run)
@@ -208,6 +227,8 @@ def _begun_again(asked: Asked, held: ExitStack) -> tuple[Opened, None] | None:
     from supernet.program.paths import RunFolder
     from supernet.program.resolve import open_if_there, resolve
 
+    if asked.dry_run:
+        raise ValueError("--dry-run: expected without --new; try it on the folder of the run itself")
     if asked.folder is None or asked.recipe is not None:
         raise ValueError("--new: expected the folder of a run and settings, without a recipe: supernet search DIR")
     run, other = open_run(asked.folder), Path(asked.options["--new"] or "")
@@ -311,7 +332,7 @@ def _analyze(words: list[str]) -> None:
     if options["--sizes"] is not None and options["--truth"] is None:
         raise ValueError("--sizes: expected with --truth or FILE.csv, whose columns it names")
     with ExitStack() as held:
-        begun = _begun(asked, held, is_there=True)
+        begun = _begun(asked, held, ["analyze"], is_there=True)
         if begun is None:
             return
         run, _ = begun

@@ -84,6 +84,7 @@ class _Page:
 
 _OPTIONS = {
     "--config FILE.yaml": "settings on top of the others; of several the last one wins",
+    "--dry-run": "say how long it will take, and with how much memory and disk; do nothing",
     "--print_config": "print all settings as YAML, and do nothing else",
     "--json": "print the result as JSON on stdout; messages stay on stderr",
 }

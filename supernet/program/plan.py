@@ -151,16 +151,10 @@ class Plan:
 
     def lines(self) -> list[str]:
         """The plan for people."""
-        texts = {
-            "train": "one-shot model, {length:.4g} epochs ({examples:,} examples)",
-            "search": "{length:,.0f} candidates, each on up to {examples:,} examples",
-            "retrain": "{times} trainings from scratch, {length:.4g} epochs ({examples:,} examples) each",
-        }
         lines = [f"plan for {duration(3600 * self.hours)}, {duration(self.spent)} of it spent on data and measuring:"]
         for name, step in self.steps.items():
             suffix = "" if step.is_planned else ", as given"
-            suffix += f", after {step.shorter} shorter ones" if step.shorter else ""
-            lines.append(f"  {name:8} {duration(step.seconds):>8}  {texts[name].format(**asdict(step))}{suffix}")
+            lines.append(f"  {name:8} {duration(step.seconds):>8}  {step_text(name, step)}{suffix}")
         need = f"  needs {duration(self.seconds)} of {duration(3600 * self.hours)}"
         if all(map(_is_longest, self.steps, self.steps.values())):
             need += "; more would hardly help: every step is as long as plans get"
@@ -175,6 +169,25 @@ class Plan:
 
 def _is_longest(name: str, step: PlannedStep) -> bool:
     return not step.is_planned or step.length >= (MOST_CANDIDATES if name == "search" else MOST_EPOCHS)
+
+
+def step_text(name: str, step: PlannedStep) -> str:
+    """What a step does, in words."""
+    trainings = "{times} trainings from scratch, {length:.4g} epochs ({examples:,} examples) each"
+    texts = {
+        "train": "one-shot model, {length:.4g} epochs ({examples:,} examples)",
+        "search": "{length:,.0f} candidates, each on up to {examples:,} examples",
+        "retrain": trainings,
+        "analyze": trainings,
+    }
+    shorter = f", after {step.shorter} shorter ones" if step.shorter else ""
+    return texts[name].format(**asdict(step)) + shorter
+
+
+def bytes_text(number: float) -> str:
+    """An amount of memory or disk for people."""
+    unit, size = next(((u, s) for u, s in (("GB", 1e9), ("MB", 1e6)) if number >= s), ("kB", 1e3))
+    return f"{number / size:.2g} {unit}" if number < 10 * size else f"{number / size:,.0f} {unit}"
 
 
 def duration(seconds: float) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -17,18 +17,15 @@ from supernet.base.randomness import stream
 from supernet.data import splits as datasets
 from supernet.data.splits import Data
 from supernet.data.survey import Survey, survey
-from supernet.data.task import with_metric
-from supernet.program.calibrate import measure, measure_trainings
+from supernet.program.calibrate import measure_trainings
 from supernet.program.config import Config, check_space
 from supernet.program.folder import Opened, RunError
+from supernet.program.forecast import check_needs, measured, space_of_data
 from supernet.program.images import Chosen, choose, image_size, split_sizes
-from supernet.program.load import Loaded, check_lengths, load_run
+from supernet.program.load import Loaded, load_run
 from supernet.program.plan import SHARES, Plan, given_lengths, plan, settings_of, step_of_all, work_of
 from supernet.program.resolve import Setting, begin, resolve
 from supernet.program.settings import ConfigError, read_settings
-from supernet.program.trial import tried_space
-from supernet.search.limits import region
-from supernet.space.cost import cost_table
 from supernet.speed.runtime import start
 
 log = logging.getLogger(__name__)
@@ -105,6 +102,8 @@ def prepare(
         planned = [*_planned(run, recipe, settings, hours), *settings]
         return Prepared(resolve(recipe, planned, run, place, runs_files=runs_files))
     config = resolve(recipe, settings, run, place, runs_files=runs_files or is_planned(recipe, hours))
+    if runs_files:
+        check_needs(config, run)
     if not is_planned(recipe, hours):
         return Prepared(config)
     if run is not None and run.folder.data.exists():
@@ -214,17 +213,8 @@ def _plan(config: Config, data: Data, hours: float, began: float, given: set[str
         began: when the time began, by `time.monotonic`.
         given: steps of which the user gives the length.
     """
-    config = replace(config, task=with_metric(config.task, data.train.targets))
-    check_lengths(config, data)
-    space = tried_space(config, data, check=True)
-    allowed = region(cost_table(space), config.search.limits.computed(), merge=config.search.merge)
-    runtime = start(config.runtime)
     most = _MOST_PROBING if given >= SHARES.keys() else _MOST_MEASURING  # to foretell needs less than to plan
-    speeds = measure(config, data, allowed, runtime, min(_MEASURING * 3600 * hours, most))
-    size = space.size if allowed.listed is None else len(allowed.listed)
-    work = work_of(
-        config, space, size, train=len(data.train), validation=len(data.validation), test=len(data.test)
-    )  # fmt: skip
+    work, speeds = measured(config, data, space_of_data(config, data), min(_MEASURING * 3600 * hours, most))
     return plan(config, work, speeds, hours=hours, spent=monotonic() - began, given=given)
 
 

@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager
 
 from supernet.base.progress import Watch
 from supernet.program.folder import Opened, add_seconds, check_settings, is_done, record_settings
+from supernet.program.forecast import check_room
 from supernet.program.load import Loaded, load_run
 from supernet.program.machine import start_run
 from supernet.program.retrain import retrain_step
@@ -53,7 +54,9 @@ def run_steps(
             with watching(name) as watch:
                 runtime = runtime or start_run(run)
                 if name == "train" or runtime.rank == 0:  # the first process alone scores and trains networks
-                    loaded = loaded or load_run(run)
+                    if loaded is None:
+                        loaded = load_run(run)
+                        check_room(loaded, names)
                     if runtime.rank == 0:
                         record_settings(run.folder, run.config, name)
                     began = time.monotonic()

@@ -116,6 +116,29 @@ def open_study(folder: Path, space: Space, storage: str | None = None, name: str
         _close(database)
 
 
+def check_storage(address: str) -> None:
+    """Refuses a database that cannot be reached, before any work. A file of SQLite is not made yet.
+
+    Raises:
+        StorageError: it cannot be reached. The message has no password.
+        ValueError: Optuna is not installed.
+    """
+    load_optuna()
+    from sqlalchemy import create_engine, make_url
+
+    try:
+        url = make_url(address)
+        if url.get_backend_name() == "sqlite":
+            if url.database and not Path(url.database).expanduser().parent.is_dir():
+                raise OSError(f"no folder {Path(url.database).parent}")
+            return
+        with create_engine(address).connect():
+            pass
+    except _opening_errors() as error:
+        reason = _reason(error, address)
+        raise StorageError(f"storage {without_password(address)} cannot be reached ({reason})") from None
+
+
 def _opening_errors() -> tuple[type[Exception], ...]:
     """What Optuna and SQLAlchemy raise where an address leads nowhere, a driver is missing or a database is too old."""
     from sqlalchemy.exc import SQLAlchemyError

@@ -435,6 +435,9 @@ STRATEGIES: dict[str, Callable[..., Strategy]] = {
 }
 """The strategies by name; add one to use it by name."""
 
+NEED_OPTUNA = ("nsga2", "tpe")
+"""Strategies of Optuna, which an extra brings."""
+
 AT_ONCE = ("random", "enumeration")
 """Strategies that learn nothing from scores, and are asked for everything at once: the race is then among all."""
 
