@@ -11,10 +11,11 @@ import threading
 import uuid
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 from urllib.parse import unquote
 
-from torch import nn
+if TYPE_CHECKING:
+    from torch import nn
 
 
 def cache_folder() -> Path:

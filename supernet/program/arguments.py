@@ -387,6 +387,12 @@ HOURS_OPTION = {
 }
 
 
+LOG_OPTION = {
+    "--log": "figures over time in DIR/logs: csv, tensorboard or wandb, or several with commas; for the last two: pip "
+    "install 'supernet[tensorboard]' or 'supernet[wandb]'",
+}
+
+
 NEW_OPTION = {
     "--new": "a new run folder: searches there with the same one-shot model, also after the test split was opened",
 }

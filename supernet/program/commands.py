@@ -14,6 +14,7 @@ import signal
 import sqlite3
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
 from dataclasses import asdict, fields, replace
@@ -28,6 +29,7 @@ from supernet.program.arguments import (
     DESCRIPTIONS,
     HOURS_OPTION,
     LIMITED,
+    LOG_OPTION,
     NEW_OPTION,
     SIZES_HELP,
     STORAGE_OPTIONS,
@@ -45,8 +47,10 @@ from supernet.program.arguments import (
 )
 from supernet.program.completion import SHELLS, options_of, script
 from supernet.program.help import MAIN, SPACES, STRATEGIES
-from supernet.program.listing import listed, recipe_lines, recipe_path
-from supernet.program.screen import print_anything, watching
+from supernet.program.listing import example_files, example_lines, listed, recipe_lines, recipe_path
+from supernet.program.progress import check_logs, progress_of, progress_text, state_text, states
+from supernet.program.screen import is_helper, print_anything, watching
+from supernet.program.settings import check_name
 
 if TYPE_CHECKING:
     from supernet.program.folder import Opened
@@ -113,8 +117,6 @@ def _command(words: list[str]) -> None:
 
         print(__version__)
     else:
-        from supernet.program.settings import check_name
-
         check_name(words[0], COMMANDS, "command")
         logging.basicConfig(format="%(message)s", level=logging.INFO, stream=sys.stderr)
         for name in ("lightning_utilities", "onnxscript", "onnx_ir", "torch.onnx"):
@@ -136,8 +138,8 @@ def _one_line(error: Exception) -> str:
 
 
 def _run(words: list[str]) -> None:
-    asked = parse_run("run", words, {**HOURS_OPTION, **STORAGE_OPTIONS})
-    _check_storage(asked.options)
+    asked = parse_run("run", words, {**HOURS_OPTION, **LOG_OPTION, **STORAGE_OPTIONS})
+    _check_options(asked.options)
     with ExitStack() as held:
         begun = _begun(asked, held, STEP_NAMES)
         if begun is not None:
@@ -148,8 +150,8 @@ def _run(words: list[str]) -> None:
 
 def _step(step: str, words: list[str]) -> None:
     more = {"train": {}, "search": NEW_OPTION, "retrain": {**STORAGE_OPTIONS, **CANDIDATES_OPTION}}[step]
-    asked = parse_run(step, words, more)
-    _check_storage(asked.options)
+    asked = parse_run(step, words, {**LOG_OPTION, **more})
+    _check_options(asked.options)
     with ExitStack() as held:
         begun = _begun(asked, held, [step]) if asked.options.get("--new") is None else _begun_again(asked, held)
         if begun is None:
@@ -161,12 +163,13 @@ def _step(step: str, words: list[str]) -> None:
         did = _do([step], run, asked, loaded)
         if step == "retrain":
             _print_result(run, asked.as_json)
-        elif asked.as_json and not _is_helper():
+        elif asked.as_json and not is_helper():
             print(json.dumps({"step": step, "folder": str(run.folder), "did_something": did}))
 
 
-def _check_storage(options: Mapping[str, str | None]) -> None:
-    """Refuses a database that cannot be reached before hours of work, not after them."""
+def _check_options(options: Mapping[str, str | None]) -> None:
+    """Refuses a log that cannot be written and a database that cannot be reached before hours of work."""
+    check_logs(options.get("--log"))
     if (storage := options.get("--storage")) is not None:
         from supernet.retrain.study import check_storage
 
@@ -255,7 +258,7 @@ def _retrain_candidates(run: Opened, asked: Asked) -> None:
     from supernet.program.printing import print_trained
     from supernet.program.retrain import retrain_candidates
 
-    with watching("retrain") as watch:
+    with watching("retrain", run.folder, logs=check_logs(asked.options.get("--log"))) as watch:
         runtime = start_run(run)
         if runtime.rank > 0:
             return
@@ -288,14 +291,16 @@ def _do(steps: Sequence[str], run: Opened, asked: Asked, loaded: Loaded | None) 
     """Takes steps, and says after each whether it did anything; returns whether the last did."""
     from supernet.program.steps import run_steps
 
+    began, logs = time.monotonic(), check_logs(asked.options.get("--log"))
+
     @contextmanager
     def watching_with_storage(step: str) -> Iterator[Watch]:
-        with watching(step) as watch:
+        with watching(step, run.folder, began=began, logs=logs) as watch:
             yield _with_storage(watch, asked.options)
 
     did = False
     for step, did in run_steps(run, steps, watching_with_storage, loaded):
-        if not _is_helper():
+        if not is_helper():
             print(f"{step}: {'done' if did else 'was done already, nothing to do'} ({run.folder})", file=sys.stderr)
     return did
 
@@ -310,18 +315,11 @@ def _with_storage(watch: Watch, options: Mapping[str, str | None]) -> Watch:
     )
 
 
-def _is_helper() -> bool:
-    """Whether this is one of several processes and not the first, which alone prints."""
-    from torch import distributed
-
-    return distributed.is_available() and distributed.is_initialized() and distributed.get_rank() > 0
-
-
 def _analyze(words: list[str]) -> None:
     if words and not Path(words[0]).is_dir() and _names_a_table(words[0]):
         _analyze_file(words)
         return
-    asked = parse_run("analyze", words, ANALYZE_OPTIONS)
+    asked = parse_run("analyze", words, {**LOG_OPTION, **ANALYZE_OPTIONS})
     options = asked.options
     rates, at = rates_of(options["--sweep"]), values_of(options["--at"])
     alone = [option for option in ("--plan", "--truth", "--replay") if options[option]]
@@ -360,7 +358,7 @@ def _analyze_run(run: Opened, asked: Asked, rates: list[float], at: dict[str, li
         from supernet.program.load import load_run
         from supernet.program.machine import start_run
 
-        with watching("analyze") as watch:
+        with watching("analyze", run.folder, logs=check_logs(options["--log"])) as watch:
             runtime = start_run(run)
             if runtime.rank > 0:
                 return
@@ -490,16 +488,21 @@ def _push(words: list[str]) -> None:
 def _show(words: list[str]) -> None:
     parser = make_parser(
         "show DIR [--json]",
-        "Prints the result of a finished run.",
+        "Prints the result of a finished run, or how far a run is.",
         examples=("show runs/first", "show runs/first --json"),
     )
     parser.add_argument("dir", help="run folder")
     parser.add_argument("--json", action="store_true", help="print it as JSON")
     options = parse(parser, words)
-    from supernet.program.folder import open_run
+    from supernet.program.folder import is_done, open_run
 
     with _files_of(options["dir"]):
-        _print_result(open_run(Path(options["dir"])), options["json"])
+        run = open_run(Path(options["dir"]))
+        facts = None if is_done(run.folder, "retrain") else progress_of(run.folder)
+        if facts is None:
+            _print_result(run, options["json"])
+        else:
+            _emit({"progress": facts}, options["json"], lambda _: print(progress_text(facts)))
 
 
 def _doctor(words: list[str]) -> None:
@@ -520,6 +523,31 @@ def _doctor(words: list[str]) -> None:
     _emit([asdict(finding) for finding in findings], options["json"], print_findings)
     if wrong := sum(finding.state == "wrong" for finding in findings):
         raise ValueError(f"{wrong} {'thing is' if wrong == 1 else 'things are'} wrong, as said above")
+
+
+def _watch(words: list[str]) -> None:
+    parser = make_parser(
+        "watch DIR [--once] [--json]",
+        "Follows a run from another terminal. It reads files only, and ends with the command that it follows.",
+        examples=("watch runs/first", "watch runs/first --once --json"),
+    )
+    parser.add_argument("dir", help="run folder")
+    parser.add_argument("--once", action="store_true", help="print the state once, and end")
+    parser.add_argument("--json", action="store_true", help="print each state as JSON, one a line")
+    options = parse(parser, words)
+    from supernet.program.paths import RunFolder
+
+    folder = RunFolder(Path(options["dir"]))
+    if not folder.config.is_file():
+        raise ValueError(f"{folder} is no run folder: expected the folder of a run that is under way")
+    for facts in states(folder, once=options["once"]):
+        if options["json"]:
+            print(json.dumps(facts), flush=True)
+        else:
+            is_last = options["once"] or not sys.stdout.isatty()
+            print(state_text(folder, facts), end="\n" if is_last else "\x1b[K\r", flush=True)
+    if not options["json"] and not options["once"]:
+        print(state_text(folder, None))
 
 
 def _top(words: list[str]) -> None:
@@ -598,7 +626,6 @@ def _score(words: list[str]) -> None:
 def _space(words: list[str]) -> None:
     from supernet.base.own import is_function
     from supernet.program.config import SpaceConfig, make_space
-    from supernet.program.settings import check_name
     from supernet.spaces import SPACES
 
     if not words or words[0] in ("-h", "--help"):
@@ -714,6 +741,24 @@ def _recipes(words: list[str]) -> None:
         print(recipe_path(options["name"]).read_text(encoding="utf-8"), end="")
 
 
+def _example(words: list[str]) -> None:
+    parser = make_parser(
+        "example [NAME] [--json]",
+        "Lists the examples, or prints one: a Python file to begin with, whose head says how it is run.",
+        examples=("example", "example image > my.py"),
+    )
+    parser.add_argument("name", nargs="?", help="the example to print")
+    parser.add_argument("--json", action="store_true", help="print the list, or the text, as JSON")
+    options = parse(parser, words)
+    if options["name"] is None:
+        _listing(example_lines(), options["json"])
+        return
+    paths = example_files()
+    check_name(options["name"], paths, "example")
+    text = paths[options["name"]].read_text(encoding="utf-8")
+    _emit(text, options["json"], lambda _: print(text, end=""))
+
+
 def _completion(words: list[str]) -> None:
     parser = make_parser(
         "completion SHELL",
@@ -733,7 +778,9 @@ def _completion(words: list[str]) -> None:
             command(["--help"])
         options[name] = options_of(text.getvalue())
     recipes = list(recipe_lines())
-    names = {"run": recipes, "train": recipes, "recipes": recipes, "space": SPACES, "completion": SHELLS}
+    examples = list(example_lines())
+    names = {"run": recipes, "train": recipes, "recipes": recipes, "example": examples, "space": SPACES}
+    names["completion"] = SHELLS
     print(script(shell, options, names, {"--strategy": STRATEGIES, "--device": ("auto", "cpu", "cuda", "mps")}), end="")
 
 
@@ -748,7 +795,7 @@ def _print_result(run: Opened, as_json: bool) -> None:
     from supernet.program.report import advice_on
     from supernet.trust.tables import RESULT_KEYS
 
-    if _is_helper():
+    if is_helper():
         return
     result = read_json(require(run.folder, "retrain"), RESULT_KEYS)
     times = planned_and_taken(run.folder)
@@ -787,12 +834,14 @@ COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "push": _push,
     "show": _show,
     "doctor": _doctor,
+    "watch": _watch,
     "top": _top,
     "study": _study,
     "score": _score,
     "space": _space,
     "spaces": _spaces,
     "recipes": _recipes,
+    "example": _example,
     "completion": _completion,
 }
 

@@ -60,7 +60,7 @@ def script(
 
 
 def _cases(words: Mapping[str, Sequence[str]], indent: int) -> str:
-    return "\n".join(f'{indent * " "}{name}) words="{" ".join(given)}" ;;' for name, given in words.items())
+    return "\n".join(f'{indent * " "}{name}) words="{" ".join(proposed)}" ;;' for name, proposed in words.items())
 
 
 def _fish(

@@ -28,7 +28,8 @@ step by step, on a run folder (each continues where it was):
   train DIR [RECIPE]       train the one-shot model; RECIPE if DIR is new
   search DIR               score candidates with its weights, choose finalists
   retrain DIR              train the finalists from scratch, then test them
-  show DIR                 print the result again
+  show DIR                 print the result again, or how far the run is
+  watch DIR                follow a run from another terminal
   doctor [DIR]             check the installation, or say what is done and damaged in a run folder
   top DIR                  print the best candidates, or the Pareto front, also during the search
   study DIR                send finalists and their trainings to an Optuna study
@@ -45,6 +46,7 @@ what there is:
                            describe a space: choices, size, costs
   spaces                   list the spaces
   recipes [NAME]           list the recipes, or print one
+  example [NAME]           list the examples, or print one: supernet example image > my.py
   completion SHELL         a script that completes commands, options and recipes in bash, zsh or fish
 
 Results go to stdout (as JSON with --json), messages to stderr.
@@ -83,6 +85,7 @@ class _Page:
 
 
 _OPTIONS = {
+    "--log KIND": "figures over time in DIR/logs: csv, tensorboard or wandb",
     "--config FILE.yaml": "settings on top of the others; of several the last one wins",
     "--dry-run": "say how long it will take, and with how much memory and disk; do nothing",
     "--print_config": "print all settings as YAML, and do nothing else",

@@ -31,6 +31,19 @@ def recipe_path(name: str) -> Path:
     return recipes[name]
 
 
+def example_files() -> dict[str, Path]:
+    """The examples by name: in the package once it is installed, beside it in a checkout."""
+    package = Path(str(files("supernet")))
+    places = [place for place in (package / "examples", package.parent / "examples") if place.is_dir()]
+    return {path.stem: path for place in places[:1] for path in sorted(place.glob("*.py"))}
+
+
+def example_lines() -> dict[str, str]:
+    """The first line of each example, which says what it is."""
+    lines = {name: path.read_text(encoding="utf-8").splitlines()[0] for name, path in example_files().items()}
+    return {name: line.strip('"') for name, line in lines.items()}
+
+
 def recipe_lines() -> dict[str, str]:
     """The first line of each recipe, which says what it is for."""
     return {

@@ -223,6 +223,18 @@ class RunFolder:
         """Scores of architectures that have published accuracies."""
         return self.analysed / f"truth-{digest}.csv"
 
+    # ---- while a step is under way ----
+
+    @property
+    def progress(self) -> Path:
+        """How far the step under way is, noted each second; hidden, since no result depends on it."""
+        return self.path / ".progress.json"
+
+    @property
+    def logs(self) -> Path:
+        """STEP.csv or STEP/: figures over time; only with `--log`."""
+        return self.path / "logs"
+
     # ---- report, export ----
 
     @property

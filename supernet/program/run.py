@@ -17,6 +17,7 @@ from torch import nn
 
 from supernet.base import trees
 from supernet.base.files import check_digest, read_json, write_atomically
+from supernet.base.markdown import table
 from supernet.base.own import OwnFunction, own_function
 from supernet.base.progress import Watch
 from supernet.program.folder import Opened, RunError, has_begun, is_done, open_run, require
@@ -29,6 +30,8 @@ from supernet.program.settings import ConfigError
 from supernet.program.steps import STEP_NAMES, run_steps
 from supernet.space.choices import Space
 from supernet.spaces import SPACES
+from supernet.trust.page import NOT_ANALYZED
+from supernet.trust.tables import result_rows, winner_text
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -141,6 +144,23 @@ class Run:
     def __post_init__(self) -> None:
         object.__setattr__(self, "folder", Path(self.folder))
         self._opened()
+
+    def __repr__(self) -> str:
+        steps = [step for step in STEP_NAMES if is_done(RunFolder(self.folder), step)]
+        return f"Run({self.folder}: {', '.join(steps) or 'no step'} done)"
+
+    def _repr_markdown_(self) -> str:
+        """For notebooks: the verdict, the winner and the groups of a finished run."""
+        if not is_done(RunFolder(self.folder), STEP_NAMES[-1]):
+            return repr(self)
+        result, analysis = self.results, RunFolder(self.folder).analysis
+        trust = read_json(analysis).get("trust") if analysis.exists() else None
+        texts = [
+            (result.get("against_reference") or {}).get("text"),
+            winner_text(result),
+            NOT_ANALYZED if trust is None else trust["verdict"],
+        ]
+        return "\n\n".join([f"**{self.folder}**", *filter(None, texts), table(result_rows(result))])
 
     def _opened(self) -> Opened:
         opened = open_run(self.folder)

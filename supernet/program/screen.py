@@ -1,18 +1,21 @@
-"""Progress on the screen."""
+"""Progress of a step: on the screen, in a file that other commands read, and in logs."""
 
 from __future__ import annotations
 
 import codecs
 import io
+import logging
 import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from supernet.base.progress import Watch
+from supernet.program.paths import RunFolder
+from supernet.program.progress import UNITS, clock, figures_text, log, noting
 
 _PLAIN = {"±": "+-", "×": "x", "–": "-", "—": "-", "…": "...", "→": "->", "≤": "<=", "≥": ">=", "²": "2", "·": "*"}
 """What is printed in place of signs that a terminal cannot show."""
@@ -33,10 +36,17 @@ def print_anything() -> None:
 
 
 @contextmanager
-def watching(step: str) -> Iterator[Watch]:
-    """Shows progress on stderr, and turns the first Ctrl-C, SIGTERM or SIGHUP into a request to stop."""
-    from supernet.base.progress import Watch
+def watching(
+    step: str, folder: RunFolder | None = None, *, began: float | None = None, logs: Sequence[str] = ()
+) -> Iterator[Watch]:
+    """Shows progress on stderr, and turns the first Ctrl-C, SIGTERM or SIGHUP into a request to stop.
 
+    Args:
+        step: what is done.
+        folder: of the run, in which the progress is noted for `supernet watch` and `supernet show`.
+        began: when the whole command began, by `time.monotonic`; None for now.
+        logs: kinds of logs that are written too; see `supernet.program.progress.LOGS`.
+    """
     asked: list[int] = []
 
     def ask(number: int, frame: Any) -> None:
@@ -53,16 +63,53 @@ def watching(step: str) -> Iterator[Watch]:
     numbers = [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]
     before = {number: signal.signal(number, ask) for number in numbers}
     try:
-        with _bar(step) as progress:
+        with ExitStack() as stack:
+            followers = [stack.enter_context(_bar(step, began))]
+            if folder is not None:
+                followers.append(stack.enter_context(noting(folder, step)))
+                followers += [stack.enter_context(log(kind, folder, step)) for kind in logs]
+
+            def progress(done: int, total: int, **figures: float) -> None:
+                if not is_helper():
+                    for follow in followers:
+                        follow(done, total, **figures)
+
             yield Watch(progress, lambda: bool(asked))
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
 
 
+def is_helper() -> bool:
+    """Whether this is one of several processes and not the first, which alone prints."""
+    distributed = sys.modules.get("torch.distributed")  # without it this process has no others
+    return distributed is not None and bool(
+        distributed.is_available() and distributed.is_initialized() and distributed.get_rank() > 0
+    )
+
+
 @contextmanager
-def _bar(step: str) -> Iterator[Callable[..., None]]:
-    """A progress bar where stderr is a terminal, else a line every ten seconds."""
+def _bar(step: str, began: float | None = None) -> Iterator[Callable[..., None]]:
+    """A progress bar if stderr is a terminal, else a line every ten seconds; at the end one line stays."""
+    start = time.monotonic()
+    began = start if began is None else began
+    last: tuple[int, dict[str, float]] | None = None
+    with _terminal_bar(step, began) if sys.stderr.isatty() else _lines(step, began) as show:
+
+        def follow(done: int, total: int, **figures: float) -> None:
+            nonlocal last
+            last = done, figures
+            show(done, total, **figures)
+
+        yield follow
+    if last is not None:
+        count, figures = last
+        parts = [f"{count:,} {UNITS.get(step, 'parts')} in {clock(time.monotonic() - start)}", figures_text(figures)]
+        print(f"{step}: {', '.join(part for part in parts if part)}", file=sys.stderr, flush=True)
+
+
+@contextmanager
+def _terminal_bar(step: str, began: float) -> Iterator[Callable[..., None]]:
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -73,55 +120,52 @@ def _bar(step: str) -> Iterator[Callable[..., None]]:
         TimeRemainingColumn,
     )
 
-    def text(figures: dict[str, float]) -> str:
-        shown = {
-            "network": "network {:.0f}",
-            "networks": "of {:.0f}",
-            "loss": "loss {:.3f}",
-            "examples": "on {:.0f} examples",
-            "best": "best {:.4f}",
-            "entropy": "entropy {:.2f}",
-            "examples_per_second": "{:.0f} examples/s",
-        }
-        return " ".join(form.format(figures[key]) for key, form in shown.items() if key in figures)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=20),
+        MofNCompleteColumn(),
+        TextColumn(f"{UNITS.get(step, 'parts')}, elapsed"),
+        TimeElapsedColumn(),
+        TextColumn("remaining"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[figures]}"),
+    )
+    handlers = [handler for handler in logging.root.handlers if isinstance(handler, logging.StreamHandler)]
+    before = sys.stderr
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
+        moved = [handler for handler in handlers if handler.stream is before]
+        for handler in moved:  # while the bar is shown, sys.stderr writes above it
+            handler.setStream(sys.stderr)
+        task = bars.add_task(step, total=None, figures="")
 
-    if sys.stderr.isatty():
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[figures]}"),
-        )
-        with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
-            task = bars.add_task(step, total=None, figures="")
+        def show(done: int, total: int, **figures: float) -> None:
+            text = f"run {clock(time.monotonic() - began)} {figures_text(figures)}"
+            bars.update(task, completed=done, total=total, figures=text)
 
-            def show(done: int, total: int, **figures: float) -> None:
-                bars.update(task, completed=done, total=total, figures=text(figures))
-
+        try:
             yield show
-        return
+        finally:
+            for handler in moved:
+                handler.setStream(before)
 
-    began, last, first, before = time.monotonic(), time.monotonic(), -1, 0
+
+@contextmanager
+def _lines(step: str, began: float) -> Iterator[Callable[..., None]]:
+    start, last, first, before = time.monotonic(), time.monotonic(), -1, 0
 
     def line(done: int, total: int, **figures: float) -> None:
-        nonlocal began, last, first, before
+        nonlocal start, last, first, before
         now = time.monotonic()
         if first < 0:
             first = done - 1
         elif done < before:  # another count begins, such as the next stage of a race
-            began, first = now, done - 1
+            start, first = now, done - 1
         before = done
-        if now - last > 10 or (done == total and now - began > 1):
+        if now - last > 10 or (done == total and now - start > 1):
             last = now
-            left = (now - began) / (done - first) * (total - done)
-            print(f"{step}: {done}/{total}, {_duration(left)} left, {text(figures)}", file=sys.stderr, flush=True)
+            left = (now - start) / (done - first) * (total - done)
+            times = f"elapsed {clock(now - start)}, remaining {clock(left)}, run {clock(now - began)}"
+            shown = f"{step}: {done}/{total} {UNITS.get(step, 'parts')}, {times}, {figures_text(figures)}"
+            print(shown.rstrip(", "), file=sys.stderr, flush=True)
 
     yield line
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(int(seconds), 60)
-    return f"{minutes // 60}:{minutes % 60:02}:{rest:02}"

@@ -187,6 +187,7 @@ def train_networks(
         Diverged: a training's loss or gradient is NaN or infinite.
     """
     steps = [0] * len(trainings)
+    validations: list[float] = []  # of the trainings that ended now
     failures: list[BaseException] = []
 
     def train(number: int) -> None:
@@ -197,6 +198,9 @@ def train_networks(
             figures.pop("step", None)  # of this training: what is shown counts the steps of all
             if "loss" in figures and is_noted(done, total):
                 sender.point(network.architecture, repeat, done, figures["loss"])
+            figures |= {"finished": sum(number == total for number in steps), "networks": len(trainings)}
+            if validations:
+                figures["best"] = max(validations)
             watch.progress(sum(steps), total * len(trainings), **figures)
 
         one = Watch(progress, lambda: watch.stop() or bool(failures))
@@ -204,7 +208,8 @@ def train_networks(
             if (network.folder / str(repeat) / "result.json").exists():
                 progress(lessons.steps, lessons.steps)
             else:
-                _train_one(network, repeat, lessons, config, runtime.one_thread(), seed, one)
+                validation = _train_one(network, repeat, lessons, config, runtime.one_thread(), seed, one)
+                validations.extend([] if validation is None else [validation])
                 sender.update()
         except BaseException as error:
             failures.append(error)  # the others stop too
@@ -225,8 +230,12 @@ def _train_one(
     runtime: Runtime,
     seed: int,
     watch: Watch,
-) -> None:
-    """Trains one network from new weights and writes its weights and its result, the result last."""
+) -> float | None:
+    """Trains one network from new weights and writes its weights and its result, the result last.
+
+    Returns:
+        Its validation metric; None without a validation split.
+    """
     architecture, place = network.architecture, network.folder / str(repeat)
     seed = derive(seed, "retrain", architecture.id, repeat)
     module = build(network.space, architecture, seed=seed)
@@ -241,6 +250,7 @@ def _train_one(
     result = {"architecture": str(architecture), "repeat": repeat, "seed": seed, "validation": validation}
     write_json(place / "result.json", {**result, "history": history}, digest=True)
     remove_checkpoints(place)
+    return validation
 
 
 def is_trained(folder: Path, architecture: Architecture, repeat: int = 0) -> bool:

@@ -16,6 +16,7 @@ import bisect
 import hashlib
 import itertools
 import math
+import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -24,8 +25,13 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
+from supernet.base.markdown import table
+
 _MAX_SUBSETS = 65_536
 """A choice with more admissible subsets than this is refused: its table of subsets would not stay small."""
+
+_REPR = 60
+"""Characters of an architecture in its `repr`."""
 
 
 class ArchitectureError(ValueError):
@@ -93,6 +99,13 @@ class Architecture:
     def __str__(self) -> str:
         return " ".join(f"{name}={'+'.join(options)}" for name, options in self.picks)
 
+    def __repr__(self) -> str:
+        return f"Architecture({self.id}: {textwrap.shorten(str(self), _REPR, placeholder=' ...')})"
+
+    def _repr_markdown_(self) -> str:
+        """For notebooks."""
+        return table([("choice", "picks"), *((name, ", ".join(options)) for name, options in self.picks)], left=2)
+
     @property
     def id(self) -> str:
         """Ten hexadecimal digits that name this architecture in files and folders."""
@@ -147,6 +160,20 @@ class Space:
             known[choice.name] = choice
         if not known:
             raise ValueError(f"space {self.name!r} has no choice: there is nothing to search")
+
+    def __repr__(self) -> str:
+        shape = f", examples {list(self.input_shape)}" if self.input_shape else ""
+        return f"Space({self.name}: {len(self.choices)} choices, {self.size:,} architectures{shape})"
+
+    def _repr_markdown_(self) -> str:
+        """For notebooks."""
+        settings = ", ".join(f"{name}={value}" for name, value in self.settings)
+        rows = [("choice", "picks", "options", "nested in")]
+        for choice in self.choices:
+            picks = "1" if choice.max_picks == 1 else f"{choice.min_picks} to {choice.max_picks}"
+            inside = "" if choice.inside is None else f"{choice.inside[0]}={' or '.join(choice.inside[1])}"
+            rows.append((choice.name, picks, ", ".join(choice.options), inside))
+        return f"**{self.name}**: {self.size:,} architectures; {settings or 'no settings'}\n\n{table(rows, left=4)}"
 
     @cached_property
     def columns(self) -> dict[tuple[str, str], int]:

@@ -21,6 +21,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
+from supernet.base.markdown import table
 from supernet.base.trees import call, map_tensors
 from supernet.space.choices import Architecture, Choice, Space
 from supernet.space.layers import BATCH_NORMS, Choose, Depth, LivePaths, live_paths, set_live_paths
@@ -43,6 +44,11 @@ class Cost:
     params: int
     params_without_norm: int
     macs: int
+
+    def _repr_markdown_(self) -> str:
+        """For notebooks."""
+        head = ("parameters", "without norms", "multiply-adds")
+        return table([head, tuple(f"{n:,}" for n in (self.params, self.params_without_norm, self.macs))], left=0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +91,9 @@ class CostTable:
     parts: tuple[Term, ...]
     columns: tuple[str, ...] = ("params", "params_without_norm", "macs")
     peaks: Mapping[int, int] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        return f"CostTable({self.space.name}: {', '.join(self.columns)})"
 
     def costs(self, architectures: Sequence[Architecture]) -> NDArray[np.int64]:
         """Each of the `columns` of each architecture: int64 [N, columns]."""

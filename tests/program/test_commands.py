@@ -436,8 +436,8 @@ from supernet.program import commands
 
 class Stopping:
     # Sends a signal to its own process at the third call of a step's progress function.
-    def __init__(self, step):
-        self.real, self.calls = REAL(step), 0
+    def __init__(self, step, *args, **more):
+        self.real, self.calls = REAL(step, *args, **more), 0
     def __enter__(self):
         watch = self.real.__enter__()
         def progress(*args, **figures):
@@ -450,7 +450,7 @@ class Stopping:
         return self.real.__exit__(*error)
 
 REAL = commands.watching
-commands.watching = lambda step: Stopping(step) if step == STEP else REAL(step)
+commands.watching = lambda step, *args, **more: (Stopping if step == STEP else REAL)(step, *args, **more)
 codes = []
 for NUMBER in (signal.SIGKILL, signal.SIGINT):
     for STEP in ("train", "search", "retrain"):
@@ -658,7 +658,10 @@ def test_the_time_left_starts_anew_with_each_count(
                 progress(done, total)
     lines = capsys.readouterr().err.splitlines()
     for line in lines:
-        (done, total), rest = (int(n) for n in line.split()[1].rstrip(",").split("/")), line.split()[2]
+        if " in " in line:  # the last line
+            continue
+        done, total = (int(n) for n in line.split()[1].split("/"))
+        rest = line.partition("remaining ")[2].partition(",")[0]
         hours, minutes, seconds = (int(part) for part in rest.split(":"))
         assert hours * 3600 + minutes * 60 + seconds == pytest.approx(total - done, rel=0.15, abs=2), line
     assert any("/600" in line for line in lines)

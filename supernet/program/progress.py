@@ -1,0 +1,210 @@
+"""What is noted of a step under way: a file that `supernet watch` and `supernet show` read, and logs.
+
+A command that reads these files never waits for the run, and the run never waits for it.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from supernet.base.extras import extra
+from supernet.base.files import read_json, write_json
+from supernet.program.paths import RunFolder
+
+UNITS = {
+    "train": "steps",
+    "search": "candidates",
+    "retrain": "steps",
+    "analyze": "steps",
+    "score": "architectures",
+    "export": "checks",
+    "replay": "searches",
+}
+"""What is counted in each step."""
+
+LOGS = ("csv", "tensorboard", "wandb")
+"""Kinds of logs."""
+
+_EVERY = 1.0
+"""Seconds between two notes at the least."""
+
+_SILENT = 120.0
+"""Seconds without a note after which a step counts as stopped; one step of a large training may take long."""
+
+_SHOWN = {
+    "finished": "{:.0f}",
+    "networks": "of {:.0f} networks,",
+    "loss": "loss {:.3f}",
+    "value": "score {:.4f}",
+    "examples": "on {:.0f} examples",
+    "best": "best {:.4f}",
+    "entropy": "entropy {:.2f}",
+    "examples_per_second": "{:.0f} examples/s",
+}
+"""Figures that are shown, in this order."""
+
+_COLUMNS = (
+    *("seconds", "done", "total", "loss", "gradient_norm", "lr", "examples_per_second", "value", "best", "examples"),
+    *("finished", "networks", "entropy"),
+)
+"""Columns of a log in CSV; a figure that a step does not have stays empty."""
+
+
+def figures_text(figures: dict[str, float]) -> str:
+    """Figures for people."""
+    return " ".join(form.format(figures[key]) for key, form in _SHOWN.items() if key in figures)
+
+
+def clock(seconds: float) -> str:
+    """A time as 1:02:03."""
+    minutes, remainder = divmod(int(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02}:{remainder:02}"
+
+
+@contextmanager
+def noting(folder: RunFolder, step: str) -> Iterator[Callable[..., None]]:
+    """Inside the ``with`` block a function that notes progress; the note goes when the step is done."""
+    began, last = time.monotonic(), -math.inf
+    first: int | None = None
+
+    def note(done: int, total: int, **figures: float) -> None:
+        nonlocal last, first
+        now = time.monotonic()
+        first = done - 1 if first is None or done <= first else first
+        if now - last < _EVERY and done != total:
+            return
+        last = now
+        facts = {
+            "step": step, "done": done, "total": total, "seconds": round(now - began, 1), "updated": time.time(),
+            "remaining": round((now - began) / (done - first) * (total - done), 1),
+            "figures": {name: value for name, value in figures.items() if math.isfinite(value)},
+        }  # fmt: skip
+        with suppress(OSError):  # a full disk is told by what needs the disk
+            write_json(folder.progress, facts)
+
+    yield note
+    folder.progress.unlink(missing_ok=True)
+
+
+def progress_of(folder: RunFolder) -> dict[str, Any] | None:
+    """The last note of a step under way, or of one that was stopped; None if there is none."""
+    try:
+        return read_json(folder.progress, ("step", "done", "total", "seconds", "remaining", "updated", "figures"))
+    except (OSError, ValueError):  # it is replaced or gone just now
+        return None
+
+
+def progress_text(facts: dict[str, Any]) -> str:
+    """A note for people."""
+    silent = time.time() - facts["updated"]
+    unit = UNITS.get(facts["step"], "parts")
+    text = f"{facts['step']}: {facts['done']:,}/{facts['total']:,} {unit}, elapsed {clock(facts['seconds'])}"
+    if silent > _SILENT:
+        return f"{text}; nothing was noted for {clock(silent)}: it was stopped, and the same command continues"
+    return f"{text}, remaining {clock(facts['remaining'])}, {figures_text(facts['figures'])}".rstrip(", ")
+
+
+def states(folder: RunFolder, *, once: bool = False) -> Iterator[dict[str, Any] | None]:
+    """The notes of a run each second, as long as a step is under way; None if there is none."""
+    pause = 0
+    while True:
+        facts = progress_of(folder)
+        pause = 0 if facts is not None else pause + 1  # between two steps there is no note for a moment
+        if once or facts is not None:
+            yield facts
+        is_over = facts is None and (pause > 5 or folder.results.exists())
+        if once or is_over or (facts is not None and time.time() - facts["updated"] > _SILENT):
+            return
+        time.sleep(_EVERY)
+
+
+def state_text(folder: RunFolder, facts: dict[str, Any] | None) -> str:
+    """A state of a run for people: its note, or which steps are done."""
+    if facts is not None:
+        return progress_text(facts)
+    steps = [step for step in ("train", "search", "retrain") if folder.last_of(step).exists()]
+    return f"{folder}: nothing is under way; done: {', '.join(steps) or 'no step yet'}"
+
+
+@contextmanager
+def log(kind: str, folder: RunFolder, step: str) -> Iterator[Callable[..., None]]:
+    """Inside the ``with`` block a function that writes progress into a log, at most one row each second.
+
+    Args:
+        kind: "csv", "tensorboard" or "wandb".
+        folder: of the run; the log is in its `logs`.
+        step: whose progress it is.
+
+    Raises:
+        MissingExtra: the package of the log is not installed.
+    """
+    makers = {"csv": _csv_log, "tensorboard": _tensorboard_log, "wandb": _wandb_log}
+    began, last = time.monotonic(), -math.inf
+    with makers[kind](folder, step) as write:
+
+        def follow(done: int, total: int, **figures: float) -> None:
+            nonlocal last
+            now = time.monotonic()
+            if now - last >= _EVERY or done == total:
+                last = now
+                write({**figures, "seconds": round(now - began, 3), "done": done, "total": total})
+
+        yield follow
+
+
+@contextmanager
+def _csv_log(folder: RunFolder, step: str) -> Iterator[Callable[[dict[str, float]], None]]:
+    path = folder.logs / f"{step}.csv"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    is_new = not path.exists()
+    with path.open("a", newline="", encoding="utf-8", buffering=1) as file:
+        writer = csv.DictWriter(file, _COLUMNS, extrasaction="ignore")
+        if is_new:
+            writer.writeheader()
+        yield writer.writerow
+
+
+@contextmanager
+def _tensorboard_log(folder: RunFolder, step: str) -> Iterator[Callable[[dict[str, float]], None]]:
+    extra("tensorboard", "tensorboard", "--log tensorboard")
+    from torch.utils.tensorboard import SummaryWriter
+
+    with SummaryWriter(str(folder.logs / step)) as writer:
+
+        def write(row: dict[str, float]) -> None:
+            for name, value in row.items():
+                if name not in ("done", "total", "step"):
+                    writer.add_scalar(f"{step}/{name}", value, int(row["done"]))
+
+        yield write
+
+
+@contextmanager
+def _wandb_log(folder: RunFolder, step: str) -> Iterator[Callable[[dict[str, float]], None]]:
+    wandb = extra("wandb", "wandb", "--log wandb")
+    folder.logs.mkdir(parents=True, exist_ok=True)
+    run = wandb.init(project="supernet", group=folder.name, name=f"{folder.name} {step}", dir=str(folder.logs))
+    try:
+        yield lambda row: run.log(row)
+    finally:
+        run.finish()
+
+
+def check_logs(text: str | None) -> tuple[str, ...]:
+    """The kinds of logs of `--log`, with commas between.
+
+    Raises:
+        ValueError: there is no such kind, or its package is not installed.
+    """
+    kinds = tuple(dict.fromkeys(word.strip() for word in (text or "").split(",") if word.strip()))
+    for kind in kinds:
+        if kind not in LOGS:
+            raise ValueError(f"--log: no {kind!r}; there are: {', '.join(LOGS)}")
+        if kind != "csv":
+            extra(kind, kind, f"--log {kind}")
+    return kinds
