@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from supernet.draw.parts import Part
-from supernet.draw.svg import INK, STRONG, WIDTH, svg
+from supernet.draw.svg import INK, LETTERS, STRONG, WIDTH, svg
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -75,8 +75,11 @@ def cells(picks: Mapping[str, Sequence[str]], options: Mapping[str, Sequence[str
     return {name: _graph(name, *graph) for name, graph in graphs.items()} or {"choices": _choices(picks, options)}
 
 
-ROW, BOXES = 0.4, 1.3
+ROW, BOXES = 0.5, 0.75
 """Inches from part to part of a network, and from the left to the middle of its boxes."""
+
+_CHARACTER = 0.0088
+"""Inches that a letter takes, for each point of its size."""
 
 
 def network(parts: Sequence[Part]) -> str:
@@ -86,16 +89,14 @@ def network(parts: Sequence[Part]) -> str:
     # A part without a source reads the output of the part before in a changed form.
     edges = [(i, j) for j, part in enumerate(parts) for i in (part.sources or ((j - 1,) if j else ()))]
 
-    widths = [0.9 + 0.7 * math.log(max(1, size)) / most for size in pixels]
+    widths = [0.3 + 0.6 * math.log(max(1, size)) / most for size in pixels]
 
     def draw(axes: Axes) -> None:
         for i, (part, width) in enumerate(zip(parts, widths, strict=True)):
-            _box(axes, (BOXES, -ROW * i), width, [part.name])
+            _box(axes, (BOXES, -ROW * i), width, [""])
             shape = " x ".join(map(str, part.shape)) or "-"
-            axes.text(2.25, -ROW * i, f"{part.kind}, {shape}", va="center", fontsize=8)
-            axes.text(WIDTH, -ROW * i, f"{part.params:,}", va="center", ha="right", fontsize=8)
-        axes.text(2.25, ROW, "output of one example", va="center", fontsize=8)
-        axes.text(WIDTH, ROW, "parameters", va="center", ha="right", fontsize=8)
+            for line, y in ((f"{part.name}: {part.kind}", 0.1), (f"{shape}; {part.params:,} parameters", -0.1)):
+                axes.text(1.35, y - ROW * i, line, va="center", fontsize=_letters(line, WIDTH - 1.35))
         for i, j in edges:
             if j - i == 1:
                 _arrow(axes, (BOXES, -ROW * i - 0.12), (BOXES, -ROW * j + 0.12))
@@ -104,7 +105,7 @@ def network(parts: Sequence[Part]) -> str:
                 away = min(start, end, 0.15 + 0.1 * (j - i))
                 _arrow(axes, (start, -ROW * i - 0.04), (end, -ROW * j + 0.04), away)
 
-    return _inches("network", draw, -ROW * len(parts) + 0.1, ROW + 0.15)
+    return _inches("network", draw, -ROW * len(parts) + 0.2, 0.3)
 
 
 def _inches(name: str, draw: Callable[[Axes], None], bottom: float, top: float) -> str:
@@ -132,15 +133,20 @@ def _box(axes: Axes, centre: tuple[float, float], width: float, lines: Sequence[
     )  # fmt: skip
     for i, line in enumerate(lines):
         axes.text(
-            x, y + 0.16 * ((len(lines) - 1) / 2 - i), line, ha="center", va="center", color="#101418",
-            fontsize=min(9, 9 * width / (0.08 * max(1, len(line)))),
+            x, y + 0.19 * ((len(lines) - 1) / 2 - i), line, ha="center", va="center", color="#101418",
+            fontsize=_letters(line, width),
             weight="bold" if len(lines) > 1 and i == 0 else "normal",
         )  # fmt: skip
 
 
+def _letters(text: str, width: float) -> float:
+    """The size of letters in points, smaller if a text would be wider than this many inches."""
+    return min(LETTERS, width / (_CHARACTER * max(1, len(text))))
+
+
 def _half(lines: Sequence[str]) -> float:
     """Half the height of a box with these lines, in inches."""
-    return 0.04 + 0.08 * len(lines)
+    return 0.04 + 0.095 * len(lines)
 
 
 def _arrow(axes: Axes, start: tuple[float, float], end: tuple[float, float], away: float = 0.0) -> None:
@@ -191,25 +197,25 @@ def _choices(picks: Mapping[str, Sequence[str]], options: Mapping[str, Sequence[
         x = begin
         for option in all_options:
             if x > begin and x + _wide(option) > WIDTH:
-                x, y = begin, y - 0.26
+                x, y = begin, y - 0.3
             placed.append((x + _wide(option) / 2, y, option, name))
             x += _wide(option) + 0.08
-        y -= 0.3
+        y -= 0.34
 
     def draw(axes: Axes) -> None:
         labelled: set[str] = set()
         for x, row, option, name in placed:
             if name not in labelled:
-                axes.text(0, row, name, va="center", fontsize=min(9, 9 * begin / (0.08 * len(name))))
+                axes.text(0, row, name, va="center", fontsize=_letters(name, begin))
                 labelled.add(name)
             if option in picks.get(name, ()):
                 _box(axes, (x, row), _wide(option), [option])
             else:
-                axes.text(x, row, option, ha="center", va="center", fontsize=8, alpha=0.7)
+                axes.text(x, row, option, ha="center", va="center", fontsize=LETTERS, alpha=0.7)
 
     return _inches("choices", draw, y + 0.1, 0.2)
 
 
 def _wide(option: str) -> float:
     """Inches that an option's name takes in a box."""
-    return min(WIDTH - 1.75, 0.16 + 0.075 * len(option))
+    return min(WIDTH - 1.75, 0.16 + _CHARACTER * LETTERS * len(option))

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from supernet.draw.svg import COLOURS, INK, PALE, SECOND, STRONG, THIRD, svg
+from supernet.draw.svg import COLOURS, INK, LETTERS, PALE, SECOND, STRONG, THIRD, svg
 from supernet.draw.units import Unit
 from supernet.search import orders
 
@@ -16,29 +17,40 @@ if TYPE_CHECKING:
 
 
 def predicts(
-    points: Sequence[Mapping[str, Any]], metric: Unit, score: Unit, *, paper: Sequence[Sequence[float]] = ()
+    points: Sequence[Mapping[str, Any]],
+    metric: Unit,
+    score: Unit,
+    *,
+    paper: Sequence[Sequence[float]] = (),
+    winner: float | None = None,
 ) -> str:
     """Score against the metric of the network trained from scratch, with error bars over repeats (Fig 5).
 
     Args:
         points: networks with their score, and the metric of each repeat as `accuracies`.
         metric, score: units of the two.
+        winner: score of the winner.
         paper: score and accuracy of the paper's networks, 0 to 1, shown beside these; empty if they cannot be compared.
     """
 
     def draw(axes: Axes) -> None:
         if paper:
             x, y = 100 * np.array(paper).T
-            label = "the paper's (CIFAR-10, its own schedule)"
+            label = "the paper's (CIFAR-10)"
             axes.plot(x, y, "o", color=PALE, alpha=0.35, markersize=4, label=label)
         repeats = [metric.scale * np.array(p["accuracies"]) for p in points]
+        means = np.array([values.mean() for values in repeats])
+        spread = np.array([values.std(ddof=1) if len(values) > 1 else 0.0 for values in repeats])
+        below, above = spread, spread
+        if metric.symbol == "%":  # a share beyond 0 and 100 % cannot be
+            below, above = np.minimum(spread, means), np.minimum(spread, metric.scale - means)
         axes.errorbar(
-            [score.scale * p["score"] for p in points], [float(values.mean()) for values in repeats],
-            yerr=[float(values.std(ddof=1)) if len(values) > 1 else 0.0 for values in repeats],
-            fmt="o", color=STRONG, markersize=4, linewidth=1, label="this run, ± a standard deviation over repeats",
+            [score.scale * p["score"] for p in points], means, yerr=np.maximum([below, above], 0.0),
+            fmt="o", color=STRONG, markersize=4, linewidth=1, label="this run, ± deviation of repeats",
         )  # fmt: skip
         axes.set(xlabel=_score_label(score), ylabel=_from_scratch_label(metric))
-        if paper:
+        _mark_score(axes, score, winner)
+        if paper or winner is not None:
             _legend(axes, columns=1)
 
     return svg("predicts", draw)
@@ -73,24 +85,44 @@ def published(points: Sequence[Mapping[str, Any]], column: str, score: Unit) -> 
     return svg("published", draw)
 
 
-def size_bias(columns: Mapping[str, Sequence[float]], score: Unit) -> str:
-    """Score of candidates against their parameters (section 4.3); `columns` has `params` and `value`."""
+def size_bias(columns: Mapping[str, Sequence[float]], score: Unit, winner: tuple[float, float] | None = None) -> str:
+    """Score of candidates against their parameters (section 4.3); `columns` has `params` and `value`.
+
+    Args:
+        columns: of the candidates.
+        score: unit of the scores.
+        winner: its parameters and its score.
+    """
 
     def draw(axes: Axes) -> None:
         y = [score.scale * value for value in columns["value"]]
         axes.plot(columns["params"], y, "o", color=STRONG, markersize=3, alpha=0.6, markeredgewidth=0)
         axes.set(xlabel="parameters", ylabel=_score_label(score))
+        if winner is not None:
+            _mark(axes, winner[0], score.scale * winner[1])
+            _legend(axes, columns=1)
         _short_numbers(axes)
 
     return svg("size-bias", draw)
 
 
+def _mark(axes: Axes, x: float, y: float) -> None:
+    """Marks the winner among points."""
+    axes.plot([x], [y], "*", color=SECOND, markersize=13, zorder=5, label="winner")
+
+
+def _mark_score(axes: Axes, score: Unit, winner: float | None) -> None:
+    """Marks the winner's score on the axis of scores."""
+    if winner is not None:
+        axes.axvline(score.scale * winner, color=SECOND, linewidth=1.2, linestyle="--", label="score of the winner")
+
+
 def _score_label(score: Unit) -> str:
-    return f"one-shot score: {score.label}"
+    return f"score: {score.label}"
 
 
 def _from_scratch_label(metric: Unit) -> str:
-    return f"from scratch: validation {metric.label}"
+    return f"validation {metric.label}"
 
 
 def _short_numbers(axes: Axes) -> None:
@@ -104,16 +136,27 @@ def _short_numbers(axes: Axes) -> None:
 def _legend(axes: Axes, columns: int, title: str | None = None) -> None:
     """A legend above the axes, where it hides no point; matplotlib's search for a free place is slow."""
     axes.legend(
-        title=title, loc="lower left", bbox_to_anchor=(0, 1), ncols=columns, frameon=False, fontsize=8, title_fontsize=8
+        title=title,
+        loc="lower left",
+        bbox_to_anchor=(0, 1),
+        ncols=columns,
+        frameon=False,
+        fontsize=LETTERS,
+        title_fontsize=LETTERS,
+        handletextpad=0.4,
+        columnspacing=1.0,
     )
 
 
-def histogram(values: Sequence[float], score: Unit) -> str:
-    """How often each score occurs among the candidates."""
+def histogram(values: Sequence[float], score: Unit, winner: float | None = None) -> str:
+    """How often each score occurs among the candidates; `winner` is the score of the winner."""
 
     def draw(axes: Axes) -> None:
         axes.hist([score.scale * value for value in values], bins=40, color=PALE)
         axes.set(xlabel=_score_label(score), ylabel="candidates")
+        _mark_score(axes, score, winner)
+        if winner is not None:
+            _legend(axes, columns=1)
 
     return svg("histogram", draw)
 
@@ -138,20 +181,25 @@ def front(
         x_best, y_best, _ = zip(*line, strict=True)
         axes.plot(x_best, y_best, "o-", color=STRONG, markersize=4, linewidth=1, label="Pareto front")
         for size, value, number in line:
-            axes.annotate(str(number), (size, value), textcoords="offset points", xytext=(3, -9), fontsize=7)
+            axes.annotate(str(number), (size, value), textcoords="offset points", xytext=(3, -12), fontsize=LETTERS)
         axes.set(xlabel=cost + unit, ylabel=_score_label(score))
         _legend(axes, columns=2)
 
     return svg(f"front {cost}", draw)
 
 
-def best_so_far(rows: Sequence[tuple[int, float | None, float | None, int]], score: Unit) -> str:
+def best_so_far(
+    rows: Sequence[tuple[int, float | None, float | None, int]],
+    score: Unit,
+    winner: tuple[int, float] | None = None,
+) -> str:
     """The best score so far against the number of candidates, with its standard error, and the mean of each round.
 
     Args:
         rows: for each candidate its number in the order of proposals; its score, or None if it lost a race; the
             standard error of the score, or None; its round.
         score: unit of the scores.
+        winner: its number and its score.
     """
     whole = [(n, value, error or 0.0, round_) for n, value, error, round_ in rows if value is not None]
     numbers, values = np.array([n for n, *_ in whole]), score.scale * np.array([value for _, value, *_ in whole])
@@ -170,11 +218,11 @@ def best_so_far(rows: Sequence[tuple[int, float | None, float | None, int]], sco
         distinct = np.unique(rounds)
         if len(distinct) > 1:
             means = [(numbers[rounds == r].mean(), values[rounds == r].mean()) for r in distinct]
-            axes.plot(
-                *zip(*means, strict=True), "x-", color=SECOND, markersize=4, linewidth=0.8, label="mean of a round"
-            )
+            axes.plot(*zip(*means, strict=True), "x-", color=SECOND, markersize=4, linewidth=0.8, label="round mean")
+        if winner is not None:
+            _mark(axes, winner[0], score.scale * winner[1])
         axes.set(xlabel="candidates, in the order of proposals", ylabel=_score_label(score))
-        _legend(axes, columns=3)
+        _legend(axes, columns=2)
 
     return svg("best-so-far", draw)
 
@@ -193,7 +241,7 @@ def strategies(marks: Sequence[int], regret: Mapping[str, Mapping[str, Sequence[
         for (name, row), colour in zip(regret.items(), colours, strict=False):
             axes.plot(marks, row["median"], color=colour, label=name, linewidth=1.5)
             axes.fill_between(list(marks), row["low"], row["high"], color=colour, alpha=0.12, linewidth=0)
-        axes.set(xlabel="candidates", ylabel=f"best of all minus best so far ({unit})", xscale="log")
+        axes.set(xlabel="candidates", ylabel=f"regret ({unit})", xscale="log")
         shown = [m for m in marks if m in (10, 20, 50, 100, 200, 500, 1000, 2000)] or list(marks)
         axes.set_xticks(shown, [f"{m:,}" for m in shown])
         axes.set_xticks([], minor=True)
@@ -202,8 +250,16 @@ def strategies(marks: Sequence[int], regret: Mapping[str, Mapping[str, Sequence[
     return svg("strategies", draw, 4.0)
 
 
-def size_against_metric(groups: Mapping[str, Sequence[tuple[float, float]]], metric: Unit) -> str:
-    """Parameters against the metric of networks trained from scratch, by group, with the Pareto front."""
+def size_against_metric(
+    groups: Mapping[str, Sequence[tuple[float, float]]], metric: Unit, winner: tuple[float, float] | None = None
+) -> str:
+    """Parameters against the metric of networks trained from scratch, by group, with the Pareto front.
+
+    Args:
+        groups: parameters and metric of each network.
+        metric: its unit.
+        winner: its parameters and its metric.
+    """
 
     def draw(axes: Axes) -> None:
         for name, pairs in groups.items():
@@ -213,9 +269,11 @@ def size_against_metric(groups: Mapping[str, Sequence[tuple[float, float]]], met
         best = [networks[i] for i in orders.front([(-size, value) for size, value in networks])]
         x, y = [size for size, _ in best], [metric.scale * value for _, value in best]
         axes.plot(x, y, "-", color=INK, linewidth=1, label="Pareto front")
+        if winner is not None:
+            _mark(axes, winner[0], metric.scale * winner[1])
         axes.set(xlabel="parameters", ylabel=_from_scratch_label(metric))
         _short_numbers(axes)
-        _legend(axes, columns=3)
+        _legend(axes, columns=2)
 
     return svg("size", draw)
 
@@ -239,7 +297,7 @@ def training_from_scratch(histories: Mapping[str, Sequence[Sequence[Mapping[str,
                 label = name if number == 0 else "_"
                 _curve(axes, history, color=COLOURS.get(name, PALE), linewidth=0.9, alpha=0.7, label=label)
         axes.set(xlabel="step", ylabel="loss of the finalists")
-        _legend(axes, columns=4)
+        _legend(axes, columns=2)
 
     return svg("training-from-scratch", draw)
 
@@ -254,7 +312,7 @@ def divergence(points: Sequence[Mapping[str, Any]], score: Unit) -> str:
     def draw(axes: Axes) -> None:
         x = [score.scale * p["score"] for p in points]
         axes.plot(x, [p["divergence"] for p in points], "o", color=STRONG, markersize=4)
-        axes.set(xlabel=_score_label(score), ylabel="divergence from the references (nats)")
+        axes.set(xlabel=_score_label(score), ylabel="divergence (nats)")
 
     return svg("divergence", draw)
 
@@ -276,7 +334,7 @@ def course(points: Sequence[Mapping[str, Any]], divergence: Mapping[str, Any], s
             x, y = [row["step"] for row in rows], [row["divergence"][i] for row in rows]
             axes.plot(x, y, "-", color=SECOND, alpha=shade, label=f"{scores[name]:.3g}")
         axes.set(xlabel="step of the training", ylabel="divergence (nats)")
-        _legend(axes, columns=3, title="score at the end")
+        _legend(axes, columns=2, title="score at the end")
 
     return svg("course", draw)
 
@@ -305,6 +363,52 @@ def options(rows: Sequence[Mapping[str, Any]], score: Unit) -> str:
             axes.barh(place + shift, [mean_fall(o, column) for o in ordered], 0.4, color=colour, label=label)
         axes.set_yticks(place, ordered)
         axes.set(xlabel=f"mean fall of the score without it ({score.difference})")
-        _legend(axes, columns=2)
+        _legend(axes, columns=1)
 
     return svg("options", draw, 1.2 + 0.3 * len(ordered))
+
+
+def confusion(counts: NDArray[Any], classes: Sequence[str]) -> str:
+    """How many examples of each class are taken for each: int [K, K], the right classes as rows."""
+    size = len(classes)
+    shares = counts / np.maximum(1, counts.sum(1, keepdims=True))
+
+    def draw(axes: Axes) -> None:
+        from matplotlib.colors import LinearSegmentedColormap
+
+        shades = LinearSegmentedColormap.from_list("shades", ["#ffffff", STRONG])
+        axes.pcolormesh(shares, cmap=shades, vmin=0, vmax=1, alpha=0.55, edgecolors=PALE, linewidth=0.3)
+        if size <= 10:  # the numbers of more would not fit
+            for row, column in np.argwhere(counts > 0).tolist():
+                text = str(counts[row, column])
+                axes.text(column + 0.5, row + 0.5, text, ha="center", va="center", fontsize=LETTERS)
+        places = np.arange(size) + 0.5
+        axes.set_xticks(places, classes, rotation=90)
+        axes.set_yticks(places, classes)
+        axes.invert_yaxis()
+        axes.set(xlabel="predicted class", ylabel="right class")
+
+    return svg("confusion", draw, 4.6)
+
+
+def predictions(examples: Sequence[tuple[NDArray[Any], str, str]]) -> str:
+    """Images with the class that is predicted, and the right class below it if that is another.
+
+    Args:
+        examples: image, [H, W] or [H, W, 3] from 0 to 1; right class; predicted class.
+    """
+    columns = 3
+    rows = -(-len(examples) // columns)
+
+    def draw(axes: Axes) -> None:
+        axes.axis("off")
+        axes.set(xlim=(0, columns * 1.5), ylim=(-rows * 1.6, 0))
+        for number, (image, right, predicted) in enumerate(examples):
+            x, y = 1.5 * (number % columns), -1.6 * (number // columns)
+            axes.imshow(image, cmap="gray", vmin=0, vmax=1, extent=(x + 0.25, x + 1.25, y - 1.05, y - 0.05))
+            colour = INK if right == predicted else SECOND
+            lines = [predicted] if right == predicted else [predicted, f"({right})"]
+            for line, below in zip(lines, (1.18, 1.38), strict=False):
+                axes.text(x + 0.75, y - below, line, ha="center", va="center", color=colour)
+
+    return svg("predictions", draw, 1.6 * rows)

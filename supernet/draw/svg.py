@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
+LETTERS = 11.5
+"""Points of the smallest letters; at the width that a page gives a figure at the least they have 12 pixels."""
+
+
 WIDTH = 4.6
 """Inches of a figure's width. On a phone, letters in it are then about as large as the text around it."""
 
@@ -32,7 +36,7 @@ _PAGE = {INK: "currentColor", **{c: f"var(--c{c[1:]}, {c})" for c in (STRONG, SE
 """What colours become in the page, which has other ones for its dark mode."""
 
 
-def svg(name: str, draw: Callable[[Axes], None], height: float = 3.2) -> str:
+def svg(name: str, draw: Callable[[Axes], None], height: float = 3.6) -> str:
     """A figure as the text of an SVG element.
 
     Args:
@@ -48,7 +52,7 @@ def svg(name: str, draw: Callable[[Axes], None], height: float = 3.2) -> str:
     coloured = ("text.color", "axes.labelcolor", "axes.edgecolor", "axes.titlecolor", "xtick.color", "ytick.color")
     # The salt decides the ids of clipping paths, which have to differ between the figures of a page.
     style: Any = {
-        **dict.fromkeys(coloured, INK), "svg.fonttype": "none", "svg.hashsalt": name, "font.size": 10,
+        **dict.fromkeys(coloured, INK), "svg.fonttype": "none", "svg.hashsalt": name, "font.size": LETTERS,
         "axes.spines.top": False, "axes.spines.right": False,
     }  # fmt: skip
     with mpl.rc_context(style):

@@ -55,6 +55,15 @@ class Unit:
         """A difference of two values without its unit, with one decimal less: it is less certain than they are."""
         return f"{self.scale * value:.{self.digits - 1}f}"
 
+    def signed(self, value: float) -> str:
+        """A difference of two values without its unit, with its sign."""
+        return f"{self.scale * value:+.{self.digits - 1}f}"
+
+    def possible(self, limits: Sequence[float]) -> tuple[float, float]:
+        """Limits of a difference, inside of what it can be: shares differ by 1 at the most."""
+        low, high = limits
+        return (max(low, -1.0), min(high, 1.0)) if self.symbol == "%" else (low, high)
+
     def number(self, value: float) -> str:
         """A value without its unit."""
         return f"{self.scale * value:.{self.digits}f}"

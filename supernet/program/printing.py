@@ -249,15 +249,16 @@ def print_trust(trust: dict[str, Any], analysis: dict[str, Any] | None = None, m
         more: where the rest of the numbers is.
     """
     analysis = analysis or {}
+    metric = Unit.of(analysis["metric"]) if "points" in analysis and trust is analysis["trust"] else None
     _print_text(trust["verdict"])
     print()
     if trust["n"] >= FEW:
         _print_table(trust_rows(trust))
-        _print_table(top_rows(trust))
+        _print_table(top_rows(trust, metric))
     if text := best_rate_text(analysis.get("best_rate")):
         _print_text(text)
     groups = analysis.get("groups") or {}
-    compared = comparison_lines(groups.get("differences", ()))
+    compared = comparison_lines(groups.get("differences", ()), Unit.of(analysis.get("metric", "accuracy")))
     for line in [*compared, *([groups["note"]] if compared and "note" in groups else [])]:
         _print_text(line)
     for name, table, lines in size_tables(analysis):

@@ -5,11 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
+
 from supernet.base.files import read_json, read_records, write_text
+from supernet.base.own import is_function
+from supernet.base.trees import call, in_full_precision
+from supernet.data import splits as datasets
 from supernet.draw.units import Unit
 from supernet.program.config import Config, retrained_space
 from supernet.program.folder import Opened, require
+from supernet.program.load import load_finalist
 from supernet.program.paths import RunFolder
+from supernet.program.plan import duration
 from supernet.search.latency import summary
 from supernet.search.table import in_order_asked, read_candidates
 from supernet.train.fit import TrainConfig
@@ -17,6 +25,7 @@ from supernet.trust.advice import advice
 from supernet.trust.page import (
     NOT_ANALYZED,
     RunFacts,
+    prediction_section,
     replay_section,
     run_figures,
     search_figures,
@@ -30,6 +39,7 @@ from supernet.trust.tables import (
     best_rate_text,
     comparison_lines,
     heats_text,
+    network_rows,
     opening_text,
     option_rows,
     result_rows,
@@ -96,22 +106,62 @@ def _page(run: Opened) -> str:
         advice=advice_on(run, result),
         diagnosis=[row for row in analysis.get("diagnosis", ()) if row["found"]],
         groups=result_rows(result),
+        networks=network_rows(result),
         opened=" ".join(f"{text[0].upper()}{text[1:]}." for text in notes),
-        comparisons=comparison_lines((analysis.get("groups") or {}).get("differences", ())),
+        comparisons=comparison_lines((analysis.get("groups") or {}).get("differences", ()), metric),
         tested=tested_sizes(result),
         sizes=size_tables(analysis),
         winner=winner_section(result, space),
-        trust_tables=trust_tables("trust", trust, analysis),
-        options=option_rows(analysis.get("options", ())),
+        trust_tables=trust_tables("trust", trust, analysis, metric),
+        options=option_rows(analysis.get("options", ()), score),
         best_rate=best_rate_text(analysis.get("best_rate")),
         truth=truth_section(analysis.get("truth"), score),
         run_figures=list(run_figures(facts)),
-        search_figures=list(search_figures(proposed, config.search.strategy, config.search.sought, score)),
+        search_figures=list(
+            search_figures(
+                proposed, config.search.strategy, config.search.sought, score, result["networks"][0]["architecture"]
+            )
+        ),
+        predictions=_predictions(run, result),
+        times=_times(environment),
         replay=replay_section(analysis.get("replay", {}), score),
         command="\n".join(dict.fromkeys(step["command"] for step in environment.values())),
         facts=[*_facts(config, environment, data), *_latency_fact(folder)],
     )
     return rendered
+
+
+def _predictions(run: Opened, result: dict[str, Any]) -> dict[str, Any]:
+    """What the winner predicts on the validation split; a note if it cannot be said."""
+    if is_function(run.config.data.name):
+        return {"note": "The data come from a function of yours, which a report does not call."}
+    try:
+        data = datasets.load(run.config.data, seed=run.config.seed)
+    except (OSError, ValueError) as error:
+        return {"note": f"The data cannot be read now ({error})."}
+    if data.hashes != read_json(run.folder.data, ("hashes",))["hashes"]:
+        return {"note": "The data have changed since the run."}
+    if not data.classes or data.validation.targets.ndim != 1:
+        return {"note": "The targets are not one class for each example."}
+    network = load_finalist(run, result["networks"][0])
+    device = torch.device("cpu")
+    with torch.inference_mode():
+        batches = datasets.batches(data.validation, data, device=device)
+        outputs = torch.cat([in_full_precision(call(network, examples)) for examples, _ in batches])
+    if outputs.ndim != 2 or outputs.shape[1] != len(data.classes):
+        return {"note": "The network does not give an output for each class."}
+    examples = data.validation.examples
+    images = None
+    if getattr(examples, "dtype", None) in (torch.uint8, np.uint8) and examples.ndim == 4:
+        images = [np.moveaxis(np.asarray(image), 0, -1).squeeze() / 255 for image in examples[: len(outputs)]]
+    return prediction_section(data.validation.targets.tolist(), outputs.numpy(), data.classes, images)
+
+
+def _times(environment: dict[str, Any]) -> list[tuple[str, ...]]:
+    """When each step began and how long it took: a head, and a row for each."""
+    rows = [(step, row["started"].replace("T", " ")[:16], duration(row["seconds"])) for step, row in environment.items()
+            if row.get("seconds")]  # fmt: skip
+    return [("step", "last begun (UTC)", "time"), *rows]
 
 
 def advice_on(run: Opened, result: dict[str, Any]) -> list[str]:
@@ -151,7 +201,6 @@ def _facts(config: Config, environment: dict[str, Any], data: dict[str, Any]) ->
         ("budget", f"one-shot model {_budget(config.train)}, each finalist {_budget(config.retrain.train)}"),
         ("versions", f"supernet {last['supernet']}, torch {last['torch']}, Python {last['python']}"),
         ("machine", f"{last['system']}, {last['cores']} cores; {last['precision']}, {last['layout']}"),
-        *((f"{step} started", row["started"]) for step, row in environment.items()),
         ("every setting", "config.yaml: `supernet run config.yaml --out DIR` repeats the run"),
     ]  # fmt: skip
 

@@ -5,10 +5,14 @@ The page itself is `page.html.j2` beside this file.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from supernet.draw import networks, plots
 from supernet.draw.parts import network_parts
@@ -26,6 +30,12 @@ from supernet.trust.tables import (
     winner_text,
 )
 from supernet.trust.verdict import FEW
+
+_MOST_CLASSES = 20
+"""Of more classes the matrix could not be read."""
+
+_EXAMPLES = 12
+"""Examples that are shown with their predictions, half of them wrong ones if there are."""
 
 NOT_ANALYZED = "How far this ranking can be trusted is not known yet: run `supernet analyze`."
 
@@ -52,6 +62,17 @@ class RunFacts:
     history: Sequence[dict[str, float]]
     histories: dict[str, list[list[dict[str, float]]]]
     is_like_the_paper: bool
+
+    @property
+    def winner(self) -> Mapping[str, Any] | None:
+        """The row of the winner; None if none is ranked."""
+        first: dict[str, Any] = self.result["networks"][0]
+        return first if "rank" in first and "score" in first else None
+
+    @property
+    def winners_score(self) -> float | None:
+        """Its score by the one-shot model."""
+        return None if self.winner is None else self.winner["score"]
 
     @property
     def points(self) -> list[dict[str, Any]]:
@@ -98,7 +119,14 @@ class RunFacts:
 
 def _predicts(run: RunFacts) -> str:
     paper = paper_points()["figure5"] if run.is_like_the_paper else ()
-    return plots.predicts(run.points, run.metric, run.score, paper=paper)
+    return plots.predicts(run.points, run.metric, run.score, paper=paper, winner=run.winners_score)
+
+
+def _place(run: RunFacts, column: str) -> tuple[float, float] | None:
+    """Parameters and a value of the winner, the mean of several."""
+    if run.winner is None or not (values := np.ravel(run.winner[column]).tolist()):
+        return None
+    return run.winner["params"], sum(values) / len(values)
 
 
 def _size_bias_caption(run: RunFacts) -> str:
@@ -117,27 +145,21 @@ FIGURES: tuple[tuple[str, Callable[[RunFacts], str], str | Callable[[RunFacts], 
     ),
     (
         "values",
-        lambda run: plots.histogram(run.values, run.score),
+        lambda run: plots.histogram(run.values, run.score, run.winners_score),
         "Scores of the candidates",
         "candidates.sqlite",
     ),
     (
         "candidates",
-        lambda run: plots.size_bias(run.candidates, run.score),
+        lambda run: plots.size_bias(run.candidates, run.score, _place(run, "score")),
         _size_bias_caption,
         "analysis.json: candidates",
     ),
     (
         "finalists",
-        lambda run: plots.size_against_metric(run.finalists, run.metric),
+        lambda run: plots.size_against_metric(run.finalists, run.metric, _place(run, "validation")),
         "Size of the finalists against their validation metric, and the Pareto front",
         "results.json",
-    ),
-    (
-        "options",
-        lambda run: plots.options(run.options, run.score),
-        "What each option is worth: how much the score falls without it",
-        "analysis.json: options",
     ),
     (
         "divergence",
@@ -163,6 +185,12 @@ FIGURES: tuple[tuple[str, Callable[[RunFacts], str], str | Callable[[RunFacts], 
         "Training of the finalists from scratch",
         "retrain/ID/REPEAT/result.json: history",
     ),
+    (
+        "options",
+        lambda run: plots.options(run.options, run.score),
+        "What each option is worth: how much the score falls without it",
+        "analysis.json: options",
+    ),
 )
 """For each figure what `RunFacts` must have for it, how it is drawn, its caption, and where its numbers are."""
 
@@ -187,7 +215,11 @@ def _figure(svg: str, caption: str, source: str) -> dict[str, str]:
 
 
 def search_figures(
-    proposed: Sequence[tuple[int, Candidate]], strategy: str, objectives: Sequence[str], score: Unit
+    proposed: Sequence[tuple[int, Candidate]],
+    strategy: str,
+    objectives: Sequence[str],
+    score: Unit,
+    winner: str = "",
 ) -> Iterator[dict[str, str]]:
     """The course of the search, and the Pareto front against each cost.
 
@@ -196,6 +228,7 @@ def search_figures(
         strategy: by its name.
         objectives: of the search, the score or the metric first.
         score: unit of the scores.
+        winner: text of the architecture that won.
     """
     candidates = [c for _, c in proposed]
     whole = on_most(candidates)
@@ -204,8 +237,9 @@ def search_figures(
         (number, c.value if c.examples == most else None, c.deviation, round_)
         for number, (round_, c) in enumerate(proposed, start=1)
     ]
+    places = [(n, c.value) for n, (_, c) in enumerate(proposed, start=1) if str(c.architecture) == winner]
     yield _figure(
-        plots.best_so_far(rows, score),
+        plots.best_so_far(rows, score, places[0] if places else None),
         f"The course of the strategy {strategy}, with {len(whole):,} candidates scored on all examples. The band "
         "is the standard error of the best score so far, without the luck of being the best of many",
         "candidates.sqlite",
@@ -226,7 +260,7 @@ def search_figures(
 
 
 def trust_tables(
-    place: str, trust: Mapping[str, Any] | None, analysis: Mapping[str, Any]
+    place: str, trust: Mapping[str, Any] | None, analysis: Mapping[str, Any], metric: Unit | None = None
 ) -> list[tuple[str, list[tuple[str, ...]]]]:
     """Tables of what `supernet.trust.correlation.trust` returns, each with the place of its numbers in `analysis.json`.
 
@@ -234,6 +268,7 @@ def trust_tables(
         place: of `trust` in `analysis.json`.
         trust: None if the run was not analyzed. Of too few networks there are no tables, since they say nothing.
         analysis: as for `further_rows`.
+        metric: as for `top_rows`.
     """
     if trust is None or trust["n"] < FEW:
         return []
@@ -241,7 +276,7 @@ def trust_tables(
     tables = [
         (place, trust_rows(trust)),
         (f"{place}; {beside}" if beside else place, further_rows(trust, analysis)),
-        (f"{place}: regret, recall", top_rows(trust)),
+        (f"{place}: regret, recall", top_rows(trust, metric)),
         (f"{place}: bands", band_rows(trust)),
     ]
     return [(source, rows) for source, rows in tables if len(rows) > 1]
@@ -296,9 +331,50 @@ def winner_section(result: Mapping[str, Any], space: Space) -> dict[str, Any]:
     }
 
 
+def prediction_section(
+    targets: Sequence[int], outputs: NDArray[Any], classes: Sequence[str], images: Sequence[NDArray[Any]] | None
+) -> dict[str, Any]:
+    """What the winner predicts on the validation split: a table of the classes, and figures.
+
+    Args:
+        targets: class of each example.
+        outputs: of the network before the softmax, [N, K].
+        classes: their names.
+        images: of each example, [H, W] or [H, W, 3], from 0 to 1; None if examples are not images.
+    """
+    truth, guesses = np.asarray(targets), outputs.argmax(1)
+    counts = np.zeros((len(classes), len(classes)), int)
+    np.add.at(counts, (truth, guesses), 1)
+    rows = [("class", "examples", "right (%)", "taken for, most often")]
+    for k, name in enumerate(classes):
+        wrong = counts[k].copy()
+        wrong[k] = 0
+        other = f"{classes[wrong.argmax()]} ({wrong.max()})" if wrong.any() else "-"
+        right = f"{100 * counts[k, k] / counts[k].sum():.1f}" if counts[k].any() else "-"
+        rows.append((name, f"{counts[k].sum():,}", right, other))
+    source = "retrain/ID/0/weights.safetensors, on the validation split"
+    figures = []
+    if len(classes) <= _MOST_CLASSES:
+        caption = "Which classes the winner takes for which (one training of it)"
+        figures.append(_figure(plots.confusion(counts, classes), caption, source))
+    if images is not None:
+        wrong_ones = np.flatnonzero(guesses != truth)[: _EXAMPLES // 2].tolist()
+        right_ones = np.flatnonzero(guesses == truth)[: _EXAMPLES - len(wrong_ones)].tolist()
+        shown = [(images[i], classes[truth[i]], classes[guesses[i]]) for i in (*wrong_ones, *right_ones)]
+        caption = "Examples with the class that the winner predicts, and the right one where it is wrong"
+        figures.append(_figure(plots.predictions(shown), caption, source))
+    return {"rows": rows, "figures": figures}
+
+
 def template() -> Any:
-    """The template of the page."""
+    """The template of the page; its filter `code` sets what stands between backticks as code."""
     from jinja2 import Environment, StrictUndefined
+    from markupsafe import Markup, escape
+
+    def code(text: str) -> Markup:
+        return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))
 
     text = files("supernet.trust").joinpath("page.html.j2").read_text(encoding="utf-8")
-    return Environment(autoescape=True, undefined=StrictUndefined).from_string(text)
+    environment = Environment(autoescape=True, undefined=StrictUndefined)
+    environment.filters["code"] = code
+    return environment.from_string(text)

@@ -48,6 +48,33 @@ def result_rows(result: Mapping[str, Any], columns: Sequence[str] = tuple(_TITLE
     ]
 
 
+def network_rows(result: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    """Each network that was trained from scratch: a head, and a row for each, with the means of its trainings."""
+    metric, score = units_of(result)
+    size = SizeUnit.of([row["params"] for row in result["networks"]])
+    groups = {
+        row["id"]: ", ".join(name for name, group in result["groups"].items() if row["id"] in group["members"])
+        for row in result["networks"]
+    }
+
+    def mean(values: Sequence[float]) -> str:
+        return metric.number(sum(values) / len(values)) if values else "-"
+
+    head = ("network", "group", f"params ({size.short})", f"score ({score.short})", f"valid. ({metric.short})")
+    return [(*head, f"test ({metric.short})", "trainings")] + [
+        (
+            f"{row['id']} (winner)" if row.get("rank") == 1 else row["id"],
+            groups[row["id"]],
+            size.number(row["params"]),
+            score.number(row["score"]) if row.get("score") is not None else "-",
+            mean(row["validation"]),
+            mean(row["test"]),
+            str(len(row["test"])),
+        )
+        for row in result["networks"]
+    ]
+
+
 def winner_text(result: Mapping[str, Any]) -> str | None:
     """Which network won, by which measure, and how good it is; None if none is ranked, as with All On alone."""
     winner = result["networks"][0] if result["networks"] else {}
@@ -86,6 +113,7 @@ def lead_text(result: Mapping[str, Any]) -> str:
         low, high, what = lead - half, lead + half, "by the choice of the validation examples alone"
     else:
         return ""
+    low, high = metric.possible((low, high))
     return (
         f"; ahead of the next by {metric.gap(lead)} {metric.difference} "
         f"({metric.gap(low)} to {metric.gap(high)}, {what})"
@@ -116,7 +144,7 @@ def comparison_text(facts: Mapping[str, Any], metric: Unit) -> str:
         return f"The winner is {reference}: the search found nothing that is better on the validation split."
     difference, trainings = facts["difference"], facts["trainings"]
     unit = metric.difference if metric.symbol else f"in {metric.name}"
-    low, high = facts["interval"] or (difference, difference)
+    low, high = metric.possible(facts["interval"] or (difference, difference))
     interval = f" ({metric.gap(low)} to {metric.gap(high)})" if facts["interval"] else ""
     times = f" in {trainings} trainings" if trainings > 1 else " in one training each"
     if low <= 0:
@@ -267,18 +295,34 @@ def replay_text(replay: Mapping[str, Any]) -> str:
     )
 
 
-def top_rows(trust: Mapping[str, Any]) -> list[tuple[str, ...]]:
-    """Regret and recall of `supernet.trust.correlation.trust`: a head, and a row for each number of networks."""
+def top_rows(trust: Mapping[str, Any], metric: Unit | None = None) -> list[tuple[str, ...]]:
+    """Regret and recall of `supernet.trust.correlation.trust`: a head, and a row for each number of networks.
+
+    Args:
+        trust: the numbers.
+        metric: of the accuracies; None if they are in the unit of a file of the user's.
+    """
     names = list(dict.fromkeys([*trust["regret"], *trust["recall"]]))
-    head = ("best by score", "regret against the best of all", "recall of the best")
+    unit = f" ({metric.difference})" if metric is not None and metric.symbol else ""
+    scale, digits = (metric.scale, metric.digits) if metric is not None else (1, 4)
+    head = ("best by score", f"regret against the best of all{unit}", "recall of the best")
     return [head] + [
         (
             name,
-            _with_interval(trust["regret"][name], 4) if name in trust["regret"] else "-",
+            _with_interval(_scaled(trust["regret"][name], scale), digits) if name in trust["regret"] else "-",
             f"{trust['recall'][name]:.0%}" if name in trust["recall"] else "-",
         )
         for name in names
     ]
+
+
+def _scaled(estimate: Mapping[str, Any], scale: float) -> dict[str, Any]:
+    """A value and its interval in another unit."""
+    value, interval = estimate["value"], estimate["interval"]
+    return {
+        "value": None if value is None else scale * value,
+        "interval": None if interval is None else [scale * limit for limit in interval],
+    }
 
 
 def band_rows(trust: Mapping[str, Any]) -> list[tuple[str, ...]]:
@@ -297,13 +341,15 @@ def band_rows(trust: Mapping[str, Any]) -> list[tuple[str, ...]]:
     ]
 
 
-def option_rows(options: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:
+def option_rows(options: Sequence[Mapping[str, Any]], score: Unit) -> list[tuple[str, ...]]:
     """What each option of each choice is worth, of `supernet.trust.probes.option_worth`: a head, and a row for each."""
 
     def fall(value: float | None) -> str:
-        return "-" if value is None else f"{value:+.4f}"
+        return "-" if value is None else f"{score.scale * value:+.{score.digits}f}"
 
-    return [("choice", "option", "fall from everything-on", "mean fall from candidates", "candidates")] + [
+    unit = score.difference
+    falls = (f"fall from everything-on ({unit})", f"mean fall from candidates ({unit})")
+    return [("choice", "option", *falls, "candidates")] + [
         (row["choice"], row["option"], fall(row["everything_on"]), fall(row["candidates"]), str(row["number"]))
         for row in options
     ]
@@ -332,21 +378,22 @@ def size_tables(analysis: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, 
         (
             f"{row['setting']} = {row['value']}",
             result_rows({**row, "metric": analysis["metric"]}, ("params", "macs", "validation")),
-            comparison_lines(row["differences"], "validation"),
+            comparison_lines(row["differences"], Unit.of(analysis["metric"]), "validation"),
         )
         for row in analysis.get("at", ())
     ]
 
 
-def comparison_lines(differences: Sequence[Mapping[str, Any]], split: str = "test") -> list[str]:
+def comparison_lines(differences: Sequence[Mapping[str, Any]], metric: Unit, split: str = "test") -> list[str]:
     """Whether groups of networks differ on a split, one line for each pair; see `supernet.trust.probes.differences`."""
     lines = []
     for row in differences:
         if row["p"] is not None:
             first, second = (f"{g} ({n})" for g, n in zip(row["groups"], row["networks"], strict=True))
-            low, high = row["interval"]
+            low, high = map(metric.signed, metric.possible(row["interval"]))
+            unit = f" {metric.difference}" if metric.symbol else ""
             lines.append(
-                f"{split}, {first} minus {second} networks: {row['difference']:+.4f} ({low:+.4f} to {high:+.4f}), "
-                f"Welch's p {row['p']:.2g}"
+                f"{split}, {first} minus {second} networks: {metric.signed(row['difference'])}{unit} "
+                f"({low} to {high}), Welch's p {row['p']:.2g}"
             )
     return lines
