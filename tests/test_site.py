@@ -70,6 +70,11 @@ def test_a_page_gets_what_its_commands_print(execute: ModuleType, tmp_path: Path
     assert execute.executed(new, tmp_path) == new
 
 
+def test_a_page_has_no_paths_of_the_machine(execute: ModuleType, tmp_path: Path) -> None:
+    page = '<!-- run -->\n```shell\necho "$PWD/photos"\n```\n\n<!-- output: all -->\n<!-- end -->\n'
+    assert "```text\nphotos\n```" in execute.executed(page, tmp_path)
+
+
 def test_a_command_that_fails_ends_the_work(execute: ModuleType, tmp_path: Path) -> None:
     page = "<!-- run -->\n```shell\nfalse\necho not here\n```\n"
     with pytest.raises(SystemExit, match="exit code 1"):

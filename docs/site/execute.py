@@ -58,7 +58,7 @@ def shown(output: str, form: str) -> str:
 
 
 def run(block: re.Match[str], folder: Path) -> str:
-    """Runs a block in a folder; returns stdout, and stderr too if the page shows messages.
+    """Runs a block in a folder; returns stdout, and stderr too if the page shows messages. Paths are from the folder.
 
     Raises:
         SystemExit: another exit code than expected.
@@ -73,7 +73,7 @@ def run(block: re.Match[str], folder: Path) -> str:
     )  # fmt: skip
     if process.returncode != int(block["code"] or 0):
         sys.exit(f"exit code {process.returncode}:\n{block['text']}{process.stdout}{process.stderr or ''}")
-    return process.stdout
+    return process.stdout.replace(f"{folder.resolve()}/", "")
 
 
 def environment(folder: Path) -> dict[str, str]:
