@@ -231,11 +231,25 @@ def _damaged(path: Path, why: str) -> ValueError:
 
 
 def write_weights(path: Path, module: nn.Module) -> None:
-    """Writes weights and buffers as safetensors, with a digest."""
+    """Writes weights and buffers as safetensors, with a digest; a tensor with several names by the first of them."""
     from safetensors.torch import save
 
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items()}
+    first = _first_names(module)
+    state = {name: tensor for name, tensor in module.state_dict().items() if first.get(name, name) == name}
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
+    storages = [tensor.untyped_storage().data_ptr() for tensor in tensors.values()]
+    tensors = {  # a tensor that is a part of another one is written by itself
+        name: tensor.clone() if storages.count(tensor.untyped_storage().data_ptr()) > 1 else tensor
+        for name, tensor in tensors.items()
+    }
     write_atomically(path, lambda file: file.write(save(tensors)), digest=True)
+
+
+def _first_names(module: nn.Module) -> dict[str, str]:
+    """For each name of a parameter or buffer the first name that the same tensor has: weights may be tied."""
+    first: dict[int, str] = {}
+    named = (*module.named_parameters(remove_duplicate=False), *module.named_buffers(remove_duplicate=False))
+    return {name: first.setdefault(id(tensor), name) for name, tensor in named}
 
 
 def read_weights(path: Path, module: nn.Module) -> None:
@@ -249,7 +263,11 @@ def read_weights(path: Path, module: nn.Module) -> None:
 
     check_digest(path)
     try:
-        module.load_state_dict(load_file(path))
+        tensors = load_file(path)
+        names = module.state_dict().keys()
+        tied = {name: first for name, first in _first_names(module).items() if name != first and name in names}
+        tensors |= {name: tensors[first] for name, first in tied.items() if name not in tensors and first in tensors}
+        module.load_state_dict(tensors)
     except (SafetensorError, RuntimeError) as error:
         reason = str(error).strip().splitlines()[-1].strip()
         raise ValueError(

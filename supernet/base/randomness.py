@@ -6,7 +6,8 @@ import hashlib
 import random
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
@@ -43,14 +44,32 @@ def draws_at_random(network: nn.Module) -> bool:
 
 
 @contextmanager
-def seeded(device: torch.device, seed: int, *name: str | int) -> Iterator[None]:
+def seeded(device: torch.device, seed: int, *name: str | int) -> Iterator[DrawFrom]:
     """Inside the ``with`` block what torch draws on a device comes from a stream of its own.
 
     Dropout takes no generator, and torch's global one is shared by all threads.
+
+    Yields:
+        What notes whether anything was drawn.
     """
     generator = torch.Generator(device).manual_seed(derive(seed, *name))
-    with _DrawFrom(generator):
-        yield
+    with DrawFrom(generator) as chance:
+        token = _CHANCE.set(chance)
+        try:
+            yield chance
+        finally:
+            _CHANCE.reset(token)
+
+
+_CHANCE: ContextVar[DrawFrom | None] = ContextVar("supernet_chance", default=None)
+
+
+def drawing_again() -> AbstractContextManager[object]:
+    """A context in which what torch draws is once more what it draws from now on, if that follows `seeded`."""
+    chance = _CHANCE.get()
+    if chance is None:
+        return nullcontext()
+    return DrawFrom(chance.generator.clone_state())
 
 
 @contextmanager
@@ -74,12 +93,17 @@ def nothing_drawn(device: torch.device) -> Iterator[None]:
         np.random.set_state(of_numpy)  # noqa: NPY002
 
 
-class _DrawFrom(TorchDispatchMode):
-    """Gives a generator to every operation that takes one."""
+class DrawFrom(TorchDispatchMode):
+    """Gives a generator to every operation that takes one.
+
+    Attributes:
+        drawn: whether there was any.
+    """
 
     def __init__(self, generator: torch.Generator) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # torch's stub lacks its types
         self.generator = generator
+        self.drawn = False
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -87,6 +111,7 @@ class _DrawFrom(TorchDispatchMode):
         kwargs = kwargs or {}
         if torch.Tag.nondeterministic_seeded not in func.tags:
             return func(*args, **kwargs)
+        self.drawn = True
         if func._overloadpacket is torch.ops.aten.native_dropout:  # the fused kernel of GPUs takes no generator
             x, rate, training = args
             if not training:

@@ -1,7 +1,12 @@
-"""Batches that are a tensor, or a tuple, list or dict of batches, with the examples along the first axis."""
+"""Batches that are a tensor, or a tuple, list, dict or dataclass of batches, with the examples along the first axis.
+
+A tensor without axes, such as an auxiliary loss among the outputs, is one number for all examples.
+"""
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -20,14 +25,33 @@ def _map(tree: Any, kind: type, function: Callable[[Any], Any]) -> Any:
     if tree is None:
         return None
     if isinstance(tree, dict):
-        return {name: _map(part, kind, function) for name, part in tree.items()}
+        named = {name: _map(part, kind, function) for name, part in tree.items()}
+        return named if type(tree) is dict else _refilled(tree, named)
+    if dataclasses.is_dataclass(tree) and not isinstance(tree, type):
+        fields = [field.name for field in dataclasses.fields(tree)]
+        return _with_fields(tree, {name: _map(getattr(tree, name), kind, function) for name in fields})
     if not isinstance(tree, (tuple, list)):
         raise TypeError(
-            f"expected a {kind.__name__.lower()}, or a tuple, list or dict of {kind.__name__.lower()}s, "
+            f"expected a {kind.__name__.lower()}, or a tuple, list, dict or dataclass of {kind.__name__.lower()}s, "
             f"got {type(tree).__name__}"
         )
     parts = [_map(part, kind, function) for part in tree]
     return type(tree)(*parts) if hasattr(tree, "_fields") else type(tree)(parts)  # named tuples take arguments
+
+
+def _refilled(tree: Any, named: dict[str, Any]) -> Any:
+    """A dict of a class of its own, as libraries return, with other parts."""
+    made = copy.copy(tree)
+    for name, part in named.items():
+        made[name] = part  # its class may set an attribute too
+    return made
+
+
+def _with_fields(tree: Any, named: dict[str, Any]) -> Any:
+    made = copy.copy(tree)
+    for name, part in named.items():
+        object.__setattr__(made, name, part)  # a frozen one too
+    return made
 
 
 def map_tensors(batch: Any, function: Callable[[Tensor], Any]) -> Any:
@@ -53,22 +77,30 @@ def tensors_in(thing: Any) -> Iterator[Tensor]:
     elif isinstance(thing, (tuple, list, dict)):
         for part in thing.values() if isinstance(thing, dict) else thing:
             yield from tensors_in(part)
+    elif dataclasses.is_dataclass(thing) and not isinstance(thing, type):
+        for field in dataclasses.fields(thing):
+            yield from tensors_in(getattr(thing, field.name))
 
 
 def rows(batch: Any) -> int:
     """Number of examples in a batch."""
-    return len(next(tensors(batch)))
+    return len(next(tensor for tensor in tensors(batch) if tensor.ndim))
 
 
 def take_rows(batch: Any, which: slice | Tensor) -> Any:
-    """These examples of a batch, in the same structure."""
-    return map_tensors(batch, lambda tensor: tensor[which])
+    """These examples of a batch, in the same structure; one number for all of them stays."""
+    return map_tensors(batch, lambda tensor: tensor[which] if tensor.ndim else tensor)
 
 
 def join_rows(batches: Sequence[Any]) -> Any:
-    """Batches of the same structure as one, in this order."""
+    """Batches of the same structure as one, in this order; of numbers for all examples of a batch the mean."""
     parts = [iter(tuple(tensors(batch))) for batch in batches]
-    return map_tensors(batches[0], lambda _: torch.cat([next(part) for part in parts]))
+
+    def joined(first: Tensor) -> Tensor:
+        pieces = [next(part) for part in parts]
+        return torch.cat(pieces) if first.ndim else torch.stack(pieces).mean(0)
+
+    return map_tensors(batches[0], joined)
 
 
 def call(function: Callable[..., Any], inputs: Any) -> Any:
@@ -118,4 +150,6 @@ def form_text(batch: Any) -> str:
         return f"{{{', '.join(f'{name}: {form_text(part)}' for name, part in batch.items())}}}"
     if isinstance(batch, (tuple, list)):
         return f"({', '.join(map(form_text, batch))})"
+    if dataclasses.is_dataclass(batch) and not isinstance(batch, type):
+        return form_text({field.name: getattr(batch, field.name) for field in dataclasses.fields(batch)})
     return type(batch).__name__

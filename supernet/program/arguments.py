@@ -348,6 +348,9 @@ SHORT = {
 
 DESCRIPTIONS = {
     "run": "Trains the one-shot model, scores candidates, retrains the best from scratch and tests them once.",
+    "check": "Tries a network before any training: compares the one-shot model with stand-alone networks in outputs, "
+    "parameters and costs, and takes one step and one score with the loss, metric, optimiser and precision of the run. "
+    "It takes the settings of `supernet run`.",
     "train": "Trains the one-shot model.",
     "search": "Scores candidates with the weights of the one-shot model and chooses finalists.",
     "retrain": "Trains the finalists from scratch, then tests them once.",

@@ -148,6 +148,29 @@ def _run(words: list[str]) -> None:
             _print_result(run, asked.as_json)
 
 
+def _check(words: list[str]) -> None:
+    from supernet.base.own import is_function
+
+    if {"-h", "--help"} & set(words):
+        usage = "check FILE.py:FUNCTION --data DATA [--SETTING VALUE ...] [--json]"
+        parse(make_parser(usage, DESCRIPTIONS["check"]), ["--help"])
+    model = ["--model"] if words and is_function(words[0]) else []
+    parsed = parse_run("run", [*model, *words])
+    from supernet.program.check import check
+    from supernet.program.resolve import resolve
+
+    checked = check(resolve(parsed.recipe, parsed.settings, None))
+    result = {
+        "choices": len(checked.space.choices), "architectures": checked.space.size,
+        "value": checked.value, "loss": checked.loss,
+    }  # fmt: skip
+    text = (
+        f"in order: {result['choices']} choices, {result['architectures']:,} architectures; one step was trained and "
+        "one candidate scored"
+    )
+    _emit(result, parsed.as_json, lambda _: print(text))
+
+
 def _step(step: str, words: list[str]) -> None:
     more = {"train": {}, "search": NEW_OPTION, "retrain": {**STORAGE_OPTIONS, **CANDIDATES_OPTION}}[step]
     asked = parse_run(step, words, {**LOG_OPTION, **more})
@@ -827,6 +850,7 @@ def _emit(value: Any, as_json: bool, printer: Callable[[Any], object]) -> None:
 
 COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "run": _run,
+    "check": _check,
     **{step: partial(_step, step) for step in STEP_NAMES},
     "analyze": _analyze,
     "report": _report,

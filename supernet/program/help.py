@@ -24,6 +24,8 @@ the whole way:
                            test them once
   run --model FILE.py:FUNCTION --data FILE.py:FUNCTION --out DIR
                            the same with a network and data of your own
+  check FILE.py:FUNCTION --data FILE.py:FUNCTION
+                           try the network, loss and metric, and train nothing
 step by step, on a run folder (each continues where it was):
   train DIR [RECIPE]       train the one-shot model; RECIPE if DIR is new
   search DIR               score candidates with its weights, choose finalists

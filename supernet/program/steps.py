@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 
 from supernet.base.progress import Watch
+from supernet.program.check import try_once
 from supernet.program.folder import Opened, add_seconds, check_settings, is_done, record_settings
 from supernet.program.forecast import check_room
 from supernet.program.load import Loaded, load_run
@@ -61,6 +62,8 @@ def run_steps(
                         record_settings(run.folder, run.config, name)
                     began = time.monotonic()
                     try:
+                        if name == "train":
+                            try_once(loaded, runtime)
                         did = _STEPS[name](loaded, runtime if name == "train" else runtime.alone(), watch)
                     finally:  # also of a step that was interrupted: the next try adds to it
                         if runtime.rank == 0:

@@ -20,14 +20,19 @@ from supernet.data.splits import Data, Split, feed, prepare
 from supernet.data.task import IGNORED, METRICS, TaskConfig, default_metric, fault_in, metric_of, number_of
 from supernet.program.config import Config, check_space
 from supernet.program.settings import ConfigError
+from supernet.space.agreement import check_agreement
 from supernet.space.choices import Space
 from supernet.space.layers import OneShot
 from supernet.space.model import build
+from supernet.spaces import SPACES
 
 log = logging.getLogger(__name__)
 
 _LOOKED_AT = 1000
 """Examples among which two with different targets are looked for."""
+
+_COMPARED = 8
+"""Training examples on which the one-shot model is compared with stand-alone networks."""
 
 _MORE = 256
 """Validation examples on which a metric is tried that cannot be taken of two: some need both classes in each column."""
@@ -44,10 +49,12 @@ def tried_space(config: Config, data: Data, *, check: bool = False) -> Space:
     Args:
         config: of the run, with its metric by name.
         data: its data.
-        check: as for `check_space`.
+        check: as for `check_space`; and whether the one-shot model of a user's network is compared with stand-alone
+            networks.
 
     Raises:
-        ValueError: a setting does not fit the data, or loss, metric, outputs and targets do not fit each other; the
+        ValueError: a setting does not fit the data; the one-shot model computes something else than the networks that
+            would be trained; or loss, metric, outputs and targets do not fit each other; the
             message is one line with both shapes and what to do.
     """
     with _with_outputs(config, data):
@@ -58,6 +65,14 @@ def tried_space(config: Config, data: Data, *, check: bool = False) -> Space:
         assert isinstance(model, OneShot)
         _try_training(config, data, model)
         _try_scoring(config, data, model)
+    if check and config.space.name not in SPACES:  # the tests of built-in spaces have compared them
+        number = min(_COMPARED, len(data.train))
+        examples, targets = (take_rows(part, slice(number)) for part in (data.train.examples, data.train.targets))
+        first = Split(examples, targets, data.train.hash)
+        log.info(
+            "the one-shot model agrees with %d stand-alone networks in outputs, parameters and costs",
+            check_agreement(space, prepare(first, data, device=_CPU)[0]),
+        )
     return space
 
 

@@ -21,6 +21,7 @@ from supernet.data.task import Loss, Metric, accuracy, number_of
 from supernet.search.reuse import in_line, outputs
 from supernet.space.choices import Architecture, Space
 from supernet.space.layers import OneShot
+from supernet.space.probe import traits_of
 from supernet.speed.quick import quick
 from supernet.speed.runtime import Runtime
 from supernet.train import paths
@@ -129,6 +130,8 @@ def outputs_of(evaluation: Evaluation, architectures: Sequence[Architecture]) ->
     """
     passes = _passes(evaluation)
     model, runtime = evaluation.model, evaluation.runtime
+    if runtime.threads > 1 and traits_of(model).keeps[1] is not None:  # candidates side by side would meet there
+        runtime = runtime.one_thread()
     training = model.training
     model.eval()
     runner = cast(OneShot, quick(model, runtime.tuning))

@@ -378,7 +378,7 @@ def _measure_modules(space: Space, setting: Setting) -> Measured:
     network = replace_modules(network, lambda m: nn.Identity() if type(m) in BATCH_NORMS else m).eval()
     counter = _MacsByModule(network, everything_on(space, setting))
     _fill_shared(network)  # on the CPU, which is faster here than the meta device
-    with torch.no_grad(), counter, set_live_paths(counter.start), one_thread():
+    with torch.no_grad(), _plain_attention(), counter, set_live_paths(counter.start), one_thread():
         call(network, example_of(space, 1))
     for key, flops in counter.flops.items():
         parts.setdefault(key, [0, 0, 0])[2] += flops // 2
@@ -444,6 +444,29 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
+@contextmanager
+def _plain_attention() -> Iterator[None]:
+    """Without torch's fused operations for whole layers of attention, whose multiply-adds are not counted."""
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)
+
+
+def _attention_flops(query: Any, key: Any, value: Any, *_: Any, **__: Any) -> int:
+    """FLOPs of softmax attention: two matrix products for each head."""
+    pairs: int = math.prod(query.shape[:-1]) * int(key.shape[-2])
+    return 2 * pairs * (int(query.shape[-1]) + int(value.shape[-1]))
+
+
+_attention_flops._get_raw = True  # type: ignore[attr-defined]  # torch's counter then gives it tensors, not shapes
+
+_MORE_FLOPS = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention_flops}
+"""Counts of operations that torch's registry lacks."""
+
+
 def measure(network: nn.Module, example: Any) -> Cost:
     """Cost of a stand-alone network, counted on the network itself.
 
@@ -460,8 +483,8 @@ def measure(network: nn.Module, example: Any) -> Cost:
     device = next((p.device for p in network.parameters()), torch.device("cpu"))
     training = network.training
     network.eval()
-    counter = FlopCounterMode(display=False)
-    with torch.no_grad(), counter:
+    counter = FlopCounterMode(display=False, custom_mapping=_MORE_FLOPS)
+    with torch.no_grad(), _plain_attention(), counter:
         call(network, map_tensors(inputs, lambda t: t.to(device)))
     network.train(training)
     return Cost(params, params - scale, counter.get_total_flops() // 2)
@@ -499,7 +522,7 @@ class _MacsByModule(TorchDispatchMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         output = func(*args, **(kwargs or {}))
-        count = flop_registry.get(func._overloadpacket)
+        count = _MORE_FLOPS.get(func._overloadpacket) or flop_registry.get(func._overloadpacket)
         if count is not None:
             key = (self.running[-1], live_paths().inside)
             self.flops[key] += count(*args, **(kwargs or {}), out_val=output)

@@ -23,11 +23,12 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
+import torch.utils.checkpoint
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from supernet.base.modules import shallow_copy
-from supernet.base.randomness import nothing_drawn
+from supernet.base.randomness import drawing_again, nothing_drawn
 from supernet.base.trees import call, join_rows, rows, take_rows
 from supernet.space.choices import Choice, Space
 from supernet.space.values import Picks, attribute_at, decided_values, resolved, side_by_side
@@ -91,6 +92,7 @@ class OneShot(nn.Module):
     def __init__(self, space: Space, network: nn.Module) -> None:
         super().__init__()
         self.space, self.network = space, network
+        _carry_paths_into_checkpoints()
 
     def forward(self, x: Any, live_GP: Tensor) -> Any:
         """Outputs of the live paths.
@@ -133,6 +135,40 @@ class OneShot(nn.Module):
                 return output
             outputs += [(g, take_rows(output, slice(i * size, (i + 1) * size))) for i, g in enumerate(ghosts)]
         return join_rows([output for _, output in sorted(outputs, key=lambda pair: pair[0])])
+
+
+def _carry_paths_into_checkpoints() -> None:
+    """Makes `torch.utils.checkpoint` run a function again with what was live, and drawn, when it ran at first.
+
+    The second run happens in the backward pass, when the forward pass and its context are over, in a thread of
+    autograd's. torch offers no hook for it, so the function that notes what is to be run again is replaced, once;
+    outside of a one-shot model's forward pass it does what it did.
+    """
+    original: Any = torch.utils.checkpoint._checkpoint_without_reentrant_generator
+    if not isinstance(original, _Carrying):
+        vars(torch.utils.checkpoint)["_checkpoint_without_reentrant_generator"] = _Carrying(original)
+
+
+class _Carrying:
+    """See `_carry_paths_into_checkpoints`.
+
+    Args:
+        original: torch's function.
+    """
+
+    def __init__(self, original: Callable[..., Any]) -> None:
+        self._original = original
+
+    def __call__(self, function: Callable[..., Any], *settings: Any, **named: Any) -> Any:
+        live, chance = _LIVE.get(None), drawing_again()
+        if live is None:
+            return self._original(function, *settings, **named)
+
+        def again(*inputs: Any, **more: Any) -> Any:
+            with set_live_paths(live), chance:
+                return function(*inputs, **more)
+
+        return self._original(again, *settings, **named)
 
 
 def picks_of(space: Space, live_GP: Tensor) -> list[dict[str, frozenset[int]]]:
@@ -247,6 +283,9 @@ class Choose(nn.Module):
         if join not in ("sum", "mean", "concat"):
             raise ValueError(f"choice {name!r}: expected join sum, mean or concat, got {join!r}")
         self.options = nn.ModuleList(options.values())
+        for module in self.options.modules():
+            if getattr(module, "inplace", None) is True:  # it would change the input of the other options
+                vars(module)["inplace"] = False
         self.each_input, self.join = each_input, join
         self.channels = None if widths is None else side_by_side(self.choice, widths)
         self.zeros = frozenset(i for i, option in enumerate(options.values()) if isinstance(option, Zero))
@@ -294,11 +333,21 @@ class Choose(nn.Module):
         return x
 
     def run(self, live: LivePaths, index: int, *inputs: Tensor, places: Sequence[int] | None = None) -> Tensor:
-        """The output of an option, for the ghost batches at these places of `live.ghosts`, or for all of them."""
+        """The output of an option, for the ghost batches at these places of `live.ghosts`, or for all of them.
+
+        Raises:
+            ValueError: the option writes into its input.
+        """
         ghosts = live.ghosts if places is None else tuple(live.ghosts[place] for place in places)
         inside = (*live.inside, (self.choice.name, (self.choice.options[index],)))
+        version = _version(inputs[0])
         with set_live_paths(LivePaths(live.picks, ghosts, inside)):
             output: Tensor = self.options[index](*inputs)
+        if version != _version(inputs[0]):
+            raise ValueError(
+                f"choice {self.choice.name!r}: option {self.choice.options[index]!r} writes into its input, which "
+                "other options read too: let it write into a tensor of its own (x = x + 1 for x += 1, no inplace=True)"
+            )
         return output
 
     def add(self, total: Tensor | None, live: LivePaths, index: int, source: Tensor) -> Tensor:
@@ -661,6 +710,11 @@ def ghost_norm(module: nn.Module) -> nn.Module:
     if type(module) in BATCH_NORMS:
         return GhostBatchNorm(module)  # type: ignore[arg-type]  # all of these are batch norms
     return GhostByGhost(module) if isinstance(module, nn.modules.batchnorm._BatchNorm) else module
+
+
+def _version(x: Tensor) -> int | None:
+    """Tells whether something was written into a tensor."""
+    return None if x.is_inference() else x._version
 
 
 def _run_on_zeros(edge: nn.Module, like: Tensor) -> Tensor:

@@ -213,6 +213,11 @@ def extract(model: OneShot, architecture: Architecture) -> nn.Module:
     return network.to(like.device, like.dtype)
 
 
+def view_with(model: OneShot, architecture: Architecture) -> nn.Module:
+    """The network of a one-shot model with one architecture live, on its weights; batch norms are of ghost batches."""
+    return _keep_view(model.network, architecture, model.space)
+
+
 def _elastic(module: nn.Module) -> nn.Module:
     """Puts modules that hold decided values into `Elastic`, children before their parents, each once."""
     if isinstance(module, Elastic):

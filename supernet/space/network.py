@@ -15,7 +15,7 @@ from supernet.base.modules import shallow_copy
 from supernet.base.randomness import nothing_drawn
 from supernet.space.choices import Choice
 from supernet.space.layers import Choose, Depth, Elastic
-from supernet.space.values import decided_values, followed_of
+from supernet.space.values import decided_values, followed_of, own_attributes
 
 Inside = tuple[tuple[str, tuple[str, ...]], ...]
 """The choices that a place in the network is nested in, outermost first, and for each the options of which one has to
@@ -33,18 +33,24 @@ def without_data() -> Iterator[None]:
 
 
 def made_without_data(network: Callable[[], nn.Module]) -> nn.Module:
-    """A new network without data; with data if its constructor reads numbers from tensors.
+    """A new network without data; with data if its constructor reads numbers from tensors, or keeps them as they are.
 
     Nothing that is drawn at random leaves a trace.
     """
     with nothing_drawn(torch.device("cpu")):
         try:
             with without_data():
-                return network()
+                made = network()
         except Exception as error:  # the code of a network may do anything
             if "meta" not in str(error).lower():
                 raise
-        return network()
+            return network()
+        return network() if any(map(_keeps_tensors, made.modules())) else made
+
+
+def _keeps_tensors(module: nn.Module) -> bool:
+    """Whether attributes of a module are tensors that are neither parameters nor buffers: these cannot be filled."""
+    return any(isinstance(thing, Tensor) and thing.is_meta for thing in own_attributes(module).values())
 
 
 class _NoInitialValues(TorchFunctionMode):

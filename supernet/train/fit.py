@@ -35,6 +35,7 @@ from supernet.base.randomness import draws_at_random, seeded
 from supernet.base.trees import call, rows, take_rows
 from supernet.space.layers import Elastic, OneShot, picks_of
 from supernet.space.network import parameters_inside
+from supernet.space.probe import traits_of
 from supernet.space.values import axis_slices
 from supernet.speed.quick import has_only_norms_to_remember, quick, quick_in_training
 from supernet.speed.runtime import Runtime
@@ -279,10 +280,16 @@ class _Passes:
         views = [] if is_one_shot else [quick_in_training(model, runtime.tuning) for _ in range(ghosts)]
         self._settle = [settle for _, settle in views]
         self._model_of_ghost = [view for view, _ in views] or [quick(model, runtime.tuning)] * ghosts
-        self._config, self._seed, self._is_random = config, seed, draws_at_random(model)
+        self._config, self._seed = config, seed
+        self._is_random: bool | None = True if draws_at_random(model) else None  # None: the first step will show
         self._loss_function = loss_function or partial(F.cross_entropy, label_smoothing=config.label_smoothing)
+        if isinstance(model, OneShot):
+            traits = traits_of(model)
+            self._is_random, keeps = self._is_random or traits.draws, traits.keeps[0] is not None
+        else:
+            keeps = not has_only_norms_to_remember(model)
         # A network that keeps more than its batch norms' statistics needs its ghost batches one after the other.
-        self.runtime = runtime if is_one_shot or has_only_norms_to_remember(model) else runtime.one_thread()
+        self.runtime = runtime.one_thread() if keeps else runtime
 
     def backward(
         self,
@@ -312,19 +319,25 @@ class _Passes:
             last = min(first + per_pass, mine.stop)
             part = slice(first * size, last * size)
             inputs, expected = take_rows(examples, part), take_rows(targets, part)
-            chance = seeded(runtime.device, self._seed, "network", step, first) if self._is_random else nullcontext()
-            with runtime.autocast(), chance:
+            is_random = self._is_random is not False
+            chance = seeded(runtime.device, self._seed, "network", step, first) if is_random else nullcontext()
+            with runtime.autocast(), chance as draws:
                 model = self._model_of_ghost[first]
                 outputs = call(model, inputs) if live_GP is None else model(inputs, live_GP[first:last])
                 loss = self._loss_function(outputs, expected) * ((last - first) / ghosts)
+            if draws is not None and draws.drawn:
+                drawing.append(first)
             return loss.detach(), torch.autograd.grad(loss, parameters, allow_unused=True)
 
+        drawing: list[int] = []
         total = torch.zeros((), device=runtime.device)
         memory: set[int] = set()
         for loss, gradients in run(one_pass, range(mine.start, mine.stop, per_pass)):
             total += loss
             # Added up in the order of the ghost batches, whichever was ready first: equal runs give equal weights.
             _add_gradients(parameters, gradients, memory)
+        if self._is_random is None:
+            self._is_random = bool(drawing)
         for settle in self._settle:
             settle()
         for parameter in parameters:

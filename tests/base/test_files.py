@@ -183,3 +183,25 @@ def test_torch_reports_a_full_disk_as_an_error_of_its_own(tmp_path: Path, monkey
 def test_digests_are_those_of_the_system(tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(b"abc")
     assert sha256(tmp_path / "x").startswith("ba7816bf")
+
+
+class Tied(nn.Module):
+    """One weight with two names, and a buffer that is a part of another one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Embedding(4, 3), nn.Linear(3, 4, bias=False)
+        self.last.weight = self.first.weight
+        self.register_buffer("whole", torch.arange(6.0))
+        self.register_buffer("part", self.get_buffer("whole")[2:4])
+
+
+def test_weights_that_are_tied_are_written_once_and_are_tied_again(tmp_path: Path) -> None:
+    one, other = Tied(), Tied()
+    write_weights(tmp_path / "w", one)
+    read_weights(tmp_path / "w", other)
+    assert all(torch.equal(a, b) for a, b in zip(one.state_dict().values(), other.state_dict().values(), strict=True))
+    assert other.last.weight is other.first.weight
+    assert (tmp_path / "w").read_bytes().count(b"weight") == 1
+    with pytest.raises(ValueError, match="of another network"):
+        read_weights(tmp_path / "w", nn.Linear(3, 4))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections import namedtuple
+from collections import OrderedDict, namedtuple
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -62,7 +63,7 @@ def test_rows_by_index() -> None:
 
 
 def test_something_else_is_refused() -> None:
-    with pytest.raises(TypeError, match="expected a tensor, or a tuple, list or dict of tensors, got str"):
+    with pytest.raises(TypeError, match="expected a tensor, or a tuple, list, dict or dataclass of tensors, got str"):
         trees.rows({"a": "text"})
 
 
@@ -70,3 +71,36 @@ def test_something_else_is_refused() -> None:
 def test_what_is_no_description_is_refused(wrong: Any) -> None:
     with pytest.raises(ValueError, match="expected a type and the lengths of an example"):
         trees.zeros(wrong, 2)
+
+
+class _Named(OrderedDict[str, Any]):
+    """As libraries return outputs: a dict with attributes."""
+
+    def __getattr__(self, name: str) -> Any:
+        return self[name]
+
+
+@dataclass(frozen=True)
+class _Record:
+    logits: torch.Tensor
+    loss: torch.Tensor | None = None
+
+
+@pytest.mark.parametrize("kind", [_Named, _Record])
+def test_outputs_of_libraries_keep_their_class(kind: Any) -> None:
+    one, other = kind(logits=torch.zeros(2, 3)), kind(logits=torch.ones(1, 3))
+    both = trees.join_rows([one, other])
+    assert type(both) is kind
+    assert both.logits.tolist() == [[0.0] * 3] * 2 + [[1.0] * 3]
+    assert trees.take_rows(both, slice(2, 3)).logits.tolist() == [[1.0] * 3]
+    assert one.logits.shape == (2, 3)
+    assert trees.form_text(one).startswith("{logits: float32 [N, 3]")
+
+
+def test_one_number_for_all_examples_is_joined_as_the_mean() -> None:
+    first, second = ((torch.zeros(2, 3), torch.tensor(1.0)), (torch.zeros(2, 3), torch.tensor(2.0)))
+    joined = trees.join_rows([first, second])
+    assert joined[0].shape == (4, 3)
+    assert joined[1] == 1.5
+    assert trees.take_rows(first, slice(1))[1] == 1.0
+    assert trees.rows((torch.tensor(1.0), torch.zeros(5))) == 5

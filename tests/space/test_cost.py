@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from supernet.space import cost
 from supernet.space.choices import Space
 from supernet.space.cost import Cost, CostTable, cost_table, measure
+from supernet.space.layers import Depth
 from supernet.space.model import build, from_network
 from supernet.space.tabulate import TRIALS, Measured, Setting
 from supernet.space.values import value
@@ -141,3 +142,29 @@ def test_a_table_takes_few_passes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cost, "_measure_modules", counted)
     cost._measured_table(convnet(width=4, depths=(1, 2), kernels=(3,)), None, ())  # cost_table remembers
     assert len(passes) == 2 + 1 + TRIALS
+
+
+@pytest.mark.parametrize("need_weights", [True, False])
+def test_multiply_adds_of_attention_are_counted(need_weights: bool) -> None:
+    """Torch's fused operations for whole layers, and its attention on CPUs, are missing from its counter."""
+
+    class Attention(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.of = nn.MultiheadAttention(16, 4, batch_first=True)
+
+        def forward(self, x: Tensor) -> Tensor:
+            y: Tensor = self.of(x, x, x, need_weights=need_weights)[0]
+            return y
+
+    def make() -> nn.Module:
+        layers = [nn.TransformerEncoderLayer(16, 4, 32, 0.0, batch_first=True) for _ in range(2)]
+        return nn.Sequential(nn.Linear(6, 16), Depth("n", layers), Attention(), nn.Linear(16, 3))
+
+    space = from_network(make, torch.zeros(1, 5, 6))
+    attention = 5 * (3 * 16 * 16 + 16 * 16) + 2 * 5 * 5 * 16
+    layer = attention + 5 * 2 * 16 * 32
+    for number, architecture in enumerate(space, 1):
+        by_hand = 5 * (6 * 16 + 16 * 3) + attention + number * layer
+        assert cost_table(space).cost(architecture).macs == by_hand
+        assert measure(build(space, architecture), (5, 6)).macs == by_hand

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from functools import partial
 
 import pytest
 import torch
@@ -11,7 +12,9 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn.utils import spectral_norm
 from torch.nn.utils.parametrizations import weight_norm
+from torch.utils.checkpoint import checkpoint
 
+from supernet.base.randomness import seeded
 from supernet.space.layers import (
     Choose,
     Depth,
@@ -364,3 +367,62 @@ def test_a_batch_norm_of_another_class_keeps_its_own_forward_pass(training: bool
         torch.testing.assert_close(model(x, both), expected, rtol=1e-9, atol=1e-9)
         assert expected.min() >= 0
     assert not dict(model.named_buffers())
+
+
+def _writes(first: nn.Module) -> nn.Module:
+    options = {"act": first, "narrow": nn.Conv2d(3, 3, 1), "skip": nn.Identity()}
+    return nn.Sequential(nn.Conv2d(3, 3, 1), Choose("op", options, max_picks=3))
+
+
+def _in_place(inplace: bool) -> nn.Module:
+    return _writes(nn.LeakyReLU(0.1, inplace=inplace))
+
+
+def test_an_option_in_place_does_not_change_the_input_of_the_others() -> None:
+    x = torch.randn(4, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    outputs = []
+    for inplace in (False, True):
+        space = from_network(partial(_in_place, inplace), x)
+        model, everything = build(space, seed=0), space.live([space.everything_on()])
+        outputs.append((model(x, everything), extract(model, space.everything_on())(x)))
+    for one, other in zip(*outputs, strict=True):
+        assert torch.equal(one, other)
+
+
+class _Adds(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x += 1
+        return x
+
+
+def test_an_option_that_writes_into_its_input_is_named() -> None:
+    with pytest.raises(ValueError, match="choice 'op': option 'act' writes into its input"):
+        from_network(lambda: _writes(_Adds()), torch.zeros(1, 3, 4, 4))
+
+
+class _Checkpointed(nn.Module):
+    def __init__(self, *, again: bool) -> None:
+        super().__init__()
+        width = value("width", (3, 6))
+        act = Choose("act", {"relu": nn.ReLU(), "tanh": nn.Tanh()})
+        self.body = nn.Sequential(nn.Conv2d(3, width, 1), nn.BatchNorm2d(width), nn.Dropout(0.5), act)
+        self.head, self.again = nn.Conv2d(width, 2, 1), again
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = checkpoint(self.body, x, use_reentrant=False) if self.again else self.body(x)
+        output: torch.Tensor = self.head(y)
+        return output
+
+
+def test_a_pass_that_checkpoints_run_again_has_the_same_paths_and_random_numbers() -> None:
+    x = torch.randn(6, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    gradients = []
+    for again in (False, True):
+        space = from_network(partial(_Checkpointed, again=again), x)
+        model = build(space, seed=0)
+        rows = space.live([space.parse("width=3 act=tanh"), space.parse("width=3 act=relu")])
+        with seeded(torch.device("cpu"), 1, "test"):
+            loss = model(x, rows).square().mean()
+        gradients.append(torch.autograd.grad(loss, list(model.parameters())))
+    for one, other in zip(*gradients, strict=True):
+        torch.testing.assert_close(one, other)
