@@ -10,7 +10,6 @@ import torch
 
 from supernet.base.files import read_weights, write_weights
 from supernet.base.progress import UNWATCHED
-from supernet.base.randomness import nothing_drawn
 from supernet.data.images import DataError
 from supernet.data.splits import Data, load
 from supernet.data.task import with_metric
@@ -77,7 +76,7 @@ def try_step(config: Config, data: Data, space: Space, runtime: Runtime) -> tupl
     ghosts = min(_GHOSTS, train.batch_size // train.ghost_size)
     small = replace(config, train=replace(train, steps=1, batch_size=ghosts * train.ghost_size, average=0.0))
     what = "one step of training"
-    with tempfile.TemporaryDirectory() as folder, nothing_drawn(runtime.device):
+    with tempfile.TemporaryDirectory() as folder:
         try:
             model, _ = train_one_shot(small, space, data, Path(folder), runtime, UNWATCHED)
             what = "writing and reading the weights"
