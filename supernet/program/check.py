@@ -23,7 +23,7 @@ from supernet.space.choices import Space
 from supernet.space.model import build
 from supernet.spaces import SPACES
 from supernet.speed.runtime import Runtime, start
-from supernet.train.fit import CHECKPOINT
+from supernet.train.fit import has_checkpoint
 
 _GHOSTS = 2
 """Ghost batches of the step."""
@@ -101,6 +101,6 @@ def try_once(run: Loaded, runtime: Runtime) -> None:
     Raises:
         ValueError: as `try_step`.
     """
-    has_begun = run.folder.one_shot.exists() or (run.folder.train / CHECKPOINT).exists()
+    has_begun = run.folder.one_shot.exists() or has_checkpoint(run.folder.train)
     if run.config.space.name not in SPACES and runtime.world_size == 1 and not has_begun:
         try_step(run.config, run.data, run.space, runtime)
