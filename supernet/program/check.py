@@ -54,11 +54,11 @@ def check(config: Config) -> Checked:
     config = replace(config, task=with_metric(config.task, data.train.targets))
     check_lengths(config, data)
     space = tried_space(config, data, check=True)
-    value, loss = try_step(config, data, space, start(config.runtime))
+    value, loss = _try_step(config, data, space, start(config.runtime))
     return Checked(space, value, loss)
 
 
-def try_step(config: Config, data: Data, space: Space, runtime: Runtime) -> tuple[float, float]:
+def _try_step(config: Config, data: Data, space: Space, runtime: Runtime) -> tuple[float, float]:
     """One step of training, weights that are written and read again, and one score, as the run does them.
 
     Args:
@@ -96,11 +96,11 @@ def try_step(config: Config, data: Data, space: Space, runtime: Runtime) -> tupl
 
 
 def try_once(run: Loaded, runtime: Runtime) -> None:
-    """What `try_step` does, for a network of the user's whose training has not begun, if one process trains it.
+    """What `_try_step` does, for a network of the user's whose training has not begun, if one process trains it.
 
     Raises:
-        ValueError: as `try_step`.
+        ValueError: as `_try_step`.
     """
     has_begun = run.folder.one_shot.exists() or has_checkpoint(run.folder.train)
     if run.config.space.name not in SPACES and runtime.world_size == 1 and not has_begun:
-        try_step(run.config, run.data, run.space, runtime)
+        _try_step(run.config, run.data, run.space, runtime)
