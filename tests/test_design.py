@@ -155,6 +155,7 @@ DRAWS = {
 
 USES_GLOBAL_GENERATOR = {
     "base/randomness.py": "nothing_drawn: restores all global generators",
+    "space/probe.py": "traits_of: reads the states of Python's and NumPy's generators, inside nothing_drawn",
     "space/model.py": "build: seeds the generator for the initial weights, and restores it",
     "spaces/bender.py": "initial weights, inside build",
     "spaces/convnet_blocks.py": "initial weights, inside build",
