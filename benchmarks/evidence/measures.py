@@ -16,7 +16,7 @@ import csv
 import io
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,7 @@ from supernet.space.choices import Space
 from supernet.spaces import macro, nasbench201
 from supernet.speed.runtime import RuntimeConfig, start
 
-SPACES = {"nasbench201": nasbench201, "macro": macro}
+SPACES: dict[str, Callable[[], Space]] = {"nasbench201": nasbench201, "macro": macro}
 WANTED = {"synflow": 0.95, "jacov": 0.85, "nwot": 0.85}
 """Rank correlation with published values that the project asks for."""
 
