@@ -27,7 +27,7 @@ from supernet import cost_table
 from supernet.base.csv_file import read_numbers, read_table
 from supernet.base.files import write_json, write_text
 from supernet.data.splits import DataConfig, load
-from supernet.search.measures import MEASURES, images_of, measures_of
+from supernet.search.measures import MEASURES, examples_of, measures_of
 from supernet.space.choices import Space
 from supernet.spaces import macro, nasbench201
 from supernet.speed.runtime import RuntimeConfig, start
@@ -53,7 +53,7 @@ def measured(
     architectures = [space.parse(text) for text in waiting]
     lean = [a if space.simplified is None else space.simplified(a) for a in architectures]
     costs = cost_table(space).costs(lean).tolist() if lean else []
-    batch = images_of(data, seed=seed, device=runtime.device)
+    batch = examples_of(data, seed=seed, device=runtime.device)
     measures = measures_of(space, architectures, batch, MEASURES, seed=seed, runtime=runtime)
     for text, (params, _, macs), value in zip(waiting, costs, measures, strict=True):
         rows.append({"architecture": text, **value, "params": params, "macs": macs})

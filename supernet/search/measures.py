@@ -40,7 +40,7 @@ from supernet.speed.runtime import Runtime
 MEASURES = ("jacov", "nwot", "synflow", "layers", "longest_path")
 """The measures by their names."""
 
-IMAGES = 64
+EXAMPLES = 64
 """Examples that jacov and NWOT see, as in the published code of both."""
 
 _OF_RESPONSES = ("jacov", "nwot")
@@ -53,8 +53,8 @@ _NORMS = (nn.modules.batchnorm._NormBase, GhostBatchNorm, nn.GroupNorm, nn.Layer
 """Layers that SynFlow leaves out: they would undo the size of what flows."""
 
 
-def jacov(network: nn.Module, images: Tensor, live_GP: Tensor | None = None) -> float:
-    """How little the responses of a network to different images have in common.
+def jacov(network: nn.Module, examples: Tensor, live_GP: Tensor | None = None) -> float:
+    """How little the responses of a network to different examples have in common.
 
     The Jacobian of the sum of all outputs by each image is a row. The rows' correlations have eigenvalues v, and the
     measure is the sum of -(log(v + k) + 1 / (v + k)) with k = 1e-5. In training mode, so with the statistics of this
@@ -62,7 +62,7 @@ def jacov(network: nn.Module, images: Tensor, live_GP: Tensor | None = None) -> 
 
     Args:
         network: a stand-alone network or a one-shot model, untrained; it stays as it is.
-        images: [N, ...], floating-point; the same for all networks that are compared.
+        examples: [N, ...], floating-point; the same for all networks that are compared.
         live_GP: of a one-shot model the path that is measured, bool [1, P].
 
     Returns:
@@ -72,17 +72,17 @@ def jacov(network: nn.Module, images: Tensor, live_GP: Tensor | None = None) -> 
     Raises:
         ValueError: the input is not one tensor of floating-point numbers.
     """
-    return _of_responses(_frozen(network), images, live_GP, ("jacov",))["jacov"]
+    return _of_responses(_frozen(network), examples, live_GP, ("jacov",))["jacov"]
 
 
-def nwot(network: nn.Module, images: Any, live_GP: Tensor | None = None) -> float:
-    """How differently the ReLUs of a network switch for different images.
+def nwot(network: nn.Module, examples: Any, live_GP: Tensor | None = None) -> float:
+    """How differently the ReLUs of a network switch for different examples.
 
-    The logarithm of the determinant of a matrix, which for each two images has the number of units of all ReLUs that
+    The logarithm of the determinant of a matrix, which for each two examples has the number of units of all ReLUs that
     are on for both or off for both. ReLU6 counts as ReLU. In training mode, as `jacov`.
 
     Args:
-        images: a tensor, or a tuple or dict of tensors; no two examples may be equal.
+        examples: a tensor, or a tuple or dict of tensors; no two examples may be equal.
 
     Otherwise as for `jacov`.
 
@@ -93,10 +93,10 @@ def nwot(network: nn.Module, images: Any, live_GP: Tensor | None = None) -> floa
         ValueError: the network runs no ReLU, or two examples are equal, which makes the matrix singular for any
             network.
     """
-    return _of_responses(_frozen(network), images, live_GP, ("nwot",))["nwot"]
+    return _of_responses(_frozen(network), examples, live_GP, ("nwot",))["nwot"]
 
 
-def synflow(network: nn.Module, images: Any, live_GP: Tensor | None = None) -> float:
+def synflow(network: nn.Module, examples: Any, live_GP: Tensor | None = None) -> float:
     """The logarithm of the synaptic flow: of the sum over all weights of |w dR/dw|, for the sum R of all outputs.
 
     The input is one example of ones, all parameters are taken by their absolute value, and norms are left out (batch
@@ -104,7 +104,7 @@ def synflow(network: nn.Module, images: Any, live_GP: Tensor | None = None) -> f
     precision: in single precision products of many layers overflow.
 
     Args:
-        images: only the shape of one example counts.
+        examples: only the shape of one example counts.
 
     Otherwise as for `jacov`.
 
@@ -115,24 +115,24 @@ def synflow(network: nn.Module, images: Any, live_GP: Tensor | None = None) -> f
         ValueError: the input is not one tensor of floating-point numbers, the network does not run in double
             precision, or the flow overflows it.
     """
-    return _of_flow(_linear(network), images, live_GP, ("synflow",))["synflow"]
+    return _of_flow(_linear(network), examples, live_GP, ("synflow",))["synflow"]
 
 
-def layers(network: nn.Module, images: Any, live_GP: Tensor | None = None) -> int:
+def layers(network: nn.Module, examples: Any, live_GP: Tensor | None = None) -> int:
     """The number of layers of a network: of operations on the way from input to output in which a weight takes part.
 
     What leads nowhere, or to which nothing comes, does not count, nor do identities and pools. Arguments and errors
     are those of `synflow`.
     """
-    return int(_of_flow(_linear(network), images, live_GP, ("layers",))["layers"])
+    return int(_of_flow(_linear(network), examples, live_GP, ("layers",))["layers"])
 
 
-def longest_path(network: nn.Module, images: Any, live_GP: Tensor | None = None) -> int:
+def longest_path(network: nn.Module, examples: Any, live_GP: Tensor | None = None) -> int:
     """The largest number of `layers` that lie one after the other."""
-    return int(_of_flow(_linear(network), images, live_GP, ("longest_path",))["longest_path"])
+    return int(_of_flow(_linear(network), examples, live_GP, ("longest_path",))["longest_path"])
 
 
-def images_of(data: Data, *, seed: int, device: torch.device, number: int = IMAGES) -> Any:
+def examples_of(data: Data, *, seed: int, device: torch.device, number: int = EXAMPLES) -> Any:
     """Training examples to measure on, drawn at random, of equal ones only the first.
 
     Args:
@@ -155,7 +155,7 @@ def images_of(data: Data, *, seed: int, device: torch.device, number: int = IMAG
 def measures_of(
     space: Space,
     architectures: Sequence[Architecture],
-    images: Any,
+    examples: Any,
     names: Collection[str],
     *,
     seed: int,
@@ -170,7 +170,7 @@ def measures_of(
     Args:
         space: the space.
         architectures: of the space.
-        images: N examples, on the runtime's device; `IMAGES` of them are usual.
+        examples: N examples, on the runtime's device; `EXAMPLES` of them are usual.
         names: of `MEASURES`; in any order.
         seed: of the weights.
         runtime: device and threads. The precision is always single, that of SynFlow double.
@@ -191,9 +191,9 @@ def measures_of(
         frozen, linear, live_GP = views(architecture)
         values: dict[str, float] = {}
         if not set(picked).isdisjoint(_OF_RESPONSES):
-            values |= _of_responses(frozen, images, live_GP, picked)
+            values |= _of_responses(frozen, examples, live_GP, picked)
         if not set(picked) <= set(_OF_RESPONSES):
-            values |= _of_flow(linear, images, live_GP, picked)
+            values |= _of_flow(linear, examples, live_GP, picked)
         return {name: values[name] for name in picked}
 
     with runtime.workers() as run:
@@ -226,17 +226,19 @@ def _views(
 # ---- one pass of examples ----
 
 
-def _of_responses(network: nn.Module, images: Any, live_GP: Tensor | None, names: Collection[str]) -> dict[str, float]:
+def _of_responses(
+    network: nn.Module, examples: Any, live_GP: Tensor | None, names: Collection[str]
+) -> dict[str, float]:
     """jacov and NWOT, whichever is among the names, from one pass.
 
     Args:
         network: a view in training mode whose parameters have no gradients.
     """
-    number, x = rows(images), images
+    number, x = rows(examples), examples
     if "jacov" in names:
-        x = _one_tensor(images, "jacov", "it is a derivative by the input").detach().clone().requires_grad_()
+        x = _one_tensor(examples, "jacov", "it is a derivative by the input").detach().clone().requires_grad_()
     if "nwot" in names:
-        _check_distinct(images)
+        _check_distinct(examples)
     codes = _Codes(number)
     with torch.set_grad_enabled("jacov" in names), codes if "nwot" in names else nullcontext():
         output = _output(network, x, live_GP)
@@ -313,9 +315,9 @@ def _log_determinant(codes: _Codes) -> float:
     return float(value) if float(sign) > 0 and math.isfinite(value) else -math.inf
 
 
-def _check_distinct(images: Any) -> None:
+def _check_distinct(examples: Any) -> None:
     """Refuses examples of which two are equal."""
-    number, distinct = rows(images), len(torch.unique(_flat(images), dim=0))
+    number, distinct = rows(examples), len(torch.unique(_flat(examples), dim=0))
     if distinct < number:
         raise ValueError(f"nwot: expected examples that all differ; of {number} only {distinct} do")
 
@@ -329,14 +331,14 @@ def _flat(examples: Any) -> Tensor:
 # ---- one pass of ones ----
 
 
-def _of_flow(network: nn.Module, images: Any, live_GP: Tensor | None, names: Collection[str]) -> dict[str, float]:
+def _of_flow(network: nn.Module, examples: Any, live_GP: Tensor | None, names: Collection[str]) -> dict[str, float]:
     """SynFlow and the numbers of layers, whichever is among the names, from one pass.
 
     Args:
         network: a view without norms, in double precision, with absolute values of parameters.
     """
     what = next(name for name in names if name not in _OF_RESPONSES)
-    example = _one_tensor(images, what, "its input is all ones")
+    example = _one_tensor(examples, what, "its input is all ones")
     device = next((p.device for p in network.parameters()), example.device)
     x = torch.ones(1, *example.shape[1:], dtype=torch.float64, device=device, requires_grad=True)
     try:
@@ -470,14 +472,15 @@ def _output(network: nn.Module, x: Any, live_GP: Tensor | None) -> Any:
         return call(network, x) if live_GP is None else network(x, live_GP)
 
 
-def _one_tensor(images: Any, what: str, why: str) -> Tensor:
+def _one_tensor(examples: Any, what: str, why: str) -> Tensor:
     """The input, if it is one tensor of floating-point numbers.
 
     Raises:
         ValueError: it is something else.
     """
-    if isinstance(images, Tensor) and images.is_floating_point():
-        return images
+    if isinstance(examples, Tensor) and examples.is_floating_point():
+        return examples
     raise ValueError(
-        f"{what}: expected one tensor of floating-point numbers, since {why}; got {form_text(images)}: leave {what} out"
+        f"{what}: expected one tensor of floating-point numbers, since {why}; got {form_text(examples)}: "
+        f"leave {what} out"
     )

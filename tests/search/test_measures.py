@@ -19,7 +19,7 @@ from supernet import build, extract
 from supernet.data.splits import from_arrays
 from supernet.search.measures import (
     MEASURES,
-    images_of,
+    examples_of,
     jacov,
     layers,
     longest_path,
@@ -351,11 +351,11 @@ def test_the_order_of_images_makes_no_difference() -> None:
 def test_images_are_training_examples_that_all_differ() -> None:
     pixels = torch.arange(40 * 3).reshape(40, 3).float() % 60  # each of twenty rows twice
     data, _ = from_arrays(pixels, torch.arange(40) % 2, seed=0, validation=4)
-    chosen = images_of(data, seed=0, device=torch.device("cpu"), number=12)
+    chosen = examples_of(data, seed=0, device=torch.device("cpu"), number=12)
     assert chosen.shape == (12, 3)
     assert len(torch.unique(chosen, dim=0)) == 12
     train = {tuple(row) for row in data.train.examples.tolist()}
     assert {tuple(row) for row in chosen.tolist()} <= train
-    other: Any = images_of(data, seed=1, device=torch.device("cpu"), number=12)
-    assert torch.equal(chosen, images_of(data, seed=0, device=torch.device("cpu"), number=12))
+    other: Any = examples_of(data, seed=1, device=torch.device("cpu"), number=12)
+    assert torch.equal(chosen, examples_of(data, seed=0, device=torch.device("cpu"), number=12))
     assert not torch.equal(chosen, other)
