@@ -28,9 +28,11 @@ class Unit:
 
         Args:
             metric: of the task; see `TaskConfig.metric`.
-            score: what candidates are scored by; see `SearchConfig.score`.
+            score: what candidates are scored by; see `SearchConfig.ranked_by`.
         """
         if score != "metric":
+            if score == "rank":
+                return cls("joint rank")
             return cls({"kl": "negative divergence", "loss": "negative loss"}[score], "nats", digits=3)
         if metric in ("accuracy", "binary-accuracy"):
             return cls(metric.replace("-", " "), "%", 100, 2)

@@ -6,6 +6,7 @@ The parts are in `supernet.trust.probes` and `supernet.trust.correlation`; this 
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -25,22 +26,24 @@ from supernet.program.config import Config, at_size, retrained_space
 from supernet.program.folder import is_done, record_environment, require
 from supernet.program.load import Loaded, load_one_shot, loss_of_fit
 from supernet.program.paths import RunFolder
-from supernet.program.score import evaluation_of
+from supernet.program.score import evaluation_of, measuring_of
 from supernet.program.study import finalists_left
 from supernet.program.train import train_one_shot
 from supernet.program.trial import gives_classes, outputs_of_two
 from supernet.retrain.results import group_table, longest_first
 from supernet.retrain.trainings import Lessons, RetrainConfig, retrain
+from supernet.search.measures import measures_of
 from supernet.search.orders import Candidate
+from supernet.search.ranking import Ranking
 from supernet.search.scoring import values_of
-from supernet.search.table import read_candidates, read_right
+from supernet.search.table import read_candidates, read_ranking, read_right
 from supernet.space.choices import Architecture, Space
 from supernet.space.cost import cost_table
 from supernet.space.layers import OneShot
 from supernet.space.model import build
 from supernet.speed.runtime import Runtime
 from supernet.train.fit import remove_checkpoints
-from supernet.trust.correlation import agreement, best_of, rank_correlation, trust
+from supernet.trust.correlation import agreement, best_of, rank_correlation, trust, what_parts_add
 from supernet.trust.noise import score_noise
 from supernet.trust.probes import TrainingFacts, bucket_width, diagnose, differences, option_worth, strata
 from supernet.trust.ranks import Population
@@ -56,6 +59,9 @@ _SHOWN = 2000
 _COURSE = 6
 """Architectures whose divergence is followed during training (paper, Fig 7)."""
 
+
+_LAST = -1e9
+"""A measure of a network through which nothing passes: less than any other."""
 
 _WORTH_ON = 512
 """Validation examples on which options are removed."""
@@ -89,7 +95,8 @@ def analyze_step(
     folder, config, data = run.folder, run.config, run.data
     require(folder, "search")
     before = known_so_far(folder)
-    model, space = load_one_shot(run), run.space
+    space, is_scored = run.space, config.search.score != "none"
+    model = load_one_shot(run) if is_scored else build(space, seed=derive(config.seed, "weights"))
     sizes = [
         (name, value, at_size("--at", name, value, space, config, len(data.classes), data.inputs))
         for name, values in (at or {}).items()
@@ -97,8 +104,10 @@ def analyze_step(
     ]
     record_environment(folder, "analyze", runtime.tuning)
     outputs = outputs_of_two(model, data)
-    has_divergence = bool(data.classes) and gives_classes(outputs)
-    if not has_divergence:
+    has_divergence = bool(data.classes) and gives_classes(outputs) and is_scored
+    if not is_scored:
+        log.info("analyze: without divergence, worth of options and diagnosis, which need a trained one-shot model")
+    elif not has_divergence:
         log.info("analyze: without the divergence, which is between classes [N, classes]; the network gives %s for "
                  "targets %s", form_text(outputs), form_text(data.train.targets))  # fmt: skip
     runtime.place(model)
@@ -119,37 +128,43 @@ def _ranking(run: Loaded, subject: Subject, watch: Watch) -> dict[str, Any]:
     """What the ranking is worth, from networks that are drawn evenly over the score and trained from scratch."""
     folder, config, space, settings = run.folder, run.config, run.space, run.config.analysis
     candidates = read_candidates(folder.candidates, space)
-    are_accuracies = config.search.score == "metric" and config.task.metric == "accuracy"
+    is_joint = bool(config.search.parts)
+    of_accuracies = config.search.score == "metric" and config.task.metric == "accuracy"
+    are_accuracies = of_accuracies and not is_joint
     scored = np.array([c.score for c in candidates])
     bucket = bucket_width(scored, settings.bucket, are_accuracies=are_accuracies)
     places = strata(scored, bucket, settings.per_bucket, generator=stream(config.seed, "analysis"))
     drawn = [candidates[place] for place in places]
     points = _points(drawn, space, subject, folder, watch)
+    measures = {name: [p["measures"][name] for p in points] for name in points[0]["measures"]} if points else {}
     # Buckets are those of the score in the table, which a race may have taken on fewer examples.
     population = Population.of([c.score for c in drawn], scored, bucket)
     right = read_right(folder.candidates, _SHOWN) if are_accuracies else np.zeros((0, 0), bool)
     scores = [p["score"] for p in points]
+    if is_joint:
+        log.info("analyze: without the worth of options, which is one of plain scores")
     return {
         "metric": config.task.metric,
-        "score": config.search.score,
+        "score": config.search.ranked_by,
         "bucket": bucket,
         "points": points,
         "trust": trust(
             scores, [p["accuracies"] for p in points],
             {name: [p[name] for p in points] for name in ("params", "macs")},
-            untrained=[p["untrained"] for p in points], population=population,
+            untrained=[p["untrained"] for p in points], measures=measures, population=population,
             noise=score_noise(right) if len(right) >= 2 else None,
         ),
+        "parts": _parts(points, population),
         "divergence": _divergence(points, scores, _means(points), subject, folder),
         "candidates": _candidates(candidates, config),
-        "options": option_worth(
+        "options": [] if is_joint else option_worth(
             space,
             [candidates[i].architecture for i in _some(len(candidates), settings.removals, config, "removals")],
             lambda some: scores_of(subject, some, examples=min(config.search.examples or _WORTH_ON, _WORTH_ON)),
             generator=stream(config.seed, "worth"),
         ),
         "groups": _groups(folder),
-        "diagnosis": _diagnosis(folder, candidates, subject) if are_accuracies else [],
+        "diagnosis": _diagnosis(folder, candidates, subject) if of_accuracies else [],
     }  # fmt: skip
 
 
@@ -162,17 +177,66 @@ def _points(
     short = RetrainConfig(train=settings.train, repeats=settings.repeats)
     accuracies = _stand_alone(space, architectures, short, subject, folder.analysed_networks, watch)
     untrained = _of(subject, build(space, seed=derive(subject.config.seed, "weights")))
+    is_scored = subject.config.search.score != "none"
     columns = zip(
-        drawn, scores_of(subject, architectures), divergences_of(subject, architectures),
-        scores_of(untrained, architectures), accuracies, strict=True,
+        drawn, scores_of(subject, architectures) if is_scored else [math.nan] * len(drawn),
+        divergences_of(subject, architectures),
+        scores_of(untrained, architectures, **({} if is_scored else {"score": "metric"})), accuracies,
+        _measures(drawn, subject), strict=True,
     )  # fmt: skip
+    ranking = read_ranking(folder.candidates)
     return [
         {
             "id": c.architecture.id, "architecture": str(c.architecture), "params": c.params, "macs": c.macs,
-            "score": score_ + c.bonus, "divergence": far, "untrained": without_training, "accuracies": values,
+            **_ranked(replace(c, value=value), ranking), "divergence": far, "untrained": without_training,
+            "accuracies": values, "measures": measures,
         }
-        for c, score_, far, without_training, values in columns
+        for c, value, far, without_training, values, measures in columns
     ]  # fmt: skip
+
+
+def _ranked(candidate: Candidate, ranking: Ranking | None) -> dict[str, Any]:
+    """The score of a candidate; where that is a joint rank, also the rank without each of several parts."""
+    if ranking is None:
+        return {"score": candidate.value + candidate.bonus}
+    parts = candidate.parts
+    without = {name: ranking.joint(parts, name) for name in ranking.weights} if len(ranking.weights) > 1 else {}
+    return {"score": ranking.joint(parts), "without": without}
+
+
+def _parts(points: Sequence[Mapping[str, Any]], population: Population) -> dict[str, Any] | None:
+    """What each part of a joint rank adds; None without one."""
+    if not points or not points[0].get("without"):
+        return None
+    without = {name: [p["without"][name] for p in points] for name in points[0]["without"]}
+    return what_parts_add([p["score"] for p in points], without, _means(points), population)
+
+
+def _measures(drawn: Sequence[Candidate], subject: Subject) -> list[dict[str, float]]:
+    """The measures of each candidate's untrained network that apply to the space; the log says which do not."""
+    measuring = measuring_of(subject.config, subject.data, subject.runtime)
+    columns: dict[str, list[float]] = {}
+    for names in (("jacov", "nwot"), ("jacov",), ("nwot",), ("synflow", "layers", "longest_path")):
+        if set(names) <= set(columns):
+            continue
+        try:
+            rows = list(
+                measures_of(
+                    subject.model.space, [c.architecture for c in drawn], measuring.examples, names,
+                    seed=measuring.seed, runtime=measuring.runtime,
+                )
+            )  # fmt: skip
+        except ValueError as error:
+            if len(names) != 2:
+                log.info("analyze: without %s as a floor of the verdict (%s)", " and ".join(names), error)
+            continue
+        columns |= {name: [_number(row[name]) for row in rows] for name in names}
+    return [{name: column[i] for name, column in columns.items()} for i in range(len(drawn))]
+
+
+def _number(value: float) -> float:
+    """The value; one that JSON has in place of minus infinity, which ranks last."""
+    return max(value, _LAST)
 
 
 def _means(points: Sequence[Mapping[str, Any]]) -> list[float]:
@@ -354,6 +418,8 @@ def _candidates(candidates: Sequence[Candidate], config: Config) -> dict[str, An
     """Scores and sizes of candidates, for the report, and whether the score likes large ones (section 4.3)."""
     shown = [candidates[i] for i in _some(len(candidates), _SHOWN, config, "shown")]
     columns = {name: [getattr(c, name) for c in shown] for name in ("value", "params", "macs", "examples")}
+    if config.search.parts:
+        columns["value"] = [c.score for c in shown]
     bias = {name: rank_correlation(columns[name], columns["value"]) for name in ("params", "macs")}
     return {"number": len(candidates), **columns, "size_bias": bias}
 

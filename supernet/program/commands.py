@@ -312,7 +312,7 @@ def _study(words: list[str]) -> None:
 
 def _do(steps: Sequence[str], run: Opened, asked: Asked, loaded: Loaded | None) -> bool:
     """Takes steps, and says after each whether it did anything; returns whether the last did."""
-    from supernet.program.steps import run_steps
+    from supernet.program.steps import is_skipped, run_steps
 
     began, logs = time.monotonic(), check_logs(asked.options.get("--log"))
 
@@ -324,7 +324,10 @@ def _do(steps: Sequence[str], run: Opened, asked: Asked, loaded: Loaded | None) 
     did = False
     for step, did in run_steps(run, steps, watching_with_storage, loaded):
         if not is_helper():
-            print(f"{step}: {'done' if did else 'was done already, nothing to do'} ({run.folder})", file=sys.stderr)
+            nothing = "is skipped: search.score none asks no one-shot model" if is_skipped(run, step) else (
+                "was done already, nothing to do"
+            )  # fmt: skip
+            print(f"{step}: {'done' if did else nothing} ({run.folder})", file=sys.stderr)
     return did
 
 

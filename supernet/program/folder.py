@@ -34,7 +34,8 @@ from supernet.train.fit import has_checkpoint
 
 _MISSING = object()
 
-_NEWER = ("retrain.references", "retrain.confirm", "retrain.heats", "retrain.at", "analysis.sweep_steps")
+_NEWER = ("retrain.references", "retrain.confirm", "retrain.heats", "retrain.at", "analysis.sweep_steps",
+          "search.rank", "search.rank_sample", "search.measures")  # fmt: skip
 """Settings that folders of earlier versions lack; they have the defaults there."""
 
 _AFTER_TRAINING = ("analysis.", "retrain.", "search.", "task.metric:")
@@ -308,7 +309,7 @@ def check_trained_limits(folder: RunFolder, here: Config, asked: Config) -> None
 def _stale(folder: RunFolder, changed: Sequence[str]) -> list[Path]:
     """The results that depend on settings that changed."""
     if any(text.startswith(("search.", "task.metric:")) for text in changed):
-        searched = [folder.candidates, folder.finalists, folder.drawn_finalists]
+        searched = [folder.candidates, folder.sample, folder.finalists, folder.drawn_finalists]
         return [*searched, folder.retrain, folder.analysed, folder.analysis]
     stale = []
     of_retrain = [text for text in changed if text.startswith("retrain.") and not text.startswith(_OF_SIZES)]

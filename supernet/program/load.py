@@ -167,6 +167,8 @@ def load_one_shot(run: Loaded) -> OneShot:
         RunError: it is not trained yet.
         ValueError: the weights are damaged or do not fit.
     """
+    if run.config.search.score == "none" and not run.folder.one_shot.exists():
+        raise RunError(f"{run.folder} has no one-shot model: it was searched with search.score none")
     weights = require(run.folder, "train")
     model = build(run.space, seed=0)
     assert isinstance(model, OneShot)

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from supernet.search.recording import SAMPLE
+
 
 @dataclass(frozen=True, slots=True)
 class RunFolder:
@@ -108,6 +110,11 @@ class RunFolder:
     def candidates(self) -> Path:
         """Every candidate with its score and its costs, and what was asked for in each round."""
         return self.path / "candidates.sqlite"
+
+    @property
+    def sample(self) -> Path:
+        """The scores of the architectures that a joint rank compares with; only if it has the part score."""
+        return self.candidates.with_name(SAMPLE)
 
     @property
     def drawn_finalists(self) -> Path:

@@ -230,7 +230,7 @@ def work_of(config: Config, space: Space, size: int, *, train: int, validation: 
     finalists = top + search.small + search.random
     references = len(reference_names(config, space))
     confirming = 2 * max(0, retrain.confirm - retrain.repeats) if references else 0
-    races = search.score == "metric" and metric_of(config.task) is accuracy
+    races = search.score == "metric" and metric_of(config.task) is accuracy and not search.parts
     available = UNLABELLED if search.score == "kl" else validation
     scored = min(search.examples or available, available) // search.ghost_size * search.ghost_size
     return Work(

@@ -116,6 +116,11 @@ def prepare(
             "--hours: expected runtime.devices 1 and runtime.nodes 1, since one process measures: plan with "
             "--print_config on one device, and run that configuration on several"
         )
+    if config.search.score == "none":
+        raise ConfigError(
+            "search.score none: a search without a one-shot model cannot be planned for a time: leave out --hours, "
+            "take another recipe than images, and set the lengths (search.candidates, retrain.train.epochs)"
+        )
     if config.retrain.at:
         raise ConfigError(
             "retrain.at: expected none where a run is planned (--hours, or the recipe images), since the time of "

@@ -21,6 +21,7 @@ from supernet.trust.tables import (
     comparison_lines,
     heats_text,
     opening_text,
+    parts_text,
     replay_rows,
     replay_text,
     result_rows,
@@ -125,7 +126,9 @@ def print_candidates(top: dict[str, Any]) -> None:
     _, score = units_of(top)
     sizes = {cost: SizeUnit.of([row[cost] for row in candidates]) for cost in ("params", "macs")}
     titles = (f"{cost} ({unit.short})" for cost, unit in sizes.items())
-    head = ("number", f"score ({score.short})", "on", *titles, "ms", "MB", "id")
+    is_joined = any(row.get("joint") is not None and row["value"] is not None for row in candidates)
+    plain = ["one-shot score"] if is_joined else []
+    head = ("number", f"score ({score.short})", *plain, "on", *titles, "ms", "MB", "id")
     for band in top["bands"]:
         _print_table([head, *(_candidate_cells(row, score, sizes) for row in band)])
     if "objectives" in top:
@@ -134,14 +137,18 @@ def print_candidates(top: dict[str, Any]) -> None:
             f"hypervolume {top['hypervolume']:.3f} of the box between the worst and the best of each"
         )
     else:
-        _print_text(f"the best of {top['of']:,} candidates; score ± its standard error; on: examples it was taken on")
+        error = "" if top["score"] == "rank" else " ± its standard error"
+        _print_text(f"the best of {top['of']:,} candidates; score{error}; on: examples it was taken on")
 
 
 def _candidate_cells(row: dict[str, Any], score: Unit, sizes: dict[str, SizeUnit]) -> tuple[str, ...]:
-    error = "" if row["deviation"] is None else f" ± {score.number(row['deviation'])}"
+    joint = row.get("joint")
+    error = "" if row["deviation"] is None or joint is not None else f" ± {score.number(row['deviation'])}"
+    plain = () if joint is None or row["value"] is None else (f"{row['value']:.4f}",)
     return (
         str(row["number"]),
-        score.number(row["value"]) + error,
+        score.number(row["value"] if joint is None else joint) + error,
+        *plain,
         str(row["examples"]),
         *(unit.number(row[cost]) for cost, unit in sizes.items()),
         "-" if row["latency"] is None else f"{row['latency'] * 1e3:.3f}",
@@ -171,18 +178,19 @@ def print_export(facts: dict[str, Any]) -> None:
 def print_result(result: dict[str, Any]) -> None:
     """Prints the groups as in the paper's Table 1, the winner, and how well the two rankings agree."""
     metric, _ = units_of(result)
-    taken_on = {
-        "metric": "the validation split",
-        "loss": "the validation split: negative loss",
-        "kl": "training examples, without labels: negative divergence",
+    scores = {
+        "metric": "of the one-shot model on the validation split",
+        "loss": "of the one-shot model on the validation split: negative loss",
+        "kl": "of the one-shot model on training examples, without labels: negative divergence",
+        "rank": "the joint rank of search.rank, in which random architectures are spread evenly from 0 to 1",
     }
     if "against_reference" in result:
         _print_text(result["against_reference"]["text"])
         print()
     _print_table(result_rows(result))
     _print_text(
-        "mean ± standard deviation over the n networks of a group; score: of the one-shot model on "
-        + taken_on[result.get("score", "metric")]
+        "mean ± standard deviation over the n networks of a group; score: "
+        + scores[result.get("score", "metric")]
         + "; valid. and test: of the networks trained from scratch"
     )
     if (text := heats_text(result)) is not None:
@@ -255,8 +263,9 @@ def print_trust(trust: dict[str, Any], analysis: dict[str, Any] | None = None, m
     if trust["n"] >= FEW:
         _print_table(trust_rows(trust))
         _print_table(top_rows(trust, metric))
-    if text := best_rate_text(analysis.get("best_rate")):
-        _print_text(text)
+    for text in (parts_text(analysis.get("parts")), best_rate_text(analysis.get("best_rate"))):
+        if text:
+            _print_text(text)
     groups = analysis.get("groups") or {}
     compared = comparison_lines(groups.get("differences", ()), Unit.of(analysis.get("metric", "accuracy")))
     for line in [*compared, *([groups["note"]] if compared and "note" in groups else [])]:

@@ -77,7 +77,13 @@ def analyze_replay(run: Opened, seeds: int, watch: Watch) -> dict[str, Any]:
     }
     before = known_so_far(folder).get("replay", {})
     runs = before["runs"] if {name: before.get(name) for name in facts} == facts else {}
-    result: dict[str, Any] = {**facts, "metric": task_of(run).metric, "score": asked.score, "runs": runs, "regret": {}}
+    result: dict[str, Any] = {
+        **facts,
+        "metric": task_of(run).metric,
+        "score": asked.ranked_by,
+        "runs": runs,
+        "regret": {},
+    }
     result["runs"], result["regret"] = replay(
         Contest(allowed, scores, budget, batch), names, seeds=seeds, runs=runs,
         save=lambda runs: write_analysis(folder, {"replay": {**result, "runs": runs}}), watch=watch,

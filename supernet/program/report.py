@@ -89,8 +89,8 @@ def _page(run: Opened) -> str:
         score=score,
         result=result,
         analysis=analysis,
-        values=[c.value for c in candidates],
-        history=read_records(folder.history),
+        values=[c.score if config.search.parts else c.value for c in candidates],
+        history=read_records(folder.history) if folder.history.exists() else [],
         histories=_histories(folder, result),
         is_like_the_paper=config.space.name == "bender" and score == metric == Unit.of("accuracy"),
     )

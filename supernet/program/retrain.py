@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -17,7 +18,7 @@ from supernet.program.config import digest_of_tested, retrained_space
 from supernet.program.folder import RunError, record_environment, require
 from supernet.program.load import Loaded, load_one_shot, loss_of_fit
 from supernet.program.references import reference_names, references_of
-from supernet.program.score import evaluation_of
+from supernet.program.score import evaluation_of, measuring_of
 from supernet.program.sizes import size_row, sizes_of
 from supernet.program.study import run_id, trainings_of
 from supernet.retrain.heats import best, heats, record
@@ -42,11 +43,11 @@ from supernet.retrain.trainings import (
 )
 from supernet.search.finalists import from_json, to_json
 from supernet.search.orders import Candidate
+from supernet.search.recording import figures_of
 from supernet.search.scoring import values_of
-from supernet.search.table import read_candidates, records
+from supernet.search.table import read_candidates, read_ranking, records
 from supernet.space.choices import Architecture, Space
 from supernet.space.cost import CostTable, cost_table
-from supernet.space.layers import OneShot
 from supernet.spaces.references import REFERENCES
 from supernet.speed.runtime import Runtime
 from supernet.train.fit import TrainConfig
@@ -64,12 +65,11 @@ def retrain_step(run: Loaded, runtime: Runtime, watch: Watch) -> bool:
     if folder.results.exists():
         return False
     _check_configuration(run)
-    model = load_one_shot(run)
-    groups = from_json(read_json(require(folder, "search")), model.space)
+    groups = from_json(read_json(require(folder, "search")), run.space)
     if not groups:
         raise RunError(f"{folder.finalists} names no network: there is nothing to retrain")
     check_digest(folder.candidates)
-    scored = {c.architecture: c for c in read_candidates(folder.candidates, model.space)}
+    scored = {c.architecture: c for c in read_candidates(folder.candidates, run.space)}
     record_environment(folder, "retrain", runtime.tuning)
     space = retrained_space(config, data.classes, data.inputs)
     costs = cost_table(space)
@@ -91,7 +91,7 @@ def retrain_step(run: Loaded, runtime: Runtime, watch: Watch) -> bool:
         tell.update()
         finalists = networks_of(space, everyone, folder.retrain)
         _train_alone(_trainings(finalists, config.retrain.repeats), run, runtime, watch, tell)
-        scored |= _scores_of_others([a for a in everyone if a not in scored], run, model, runtime)
+        scored |= _scores_of_others([a for a in everyone if a not in scored], run, runtime)
         rows = [network_row(costs, scored[a], folder.retrain, config.retrain.repeats) for a in everyone]
         references = _train_references(run, rows, groups, runtime, watch) if names else []
         rows = _with_references(rows, references, config.retrain.repeats)
@@ -114,7 +114,7 @@ def retrain_step(run: Loaded, runtime: Runtime, watch: Watch) -> bool:
     result = _summary(run, [{**row, "test": tested[row["id"]]} for row in rows], members)
     more = {name: part for name, part in (("heats", shorter), ("at", resized_rows)) if part}
     facts = {
-        "metric": config.task.metric, "score": config.search.score, "validation_examples": len(data.validation)
+        "metric": config.task.metric, "score": config.search.ranked_by, "validation_examples": len(data.validation)
     }  # fmt: skip
     write_json(folder.results, {**facts, **result, **more}, digest=True)
     return True
@@ -166,18 +166,27 @@ def _heats(
     return groups, records
 
 
-def _scores_of_others(
-    others: Sequence[Architecture], run: Loaded, model: OneShot, runtime: Runtime
-) -> dict[Architecture, Candidate]:
-    """Scores finalists that are no candidates: All On, which no search draws."""
+def _scores_of_others(others: Sequence[Architecture], run: Loaded, runtime: Runtime) -> dict[Architecture, Candidate]:
+    """Scores finalists that are no candidates, and measures them for a joint rank: All On, which no search draws."""
     if not others:
         return {}
-    runtime.place(model)
-    evaluation = evaluation_of(model, run.config, run.data, runtime)
-    return {
-        architecture: Candidate(architecture, value, loss, evaluation.count, 0, 0, 0)
-        for architecture, (value, loss) in zip(others, values_of(evaluation, others), strict=True)
-    }
+    config, costs = run.config.search, cost_table(run.space)
+    values: Iterable[tuple[float, float]] = [(math.nan, math.nan)] * len(others)
+    count = 0
+    if config.score != "none":
+        model = load_one_shot(run)
+        runtime.place(model)
+        evaluation = evaluation_of(model, run.config, run.data, runtime)
+        values, count = values_of(evaluation, others), evaluation.count
+    figures = figures_of(others, costs, config, measuring_of(run.config, run.data, runtime))
+    ranking = read_ranking(run.folder.candidates)
+    scored = {}
+    for architecture, (value, loss), row in zip(others, values, figures, strict=True):
+        measures = tuple(row.items())
+        candidate = Candidate(architecture, value, loss, count, 0, 0, 0, measures=measures)
+        joint = None if ranking is None else ranking.joint(candidate.parts)
+        scored[architecture] = replace(candidate, joint=joint)
+    return scored
 
 
 def _say_plan(groups: Mapping[str, Sequence[Architecture]], references: int, config: RetrainConfig) -> None:

@@ -6,6 +6,7 @@ import csv
 import dataclasses
 import hashlib
 import io
+import logging
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +17,7 @@ import torch
 from supernet.base.csv_file import read_lines
 from supernet.base.files import sha256, write_text
 from supernet.base.progress import Interrupted, Watch
-from supernet.base.randomness import stream
+from supernet.base.randomness import derive, stream
 from supernet.base.trees import take_rows
 from supernet.data.splits import Data, Split, prepare
 from supernet.data.task import loss_of, metric_of
@@ -25,7 +26,9 @@ from supernet.program.folder import Opened, RunError, require, task_of
 from supernet.program.load import load_one_shot, load_run, space_of_run
 from supernet.program.machine import start_run
 from supernet.search.limits import LimitsConfig
+from supernet.search.measures import examples_of
 from supernet.search.orders import pareto, within
+from supernet.search.recording import Measuring
 from supernet.search.scoring import (
     UNLABELLED,
     Evaluation,
@@ -41,6 +44,8 @@ from supernet.space.cost import cost_table
 from supernet.space.layers import OneShot
 from supernet.speed.runtime import Runtime
 
+log = logging.getLogger(__name__)
+
 
 def evaluation_of(model: OneShot, config: Config, data: Data, runtime: Runtime) -> Evaluation:
     """How candidates of a run are evaluated, as its `search.score` says.
@@ -51,6 +56,8 @@ def evaluation_of(model: OneShot, config: Config, data: Data, runtime: Runtime) 
         model: the one-shot model, on the device.
     """
     search = config.search
+    if search.score == "none":
+        raise RunError("search.score none: nothing is scored with a one-shot model; set search.score to metric or loss")
     if search.score != "kl":
         task = config.task if search.score == "metric" else dataclasses.replace(config.task, metric="loss")
         examples, targets = prepare(data.validation, data, device=runtime.device, examples=search.examples)
@@ -67,6 +74,13 @@ def evaluation_of(model: OneShot, config: Config, data: Data, runtime: Runtime) 
         model=model, examples=examples, targets=targets, runtime=runtime, loss=loss, metric=metric,
         ghost_size=search.ghost_size, ghosts_per_forward=search.ghosts_per_forward,
     )  # fmt: skip
+
+
+def measuring_of(config: Config, data: Data, runtime: Runtime, seed: int | None = None) -> Measuring:
+    """How untrained networks of a run are measured: all on the same training examples, with the same seed."""
+    seed = config.seed if seed is None else seed
+    examples = examples_of(data, seed=seed, device=runtime.device)
+    return Measuring(examples, derive(seed, "measures"), runtime)
 
 
 def score_file(run: Opened, architectures: Path, out: Path, watch: Watch) -> int:
@@ -89,6 +103,8 @@ def score_architectures(run: Opened, parsed: Sequence[tuple[str, Architecture]],
     Raises:
         RunError: the CSV file is of other architectures, or of another one-shot model.
     """
+    if run.config.search.parts:
+        log.info("these are plain scores: search.rank joins other parts to those of a search's candidates")
     loaded = load_run(run)
     model, config, data = load_one_shot(loaded), loaded.config, loaded.data
     runtime = start_run(run)
@@ -200,7 +216,7 @@ def top_candidates(
     bands, count = read_best(table, number, in_bands, limits.bounds())
     if not count:
         raise RunError(f"{table} holds no candidate yet: run `supernet search {folder}` first")
-    result: dict[str, Any] = {"metric": task_of(run).metric, "score": config.search.score, "of": count}
+    result: dict[str, Any] = {"metric": task_of(run).metric, "score": config.search.ranked_by, "of": count}
     inside = [] if objectives is None and out is None else within(read_candidates(table, None), limits.bounds())
     if objectives is None:
         result["bands"] = [records(band) for band in bands]

@@ -10,7 +10,7 @@ from supernet.base.randomness import stream
 from supernet.program.folder import is_done, record_environment, set_aside
 from supernet.program.load import Loaded, load_one_shot
 from supernet.program.paths import RunFolder
-from supernet.program.score import evaluation_of
+from supernet.program.score import evaluation_of, measuring_of
 from supernet.search.config import SearchConfig
 from supernet.search.finalists import finalists, from_json, in_order, to_json
 from supernet.search.latency import changed, latency_costs
@@ -30,25 +30,45 @@ def search_step(run: Loaded, runtime: Runtime, watch: Watch) -> bool:
     if folder.finalists.exists():
         log.warning("%s is lost: the search is done again", folder.candidates)
         set_aside(folder.finalists)
-    model = load_one_shot(run)
+    space, table, drawn = run.space, folder.candidates, folder.drawn_finalists
+    evaluation = None
+    if config.search.score != "none":
+        model = load_one_shot(run)
+        runtime.place(model)
+        evaluation = evaluation_of(model, config, run.data, runtime)
     record_environment(folder, "search", runtime.tuning)
-    runtime.place(model)
-    table, drawn = folder.candidates, folder.drawn_finalists
-    costs = _search_costs(config.search, model.space, runtime, folder)
-    evaluation = evaluation_of(model, config, run.data, runtime)
+    _say_ranking(config.search)
+    costs = _search_costs(config.search, space, runtime, folder)
+    measuring = measuring_of(config, run.data, runtime)
     if not drawn.exists():
-        candidates = search(evaluation, costs, config.search, seed=config.seed, table=table, watch=watch)
-        groups = finalists(candidates, model.space, config.search, generator=stream(config.seed, "finalists"))
+        candidates = search(
+            evaluation, costs, config.search, seed=config.seed, table=table, measuring=measuring, watch=watch
+        )
+        groups = finalists(candidates, space, config.search, generator=stream(config.seed, "finalists"))
         write_json(drawn, to_json(groups), digest=True)
     # Finalists that left the race early are scored on all examples, like the others. The draw is written before that:
     # it must not change when a killed search continues.
-    groups = from_json(read_json(drawn), model.space)
+    groups = from_json(read_json(drawn), space)
     everyone = list(dict.fromkeys(a for name, members in groups.items() if name != "All On" for a in members))
-    score_into(table, everyone, evaluation, costs, config.search, watch=watch)
+    if evaluation is not None:
+        score_into(table, everyone, evaluation, costs, config.search, watch=watch)
     record_digest(table)
-    write_json(folder.finalists, to_json(in_order(groups, read_candidates(table, model.space))), digest=True)
+    write_json(folder.finalists, to_json(in_order(groups, read_candidates(table, space))), digest=True)
     drawn.unlink()
     return True
+
+
+def _say_ranking(config: SearchConfig) -> None:
+    """Says what candidates are ranked by, if not by their scores alone."""
+    if not config.parts:
+        return
+    parts = ", ".join(f"{name} {weight:g}" for name, weight in config.parts.items())
+    log.info(
+        "search: candidates are ranked by %s, each part by its place among up to %s random architectures%s",
+        parts,
+        f"{config.rank_sample:,}",
+        "; no one-shot model is trained or asked" if config.score == "none" else "; they do not race",
+    )
 
 
 def _search_costs(config: SearchConfig, space: Space, runtime: Runtime, folder: RunFolder) -> CostTable:
@@ -60,7 +80,7 @@ def _search_costs(config: SearchConfig, space: Space, runtime: Runtime, folder: 
         begun = folder.candidates.exists()
         more = ", and the search that it belongs to is set aside" if begun else ""
         log.info("latency is measured anew%s: it was measured with %s", more, "; ".join(differing))
-        for stale in (folder.latency, folder.candidates, folder.drawn_finalists):
+        for stale in (folder.latency, folder.candidates, folder.sample, folder.drawn_finalists):
             set_aside(stale)
     return latency_costs(space, config.latency, runtime.device, path)
 

@@ -27,6 +27,11 @@ _STEPS: dict[str, Callable[[Loaded, Runtime, Watch], bool]] = {
 }
 
 
+def is_skipped(run: Opened, name: str) -> bool:
+    """Whether a step is not needed: the training of a one-shot model that nothing asks."""
+    return name == "train" and run.config.search.score == "none"
+
+
 def run_steps(
     run: Opened,
     names: Sequence[str],
@@ -51,7 +56,7 @@ def run_steps(
     runtime: Runtime | None = None
     for name in names:
         did = False
-        if not is_done(run.folder, name):
+        if not is_done(run.folder, name) and not is_skipped(run, name):
             with watching(name) as watch:
                 runtime = runtime or start_run(run)
                 if name == "train" or runtime.rank == 0:  # the first process alone scores and trains networks

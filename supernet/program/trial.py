@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from supernet.base.randomness import nothing_drawn
+from supernet.base.randomness import nothing_drawn, stream
 from supernet.base.trees import form_text, join_rows, rows, take_rows, tensors
 from supernet.data.checks import check_loss, check_outputs, check_targets, misfit
 from supernet.data.images import DataError
@@ -20,6 +20,7 @@ from supernet.data.splits import Data, Split, feed, prepare
 from supernet.data.task import IGNORED, METRICS, TaskConfig, default_metric, fault_in, metric_of, number_of
 from supernet.program.config import Config, check_space
 from supernet.program.settings import ConfigError
+from supernet.search.measures import MEASURES, examples_of
 from supernet.space.agreement import check_agreement
 from supernet.space.choices import Space
 from supernet.space.layers import OneShot
@@ -36,6 +37,9 @@ _COMPARED = 8
 
 _MORE = 256
 """Validation examples on which a metric is tried that cannot be taken of two: some need both classes in each column."""
+
+_MEASURED, _NETWORKS = 4, 3
+"""Examples and architectures on which measures of untrained networks are tried."""
 
 _CPU = torch.device("cpu")
 
@@ -65,6 +69,7 @@ def tried_space(config: Config, data: Data, *, check: bool = False) -> Space:
         assert isinstance(model, OneShot)
         _try_training(config, data, model)
         _try_scoring(config, data, model)
+        _try_measures(config, data, space)
     if check and config.space.name not in SPACES:  # the tests of built-in spaces have compared them
         number = min(_COMPARED, len(data.train))
         examples, targets = (take_rows(part, slice(number)) for part in (data.train.examples, data.train.targets))
@@ -128,6 +133,20 @@ def _try_scoring(config: Config, data: Data, model: OneShot) -> None:
             "the network gives %s for %d classes: the last outputs have no example to learn from",
             form_text(outputs), len(data.classes),
         )  # fmt: skip
+
+
+def _try_measures(config: Config, data: Data, space: Space) -> None:
+    """Measures a few architectures as the search will do, on few examples."""
+    names = [name for name in config.search.figures if name in MEASURES]
+    examples = examples_of(data, seed=config.seed, device=_CPU, number=_MEASURED) if names else None
+    drawn = space.sample_distinct(min(_NETWORKS, space.size), generator=stream(config.seed, "try measures"))
+    for architecture in drawn if names else ():
+        network = build(space, architecture, seed=0)
+        for name in names:
+            try:
+                MEASURES[name](network, examples)
+            except ValueError as error:
+                raise ConfigError(f"search.measures, search.rank: {error}; architecture {architecture}") from None
 
 
 def _try_metric(task: TaskConfig, data: Data, model: OneShot, outputs: Any, targets: Any) -> None:

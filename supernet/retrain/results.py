@@ -44,7 +44,7 @@ def network_row(costs: CostTable, candidate: Candidate, place: Path, repeats: in
         "architecture": str(architecture),
         **dataclasses.asdict(costs.cost(architecture)),
         "score": candidate.score,
-        "score_loss": candidate.loss,
+        "score_loss": None if math.isnan(candidate.loss) else candidate.loss,
         "validation": _validations(place / architecture.id, repeats),
     }
 

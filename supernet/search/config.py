@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from supernet.search import strategies
 from supernet.search.latency import LatencyConfig
 from supernet.search.limits import LimitsConfig
+from supernet.search.measures import MEASURES
 from supernet.search.orders import OBJECTIVES
+
+SIZES = ("size", "params")
+"""Sizes that can be a part of the rank: multiply-adds that matter, and parameters that matter."""
+
+PARTS = ("score", *SIZES, *MEASURES)
+"""What a joint rank can be made of."""
+
+UNTRAINED = {"size": 1.0, "jacov": 0.5}
+"""The weights of the parts where `SearchConfig.score` is none and no rank is set."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,16 +56,30 @@ class SearchConfig:
 
     size_bonus: float = 0.0
     """What is added to a score in the ranking for each doubling of the multiply-adds that matter, in its unit: a
-    short training with shared weights undervalues large networks in some spaces (docs/results). 0 is the paper's."""
+    short training with shared weights undervalues large networks in some spaces (docs/results). 0 is the paper's.
+    `rank` with the part size takes its place."""
+
+    rank: dict[str, float] = field(default_factory=dict)
+    """What candidates are ranked by, and with which weights, as in {score: 1, size: 1, jacov: 0.5}: score, size
+    (multiply-adds that matter), params (those that matter), and measures. Each part counts by its place in a sample of
+    random architectures. Empty: the score alone, with `size_bonus`; the paper's. Then candidates may race."""
+
+    rank_sample: int = 500
+    """Random architectures within the limits by which places are found; they are measured and scored first."""
+
+    measures: list[str] = field(default_factory=list)
+    """Measures of untrained networks that each candidate gets as columns of the table: jacov, nwot, synflow, layers,
+    longest_path. Those of `rank` are among them in any case."""
 
     bands: int = 1
     """Bands of size (params), of equal numbers of candidates; Top is drawn from each of them, since a one-shot model
     favours large networks."""
 
-    score: Literal["metric", "loss", "kl"] = "metric"
+    score: Literal["metric", "loss", "kl", "none"] = "metric"
     """'metric': the task's metric on the validation split. 'loss': the negative loss on it; it ranks better than
     accuracy where networks are far from trained (docs/results), and does not race. 'kl': closeness to the outputs with
-    almost everything on, on training examples without their labels (paper, section 5)."""
+    almost everything on, on training examples without their labels (paper, section 5). 'none': no one-shot model is
+    trained, and size and measures alone rank (`rank`)."""
 
     references: int = 8
     """Reference architectures for the score 'kl' (the paper does not say how many)."""
@@ -108,6 +133,7 @@ class SearchConfig:
             "random": 0,
             "batch": 1,
             "bands": 1,
+            "rank_sample": 2,
         }
         for name, value in least.items():
             if getattr(self, name) is not None and getattr(self, name) < value:
@@ -120,6 +146,7 @@ class SearchConfig:
             raise ValueError(f"lose: expected from 0 to below 1, got {self.lose}")
         if self.top_of < self.top:
             raise ValueError(f"top_of: expected at least top {self.top}, got {self.top_of}")
+        self._check_rank()
         is_own = strategies.is_own(self.strategy)  # its file may be gone when a finished run is looked at
         if not is_own:
             strategies.check(self.strategy, self.strategy_settings)
@@ -131,6 +158,36 @@ class SearchConfig:
             raise ValueError(f"objectives: expected score, and other objectives once each, got {self.objectives!r}")
         if not is_own:
             strategies.check_objectives(self.strategy, len(sought))
+
+    def _check_rank(self) -> None:
+        for name, allowed in (("rank", PARTS), ("measures", MEASURES)):
+            for part in getattr(self, name):
+                if part not in allowed:
+                    raise ValueError(f"{name}: no {part!r}; there are: {', '.join(allowed)}")
+        if not all(0 <= weight < math.inf for weight in self.rank.values()):
+            raise ValueError(f"rank: expected weights from 0 on, got {self.rank}")
+        if self.rank and not self.parts:
+            raise ValueError(f"rank: expected a weight above 0, got {self.rank}; empty for the score alone")
+        if "score" in self.parts and self.score == "none":
+            raise ValueError("rank: expected no part score with score none: leave it out, or set score")
+        if self.size_bonus and self.parts:
+            raise ValueError("size_bonus: expected 0 with rank, of which size is a part: --search.size_bonus 0")
+
+    @property
+    def parts(self) -> dict[str, float]:
+        """The parts of the joint rank with their weights; empty if the score alone ranks."""
+        chosen = self.rank or (UNTRAINED if self.score == "none" else {})
+        return {name: float(weight) for name, weight in chosen.items() if weight}
+
+    @property
+    def figures(self) -> tuple[str, ...]:
+        """The sizes and measures that each candidate gets, in the order of `PARTS`."""
+        return tuple(name for name in PARTS if name != "score" and name in (*self.parts, *self.measures))
+
+    @property
+    def ranked_by(self) -> str:
+        """What the unit of a candidate's score follows from: `score`, or "rank" if that is joint."""
+        return "rank" if self.parts else self.score
 
     @property
     def sought(self) -> tuple[str, ...]:

@@ -37,9 +37,6 @@ from supernet.space.model import build
 from supernet.space.network import view_of
 from supernet.speed.runtime import Runtime
 
-MEASURES = ("jacov", "nwot", "synflow", "layers", "longest_path")
-"""The measures by their names."""
-
 EXAMPLES = 64
 """Examples that jacov and NWOT see, as in the published code of both."""
 
@@ -150,6 +147,16 @@ def examples_of(data: Data, *, seed: int, device: torch.device, number: int = EX
     _, kinds = torch.unique(_flat(examples), dim=0, return_inverse=True)
     first = list({kind: place for place, kind in reversed(list(enumerate(kinds.tolist())))}.values())
     return take_rows(examples, torch.tensor(sorted(first)[:number], device=device))
+
+
+MEASURES: dict[str, Callable[[nn.Module, Any], float]] = {
+    "jacov": jacov,
+    "nwot": nwot,
+    "synflow": synflow,
+    "layers": layers,
+    "longest_path": longest_path,
+}
+"""The measures by their names, as functions of a stand-alone network and of examples."""
 
 
 def measures_of(

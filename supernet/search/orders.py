@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -31,6 +32,11 @@ class Candidate:
         round: in which round, from 0.
         number: from 1, in the order in which candidates were scored first.
         bonus: what its size adds to the value in the ranking; see `SearchConfig.size_bonus`.
+        measures: sizes and measures of the untrained network by name, if they were asked for; see
+            `SearchConfig.figures`.
+        joint: what `SearchConfig.rank` makes of all of these; None if the score alone ranks.
+
+    Without a one-shot model value and loss are NaN, and there are no examples.
     """
 
     architecture: Architecture
@@ -47,11 +53,18 @@ class Candidate:
     round: int = 0
     number: int = 0
     bonus: float = 0.0
+    measures: tuple[tuple[str, float], ...] = ()
+    joint: float | None = None
 
     @property
     def score(self) -> float:
-        """What it is ranked by: value and bonus."""
-        return self.value + self.bonus
+        """What it is ranked by: its joint rank, or value and bonus."""
+        return self.value + self.bonus if self.joint is None else self.joint
+
+    @property
+    def parts(self) -> dict[str, float]:
+        """What a joint rank is made of."""
+        return {"score": self.value, **dict(self.measures)}
 
 
 OBJECTIVES = ("score", "params", "params_without_norm", "macs", "latency", "memory")
@@ -63,7 +76,7 @@ T = TypeVar("T")
 
 def standing(candidate: Candidate) -> tuple[float, ...]:
     """Sorts candidates, the best first: by the number of examples, then score, then loss."""
-    return -candidate.examples, -candidate.score, candidate.loss
+    return -candidate.examples, -candidate.score, 0.0 if math.isnan(candidate.loss) else candidate.loss
 
 
 def bands(candidates: Sequence[T], number: int, size: Callable[[T], float]) -> list[list[T]]:
@@ -78,7 +91,7 @@ def bands(candidates: Sequence[T], number: int, size: Callable[[T], float]) -> l
 
 def objectives_of(candidate: Candidate, objectives: Sequence[str]) -> tuple[float, ...]:
     """What a candidate is worth in each objective; more is better, so costs are negative. The bonus for size is in the
-    score.
+    score; so is the joint rank.
 
     Raises:
         ValueError: a cost that was not measured.

@@ -47,7 +47,8 @@ def race(
     """Scores the candidates of one round into the table, racing if the settings and the metric allow it.
 
     If a round is a part of all candidates, the race looks for the same share of the best as `config.top_of` is of all.
-    If size is an objective, candidates race within bands of size.
+    If size is an objective, candidates race within bands of size. With a joint rank they do not race, since what a few
+    examples say of an accuracy says little of a rank that has other parts.
 
     Args:
         number: of candidates of the whole search.
@@ -56,7 +57,7 @@ def race(
     """
     in_bands = _RACING_BANDS if len(config.sought) > 1 else config.bands
     keep = max(1, math.ceil(config.top_of * len(architectures) / number / in_bands))
-    if config.exhaustive or len(architectures) <= keep * in_bands or not evaluation.adds_up:
+    if config.exhaustive or config.parts or len(architectures) <= keep * in_bands or not evaluation.adds_up:
         score_into(table, architectures, evaluation, costs, config, round_=round_, watch=watch)
         return
     counts = stages(evaluation.count, evaluation.ghost_size)

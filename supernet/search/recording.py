@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import time
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,23 +15,34 @@ import numpy as np
 from supernet.base.progress import UNWATCHED, Interrupted, Watch
 from supernet.data.task import number_of
 from supernet.search.config import SearchConfig
+from supernet.search.measures import MEASURES, measures_of
 from supernet.search.orders import Candidate, front, objectives_of, on_most, standing
+from supernet.search.ranking import Ranking
 from supernet.search.scoring import Evaluation, outputs_of
 from supernet.search.table import (
     Row,
     Seen,
     is_rescored,
     packed,
+    read_figures,
+    read_ranking,
     read_seen,
+    read_some,
     unpacked,
+    write_figures,
+    write_ranking,
     write_rescored,
     write_rows,
 )
 from supernet.space.choices import Architecture
 from supernet.space.cost import CostTable
+from supernet.speed.runtime import Runtime
 
 _COMMIT_SECONDS = 2.0
 """A killed search loses at most the scores of this time, and those under way."""
+
+SAMPLE = "sample.sqlite"
+"""File of the scores of the architectures that a joint rank compares with, beside the table of candidates."""
 
 RESCORED = 2
 """This many times `top_of` of the best by half precision are scored again in single precision."""
@@ -91,6 +103,115 @@ def score_into(
                 rows, saved = [], time.monotonic()
             watch.progress(scored, len(architectures), best=best, value=value, examples=count)
     write_rows(table, rows)
+
+
+@dataclass(frozen=True, slots=True)
+class Measuring:
+    """How untrained networks are measured; see `supernet.search.measures.measures_of`.
+
+    Attributes:
+        examples: what jacov and NWOT see, on the runtime's device.
+        seed: of the weights.
+        runtime: device and threads.
+    """
+
+    examples: Any
+    seed: int
+    runtime: Runtime
+
+
+def figures_of(
+    architectures: Sequence[Architecture], costs: CostTable, config: SearchConfig, measuring: Measuring | None
+) -> Iterator[dict[str, float]]:
+    """The sizes and measures of `config.figures` of each architecture.
+
+    Args:
+        measuring: may be None if only sizes are asked for.
+    """
+    space = costs.space
+    lean = architectures if space.simplified is None else list(map(space.simplified, architectures))
+    sizes = {"size": costs.doublings(architectures), "params": costs.column("params", lean)} if architectures else {}
+    names = [name for name in config.figures if name in MEASURES]
+    measures: Iterator[dict[str, float]] = itertools.repeat({}, len(architectures))
+    if names:
+        assert measuring is not None
+        examples, seed, runtime = measuring.examples, measuring.seed, measuring.runtime
+        measures = measures_of(space, architectures, examples, names, seed=seed, runtime=runtime)
+    for number, measured in enumerate(measures):
+        values = {**{name: float(column[number]) for name, column in sizes.items()}, **measured}
+        yield {name: values[name] for name in config.figures}
+
+
+def measure_into(
+    table: Path,
+    architectures: Sequence[Architecture],
+    costs: CostTable,
+    config: SearchConfig,
+    measuring: Measuring | None,
+    watch: Watch = UNWATCHED,
+) -> None:
+    """Writes the sizes and measures of `config.figures` into the table; those that stand there are not measured again.
+
+    Raises:
+        Interrupted: `watch.stop` said so; what was measured is in the table.
+        ValueError: a measure does not apply.
+    """
+    if not config.figures:
+        return
+    before = read_figures(table)
+    waiting = [a for a in architectures if not set(config.figures) <= set(before.get(str(a), ()))]
+    figures = figures_of(waiting, costs, config, measuring)
+    rows: dict[str, dict[str, float]] = {}
+    saved = time.monotonic()
+    for number, architecture in enumerate(waiting):
+        if watch.stop():
+            write_figures(table, rows)
+            raise Interrupted(f"stopped after {number} of {len(waiting)} architectures were measured")
+        rows[str(architecture)] = next(figures)
+        if time.monotonic() - saved > _COMMIT_SECONDS:
+            write_figures(table, rows)
+            rows, saved = {}, time.monotonic()
+        watch.progress(number + 1, len(waiting))
+    write_figures(table, rows)
+
+
+def fix_ranking(
+    table: Path,
+    sample: Sequence[Architecture],
+    evaluation: Evaluation | None,
+    costs: CostTable,
+    config: SearchConfig,
+    measuring: Measuring | None,
+    watch: Watch,
+) -> None:
+    """Measures and scores a sample, and notes in the table by which places in it candidates are ranked.
+
+    Once for a search: a table that has a ranking keeps it. The scores of the sample stand in a table of their own,
+    `SAMPLE`, on as many examples as those of candidates.
+
+    Args:
+        sample: random architectures.
+        evaluation: of the scores; None if the score is no part of the rank.
+    """
+    if read_ranking(table) is not None:
+        return
+    measure_into(table, sample, costs, config, measuring, watch)
+    figures = read_figures(table)
+    values = {name: [figures[str(a)][name] for a in sample] for name in config.figures}
+    if "score" in config.parts:
+        assert evaluation is not None
+        scored = table.with_name(SAMPLE)
+        score_into(scored, sample, evaluation, costs, config, watch=watch)
+        values["score"] = [c.value for c in read_some(scored, sample)]
+    write_ranking(table, Ranking.of(config.parts, values))
+
+
+def leave_unscored(
+    table: Path, architectures: Sequence[Architecture], costs: CostTable, config: SearchConfig, round_: int
+) -> None:
+    """Writes candidates of a search without a one-shot model."""
+    candidates = _not_yet_scored(architectures, costs, config, 0, round_)
+    write_rows(table, [Row(candidate, None, time.time()) for candidate in candidates])
 
 
 def _not_yet_scored(

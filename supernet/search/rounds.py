@@ -21,7 +21,7 @@ from supernet.search.config import SearchConfig
 from supernet.search.limits import Region, region
 from supernet.search.orders import Candidate, objectives_of
 from supernet.search.race import race
-from supernet.search.recording import rescore
+from supernet.search.recording import Measuring, fix_ranking, leave_unscored, measure_into, rescore
 from supernet.search.scoring import Evaluation
 from supernet.search.table import Round, read_rounds, read_some, write_round
 from supernet.space.choices import Architecture, Space
@@ -34,12 +34,13 @@ _WITHOUT_NUMBER = 500
 
 
 def search(
-    evaluation: Evaluation,
+    evaluation: Evaluation | None,
     costs: CostTable,
     config: SearchConfig,
     *,
     seed: int,
     table: Path,
+    measuring: Measuring | None = None,
     watch: Watch = UNWATCHED,
 ) -> list[Candidate]:
     """Asks a strategy for candidates and scores them, round by round; nothing is scored twice.
@@ -49,12 +50,17 @@ def search(
     had not been: a complete round is in the table, with what the strategy asked for and was told, and from these the
     strategy is made again.
 
+    With a joint rank (`config.rank`) a sample of random architectures is measured and scored first; see
+    `supernet.search.ranking`.
+
     Args:
-        evaluation: the trained one-shot model, the validation examples to score on, and how.
+        evaluation: the trained one-shot model, the validation examples to score on, and how; None if candidates are
+            not scored.
         costs: of the space, with a column for each cost that a limit or an objective names.
         config: the strategy, how many candidates, within which limits.
         seed: of the run.
         table: SQLite file with every candidate.
+        measuring: how untrained networks are measured, if they are.
         watch: its progress is called after each candidate, and its stop before each.
 
     Returns:
@@ -65,12 +71,16 @@ def search(
         LimitsError: nothing in the space meets the limits.
         ValueError: more candidates than the space has, or a strategy that does not keep to its contract.
     """
-    space = evaluation.model.space
+    space = costs.space
     number, batch = numbers(config, space)
     allowed = region(costs, config.limits, merge=config.merge)
     strategy = strategies.make(
         config.strategy, config.strategy_settings, allowed, seed=seed, objectives=len(config.sought)
     )
+    if config.parts:
+        drawn = allowed.draw(config.rank_sample, generator=stream(seed, "rank sample"))
+        sample = _admitted(drawn, allowed, seed, -1, lean=config.merge)
+        fix_ranking(table, sample, evaluation, costs, config, measuring, watch)
     rounds = read_rounds(table)
     candidates: dict[str, Architecture] = {}  # by key: architectures with the same function have one
     scores: dict[str, Any] = {}
@@ -91,7 +101,11 @@ def search(
         new = _new(told, candidates, allowed.key)
         idle = 0 if new else idle + 1
         shown = _of_all(watch, strategy, len(candidates), number if batch < number else None)
-        race(table, list(new.values()), evaluation, costs, config, number=number, round_=index, watch=shown)
+        measure_into(table, list(new.values()), costs, config, measuring, shown)
+        if evaluation is None:
+            leave_unscored(table, list(new.values()), costs, config, index)
+        else:
+            race(table, list(new.values()), evaluation, costs, config, number=number, round_=index, watch=shown)
         candidates |= new
         for key, candidate in zip(new, read_some(table, list(new.values())), strict=True):
             scores[key] = _as_told(objectives_of(candidate, config.sought))
@@ -103,7 +117,7 @@ def search(
         reason = "asked for nothing new any more" if idle else "had no more to ask for"
         log.info("strategy %s %s after %d of %d candidates", config.strategy, reason, len(candidates), number)
     everything = list(candidates.values())
-    if evaluation.runtime.tuning.precision != "32-true":
+    if evaluation is not None and evaluation.runtime.tuning.precision != "32-true":
         rescore(table, read_some(table, everything), evaluation, config, watch)
     return read_some(table, everything)
 

@@ -10,10 +10,10 @@ import math
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from types import NoneType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,27 +22,29 @@ from supernet.base.extras import extra
 from supernet.base.files import write_atomically, write_text
 from supernet.search import orders
 from supernet.search.orders import Candidate
+from supernet.search.ranking import Ranking
 from supernet.space.choices import Architecture, Space
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
 
-COLUMNS = tuple(field.name for field in fields(Candidate))
-"""The columns of the table that a candidate is made of."""
+COLUMNS = tuple(field.name for field in fields(Candidate) if field.name not in ("measures", "joint"))
+"""The columns of the table that a candidate is made of; its measures stand in a table of their own."""
 
 _RENEWED = ("value", "loss", "examples", "deviation", "time", "right")
 """The columns that change if a candidate is scored on more examples."""
 
 _TABLES = (
     "CREATE TABLE IF NOT EXISTS candidates (number INTEGER PRIMARY KEY, architecture TEXT UNIQUE NOT NULL, "
-    "value REAL NOT NULL, loss REAL NOT NULL, examples INTEGER NOT NULL, params INTEGER NOT NULL, "
+    "value REAL, loss REAL, examples INTEGER NOT NULL, params INTEGER NOT NULL, "
     "params_without_norm INTEGER NOT NULL, macs INTEGER NOT NULL, latency REAL, memory INTEGER, "
     "deviation REAL, strategy TEXT NOT NULL, round INTEGER NOT NULL, bonus REAL NOT NULL, "
     "time REAL NOT NULL, right BLOB)",
     "CREATE TABLE IF NOT EXISTS rounds (number INTEGER PRIMARY KEY, asked TEXT NOT NULL, told TEXT NOT NULL, "
     "scores TEXT NOT NULL, state TEXT NOT NULL)",
     "CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL)",
+    "CREATE TABLE IF NOT EXISTS measures (architecture TEXT PRIMARY KEY, figures TEXT NOT NULL)",
 )
 
 
@@ -84,13 +86,14 @@ def _problem(table: Path, error: sqlite3.Error) -> ValueError:
 
 
 def _check_columns(table: Path, row: Sequence[Any]) -> None:
-    """Refuses a row without what every candidate has.
+    """Refuses a row without what every candidate has; one that was not scored has neither value nor loss.
 
     Raises:
         ValueError: a value is missing, or is not a number.
     """
+    is_scored = row[COLUMNS.index("examples")] != 0
     for name, kinds, value in zip(COLUMNS, _KINDS, row, strict=True):
-        if not isinstance(value, kinds):
+        if not isinstance(value, kinds if is_scored or name not in ("value", "loss") else NoneType):
             raise ValueError(
                 f"{table} is damaged ({name} of a candidate is {value!r}): put a copy of it back, or rename it and "
                 "search again"
@@ -174,7 +177,8 @@ def _candidates(table: Path, space: Space | None, command: str, values: Sequence
     for row in rows:
         _check_columns(table, row)
     architecture_of = (lambda text: _as_written(table, text)) if space is None else parser_of(space)
-    return [Candidate(architecture_of(text), *figures) for text, *figures in rows]
+    figures, ranking = _read_only(table, _figures), read_ranking(table)
+    return [_candidate(architecture_of(text), values, (figures or {}).get(text, {}), ranking) for text, *values in rows]
 
 
 def _selected(table: Path, command: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
@@ -245,6 +249,9 @@ def read_best(
         ValueError: a cost was not measured, no candidate is within the limits, or the file is not a table of
             candidates.
     """
+    if read_ranking(table) is not None:  # a joint rank is no column
+        inside = orders.within(read_candidates(table, None), bounds)
+        return orders.best(inside, number, in_bands), len(inside)
     within = " AND ".join(f"{cost} BETWEEN ? AND ?" for cost in bounds) or "1"
     values = [end for low_high in bounds.values() for end in low_high]
     ((count,),) = _selected(table, f"SELECT count(*) FROM candidates WHERE {within}", values)
@@ -269,10 +276,78 @@ def read_some(table: Path, architectures: Sequence[Architecture]) -> list[Candid
     """The candidates with these architectures, in this order; all have to be in the table."""
     command = f"SELECT {', '.join(COLUMNS[1:])} FROM candidates WHERE architecture = ?"
     with closing(open_table(table)) as connection:
-        return [
-            Candidate(architecture, *connection.execute(command, (str(architecture),)).fetchone())
-            for architecture in architectures
-        ]
+        rows = [connection.execute(command, (str(architecture),)).fetchone() for architecture in architectures]
+        figures, ranking = _figures(connection), _ranking(connection)
+    return [
+        _candidate(architecture, values, figures.get(str(architecture), {}), ranking)
+        for architecture, values in zip(architectures, rows, strict=True)
+    ]
+
+
+def _candidate(
+    architecture: Architecture, values: Sequence[Any], figures: Mapping[str, float], ranking: Ranking | None
+) -> Candidate:
+    """A candidate from a row of the table, with its joint rank if there is one.
+
+    The joint rank is no column: it follows from a value that may be scored again.
+    """
+    if not figures and ranking is None and values[0] is not None:  # of many candidates the faster way
+        return Candidate(architecture, *values)
+    columns = dict(zip(COLUMNS[1:], values, strict=True))
+    columns |= {name: math.nan for name in ("value", "loss") if columns[name] is None}  # SQLite has no NaN
+    candidate = Candidate(architecture, **columns, measures=tuple(figures.items()))
+    return candidate if ranking is None else replace(candidate, joint=ranking.joint(candidate.parts))
+
+
+# ---- measures, and what they are ranked by ----
+
+
+def write_figures(table: Path, figures: Mapping[str, Mapping[str, float]]) -> None:
+    """Adds sizes and measures of architectures, by their texts; all or none of them."""
+    command = "INSERT OR REPLACE INTO measures VALUES (?, ?)"
+    with closing(open_table(table)) as connection, connection:
+        connection.executemany(command, [(text, json.dumps(dict(row))) for text, row in figures.items()])
+
+
+def read_figures(table: Path) -> dict[str, dict[str, float]]:
+    """Sizes and measures of architectures, by their texts: of candidates, and of the sample of the ranking."""
+    with closing(open_table(table)) as connection:
+        return _figures(connection)
+
+
+def _figures(connection: sqlite3.Connection) -> dict[str, dict[str, float]]:
+    return {text: json.loads(row) for text, row in connection.execute("SELECT architecture, figures FROM measures")}
+
+
+def write_ranking(table: Path, ranking: Ranking) -> None:
+    """Notes what all candidates of this table are ranked by."""
+    with closing(open_table(table)) as connection, connection:
+        connection.execute("INSERT OR REPLACE INTO meta VALUES ('ranking', ?)", (json.dumps(ranking.to_json()),))
+
+
+def read_ranking(table: Path) -> Ranking | None:
+    """What the candidates are ranked by; None if by their scores alone. The file stays as it is."""
+    return _read_only(table, _ranking)
+
+
+_T = TypeVar("_T")
+
+
+def _read_only(table: Path, read: Callable[[sqlite3.Connection], _T]) -> _T | None:
+    """What is read from a table that stays as it is; None if the file is missing or was written without measures."""
+    if not table.exists():
+        return None
+    try:
+        with closing(sqlite3.connect(f"{table.resolve().as_uri()}?mode=ro", uri=True)) as connection:
+            names = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
+            return read(connection) if {"measures", "meta"} <= names else None
+    except sqlite3.Error as error:
+        raise _problem(table, error) from None
+
+
+def _ranking(connection: sqlite3.Connection) -> Ranking | None:
+    row = connection.execute("SELECT value FROM meta WHERE name = 'ranking'").fetchone()
+    return None if row is None else Ranking.from_json(json.loads(row[0]))
 
 
 # ---- what candidates are right on ----
@@ -392,12 +467,18 @@ def records(candidates: Sequence[Candidate]) -> list[dict[str, Any]]:
     return [
         {"number": c.number, "id": c.architecture.id, "architecture": str(c.architecture)}
         | {name: _for_json(getattr(c, name)) for name in others}
+        | {_MEASURE_COLUMNS.get(name, name): _for_json(value) for name, value in c.measures}
+        | ({} if c.joint is None else {"joint": c.joint})
         for c in candidates
     ]
 
 
+_MEASURE_COLUMNS = {"size": "log2_macs_that_matter", "params": "params_that_matter"}
+"""Columns of sizes that are parts of a rank: they are not those of the whole architecture."""
+
+
 def _for_json(value: Any) -> Any:
-    """The value, or None if it is infinite, as a loss may be: JSON has no infinity."""
+    """The value, or None if it is infinite or NaN, as a loss may be: JSON has neither."""
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 

@@ -172,6 +172,7 @@ def trust(
     sizes: Mapping[str, ArrayLike] | None = None,
     *,
     untrained: ArrayLike | None = None,
+    measures: Mapping[str, ArrayLike] | None = None,
     population: Population | None = None,
     noise: float | None = None,
 ) -> dict[str, Any]:
@@ -182,6 +183,9 @@ def trust(
         accuracies: their stand-alone accuracies, [n], or [n, R] of up to R repeats each, NaN where one is missing.
         sizes: other explanations of the accuracies, for instance ``{"params": ..., "macs": ...}``, each [n].
         untrained: scores of the same architectures by a one-shot model that was not trained, [n].
+        measures: of untrained networks, as `supernet.search.measures` has them, each [n]. Each alone is a floor for
+            the scores; they are not among what is explained together, since eight explanations of a few networks
+            would explain anything.
         population: what the n stand for, if they were drawn evenly over the score.
         noise: largest difference of two scores that means nothing; see `supernet.trust.noise.score_noise`.
 
@@ -199,14 +203,15 @@ def trust(
     Raises:
         ValueError: the lengths differ, or a value is NaN.
     """
-    result = evidence(scores, accuracies, sizes, untrained=untrained, population=population)
+    alone = {name: _finite(values) for name, values in (measures or {}).items()}
+    result = evidence(scores, accuracies, sizes, untrained=untrained, measures=alone, population=population)
     x, y = points(scores, _means(accuracies))
     others = {name: points(values, y)[0] for name, values in (sizes or {}).items()}
     of_untrained = {} if untrained is None else {"untrained": points(untrained, y)[0]}
     is_enough = len(x) >= FEW
     result |= {
         "as_drawn": agreement(x, y),
-        "partial": {name: partial(x, y, [v]) for name, v in {**others, **of_untrained}.items()},
+        "partial": {name: partial(x, y, [v]) for name, v in {**others, **of_untrained, **alone}.items()},
         "size_bias": {name: estimate(leave_one_out(v, x, _weights(population))) for name, v in others.items()},
         "regret": regret(x, y) if is_enough else {},
         "recall": recall(x, y) if is_enough else {},
@@ -223,6 +228,7 @@ def evidence(
     sizes: Mapping[str, ArrayLike] | None = None,
     *,
     untrained: ArrayLike | None = None,
+    measures: Mapping[str, ArrayLike] | None = None,
     population: Population | None = None,
 ) -> dict[str, Any]:
     """What a verdict rests on. Arguments and errors are those of `trust`.
@@ -235,10 +241,11 @@ def evidence(
         - `ceiling`: see `supernet.trust.noise`; `corrected`: tau without the noise of the accuracies; `designs`: how
           many networks would show a tau of `USEFUL`;
         - `floor`: tau of each explanation with the accuracies: of each size, of `untrained`, and of all `together`
-          (see `supernet.trust.beyond.explained`; the last only of several, and without what fitting alone brings);
+          (see `supernet.trust.beyond.explained`; the last only of several); and of each measure, which `alone` names;
         - `beyond`: for each of these, by how much the tau of the scores is larger than that of the explanation with
           its better sign;
-        - `given`: what scores say given all explanations, see `supernet.trust.beyond.given`; None without any.
+        - `given`: what scores say given all explanations but measures, see `supernet.trust.beyond.given`; None without
+          any;
 
         Each estimate has `value` and `interval`.
     """
@@ -248,6 +255,9 @@ def evidence(
     named = {**(sizes or {}), **({} if untrained is None else {"untrained": untrained})}
     explanations = {name: points(values, y)[0] for name, values in named.items()}
     varied = [values for values in explanations.values() if np.ptp(values) > 0] if len(y) else []
+    if len(varied) > 1:
+        explanations["together"] = explained(y, varied)
+    explanations |= {name: points(values, y)[0] for name, values in (measures or {}).items()}
     of_scores = leave_one_out(x, y, weights)
     tau, taus = estimate(of_scores), {name: leave_one_out(v, y, weights) for name, v in explanations.items()}
     if len(varied) > 1:
@@ -269,6 +279,37 @@ def evidence(
             name: estimate(of_scores - (row if row[0] >= 0 else -row), bounded=False) for name, row in taus.items()
         },
         "given": given(x, y, varied) if varied else None,
+        "alone": list(measures or {}),
+    }
+
+
+def _finite(values: ArrayLike) -> Numbers:
+    """Measures with those that are not finite below all others, in the same order."""
+    numbers = np.asarray(values, float)
+    finite = numbers[np.isfinite(numbers)]
+    return np.where(np.isfinite(numbers), numbers, finite.min() - 1 if len(finite) else 0.0)
+
+
+def what_parts_add(
+    joint: ArrayLike, without: Mapping[str, ArrayLike], accuracies: ArrayLike, population: Population | None = None
+) -> dict[str, dict[str, Any]]:
+    """By how much Kendall's tau of a joint rank with accuracies falls without each of its parts.
+
+    Args:
+        joint: joint ranks, [n].
+        without: for each part the joint ranks without it, [n].
+        accuracies: [n], or [n, R] of repeats.
+        population: as for `trust`.
+
+    Returns:
+        For each part `value` and `interval`, of 95 % confidence; negative if the rank is better without it.
+    """
+    x, y = points(joint, _means(accuracies))
+    weights = _weights(population)
+    whole = leave_one_out(x, y, weights)
+    return {
+        name: estimate(whole - leave_one_out(points(values, y)[0], y, weights), bounded=False)
+        for name, values in without.items()
     }
 
 

@@ -16,7 +16,14 @@ RESULT_KEYS = ("groups", "networks", "rank_correlation", "test_split")
 _TITLES = {"params": "params", "macs": "MACs", "score": "score", "validation": "valid.", "test": "test"}
 """Columns of a table of groups, with their titles."""
 
-_EXPLANATIONS = {"untrained": "untrained one-shot model", "together": "all of these together"}
+_EXPLANATIONS = {
+    "untrained": "untrained one-shot model",
+    "together": "all of these together",
+    "jacov": "jacov, untrained network",
+    "nwot": "NWOT, untrained network",
+    "synflow": "SynFlow, untrained network",
+    "longest_path": "layers on the longest path",
+}
 """Titles of explanations of accuracies; others are called by their name."""
 
 _SHOWN_MARKS = (10, 20, 50, 100, 200)
@@ -190,15 +197,19 @@ def trust_rows(trust: Mapping[str, Any]) -> list[tuple[str, ...]]:
         ("scores, if accuracies had no noise", trust["corrected"]),
         ("most that any score can have", trust["ceiling"]),
     ]
+    alone = trust.get("alone", ())  # analyses of earlier versions have no measures
+
+    def floor(name: str) -> tuple[str, ...]:
+        row = _estimate_row(_EXPLANATIONS.get(name, name), trust["floor"][name])
+        return (*row, _with_interval(trust["beyond"][name]))
+
     of_scores = {"scores given these": trust["given"]["ranks"]} if trust["given"] else {}
     return [
         ("ranking by", "Kendall's tau", "95 % interval", "scores beyond it"),
         *((*_estimate_row(name, row), "") for name, row in rows if row is not None),
-        *(
-            (*_estimate_row(_EXPLANATIONS.get(name, name), row), _with_interval(trust["beyond"][name]))
-            for name, row in trust["floor"].items()
-        ),
+        *map(floor, (name for name in trust["floor"] if name not in alone)),
         *((*_estimate_row(name, row), "") for name, row in of_scores.items()),
+        *map(floor, alone),
     ]
 
 
@@ -229,11 +240,20 @@ def further_rows(trust: Mapping[str, Any], analysis: Mapping[str, Any]) -> list[
             _estimate_row(f"Spearman, divergence and {name}", divergence[f"with_{name}"]["spearman"])
             for name in (("score", "accuracy") if divergence else ())
         ),
+        *(_estimate_row(f"fall of tau without {name}", row) for name, row in (analysis.get("parts") or {}).items()),
         *(
             _estimate_row(f"Kendall tau-b at dropout rate {row['rate']}", row["agreement"]["kendall"])
             for row in analysis.get("sweep", ())
         ),
     ]
+
+
+def parts_text(parts: Mapping[str, Any] | None) -> str | None:
+    """What each part of a joint rank adds; `parts` is that of `analysis.json`. None without a joint rank."""
+    if not parts:
+        return None
+    falls = ", ".join(f"without {name} by {_with_interval(row)}" for name, row in parts.items())
+    return f"Tau of the joint rank falls {falls}."
 
 
 def best_rate_text(best: Mapping[str, Any] | None) -> str | None:

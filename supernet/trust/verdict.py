@@ -5,7 +5,8 @@ Scores **predict** if all of this holds:
 1. Chance does not explain them: the test by permutation has p of at most 1.5 %, and the interval of tau lies above 0.
 2. The explanations together (all sizes, and the scores of an untrained one-shot model) do not: the same two conditions
    hold for what scores and accuracies have in common given these, both for ranks and for values.
-3. No explanation ranks better: neither one alone, with the better of its two signs, nor all together.
+3. No explanation ranks better: neither one alone, with the better of its two signs, nor all together; nor one of the
+   measures of untrained networks (`supernet.search.measures`), each alone.
 
 If only 3 fails, scores **add** to the explanations; if 2 fails, they say **no more**. If 1 fails and the reverse of it
 does not, they **mislead**. Otherwise there is no evidence. Scores are **bad** if without the noise of the accuracies
@@ -123,7 +124,15 @@ def _strongest(result: Mapping[str, Any]) -> str | None:
 
 
 def _name(explanation: str) -> str:
-    names = {"untrained": "a one-shot model without training", "together": "all explanations together"}
+    names = {
+        "untrained": "a one-shot model without training",
+        "together": "all explanations together",
+        "jacov": "jacov of the untrained network",
+        "nwot": "NWOT of the untrained network",
+        "synflow": "SynFlow of the untrained network",
+        "layers": "the number of layers",
+        "longest_path": "the number of layers on the longest path",
+    }
     return names.get(explanation, f"{explanation} alone")
 
 

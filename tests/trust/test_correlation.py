@@ -12,7 +12,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from supernet.trust.correlation import best_of, evidence, paper_points, rank_correlation, recall, regret, trust
+from supernet.trust.correlation import (
+    best_of,
+    evidence,
+    paper_points,
+    rank_correlation,
+    recall,
+    regret,
+    trust,
+    what_parts_add,
+)
 from supernet.trust.ranks import Population
 
 
@@ -172,3 +181,30 @@ def test_bad_numbers_are_refused() -> None:
         trust([1, 2, float("nan")], [1, 2, 3])
     with pytest.raises(ValueError, match=r"\[n\] or \[n, R\]"):
         trust([1, 2], np.zeros((2, 2, 2)))
+
+
+def test_a_measure_that_ranks_better_leaves_no_claim() -> None:
+    generator = np.random.default_rng(0)
+    truth = generator.normal(size=40)
+    scores = truth + 0.4 * generator.normal(size=40)
+    sizes = {"params": generator.normal(size=40)}
+    assert trust(scores, truth, sizes)["finding"] == "predict"
+    weak = trust(scores, truth, sizes, measures={"jacov": generator.normal(size=40)})
+    assert weak["finding"] == "predict"
+    assert weak["given"] == trust(scores, truth, sizes)["given"]
+    strong = trust(scores, truth, sizes, measures={"jacov": np.where(truth > truth.min(), truth, -np.inf)})
+    assert strong["finding"] == "add"
+    assert strong["alone"] == ["jacov"]
+    assert "But jacov of the untrained network ranks better, with tau 1.00" in strong["verdict"]
+    assert strong["beyond"]["jacov"]["value"] == pytest.approx(strong["tau"]["value"] - 1)
+
+
+def test_what_a_part_of_a_rank_adds_is_the_fall_of_tau_without_it() -> None:
+    generator = np.random.default_rng(1)
+    truth, noise = generator.normal(size=30), generator.normal(size=30)
+    joint = truth + noise
+    parts = what_parts_add(joint, {"noise": truth, "truth": noise}, truth)
+    tau = rank_correlation(joint.tolist(), truth.tolist())["kendall"]
+    assert parts["noise"]["value"] == pytest.approx(tau - 1)
+    assert parts["truth"]["value"] == pytest.approx(tau - rank_correlation(noise.tolist(), truth.tolist())["kendall"])
+    assert parts["truth"]["interval"][0] > 0
