@@ -18,7 +18,7 @@ SIZES = ("size", "params")
 PARTS = ("score", *SIZES, *MEASURES)
 """What a joint rank can be made of."""
 
-UNTRAINED = {"size": 1.0, "jacov": 0.5}
+_UNTRAINED = {"size": 1.0, "jacov": 0.5}
 """The weights of the parts where `SearchConfig.score` is none and no rank is set."""
 
 
@@ -176,7 +176,7 @@ class SearchConfig:
     @property
     def parts(self) -> dict[str, float]:
         """The parts of the joint rank with their weights; empty if the score alone ranks."""
-        chosen = self.rank or (UNTRAINED if self.score == "none" else {})
+        chosen = self.rank or (_UNTRAINED if self.score == "none" else {})
         return {name: float(weight) for name, weight in chosen.items() if weight}
 
     @property

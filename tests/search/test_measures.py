@@ -305,13 +305,13 @@ def test_what_does_not_apply_is_one_clear_error() -> None:
         with pytest.raises(ValueError, match=r"expected one tensor of floating-point numbers.*int64 \[N, 3\].*leave"):
             measure(Words(), words)
         with pytest.raises(ValueError, match="expected one tensor"):
-            measure(Words(), (X, X))  # type: ignore[arg-type]
+            measure(Words(), (X, X))  # type: ignore[arg-type]  # what is refused
     with pytest.raises(ValueError, match="nwot: expected a network with ReLUs"):
         nwot(Words(), words)
     with pytest.raises(ValueError, match="nwot: expected examples that all differ; of 6 only 5 do"):
         nwot(Made(["norm"], 3), X[[0, 1, 2, 3, 4, 0]])
     with pytest.raises(ValueError, match="no measure 'zico'"):
-        next(measures_of(tiny_nasbench201(), [], X, ["zico"], seed=0, runtime=None))  # type: ignore[arg-type]
+        next(measures_of(tiny_nasbench201(), [], X, ["zico"], seed=0, runtime=None))  # type: ignore[arg-type]  # it is not reached
 
 
 def test_a_network_that_overflows_or_does_not_take_double_precision_says_so() -> None:
