@@ -255,14 +255,12 @@ def evidence(
     named = {**(sizes or {}), **({} if untrained is None else {"untrained": untrained})}
     explanations = {name: points(values, y)[0] for name, values in named.items()}
     varied = [values for values in explanations.values() if np.ptp(values) > 0] if len(y) else []
-    if len(varied) > 1:
-        explanations["together"] = explained(y, varied)
-    explanations |= {name: points(values, y)[0] for name, values in (measures or {}).items()}
     of_scores = leave_one_out(x, y, weights)
     tau, taus = estimate(of_scores), {name: leave_one_out(v, y, weights) for name, v in explanations.items()}
     if len(varied) > 1:
         fitted, share = explained(y, varied)
         taus["together"] = share * leave_one_out(fitted, y, weights)
+    taus |= {name: leave_one_out(points(v, y)[0], y, weights) for name, v in (measures or {}).items()}
     highest = ceiling(truth, weights)
     repeatable = None if highest is None else highest["repeatability"]["value"]
     return {
