@@ -44,8 +44,10 @@ _TABLES = (
     "CREATE TABLE IF NOT EXISTS rounds (number INTEGER PRIMARY KEY, asked TEXT NOT NULL, told TEXT NOT NULL, "
     "scores TEXT NOT NULL, state TEXT NOT NULL)",
     "CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL)",
-    "CREATE TABLE IF NOT EXISTS measures (architecture TEXT PRIMARY KEY, figures TEXT NOT NULL)",
 )
+
+_MEASURES = "CREATE TABLE IF NOT EXISTS measures (architecture TEXT PRIMARY KEY, figures TEXT NOT NULL)"
+"""Only in the table of a search that measures untrained networks."""
 
 
 def open_table(table: Path) -> sqlite3.Connection:
@@ -306,6 +308,7 @@ def write_figures(table: Path, figures: Mapping[str, Mapping[str, float]]) -> No
     """Adds sizes and measures of architectures, by their texts; all or none of them."""
     command = "INSERT OR REPLACE INTO measures VALUES (?, ?)"
     with closing(open_table(table)) as connection, connection:
+        connection.execute(_MEASURES)
         connection.executemany(command, [(text, json.dumps(dict(row))) for text, row in figures.items()])
 
 
@@ -316,7 +319,14 @@ def read_figures(table: Path) -> dict[str, dict[str, float]]:
 
 
 def _figures(connection: sqlite3.Connection) -> dict[str, dict[str, float]]:
+    if not _has(connection, "measures"):
+        return {}
     return {text: json.loads(row) for text, row in connection.execute("SELECT architecture, figures FROM measures")}
+
+
+def _has(connection: sqlite3.Connection, name: str) -> bool:
+    """Whether a file has a table of this name."""
+    return connection.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (name,)).fetchone() is not None
 
 
 def write_ranking(table: Path, ranking: Ranking) -> None:
@@ -334,18 +344,19 @@ _T = TypeVar("_T")
 
 
 def _read_only(table: Path, read: Callable[[sqlite3.Connection], _T]) -> _T | None:
-    """What is read from a table that stays as it is; None if the file is missing or was written without measures."""
+    """What is read from a table that stays as it is; None if the file is missing."""
     if not table.exists():
         return None
     try:
         with closing(sqlite3.connect(f"{table.resolve().as_uri()}?mode=ro", uri=True)) as connection:
-            names = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
-            return read(connection) if {"measures", "meta"} <= names else None
+            return read(connection)
     except sqlite3.Error as error:
         raise _problem(table, error) from None
 
 
 def _ranking(connection: sqlite3.Connection) -> Ranking | None:
+    if not _has(connection, "meta"):
+        return None
     row = connection.execute("SELECT value FROM meta WHERE name = 'ranking'").fetchone()
     return None if row is None else Ranking.from_json(json.loads(row[0]))
 

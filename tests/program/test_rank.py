@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -97,14 +99,11 @@ def test_a_search_by_a_joint_rank(
 
 
 def test_a_folder_of_an_earlier_version_is_read(run_folder: Path) -> None:
-    import sqlite3
-
     space = space_of_run(open_run(run_folder))
     before = read_candidates(run_folder / "candidates.sqlite", space)
-    connection = sqlite3.connect(run_folder / "candidates.sqlite")
-    connection.execute("DROP TABLE measures")
-    connection.commit()
-    connection.close()
+    with closing(sqlite3.connect(run_folder / "candidates.sqlite")) as connection:
+        tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    assert tables == {"candidates", "rounds", "meta"}  # as before there were measures
     config = (run_folder / "config.yaml").read_text().splitlines()
     newer = ("  rank:", "  rank_sample:", "  measures:")
     (run_folder / "config.yaml").write_text("\n".join(line for line in config if not line.startswith(newer)))
