@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -164,6 +165,8 @@ def _arrow(axes: Axes, start: tuple[float, float], end: tuple[float, float], awa
 def _graph(name: str, nodes: Mapping[str, Sequence[str]], edges: Sequence[tuple[str, str]]) -> str:
     """A graph, its nodes one below the other; arrows that pass nodes go around them, left and right in turn."""
     middle, wide = WIDTH / 2, 1.9
+    most = int(wide / (_CHARACTER * LETTERS))  # letters in a line, which do not become smaller
+    nodes = {node: [part for line in lines for part in textwrap.wrap(line, most)] for node, lines in nodes.items()}
     order, height = list(nodes), dict[str, float]()
     y = 0.0
     for node, lines in nodes.items():

@@ -149,7 +149,7 @@ def test_the_numbers_of_the_tables_are_those_of_the_files(studied: Path, page_of
     for at in analysis["at"]:
         rows = result_rows({**at, "metric": "accuracy"}, ("params", "macs", "validation"))
         assert [list(row) for row in rows] in tables(page_of_a_study)
-    assert "validation, Top (2) minus Random (3) networks: +8.0 points (-10.0 to 20.0)" in page_of_a_study
+    assert "validation, Top (2) minus Random (3) networks: +8.0 points (-10.0 to +20.0)" in page_of_a_study
     for row, network in zip(networks[1:], results["networks"], strict=True):
         assert row[0].startswith(network["id"]) and float(row[4]) == pytest.approx(
             100 * network["validation"][0], abs=0.01
@@ -267,7 +267,8 @@ for (const frame of document.querySelectorAll("iframe")) {
     for (const text of svg.querySelectorAll("text")) {
       const own = text.getBoundingClientRect();
       size.push(own.height);
-      pixels.push(parseFloat(getComputedStyle(text).fontSize) * text.getScreenCTM().a);
+      const matrix = text.getScreenCTM();
+      pixels.push(parseFloat(getComputedStyle(text).fontSize) * Math.hypot(matrix.a, matrix.b));
       if (own.left < box.left - 1 || own.right > box.right + 1 || own.top < box.top - 1 || own.bottom > box.bottom + 1)
         cut.push(text.textContent);
     }
