@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 import torch
 
 from supernet import spaces
 from supernet.draw import networks
 from supernet.draw.parts import Part
+from supernet.draw.svg import LETTERS
 
 
 @pytest.mark.parametrize("name", spaces.SPACES)
@@ -45,10 +48,17 @@ def test_a_network_has_a_box_for_each_part_and_an_arrow_for_each_source() -> Non
         Part("head", "Linear", 90, (10,), (0, 1)),
     ]
     drawn = networks.network(parts)
-    for text in ("stem", "cell", "head", "Conv2d, 8 x 16 x 16", "Linear, 10", "1,234", "56"):
+    for text in ("stem: Conv2d", "cell: Cell", "head: Linear", "8 x 16 x 16; 1,234 parameters", "10; 90 parameters"):
         assert f">{text}<" in drawn
     assert boxes_and_arrows(drawn) == (3, 3)
     assert boxes_and_arrows(networks.network(parts[:1])) == (1, 0)
+
+
+def test_long_lines_of_a_cell_are_wrapped_and_not_made_smaller() -> None:
+    picks = {"a.inputs": ("last",), "a.ops": ("separable5x5-and-more", "identity of all that was before it")}
+    svg = networks.cells(picks, {})["cell"]
+    assert ">identity of all<" in svg and "identity of all that was before it" not in svg
+    assert {float(size) for size in re.findall(r"font-size: ([\d.]+)px", svg)} == {LETTERS}
 
 
 def boxes_and_arrows(drawn: str) -> tuple[int, int]:

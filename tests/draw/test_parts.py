@@ -19,7 +19,7 @@ def test_the_parts_of_a_network() -> None:
     # Each cell reads the outputs of the two parts before it.
     assert [part.sources for part in parts[1:]] == [(0,), (0, 1), (1, 2), (3,)]
     svg = networks.network(parts)
-    assert all(f">{part.name}<" in svg and f">{part.params:,}<" in svg for part in parts)
+    assert all(f">{part.name}: {part.kind}<" in svg and f"; {part.params:,} parameters<" in svg for part in parts)
 
 
 def test_a_users_network_is_drawn_too() -> None:

@@ -65,8 +65,22 @@ def test_axes_name_what_they_show(score: Unit, label: str) -> None:
         plots.predicts(POINTS, ACCURACY, score),
         plots.best_so_far([(1, 0.1, None, 0), (2, 0.3, 0.1, 1), (3, None, None, 1)], score),
     ):
-        assert f">one-shot score: {label}<" in svg
-    assert ">from scratch: validation accuracy (%)<" in plots.predicts(POINTS, ACCURACY, score)
+        assert f">score: {label}<" in svg
+    assert ">validation accuracy (%)<" in plots.predicts(POINTS, ACCURACY, score)
+
+
+def test_the_winner_is_marked_and_shares_stay_shares() -> None:
+    for svg in (
+        plots.size_bias({"params": [10.0, 20.0], "value": [0.1, 0.2]}, ACCURACY, (20.0, 0.2)),
+        plots.size_against_metric({"Top": [(10.0, 0.5)]}, ACCURACY, (10.0, 0.5)),
+        plots.best_so_far([(1, 0.1, None, 0), (2, 0.3, 0.1, 1)], ACCURACY, (2, 0.3)),
+    ):
+        assert ">winner<" in svg
+    for svg in (plots.histogram([0.1, 0.2], ACCURACY, 0.2), plots.predicts(POINTS, ACCURACY, ACCURACY, winner=0.5)):
+        assert ">score of the winner<" in svg
+    wild = [{"score": 0.5, "accuracies": [1.0, 1.0, 0.1]}]  # a deviation of 0.52 around 0.7
+    ticks = re.findall(r">(\d+)<", plots.predicts(wild, ACCURACY, ACCURACY))
+    assert all(int(tick) <= 100 for tick in ticks)
 
 
 def test_options_are_ordered_by_their_worth() -> None:
