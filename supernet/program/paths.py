@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from supernet.search.recording import SAMPLE
-
 
 @dataclass(frozen=True, slots=True)
 class RunFolder:
@@ -114,6 +112,8 @@ class RunFolder:
     @property
     def sample(self) -> Path:
         """The scores of the architectures that a joint rank compares with; only if it has the part score."""
+        from supernet.search.recording import SAMPLE  # imports torch, which help must not wait for
+
         return self.candidates.with_name(SAMPLE)
 
     @property
