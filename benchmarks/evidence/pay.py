@@ -4,7 +4,9 @@
 
 A table has a row for each network: `architecture`, `truth` (the accuracy of a full training, in per cent), `macs`,
 `score` (of the one-shot model), the other parts of `joint.py`, and if there are such: `short` (validation accuracy of a
-short training), `judged` (accuracy of other trainings, by which the choice by `truth` is judged). What is done:
+short training), `first` (accuracy of one full training, by which networks are chosen) and `judged` (of other trainings,
+by which the choice is judged). Without the last two both are the truth, so all methods look better than they are. What
+is done:
 
 - random: networks in random order, trained in full;
 - asha: networks in random order, trained for a short time, of which Optuna's SuccessiveHalvingPruner lets some on;
@@ -14,24 +16,27 @@ short training), `judged` (accuracy of other trainings, by which the choice by `
 
 Each seed draws three quarters of the networks as the space. A full training takes EPOCHS passes over the images of the
 benchmark at the speed that networks are trained with here, on one core; the one-shot model and its scores take what was
-measured. Best so far is what the best by `truth` has in `judged`.
+measured.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from joint import join, parts_of
+from matplotlib import rc_context
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from one_shot import made
 
 from supernet.base.csv_file import read_numbers, read_table
-from supernet.base.files import read_json, write_json
+from supernet.base.files import read_json, write_atomically, write_json
+from supernet.draw.svg import COLOURS
 
 Numbers = NDArray[np.float64]
 
@@ -89,12 +94,12 @@ def networks_of(path: Path, weights: dict[str, float]) -> Networks:
     """Reads a table."""
     table = read_table(path)
     parts, truth = parts_of(path)
-    names = [name for name in ("macs", "judged", "short") if name in table.names]
+    names = [name for name in ("macs", "first", "judged", "short") if name in table.names]
     columns, _ = read_numbers(table, [table.column(name) for name in names])
     by_name: dict[str, Numbers] = {name: np.array(column, float) for name, column in zip(names, columns, strict=True)}
     macs = by_name["macs"]
     return Networks(
-        truth=truth, judged=by_name.get("judged", truth), short=by_name.get("short"),
+        truth=by_name.get("first", truth), judged=by_name.get("judged", truth), short=by_name.get("short"),
         seconds=EPOCHS * IMAGES * macs / SPEED, macs=macs,
         free=join(parts, {**weights, "score": 0.0}), joint=join(parts, weights),
     )  # fmt: skip
@@ -174,12 +179,33 @@ def compared(networks: Networks, one_shot: float, seeds: int) -> dict[str, Any]:
     return result
 
 
+def draw(result: Mapping[str, Any], out: Path) -> None:
+    """The mean of the best so far against the hours of one core, for each space."""
+    with rc_context({"svg.hashsalt": "pay", "svg.fonttype": "none", "font.size": 12}):
+        figure = Figure(figsize=(5.2 * len(result["spaces"]), 3.6), layout="constrained")
+        for axes, (space, methods) in zip(
+            np.atleast_1d(figure.subplots(1, len(result["spaces"]))), result["spaces"].items(), strict=True
+        ):
+            for (name, rows), colour in zip(methods.items(), COLOURS.values(), strict=False):
+                points = [
+                    (h, m) for h, m in zip(result["hours"], rows["mean"], strict=True) if m is not None
+                ]  # fmt: skip
+                if points:
+                    axes.plot(*zip(*points, strict=True), label=name, color=colour)
+            axes.set(xscale="log", xlabel="hours of one core, everything", ylabel="best so far (%)", title=space)
+            best = max(rows["mean"][-1] or 0 for rows in methods.values())
+            axes.set_ylim(best - 4, best + 0.3)
+            axes.legend(frameon=False)
+        write_atomically(out, lambda file: figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None}))
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("tables", nargs="+", metavar="NAME=TABLE.csv")
     parser.add_argument("--weights", type=Path, help="result of joint.py: the weights chosen without the table's space")
     parser.add_argument("--seeds", type=int, default=100)
     parser.add_argument("--out", type=Path)
+    parser.add_argument("--figure", type=Path, help="SVG")
     given = parser.parse_args(arguments)
     chosen = read_json(given.weights)["left out"] if given.weights else {}
     result: dict[str, Any] = {"hours": [round(hours, 3) for hours in HOURS], "seeds": given.seeds, "spaces": {}}
@@ -188,6 +214,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         result["spaces"][name] = compared(networks_of(Path(path), weights), ONE_SHOT[name], given.seeds)
         for method, rows in result["spaces"][name].items():
             print(name, method, dict(zip(result["hours"][::6], rows["mean"][::6], strict=True)))
+    if given.figure:
+        draw(result, given.figure)
     if given.out:
         write_json(given.out, {**result, "command": "python benchmarks/evidence/pay.py ...", "made": made()})
 

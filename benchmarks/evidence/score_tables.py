@@ -1,7 +1,7 @@
 """A table of what is known of networks with known accuracies: score, sizes, measures without training, truth.
 
     python benchmarks/evidence/score_tables.py TRUTH.csv OUT.csv --truth COLUMN (--run RUN | --points RESULT.json)
-        [--judged COLUMN ...] [--short COLUMN] [--measures MEASURES.csv]
+        [--first COLUMN --judged COLUMN ...] [--short COLUMN] [--measures MEASURES.csv]
 
 TRUTH has a column `architecture`, in any text that the space of the run reads. Scores are those of the one-shot model
 of RUN, as its configuration says, or of the points of a result file of `supernet analyze`. MEASURES is what
@@ -60,7 +60,8 @@ def main() -> None:
     parser.add_argument("accuracies", type=Path, metavar="TRUTH.csv")
     parser.add_argument("out", type=Path, metavar="OUT.csv")
     parser.add_argument("--truth", required=True)
-    parser.add_argument("--judged", nargs="*", default=[], help="columns whose mean judges a choice by the truth")
+    parser.add_argument("--first", help="accuracy of one training, by which `pay.py` chooses")
+    parser.add_argument("--judged", nargs="*", default=[], help="columns whose mean judges that choice")
     parser.add_argument("--short", help="column with accuracies of short trainings")
     parser.add_argument("--measures", type=Path)
     source = parser.add_mutually_exclusive_group(required=True)
@@ -69,7 +70,7 @@ def main() -> None:
     chosen = parser.parse_args()
     table = read_table(chosen.accuracies)
     texts = table.texts(table.column("architecture"))
-    names = [chosen.truth, *chosen.judged, *([chosen.short] if chosen.short else [])]
+    names = [chosen.truth, *chosen.judged, *filter(None, (chosen.first, chosen.short))]
     numbers = columns_of(table, names)
     scored = (
         scored_by_points(chosen.points)
@@ -92,8 +93,9 @@ def main() -> None:
         row: dict[str, Any] = {"architecture": text, "truth": numbers[chosen.truth][place]}
         if chosen.judged:
             row["judged"] = round(float(np.mean([numbers[name][place] for name in chosen.judged])), 4)
-        if chosen.short:
-            row["short"] = numbers[chosen.short][place]
+        for name, column in {"first": chosen.first, "short": chosen.short}.items():
+            if column:
+                row[name] = numbers[column][place]
         rows.append({**row, **scored[text], **measured.get(text, {})})
     buffer = io.StringIO(newline="")
     writer = csv.DictWriter(buffer, list(rows[0]), lineterminator="\n")
