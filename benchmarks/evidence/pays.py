@@ -76,6 +76,17 @@ CASES: dict[str, tuple[str, ...]] = {
         "images", "--data=PHOTOS", "--data.image_size=16", "--max-latency=0.5ms", *LENGTHS,
         "--retrain.train.steps=600",
     ),
+    "photos, 16 pixels, 1 M parameters": (
+        "images", "--data=PHOTOS", "--data.image_size=16", "--max-params=1M", *LENGTHS, "--retrain.train.steps=400",
+    ),
+    "fashion-mnist, 28 pixels, 24 M multiply-adds": (
+        "images", "--data.name=fashion-mnist", "--data.image_size=28", "--max-macs=24M", *LENGTHS,
+        "--retrain.train.steps=300",
+    ),
+    "cifar10, 32 pixels, 60 k parameters": (
+        "images", "--data.name=cifar10", "--data.image_size=32", "--max-params=60k", *LENGTHS,
+        "--retrain.train.steps=500",
+    ),
 }  # fmt: skip
 """The words after `supernet run`, by the name of the case."""
 
@@ -91,7 +102,10 @@ def words_of(case: str, cifar10: str | None, runs: Path, threads: int) -> list[s
         write_photos(f"{cifar10}/train-00000-of-00001.parquet", unfinished)
         unfinished.rename(photos)
     place = [f"--data.path={cifar10}"] if "cifar10" in case else []
-    return [*(word.replace("PHOTOS", str(photos)) for word in CASES[case]), *place, f"--runtime.threads={threads}"]
+    # All lengths are given, so no plan is needed, and a busy machine is no reason to refuse.
+    hours = ["--hours=48"] if CASES[case][0] == "images" else []
+    words = [word.replace("PHOTOS", str(photos)) for word in CASES[case]]
+    return [*words, *place, *hours, f"--runtime.threads={threads}"]
 
 
 def write_photos(parquet: str, folder: Path, number: int = 5_000) -> None:
