@@ -12,7 +12,8 @@ is done:
 - asha: networks in random order, trained for a short time, of which Optuna's SuccessiveHalvingPruner lets some on;
 - size: trained in full, the largest first (multiply-adds);
 - no training: trained in full, the best by size and measures without training first;
-- ours: the one-shot model is trained, all are scored, and trained in full, the best by the joint rank first.
+- ours: the one-shot model is trained, all are scored, and trained in full, the best by the joint rank first, of equal
+  parts (see `joint.py`).
 
 Each seed draws three quarters of the networks as the space. A full training takes EPOCHS passes over the images of the
 benchmark at the speed that networks are trained with here, on one core; the one-shot model and its scores take what was
@@ -28,14 +29,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from joint import join, parts_of
+from joint import EQUAL, join, parts_of
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from one_shot import made
 
 from supernet.base.csv_file import read_numbers, read_table
-from supernet.base.files import read_json, write_atomically, write_json
+from supernet.base.files import write_atomically, write_json
 from supernet.draw.svg import COLOURS
 
 Numbers = NDArray[np.float64]
@@ -202,22 +203,22 @@ def draw(result: Mapping[str, Any], out: Path) -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("tables", nargs="+", metavar="NAME=TABLE.csv")
-    parser.add_argument("--weights", type=Path, help="result of joint.py: the weights chosen without the table's space")
     parser.add_argument("--seeds", type=int, default=100)
     parser.add_argument("--out", type=Path)
     parser.add_argument("--figure", type=Path, help="SVG")
     given = parser.parse_args(arguments)
-    chosen = read_json(given.weights)["left out"] if given.weights else {}
     result: dict[str, Any] = {"hours": [round(hours, 3) for hours in HOURS], "seeds": given.seeds, "spaces": {}}
     for name, _, path in (text.partition("=") for text in given.tables):
-        weights = chosen[name]["weights"] if name in chosen else {"score": 1.0, "macs": 1.0}
-        result["spaces"][name] = compared(networks_of(Path(path), weights), ONE_SHOT[name], given.seeds)
+        result["spaces"][name] = compared(networks_of(Path(path), EQUAL), ONE_SHOT[name], given.seeds)
         for method, rows in result["spaces"][name].items():
             print(name, method, dict(zip(result["hours"][::6], rows["mean"][::6], strict=True)))
     if given.figure:
         draw(result, given.figure)
     if given.out:
-        write_json(given.out, {**result, "command": "python benchmarks/evidence/pay.py ...", "made": made()})
+        write_json(
+            given.out,
+            {**result, "command": "python benchmarks/evidence/pay.py " + " ".join(given.tables), "made": made()},
+        )
 
 
 if __name__ == "__main__":

@@ -26,6 +26,9 @@ from supernet.program.folder import open_run
 from supernet.program.load import space_of_run
 from supernet.program.score import score_architectures
 
+MEASURES = ("params", "macs", "jacov", "synflow", "nwot", "longest_path", "layers")
+"""Columns that are taken from the table of measures; sizes are those of what matters."""
+
 
 def scored_by_run(run: Path, texts: list[str], place: Path) -> dict[str, dict[str, Any]]:
     """Scores and sizes by the text of each architecture, from a run's one-shot model; `place` keeps what is scored."""
@@ -55,6 +58,11 @@ def columns_of(table: Table, names: list[str]) -> dict[str, list[float]]:
     }
 
 
+def finite(text: str) -> str:
+    """A measure; empty if it is minus infinity, which `joint.py` ranks last."""
+    return text if math.isfinite(float(text)) else ""
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("accuracies", type=Path, metavar="TRUTH.csv")
@@ -77,17 +85,11 @@ def main() -> None:
         if chosen.points
         else scored_by_run(chosen.run, texts, chosen.out.with_suffix(".scored.csv"))
     )
-    measured: dict[str, dict[str, float]] = {}
+    measured: dict[str, dict[str, str]] = {}
     if chosen.measures:
-        measures = read_table(chosen.measures)
-        kinds = [
-            name
-            for name in measures.names
-            if name in ("params", "macs", "jacov", "synflow", "nwot", "longest_path", "layers")
-        ]
-        columns = columns_of(measures, kinds)
-        for place, text in enumerate(measures.texts(measures.column("architecture"))):
-            measured[text] = {name: columns[name][place] for name in kinds}
+        with chosen.measures.open(newline="", encoding="utf-8") as file:
+            for line in csv.DictReader(file):
+                measured[line["architecture"]] = {name: finite(line[name]) for name in MEASURES if name in line}
     rows = []
     for place, text in enumerate(texts):
         row: dict[str, Any] = {"architecture": text, "truth": numbers[chosen.truth][place]}
