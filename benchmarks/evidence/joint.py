@@ -5,7 +5,8 @@
 A table has the columns `architecture`, `truth` (an accuracy that the weights are judged by), `score` (of the one-shot
 model), and the other parts of the rank; a part that a table lacks counts nothing there. Each part goes in by its rank.
 The weights are those of a grid with the best mean over the other tables: of Kendall's tau, and of the tau of the best
-quarter where there are 100 networks or more. The last rows, with all tables, are what a default would be chosen from, so they are judged by nothing.
+quarter where there are 100 networks or more. "Equal parts" has weights that were chosen on nothing. The last rows, with
+all tables, are what a default would be chosen from, so they are judged by nothing.
 """
 
 from __future__ import annotations
