@@ -153,7 +153,8 @@ def _check(words: list[str]) -> None:
 
     if {"-h", "--help"} & set(words):
         usage = "check FILE.py:FUNCTION --data DATA [--SETTING VALUE ...] [--json]"
-        parse(make_parser(usage, DESCRIPTIONS["check"]), ["--help"])
+        examples = ("check network.py:make --data digits", "check network.py:make --data data.py:load --task.loss mse")
+        parse(make_parser(usage, DESCRIPTIONS["check"], examples=examples), ["--help"])
     model = ["--model"] if words and is_function(words[0]) else []
     parsed = parse_run("run", [*model, *words])
     from supernet.program.check import check
