@@ -15,7 +15,8 @@ from torch.nn import functional as F
 
 from supernet import build, fit
 from supernet.space.layers import GhostBatchNorm
-from supernet.spaces import bender, nasbench201
+from supernet.spaces import bender, macro, nasbench201
+from supernet.spaces.macro import to_digits
 from supernet.speed.runtime import RuntimeConfig, start
 from supernet.train.fit import TrainConfig
 from tests.makers import write_batches
@@ -237,3 +238,31 @@ def test_what_is_spent_counts_from_the_first_training(pay: ModuleType) -> None:
     assert {network for _, network in events} <= {0, 1}
     assert sum(seconds for seconds, _ in events) <= 2 * 3600 + 1e-6
     assert all(list(run()) for run in pay.methods(networks, 100.0, 0).values())
+
+
+@pytest.fixture
+def predictors(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+    yield from script(monkeypatch, "predictors")
+
+
+def test_rankings_after_trainings_are_judged_on_all_and_on_unseen_networks(
+    predictors: ModuleType, tmp_path: Path
+) -> None:
+    space = macro()
+    drawn = space.sample_distinct(60, generator=torch.Generator().manual_seed(0))
+    truth = [80 + 2 * sum(len(option) for _, (option,) in a.picks) / 10 for a in drawn]
+    rows = [f"{to_digits(a)},{value},{100 - value}" for a, value in zip(drawn, truth, strict=True)]
+    (tmp_path / "table.csv").write_text("architecture,truth,wrong\n" + "\n".join(rows) + "\n")
+    (tmp_path / "more.csv").write_text(
+        "architecture,jacov\n" + "\n".join(row.rpartition(",")[0] for row in rows) + "\n"
+    )
+    words = [f"name=macro:{tmp_path / 'table.csv'}", "--truth=truth", "--seeds=1", "--trainings=16,32"]
+    words += [f"--out={tmp_path / 'out.json'}"]
+    predictors.main([*words, "--plain=jacov=1", "--join", str(tmp_path / "more.csv")])
+    perfect = json.loads((tmp_path / "out.json").read_text())["name"]["trainings"]
+    assert perfect["0"]["mean"]["all"] == perfect["32"]["mean"]["unseen"] == 1
+    assert perfect["32"]["mean"]["used"] == 0  # nothing is better than perfect
+    predictors.main([*words, "--plain=params=1"])
+    learnt = json.loads((tmp_path / "out.json").read_text())["name"]["trainings"]
+    assert learnt["32"]["mean"]["unseen"] > learnt["0"]["mean"]["all"] + 0.1
+    assert learnt["32"]["mean"]["best trained"] <= learnt["16"]["mean"]["best trained"]

@@ -138,9 +138,9 @@ def judge(subject: Subject, trained: Sequence[int], prediction: Prediction | Non
         **{name: float(stats.kendalltau(ranking[part], truth[part]).statistic) for name, part in parts.items()},
         "first": float(truth.max() - truth[order[0]]),
         "best of ten": float(truth.max() - truth[order[:10]].max()),
-        "best trained": float(truth.max() - truth[list(trained)].max()) if len(trained) else np.nan,
         "used": float(is_used),
         "all, if always used": float(stats.kendalltau(always, truth).statistic),
+        **({"best trained": float(truth.max() - truth[list(trained)].max())} if len(trained) else {}),
         **({"tau of others": prediction.tau, "enough": float(prediction.is_enough)} if prediction is not None else {}),
     }
 

@@ -57,6 +57,8 @@ if TYPE_CHECKING:
     from supernet.program.load import Loaded
 
 STEP_NAMES = ("train", "search", "retrain")
+_TRAININGS = 32
+"""Of `supernet refine`, if it is told neither their number nor a time."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -309,6 +311,48 @@ def _study(words: list[str]) -> None:
     sent = send_study(run, options["storage"], options["study"], options["artifacts"] and Path(options["artifacts"]))
     text = f"{sent['sent']} trials sent; study {sent['study']!r} at {sent['storage']} has {sent['trials']}"
     _emit(sent, options["json"], lambda _: print(text))
+
+
+def _refine(words: list[str]) -> None:
+    parser = make_parser(
+        "refine DIR [--trainings N | --hours H] [--json]",
+        "Trains candidates from scratch in rounds, learns from all trainings of the run, and ranks the candidates anew "
+        "if that predicts networks it has not seen better than scores do. `supernet retrain` then takes finalists by "
+        "it. It ends early if more trainings promise less than the noise of one. The test split stays closed; the same "
+        "command continues.",
+        examples=("refine runs/first --trainings 32", "refine runs/first --hours 2"),
+    )
+    parser.add_argument("dir", help="run folder with a finished search")
+    parser.add_argument("--trainings", type=typed(int), help="the most trainings of rounds in this folder (default 32)")
+    parser.add_argument("--hours", help="time for the trainings of this call, in place of their number")
+    for option, text in STORAGE_OPTIONS.items():
+        parser.add_argument(option, help=text)
+    parser.add_argument("--json", action="store_true", help="print as JSON what was learnt")
+    options = parse(parser, words)
+    if options["trainings"] is not None and (options["hours"] is not None or options["trainings"] < 0):
+        raise ValueError("refine: expected either --trainings, a number from 0, or --hours")
+    hours = None if options["hours"] is None else hours_of(options["hours"])
+    trainings = _TRAININGS if hours is None and options["trainings"] is None else options["trainings"]
+    from supernet.program.folder import add_seconds, open_run
+    from supernet.program.load import load_run
+    from supernet.program.lock import alone_in
+    from supernet.program.machine import start_run
+    from supernet.program.printing import print_refined
+    from supernet.program.refine import refine_step
+
+    run = open_run(Path(options["dir"]))
+    with alone_in(run.folder), watching("refine") as watch:
+        runtime = start_run(run)
+        if runtime.rank > 0:
+            return
+        watch = _with_storage(watch, {f"--{name}": options[name] for name in ("storage", "study", "artifacts")})
+        began = time.monotonic()
+        try:
+            facts = refine_step(load_run(run), trainings, hours, runtime.alone(), watch)
+        finally:
+            add_seconds(run.folder, "refine", time.monotonic() - began)
+    print(f"refine: done ({run.folder.refinement})", file=sys.stderr)
+    _emit(facts, options["json"], print_refined)
 
 
 def _do(steps: Sequence[str], run: Opened, asked: Asked, loaded: Loaded | None) -> bool:
@@ -865,6 +909,7 @@ COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "watch": _watch,
     "top": _top,
     "study": _study,
+    "refine": _refine,
     "score": _score,
     "space": _space,
     "spaces": _spaces,

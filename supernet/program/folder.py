@@ -310,12 +310,12 @@ def _stale(folder: RunFolder, changed: Sequence[str]) -> list[Path]:
     """The results that depend on settings that changed."""
     if any(text.startswith(("search.", "task.metric:")) for text in changed):
         searched = [folder.candidates, folder.sample, folder.finalists, folder.drawn_finalists]
-        return [*searched, folder.retrain, folder.analysed, folder.analysis]
+        return [*searched, folder.retrain, folder.refined, folder.analysed, folder.analysis]
     stale = []
     of_retrain = [text for text in changed if text.startswith("retrain.") and not text.startswith(_OF_SIZES)]
     if of_retrain:
         only_references = all(text.startswith(_OF_REFERENCES) for text in of_retrain)
-        stale += [folder.references] if only_references else [folder.retrain, folder.analysed_sizes]
+        stale += [folder.references] if only_references else [folder.retrain, folder.refined, folder.analysed_sizes]
     if any(text.startswith("analysis.train.") for text in changed):
         stale.append(folder.analysed_networks)
     return [*stale, folder.analysis]

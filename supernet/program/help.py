@@ -34,6 +34,7 @@ step by step, on a run folder (each continues where it was):
   watch DIR                follow a run from another terminal
   doctor [DIR]             check the installation, or say what is done and damaged in a run folder
   top DIR                  print the best candidates, or the Pareto front, also during the search
+  refine DIR               train candidates, learn from all trainings, and rank the candidates anew
   study DIR                send finalists and their trainings to an Optuna study
   analyze DIR              say what the ranking is worth: train networks drawn evenly over the score
   analyze DIR --plan       say how many networks would tell, from a few

@@ -190,6 +190,33 @@ class RunFolder:
         """Groups and networks with score, validation and test metric; its presence says that the run is done."""
         return self.path / "results.json"
 
+    # ---- refine ----
+
+    @property
+    def refined(self) -> Path:
+        """Folder of what `supernet refine` writes; its trainings are in `retrain`."""
+        return self.path / "refine"
+
+    @property
+    def refine_rounds(self) -> Path:
+        """Which candidates are trained in each round; written before they are."""
+        return self.refined / "rounds.json"
+
+    @property
+    def predictions(self) -> Path:
+        """What is expected of every candidate, if that ranks better than scores do."""
+        return self.refined / "predictions.csv"
+
+    @property
+    def refinement(self) -> Path:
+        """What was learnt, from how many trainings, and how well it predicts; its presence says that refine is done."""
+        return self.refined / "refine.json"
+
+    @property
+    def searched_finalists(self) -> Path:
+        """Groups of finalists as the search drew them."""
+        return self.refined / "finalists.search.json"
+
     # ---- analyze ----
 
     @property

@@ -22,6 +22,7 @@ from supernet.trust.tables import (
     heats_text,
     opening_text,
     parts_text,
+    refined_text,
     replay_rows,
     replay_text,
     result_rows,
@@ -123,14 +124,15 @@ def print_trained(rows: Sequence[dict[str, Any]]) -> None:
 def print_candidates(top: dict[str, Any]) -> None:
     """Prints the candidates of `supernet.program.score.top_candidates`."""
     candidates = [row for band in top["bands"] for row in band]
-    _, score = units_of(top)
+    metric, score = units_of(top)
     sizes = {cost: SizeUnit.of([row[cost] for row in candidates]) for cost in ("params", "macs")}
     titles = (f"{cost} ({unit.short})" for cost, unit in sizes.items())
     is_joined = any(row.get("joint") is not None and row["value"] is not None for row in candidates)
     plain = ["one-shot score"] if is_joined else []
-    head = ("number", f"score ({score.short})", *plain, "on", *titles, "ms", "MB", "id")
+    predicted = [f"predicted ({metric.short})"] if "refined" in top else []
+    head = ("number", *predicted, f"score ({score.short})", *plain, "on", *titles, "ms", "MB", "id")
     for band in top["bands"]:
-        _print_table([head, *(_candidate_cells(row, score, sizes) for row in band)])
+        _print_table([head, *(_candidate_cells(row, metric, score, sizes) for row in band)])
     if "objectives" in top:
         _print_text(
             f"Pareto front of {', '.join(top['objectives'])}: {len(candidates)} of {top['of']:,} candidates; "
@@ -139,14 +141,20 @@ def print_candidates(top: dict[str, Any]) -> None:
     else:
         error = "" if top["score"] == "rank" else " ± its standard error"
         _print_text(f"the best of {top['of']:,} candidates; score{error}; on: examples it was taken on")
+    if "refined" in top:
+        _print_text(refined_text(top["refined"]))
 
 
-def _candidate_cells(row: dict[str, Any], score: Unit, sizes: dict[str, SizeUnit]) -> tuple[str, ...]:
+def _candidate_cells(row: dict[str, Any], metric: Unit, score: Unit, sizes: dict[str, SizeUnit]) -> tuple[str, ...]:
     joint = row.get("joint")
     error = "" if row["deviation"] is None or joint is not None else f" ± {score.number(row['deviation'])}"
     plain = () if joint is None or row["value"] is None else (f"{row['value']:.4f}",)
+    predicted: tuple[str, ...] = ()
+    if "predicted" in row:
+        predicted = (f"{metric.number(row['predicted'])} ± {metric.number(row['predicted_deviation'])}",)
     return (
         str(row["number"]),
+        *predicted,
         score.number(row["value"] if joint is None else joint) + error,
         *plain,
         str(row["examples"]),
@@ -155,6 +163,21 @@ def _candidate_cells(row: dict[str, Any], score: Unit, sizes: dict[str, SizeUnit
         "-" if row["memory"] is None else f"{row['memory'] / 1e6:.3f}",
         row["id"],
     )
+
+
+def print_refined(facts: dict[str, Any]) -> None:
+    """Prints what trainings taught, and what follows for the finalists."""
+    _print_text(refined_text(facts))
+    if "promise" in facts:
+        metric = Unit.of(facts["metric"])
+        noise = f"{metric.number(facts['noise'])}, by {facts['noise_from']}" if facts["noise"] else "unknown"
+        _print_text(
+            f"in {metric.label}: the best candidate that was not trained is expected to exceed the best that was by "
+            f"{metric.number(facts['promise'])}; the others are known to ± {metric.number(facts['unknown'])} (median); "
+            f"noise of a training: {noise}"
+        )
+    lengths = ", ".join(f"{number} of {int(steps):,} steps" for steps, number in facts["trainings"].items())
+    _print_text(f"trainings: {lengths or 'none'}; the test split stayed closed; finalists: {facts['finalists']}")
 
 
 def print_export(facts: dict[str, Any]) -> None:
@@ -195,6 +218,8 @@ def print_result(result: dict[str, Any]) -> None:
     )
     if (text := heats_text(result)) is not None:
         _print_text(text)
+    if "refined" in result:
+        _print_text(f"candidates are {refined_text(result['refined'])}")
     for name, table in tested_sizes(result):
         print(f"\nfinalists at {name}, tested with the others:\n")
         _print_table(table)

@@ -42,6 +42,7 @@ from supernet.trust.tables import (
     network_rows,
     opening_text,
     option_rows,
+    refined_text,
     result_rows,
     size_tables,
     tested_sizes,
@@ -94,7 +95,8 @@ def _page(run: Opened) -> str:
         histories=_histories(folder, result),
         is_like_the_paper=config.space.name == "bender" and score == metric == Unit.of("accuracy"),
     )
-    notes = [text for text in (heats_text(result), opening_text(result["test_split"])) if text]
+    refined = refined_text(result["refined"]) if "refined" in result else None
+    notes = [text for text in (heats_text(result), refined, opening_text(result["test_split"])) if text]
     proposed = in_order_asked(folder.candidates, candidates)
     rendered: str = template().render(
         name=folder.name,

@@ -112,7 +112,9 @@ def retrain_step(run: Loaded, runtime: Runtime, watch: Watch) -> bool:
         of_size = test([(network, config.retrain.repeats) for network in size.networks], runtime)
         resized_rows.append(size_row(size, groups, scored, config.retrain.repeats, of_size))
     result = _summary(run, [{**row, "test": tested[row["id"]]} for row in rows], members)
-    more = {name: part for name, part in (("heats", shorter), ("at", resized_rows)) if part}
+    refined = read_json(folder.refinement) if folder.refinement.exists() else {}
+    parts = (("heats", shorter), ("at", resized_rows), ("refined", refined if refined.get("is_used") else None))
+    more = {name: part for name, part in parts if part}
     facts = {
         "metric": config.task.metric, "score": config.search.ranked_by, "validation_examples": len(data.validation)
     }  # fmt: skip
@@ -349,7 +351,7 @@ def retrain_candidates(run: Loaded, numbers: Sequence[int], runtime: Runtime, wa
     Raises:
         RunError: there is no candidate with such a number.
     """
-    folder, config, data = run.folder, run.config, run.data
+    folder = run.folder
     table = folder.candidates
     if not table.exists():
         raise RunError(f"{table} is not there: run `supernet search {folder}` first")
@@ -358,16 +360,39 @@ def retrain_candidates(run: Loaded, numbers: Sequence[int], runtime: Runtime, wa
         raise RunError(f"candidates: no number {wrong[0]}; `supernet top {folder}` prints those that there are")
     picked = [by_number[n] for n in numbers]
     record_environment(folder, "retrain candidates", runtime.tuning)
-    large = retrained_space(config, data.classes, data.inputs)
-    costs = cost_table(large)
-    architectures = [c.architecture for c in picked]
-    scored = {c.architecture: c for c in by_number.values()}
-    trainings = trainings_of(folder, config, large, costs, scored, architectures)
+    rows = train_candidates(run, picked, list(by_number.values()), run.config.retrain.repeats, runtime, watch)
+    return [{**record, "validation": row["validation"]} for record, row in zip(records(picked), rows, strict=True)]
+
+
+def train_candidates(
+    run: Loaded,
+    picked: Sequence[Candidate],
+    candidates: Sequence[Candidate],
+    repeats: int,
+    runtime: Runtime,
+    watch: Watch,
+) -> list[dict[str, Any]]:
+    """Trains some candidates from scratch as finalists are; what is trained already is not trained again.
+
+    Args:
+        run: the run; its study shows the trainings.
+        picked: those to train.
+        candidates: all of the run.
+        repeats: trainings of each.
+        runtime, watch: as for `retrain_step`.
+
+    Returns:
+        For each what `results.json` has of a network, with `validation` of each repeat.
+    """
+    folder, data = run.folder, run.data
+    config = replace(run.config, retrain=replace(run.config.retrain, repeats=repeats))
+    space = retrained_space(config, data.classes, data.inputs)
+    costs, architectures = cost_table(space), [c.architecture for c in picked]
+    scored = {c.architecture: c for c in candidates}
+    trainings = trainings_of(folder, config, space, costs, scored, architectures)
     with sender(
-        folder.path, large, run_id(config, data.hashes), trainings, watch.storage, watch.study, watch.artifacts
+        folder.path, space, run_id(run.config, data.hashes), trainings, watch.storage, watch.study, watch.artifacts
     ) as tell:
         tell.update()
-        networks = networks_of(large, architectures, folder.retrain)
-        _train_alone(_trainings(networks, config.retrain.repeats), run, runtime, watch, tell)
-    rows = [network_row(costs, c, folder.retrain, config.retrain.repeats) for c in picked]
-    return [{**record, "validation": row["validation"]} for record, row in zip(records(picked), rows, strict=True)]
+        _train_alone(_trainings(networks_of(space, architectures, folder.retrain), repeats), run, runtime, watch, tell)
+    return [network_row(costs, c, folder.retrain, repeats) for c in picked]

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from supernet.base.csv_file import read_lines
-from supernet.base.files import sha256, write_text
+from supernet.base.files import read_json, sha256, write_text
 from supernet.base.progress import Interrupted, Watch
 from supernet.base.randomness import derive, stream
 from supernet.base.trees import take_rows
@@ -25,9 +25,10 @@ from supernet.program.config import Config
 from supernet.program.folder import Opened, RunError, require, task_of
 from supernet.program.load import load_one_shot, load_run, space_of_run
 from supernet.program.machine import start_run
+from supernet.program.predictions import with_predictions
 from supernet.search.limits import LimitsConfig
 from supernet.search.measures import examples_of
-from supernet.search.orders import pareto, within
+from supernet.search.orders import Candidate, best, pareto, within
 from supernet.search.recording import Measuring
 from supernet.search.scoring import (
     UNLABELLED,
@@ -202,8 +203,8 @@ def top_candidates(
         out: a CSV or parquet file for all candidates within the limits.
 
     Returns:
-        `metric`, `score`, `of` (how many are within the limits), `bands` (lists of records), and for a front
-        `objectives` and `hypervolume`.
+        `metric`, `score`, `of` (how many are within the limits), `bands` (lists of records), for a front `objectives`
+        and `hypervolume`, and after `supernet refine` what is `refined`.
 
     Raises:
         RunError: there are no candidates yet.
@@ -213,17 +214,25 @@ def top_candidates(
     table = folder.candidates
     if not table.exists():
         raise RunError(f"{table} is not there: run `supernet search {folder}` first")
-    bands, count = read_best(table, number, in_bands, limits.bounds())
+    is_refined = folder.predictions.exists()
+    inside: list[Candidate] = []
+    if is_refined or objectives is not None or out is not None:
+        inside = within(with_predictions(folder, read_candidates(table, None)), limits.bounds())
+    if is_refined:
+        bands, count = best(inside, number, in_bands), len(inside)
+    else:
+        bands, count = read_best(table, number, in_bands, limits.bounds())
     if not count:
         raise RunError(f"{table} holds no candidate yet: run `supernet search {folder}` first")
     result: dict[str, Any] = {"metric": task_of(run).metric, "score": config.search.ranked_by, "of": count}
-    inside = [] if objectives is None and out is None else within(read_candidates(table, None), limits.bounds())
     if objectives is None:
         result["bands"] = [records(band) for band in bands]
     else:
         sought = dataclasses.replace(config.search, objectives=objectives, strategy="random", strategy_settings={})
         points, volume = pareto(inside, sought.sought)
         result |= {"bands": [records(points)], "objectives": list(sought.sought), "hypervolume": volume}
+    if is_refined:
+        result["refined"] = read_json(folder.refinement)
     if out is not None:
         write_records(out, inside)
         result["out"] = str(out)

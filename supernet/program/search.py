@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping, Sequence
 
 from supernet.base.files import read_json, record_digest, write_json
 from supernet.base.progress import Watch
@@ -17,7 +18,7 @@ from supernet.search.latency import changed, latency_costs
 from supernet.search.recording import score_into
 from supernet.search.rounds import search
 from supernet.search.table import read_candidates
-from supernet.space.choices import Space
+from supernet.space.choices import Architecture, Space
 from supernet.space.cost import CostTable, cost_table
 from supernet.speed.runtime import Runtime
 
@@ -49,13 +50,17 @@ def search_step(run: Loaded, runtime: Runtime, watch: Watch) -> bool:
     # Finalists that left the race early are scored on all examples, like the others. The draw is written before that:
     # it must not change when a killed search continues.
     groups = from_json(read_json(drawn), space)
-    everyone = list(dict.fromkeys(a for name, members in groups.items() if name != "All On" for a in members))
     if evaluation is not None:
-        score_into(table, everyone, evaluation, costs, config.search, watch=watch)
+        score_into(table, members_of(groups), evaluation, costs, config.search, watch=watch)
     record_digest(table)
     write_json(folder.finalists, to_json(in_order(groups, read_candidates(table, space))), digest=True)
     drawn.unlink()
     return True
+
+
+def members_of(groups: Mapping[str, Sequence[Architecture]]) -> list[Architecture]:
+    """The finalists that are candidates, each once."""
+    return list(dict.fromkeys(a for name, members in groups.items() if name != "All On" for a in members))
 
 
 def _say_ranking(config: SearchConfig) -> None:

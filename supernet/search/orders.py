@@ -35,6 +35,9 @@ class Candidate:
         measures: sizes and measures of the untrained network by name, if they were asked for; see
             `SearchConfig.figures`.
         joint: what `SearchConfig.rank` makes of all of these; None if the score alone ranks.
+        predicted: the metric of a training from scratch, as learnt from trainings, which it is then ranked by; None
+            before `supernet refine`, or where that ranks no better. It is not in the table.
+        predicted_deviation: standard deviation of the predicted value.
 
     Without a one-shot model value and loss are NaN, and there are no examples.
     """
@@ -55,6 +58,8 @@ class Candidate:
     bonus: float = 0.0
     measures: tuple[tuple[str, float], ...] = ()
     joint: float | None = None
+    predicted: float | None = None
+    predicted_deviation: float | None = None
 
     @property
     def score(self) -> float:
@@ -75,7 +80,9 @@ T = TypeVar("T")
 
 
 def standing(candidate: Candidate) -> tuple[float, ...]:
-    """Sorts candidates, the best first: by the number of examples, then score, then loss."""
+    """Sorts candidates, the best first: by what is predicted; or by the number of examples, then score, then loss."""
+    if candidate.predicted is not None:
+        return (-candidate.predicted,)
     return -candidate.examples, -candidate.score, 0.0 if math.isnan(candidate.loss) else candidate.loss
 
 

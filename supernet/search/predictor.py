@@ -38,7 +38,7 @@ LEAST = 12
 _LEAST_OF_LENGTH = 8
 """Networks that have to be trained for a length of training to count at all (ours)."""
 
-_SHARE = 0.25
+_SHARE = 0.125
 """Share of a round that goes to the best upper confidence bounds; the rest goes evenly over the ranking (ours)."""
 
 _STARTS = ((0.3, 0.3, 1.0, 0.3), (1.0, 0.02, 1.0, 0.1), (0.02, 1.0, 1.0, 0.1))
@@ -183,7 +183,7 @@ def learn(
 def choose(features: Features, trained: Sequence[int], number: int, prediction: Prediction | None) -> list[int]:
     """Which candidates to train next.
 
-    Those that were not trained and may be best, by the mean of the prediction plus one deviation, are a quarter of
+    Those that were not trained and may be best, by the mean of the prediction plus one deviation, are an eighth of
     them; after each the deviations are those with it trained. The others fill the gaps between the trained ones, evenly
     over the ranking, since labels from its top alone say little of all of it. In each gap it is the candidate of which
     least is known. Before there is a prediction, all of them are spread in this way over the plain rank.

@@ -29,7 +29,10 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 
-COLUMNS = tuple(field.name for field in fields(Candidate) if field.name not in ("measures", "joint"))
+_PREDICTED = ("predicted", "predicted_deviation")
+"""What is known of a candidate besides this file."""
+
+COLUMNS = tuple(field.name for field in fields(Candidate) if field.name not in ("measures", "joint", *_PREDICTED))
 """The columns of the table that a candidate is made of; its measures stand in a table of their own."""
 
 _RENEWED = ("value", "loss", "examples", "deviation", "time", "right")
@@ -480,6 +483,7 @@ def records(candidates: Sequence[Candidate]) -> list[dict[str, Any]]:
         | {name: _for_json(getattr(c, name)) for name in others}
         | {_MEASURE_COLUMNS.get(name, name): _for_json(value) for name, value in c.measures}
         | ({} if c.joint is None else {"joint": c.joint})
+        | ({} if c.predicted is None else {name: getattr(c, name) for name in _PREDICTED})
         for c in candidates
     ]
 

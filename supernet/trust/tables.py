@@ -138,6 +138,22 @@ def heats_text(result: Mapping[str, Any]) -> str | None:
     )
 
 
+def refined_text(facts: Mapping[str, Any]) -> str:
+    """What trainings taught of the ranking, in words.
+
+    Args:
+        facts: what `supernet refine` has written.
+    """
+    number = sum(facts["trainings"].values())
+    if "tau" not in facts:
+        return f"{number} trainings of candidates are too few to learn a ranking from, or all alike: scores rank"
+    unseen = f"Kendall tau {facts['tau']:.2f} with networks that were left out, by the score {facts['plain_tau']:.2f}"
+    if not facts["is_used"]:
+        return f"what is learnt from {number} trainings ranks no better ({unseen}): scores rank"
+    end = "; more trainings promise less than the noise of one" if facts["is_enough"] else ""
+    return f"ranked by what is learnt from {number} trainings from scratch: {unseen}{end}"
+
+
 def comparison_text(facts: Mapping[str, Any], metric: Unit) -> str:
     """Whether the winner beats the reference, in words.
 

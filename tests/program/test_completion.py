@@ -25,7 +25,7 @@ def test_bash_completes_commands_options_recipes_and_values(capsys: pytest.Captu
     assert main(["completion", "bash"]) == 0
     text = capsys.readouterr().out
     assert completed(text, "supernet", "") == list(COMMANDS)
-    assert completed(text, "supernet", "re") == ["retrain", "report", "recipes"]
+    assert completed(text, "supernet", "re") == ["retrain", "report", "refine", "recipes"]
     assert completed(text, "supernet", "run", "digits") == [
         name for name in recipe_files() if name.startswith("digits")
     ]
