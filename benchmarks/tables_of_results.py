@@ -449,6 +449,44 @@ def pays(results: Results) -> str:
     return rows_as_table(head, rows)
 
 
+def joint(results: Results) -> str:
+    """Kendall's tau with the truth of score, size, and joint ranks: all networks, and in brackets the best quarter."""
+    result = results("joint_2026-11-30")
+    rows = []
+    for space, equal in result["equal parts"].items():
+        left_out = result["left out"][space]
+
+        def both(row: dict[str, Any]) -> str:
+            return f"{row['tau']:.2f} ({row['best quarter']:.2f})"
+
+        low, high = equal["joint"]["interval"]
+        chosen = ", ".join(f"{name} {weight:g}" for name, weight in left_out["weights"].items())
+        rows.append(
+            (
+                space, both(equal["alone"]["score"]), both(equal["alone"]["macs"]), both(equal["joint"]),
+                f"{low:.2f} to {high:.2f}", f"{equal['joint']['first is below the best']:.2f}",
+                both(left_out["joint"]), chosen,
+            )
+        )  # fmt: skip
+    head = ("space", "score", "multiply-adds", "equal parts", "95 %", "first", "chosen elsewhere", "its weights")
+    return rows_as_table(head, rows)
+
+
+def pay(results: Results) -> str:
+    """The best network so far on published accuracies, in per cent, after some hours of one core."""
+    result = results("pay_2026-11-30")
+    rows = []
+    marks = [min(range(len(result["hours"])), key=lambda i: abs(result["hours"][i] - hours)) for hours in PAY_HOURS]
+    for space, methods in result["spaces"].items():
+        for name, values in methods.items():
+            told = (values["mean"][mark] for mark in marks)
+            rows.append((space, name, *("-" if value is None else f"{value:.2f}" for value in told)))
+    return rows_as_table(("space", "method", *(f"{result['hours'][mark]:.0f} h" for mark in marks)), rows)
+
+
+PAY_HOURS = (25, 50, 100, 250, 1000)
+
+
 def times(results: Results) -> str:
     """How long the runs of `pays` took: the steps by the clock, and the processor time, in minutes."""
     rows = []
@@ -476,6 +514,8 @@ def _points(differences: Sequence[float | None]) -> str:
 TABLES: dict[str, Callable[[Results], str]] = {
     "summary": summary,
     "pays": pays,
+    "joint": joint,
+    "pay": pay,
     "times": times,
     "audit": audit,
     "NAS-Bench-201 run": run_of_nasbench201,
