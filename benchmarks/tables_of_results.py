@@ -460,15 +460,14 @@ def joint(results: Results) -> str:
             return f"{row['tau']:.2f} ({row['best quarter']:.2f})"
 
         low, high = equal["joint"]["interval"]
-        chosen = ", ".join(f"{name} {weight:g}" for name, weight in left_out["weights"].items())
         rows.append(
             (
                 space, both(equal["alone"]["score"]), both(equal["alone"]["macs"]), both(equal["joint"]),
                 f"{low:.2f} to {high:.2f}", f"{equal['joint']['first is below the best']:.2f}",
-                both(left_out["joint"]), chosen,
+                both(left_out["joint"]),
             )
         )  # fmt: skip
-    head = ("space", "score", "multiply-adds", "equal parts", "95 %", "first", "chosen elsewhere", "its weights")
+    head = ("space", "score", "multiply-adds", "equal parts", "95 %", "first", "chosen elsewhere")
     return rows_as_table(head, rows)
 
 
