@@ -5,9 +5,10 @@
 
 SPACE is `nasbench201` or `macro`. TABLE.csv has the columns `architecture`, that of the truth and that of the labels,
 which stand for the user's own trainings (by default the truth itself). With `--short` each label has a shorter training
-too. More columns come from the files of `--join`, by architecture: a score and measures. `--plain` says what candidates
-are ranked by without trainings, each column by its rank; by default multiply-adds that matter and layers that are not
-identity. Rounds of 16 are chosen as `supernet refine` chooses them, after a first one at random in even strata.
+too. More columns come from the files of `--join`, by architecture: a score and measures (see `KNOWN`). `--plain` says
+what candidates are ranked by without trainings, each column by its rank; by default multiply-adds that matter and
+layers that are not identity. Rounds of 16 are chosen as `supernet refine` chooses them, after a first one at random in
+even strata.
 
 In the result `all` is Kendall's tau over all networks of the table, `unseen` over those that were not trained, and
 `quarter` that of the quarter with the best truth. Regrets are in the unit of the truth: of the first by the ranking, of
@@ -45,6 +46,8 @@ Numbers = NDArray[np.float64]
 ROUND = 16
 VALIDATION = 10_000
 """Examples of the test split that the published accuracies are of."""
+KNOWN = ("score", "jacov", "nwot", "synflow", "longest_path")
+"""Columns of other files that are known without trainings; accuracies in them are not."""
 SAME = {"none", "skip_connect", "identity"}
 """Options that are no layer of their own."""
 
@@ -72,7 +75,7 @@ def subject_of(space_name: str, table: Path, options: argparse.Namespace) -> Sub
         place = {str(space.parse(text)): row for row, text in enumerate(more.pop("architecture"))}
         rows = [place.get(str(a)) for a in architectures]
         for name, values in more.items():
-            if name not in numbers:
+            if name in KNOWN and name not in numbers:
                 numbers[name] = np.array([float(values[row] or "nan") if row is not None else np.nan for row in rows])
     weights = {name: float(weight) for name, _, weight in (part.partition("=") for part in options.plain.split(","))}
     plain = np.sum([weight * ranks(numbers[name]) for name, weight in weights.items()], 0)
