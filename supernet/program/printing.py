@@ -282,7 +282,7 @@ def print_trust(trust: dict[str, Any], analysis: dict[str, Any] | None = None, m
         more: where the rest of the numbers is.
     """
     analysis = analysis or {}
-    metric = Unit.of(analysis["metric"]) if "points" in analysis and trust is analysis["trust"] else None
+    metric = Unit.of(analysis["metric"]) if "metric" in analysis and trust is analysis.get("trust") else None
     _print_text(trust["verdict"])
     print()
     if trust["n"] >= FEW:

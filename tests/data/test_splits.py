@@ -131,7 +131,7 @@ def test_the_test_split_is_opened_once(root: Path) -> None:
     test = open_test(load(config(root, "arrays"), seed=0).test, record=record, networks=["a"])
     entry = json.loads(record.read_text())
     assert entry["split_hash"] == test.hash == made.hashes["test"] and entry["examples"] == 10
-    assert entry["opened"].endswith("+00:00") and os.listdir(record.parent) == ["test.json"]
+    assert entry["opened"].endswith("+00:00") and sorted(os.listdir(record.parent)) == [".digests.json", "test.json"]
     again = open_test(made.test, record=record, networks=["a"])  # a test that was killed goes on
     assert again.hash == test.hash
     with pytest.raises(DataError, match=rf"opened on {re.escape(entry['opened'])} for other networks"):
@@ -281,7 +281,7 @@ def test_of_several_processes_one_opens_the_test_split(root: Path) -> None:
         process.join()
     opened = json.loads(record.read_text())["opened"]
     assert messages[0] == "" and all(f"was opened on {opened}" in message for message in messages[1:])
-    assert os.listdir(root / "run") == ["test.json"]
+    assert sorted(os.listdir(root / "run")) == [".digests.json", "test.json"]
 
 
 # --- normalisation and augmentation
@@ -530,4 +530,4 @@ def test_a_disk_without_hard_links_opens_the_test_once_too(tmp_path: Path, monke
     open_test(made.test, record=record, networks=["a"])
     with pytest.raises(DataError, match="for other networks"):
         open_test(made.test, record=record, networks=["b"])
-    assert record.read_bytes() == before and os.listdir(tmp_path) == [record.name]
+    assert record.read_bytes() == before and sorted(os.listdir(tmp_path)) == [".digests.json", record.name]

@@ -331,7 +331,7 @@ def test_config_of_a_run_repeats_it(finished_run: Path, tmp_path: Path) -> None:
 def test_steps_in_the_wrong_order(tmp_path: Path, refused: Refused) -> None:
     folder = tmp_path / "X"
     assert f"run `supernet train {folder}` first" in refused("search", folder, "digits-smoke", *TINY)
-    assert f"run `supernet train {folder}` first" in refused("retrain", folder)
+    assert f"run `supernet search {folder}` first" in refused("retrain", folder)
     assert f"run `supernet retrain {folder}` first" in refused("show", folder)
     assert main(["train", str(folder)]) == 0
     assert f"run `supernet search {folder}` first" in refused("retrain", folder)
@@ -559,6 +559,7 @@ def test_another_search_on_the_same_one_shot_model(
     (folder / "finalists.json").unlink()
     kept = (folder / "candidates.sqlite").read_bytes()
     (folder / "latency.json").write_text(json.dumps({**facts, "device": "abacus"}))
+    (folder / ".digests.json").unlink()
     with caplog.at_level("INFO"):
         assert main(["search", str(folder)]) == 0
     assert "set aside: it was measured with device abacus, now cpu" in caplog.text

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 import supernet
 from supernet.base.files import read_json
 from supernet.data.survey import Survey
-from supernet.program import prepare
+from supernet.program import forecast, prepare
 from supernet.program.commands import main
 from supernet.program.config import Config, from_dict
 from supernet.program.images import balance, batch_size, choose, crop, flip, image_size, split_sizes, width
@@ -127,7 +127,7 @@ SMALL = (
 def fast(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine that is always as fast as it is taken to be."""
     speeds = Speeds(one_shot=0.05, candidate=0.02, networks=(0.05,), workers=1)
-    monkeypatch.setattr(prepare, "measure", lambda *_: speeds)
+    monkeypatch.setattr(forecast, "measure", lambda *_: speeds)
     monkeypatch.setattr(prepare, "measure_trainings", lambda *_: speeds)
     monkeypatch.setattr(prepare, "monotonic", lambda: 0.0)
 

@@ -64,7 +64,7 @@ def test_the_second_is_refused_and_told_who_holds_it(tmp_path: Path, way: str) -
     path = tmp_path / ".lock"
     with (
         another_process(path, way) as process,
-        pytest.raises(RunError, match=rf"in use by `supernet .*process {process.pid}, since 2") as caught,
+        pytest.raises(RunError, match=rf"in use by `supernet.*process {process.pid}, since 2") as caught,
         locked(path),
     ):
         pass

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from supernet.base.files import read_json
-from supernet.program import prepare
+from supernet.program import forecast, prepare
 from supernet.program.commands import main
 from supernet.program.config import Config
 from supernet.program.plan import (
@@ -166,7 +166,7 @@ def fast(monkeypatch: pytest.MonkeyPatch) -> list[float]:
         calls.append(arguments[-1])
         return FAST
 
-    monkeypatch.setattr(prepare, "measure", measured)
+    monkeypatch.setattr(forecast, "measure", measured)
     monkeypatch.setattr(prepare, "monotonic", lambda: 0.0)
     return calls
 

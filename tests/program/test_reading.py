@@ -54,7 +54,7 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> Iterator[Reads]:
         (["study", "DIR"], 0),
         (["score", "DIR", "--architectures", "DIR/texts", "--out", "DIR/scores.csv"], 1),
         (["analyze", "DIR", "--sweep", "0.1"], 1),
-        (["report", "DIR"], 0),
+        (["report", "DIR"], 1),
         (["export", "DIR", "--to", "python,safetensors"], 1),
     ],
 )

@@ -529,7 +529,7 @@ def test_finalists_of_few_candidates(number: int, top: int, more: int, small: in
         ({"top": 5, "top_of": 4}, "top_of: expected at least top 5, got 4"),
         ({"batch": 0}, "batch: expected at least 1, got 0"),
         ({"bands": 0}, "bands: expected at least 1, got 0"),
-        ({"strategy": "evolve"}, "strategy: no 'evolve'; there are: random, "),
+        ({"strategy": "evolve"}, "strategy: no 'evolve'; did you mean 'evolution'. there are: random, "),
         ({"strategy": "local", "strategy_settings": {"x": 1}}, "'local' has no setting 'x'; it has: start"),
         ({"objectives": "score,size"}, "objectives: no 'size'; there are: score, params"),
         ({"objectives": "params"}, "expected score, and other objectives once each"),

@@ -297,7 +297,7 @@ def test_a_users_own_strategy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("evolutoin", "no 'evolutoin'; there are: random, enumeration, evolution"),
+        ("evolutoin", "no 'evolutoin'; did you mean 'evolution'. there are: random, enumeration, evolution"),
         ("no.such.thing", "'no.such.thing' cannot be imported"),
         ("math.nothing", "'math.nothing' cannot be imported"),
         ("nowhere.py:Class", "nowhere.py: no such file"),

@@ -147,9 +147,12 @@ def test_a_table_without_everything_is_not_replayed(
     assert "--replay: expected without --sweep" in refused("analyze", enumerated, *both)
     config = enumerated / "config.yaml"
     before = config.read_text()
+    recorded = (enumerated / "settings.json").read_bytes()
+    (enumerated / "settings.json").unlink()  # an edited configuration is refused by another rule
     config.write_text(before.replace("max_latency: null", "max_latency: 5ms"))
     assert "without limits of latency and memory" in refused("analyze", enumerated, "--replay", "2")
     config.write_text(before)
+    (enumerated / "settings.json").write_bytes(recorded)
 
 
 def test_candidates_in_the_order_asked(finished_run: Path) -> None:
