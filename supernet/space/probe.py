@@ -83,6 +83,19 @@ def _probed(model: OneShot, examples: Any) -> Traits:
     return Traits(draws, (keeps[0], keeps[1]), elsewhere)
 
 
+class _Same:
+    """A mark of one object. It holds the object: a new one may get the address of one that is gone."""
+
+    def __init__(self, thing: Any, version: int = 0) -> None:
+        self.thing, self.version = thing, version
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and self.thing is other.thing and self.version == other.version
+
+    def __hash__(self) -> int:
+        return hash((id(self.thing), self.version))
+
+
 def _hooked(model: nn.Module) -> str | None:
     """A module with a hook after its forward pass, which may put what it sees anywhere."""
     return next((name for name, module in model.named_modules() if module._forward_hooks), None)
@@ -96,7 +109,7 @@ def _marks(model: nn.Module) -> dict[str, list[Any]]:
 def _marks_of(thing: Any, depth: int = 0) -> Iterator[Any]:
     parts = parts_of(thing)
     if isinstance(thing, Tensor):
-        yield id(thing), thing._version
+        yield _Same(thing, thing._version)
     elif isinstance(thing, (bool, int, float, str)):
         yield thing
     elif isinstance(thing, set):
@@ -106,4 +119,4 @@ def _marks_of(thing: Any, depth: int = 0) -> Iterator[Any]:
         for part in parts:
             yield from _marks_of(part, depth + 1)
     else:
-        yield id(thing)
+        yield _Same(thing)
