@@ -28,7 +28,6 @@ from supernet.base.files import write_json
 Numbers = NDArray[np.float64]
 Parts = dict[str, Numbers]
 
-PARTS = ("score", "macs", "layers", "jacov", "nwot", "synflow")
 GRID = {
     "score": (1.0,),
     "macs": (0.0, 0.5, 1.0),
@@ -38,6 +37,8 @@ GRID = {
     "synflow": (0.0, 0.25, 0.5),
 }
 """What each part may weigh beside the score."""
+
+PARTS = tuple(GRID)
 
 ENOUGH = 100
 """Networks from which on the best quarter counts as much as all: among ten networks a tau is chance."""

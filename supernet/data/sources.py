@@ -6,7 +6,6 @@ anything else: numbers, tags, masks. What is decoded is kept in a cache folder, 
 
 from __future__ import annotations
 
-import difflib
 import gzip
 import inspect
 import pickle
@@ -23,6 +22,7 @@ from numpy.typing import NDArray
 from supernet.base import trees
 from supernet.base.extras import extra
 from supernet.base.files import cache_folder, check_digest
+from supernet.base.names import did_you_mean
 from supernet.base.own import file_of, is_function, load_function, users_code
 from supernet.data.folders import list_folder
 from supernet.data.images import (
@@ -143,10 +143,9 @@ def check(config: DataConfig) -> None:
     from PIL.ImageColor import getrgb
 
     if config.name not in NAMES and not is_function(config.name):
-        near = difflib.get_close_matches(config.name, NAMES, n=1, cutoff=0.4)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
+        hint = did_you_mean(config.name, NAMES)
         names = f"{', '.join(NAMES)}, or FILE.py:FUNCTION"
-        raise DataError(f"unknown data.name={config.name!r}: expected {names}{hint}")
+        raise DataError(f"unknown data.name={config.name!r}: expected {names}{hint and f'; {hint}'}")
     for key, least in (("validation", 1), ("train_examples", 1), ("image_size", 1), ("crop", 0), ("cutout", 0)):
         value = getattr(config, key)
         if value is not None and value < least:

@@ -409,6 +409,12 @@ def batches(split: Split, data: Data, *, device: torch.device, size: int = 250) 
         yield prepare(Split(examples, targets, split.hash), data, device=device)
 
 
+def some_of(split: Split, number: int, *, generator: torch.Generator) -> Split:
+    """Examples of a split drawn at random, in random order; all if there are not as many."""
+    drawn = torch.randperm(len(split), generator=generator)[:number]
+    return Split(trees.take_rows(split.examples, drawn), trees.take_rows(split.targets, drawn), split.hash)
+
+
 def joined(splits: Sequence[Split]) -> Split:
     """Splits as one, in this order."""
     return Split(

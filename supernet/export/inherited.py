@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from supernet.base.randomness import stream
-from supernet.base.trees import call, rows, take_rows
+from supernet.base.trees import call, rows
 from supernet.data import splits as datasets
 from supernet.data.splits import Data
 from supernet.space.choices import Architecture
@@ -40,8 +40,7 @@ def inherit(model: OneShot, architecture: Architecture, data: Data, *, seed: int
         norm.reset_running_stats()
         norm.momentum = None  # the mean over all batches
         norm.train()
-    drawn = torch.randperm(len(data.train), generator=stream(seed, "statistics"))[:STATISTICS_EXAMPLES]
-    split = datasets.Split(take_rows(data.train.examples, drawn), take_rows(data.train.targets, drawn), data.train.hash)
+    split = datasets.some_of(data.train, STATISTICS_EXAMPLES, generator=stream(seed, "statistics"))
     for examples, _ in datasets.batches(split, data, device=torch.device("cpu"), size=BATCH):
         if rows(examples) > 1:  # one example has no variance
             call(network, examples)

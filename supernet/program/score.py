@@ -12,14 +12,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from supernet.base.csv_file import read_lines
 from supernet.base.files import read_json, sha256, write_text
 from supernet.base.progress import Interrupted, Watch
 from supernet.base.randomness import derive, stream
-from supernet.base.trees import take_rows
-from supernet.data.splits import Data, Split, prepare
+from supernet.data.splits import Data, prepare, some_of
 from supernet.data.task import loss_of, metric_of
 from supernet.program.config import Config
 from supernet.program.folder import Opened, RunError, require, task_of
@@ -64,9 +61,7 @@ def evaluation_of(model: OneShot, config: Config, data: Data, runtime: Runtime) 
         examples, targets = prepare(data.validation, data, device=runtime.device, examples=search.examples)
         loss, metric = loss_of(task), metric_of(task)
     else:
-        number = min(len(data.train), search.examples or UNLABELLED)
-        part = torch.randperm(len(data.train), generator=stream(config.seed, "unlabelled"))[:number]
-        split = Split(take_rows(data.train.examples, part), take_rows(data.train.targets, part), data.train.hash)
+        split = some_of(data.train, search.examples or UNLABELLED, generator=stream(config.seed, "unlabelled"))
         examples, _ = prepare(split, data, device=runtime.device)
         drawn = references(model.space, search.references, generator=stream(config.seed, "references"))
         targets = reference_outputs(model, examples, drawn, runtime=runtime, ghost_size=search.ghost_size)

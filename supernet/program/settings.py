@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
@@ -12,6 +11,8 @@ from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import yaml
+
+from supernet.base.names import did_you_mean
 
 LISTED = 12
 """A message lists all names only if there are at most this many."""
@@ -29,9 +30,8 @@ def check_name(name: str, names: Iterable[str], what: str) -> None:
     """
     names = list(names)
     if name not in names:
-        near = difflib.get_close_matches(name, names, n=1, cutoff=0.4)
-        hints = [f"did you mean {near[0]!r}?"] if near else []
-        if len(names) <= LISTED or not near:
+        hints = [hint] if (hint := did_you_mean(name, names)) else []
+        if len(names) <= LISTED or not hint:
             hints.append(f"there are: {', '.join(names)}")
         raise ConfigError(f"{what}: no {name!r}; {' '.join(hints)}")
 

@@ -30,7 +30,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from supernet.base.randomness import draws_at_random, seeded, stream
 from supernet.base.trees import call, form_text, rows, take_rows, tensors, tensors_in
-from supernet.data.splits import Data, Split, prepare
+from supernet.data.splits import Data, prepare, some_of
 from supernet.space.choices import Architecture, Space
 from supernet.space.layers import Elastic, GhostBatchNorm
 from supernet.space.model import build
@@ -141,8 +141,7 @@ def examples_of(data: Data, *, seed: int, device: torch.device, number: int = EX
     Returns:
         Examples as they are scored (`supernet.data.splits.prepare`).
     """
-    part = torch.randperm(len(data.train), generator=stream(seed, "measures"))[: 4 * number]
-    split = Split(take_rows(data.train.examples, part), take_rows(data.train.targets, part), data.train.hash)
+    split = some_of(data.train, 4 * number, generator=stream(seed, "measures"))
     examples, _ = prepare(split, data, device=device)
     _, kinds = torch.unique(_flat(examples), dim=0, return_inverse=True)
     first = list({kind: place for place, kind in reversed(list(enumerate(kinds.tolist())))}.values())

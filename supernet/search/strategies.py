@@ -19,7 +19,6 @@ Either is called with the `Region`, ``seed=`` and its settings.
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import inspect
 import math
@@ -30,6 +29,7 @@ from typing import Any, Protocol
 
 import torch
 
+from supernet.base.names import did_you_mean
 from supernet.base.own import file_of, is_function, load_function, users_code
 from supernet.base.randomness import derive, stream
 from supernet.search.limits import Region
@@ -469,11 +469,10 @@ def find(name: str) -> Callable[..., Strategy]:
             return getattr(importlib.import_module(home), last)  # type: ignore[no-any-return]  # a class of the user's
         except (ImportError, AttributeError, ValueError) as error:
             raise ValueError(f"strategy: {name!r} cannot be imported ({error})") from None
-    near = difflib.get_close_matches(name, STRATEGIES, n=1, cutoff=0.4)
-    hint = f"did you mean {near[0]!r}? " if near else ""
+    hint = did_you_mean(name, STRATEGIES)
     raise ValueError(
-        f"strategy: no {name!r}; {hint}there are: {', '.join(STRATEGIES)}; or a class of your own by its dotted "
-        "path or as FILE.py:CLASS"
+        f"strategy: no {name!r}; {hint and f'{hint} '}there are: {', '.join(STRATEGIES)}; or a class of your own by "
+        "its dotted path or as FILE.py:CLASS"
     )
 
 

@@ -19,7 +19,7 @@ from supernet.base.files import DiskFull, write_json
 from supernet.data import splits as data
 from supernet.data.images import DataError
 from supernet.data.sources import DataConfig
-from supernet.data.splits import augment, feed, from_arrays, load, normalise, open_test, prepare
+from supernet.data.splits import augment, feed, from_arrays, load, normalise, open_test, prepare, some_of
 from supernet.data.task import IGNORED
 from tests.makers import config, labels, pixels, tagged, tags, write_arrays, write_classes
 
@@ -531,3 +531,13 @@ def test_a_disk_without_hard_links_opens_the_test_once_too(tmp_path: Path, monke
     with pytest.raises(DataError, match="for other networks"):
         open_test(made.test, record=record, networks=["b"])
     assert record.read_bytes() == before and sorted(os.listdir(tmp_path)) == [".digests.json", record.name]
+
+
+def test_some_examples_of_a_split_keep_their_targets() -> None:
+    made, _ = from_arrays(torch.arange(60.0)[:, None], torch.arange(60) % 3, seed=0)
+    for number, expected in ((7, 7), (10_000, len(made.train))):
+        part = some_of(made.train, number, generator=torch.Generator().manual_seed(1))
+        assert len(part) == len(part.targets) == expected and part.hash == made.train.hash
+        rows = {float(x): int(y) for x, y in zip(made.train.examples[:, 0], made.train.targets, strict=True)}
+        assert len({float(x) for x in part.examples[:, 0]}) == expected
+        assert all(rows[float(x)] == int(y) for x, y in zip(part.examples[:, 0], part.targets, strict=True))
