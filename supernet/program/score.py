@@ -85,6 +85,8 @@ def score_file(run: Opened, architectures: Path, out: Path, watch: Watch) -> int
     Raises:
         ArchitectureError: a line is no architecture of the run's space; the message names the line.
     """
+    if run.config.search.parts:
+        log.info("these are plain scores: search.rank joins other parts to those of a search's candidates")
     return score_architectures(run, _parse_lines(architectures, space_of_run(run)), out, watch)
 
 
@@ -99,8 +101,6 @@ def score_architectures(run: Opened, parsed: Sequence[tuple[str, Architecture]],
     Raises:
         RunError: the CSV file is of other architectures, or of another one-shot model.
     """
-    if run.config.search.parts:
-        log.info("these are plain scores: search.rank joins other parts to those of a search's candidates")
     loaded = load_run(run)
     model, config, data = load_one_shot(loaded), loaded.config, loaded.data
     runtime = start_run(run)

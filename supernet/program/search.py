@@ -15,6 +15,7 @@ from supernet.program.score import evaluation_of, measuring_of
 from supernet.search.config import SearchConfig
 from supernet.search.finalists import finalists, from_json, in_order, to_json
 from supernet.search.latency import changed, latency_costs
+from supernet.search.limits import region
 from supernet.search.recording import score_into
 from supernet.search.rounds import search
 from supernet.search.table import read_candidates
@@ -56,6 +57,17 @@ def search_step(run: Loaded, runtime: Runtime, watch: Watch) -> bool:
     write_json(folder.finalists, to_json(in_order(groups, read_candidates(table, space))), digest=True)
     drawn.unlink()
     return True
+
+
+def check_measured_limits(run: Loaded, runtime: Runtime) -> None:
+    """Measures latency and memory before the one-shot model is trained, if they are limited. The search reuses them.
+
+    Raises:
+        LimitsError: nothing in the space meets the limits.
+    """
+    config = run.config.search
+    if {"latency", "memory"} & set(config.limits.bounds()) and not run.folder.finalists.exists():
+        region(_search_costs(config, run.space, runtime, run.folder), config.limits, merge=config.merge)
 
 
 def members_of(groups: Mapping[str, Sequence[Architecture]]) -> list[Architecture]:

@@ -13,7 +13,7 @@ from supernet.program.forecast import check_room
 from supernet.program.load import Loaded, load_run
 from supernet.program.machine import start_run
 from supernet.program.retrain import retrain_step
-from supernet.program.search import search_step
+from supernet.program.search import check_measured_limits, search_step
 from supernet.program.train import train_step
 from supernet.speed.runtime import Runtime
 
@@ -69,6 +69,8 @@ def run_steps(
                     try:
                         if name == "train":
                             try_once(loaded, runtime)
+                            if runtime.rank == 0:
+                                check_measured_limits(loaded, runtime.alone())
                         did = _STEPS[name](loaded, runtime if name == "train" else runtime.alone(), watch)
                     finally:  # also of a step that was interrupted: the next try adds to it
                         if runtime.rank == 0:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import logging
 import math
 import re
 from collections.abc import Sequence
@@ -12,14 +13,20 @@ from pathlib import Path
 from typing import Any
 
 from supernet.base.csv_file import read_table
-from supernet.base.progress import Watch
+from supernet.base.progress import Interrupted, Watch
 from supernet.program.analyze import write_analysis
 from supernet.program.folder import Opened
-from supernet.program.load import space_of_run
-from supernet.program.score import score_architectures
+from supernet.program.load import load_run, space_of_run
+from supernet.program.machine import start_run
+from supernet.program.score import measuring_of, score_architectures
+from supernet.search.recording import figures_of
+from supernet.search.table import read_ranking
 from supernet.space.choices import Architecture
+from supernet.space.cost import cost_table
 from supernet.trust.correlation import trust
 from supernet.trust.points import facts_of, points_of, published_points
+
+log = logging.getLogger(__name__)
 
 
 def analyze_file(path: Path, sizes: Sequence[str] | None = None) -> dict[str, Any]:
@@ -60,8 +67,11 @@ def analyze_truth(
     Returns:
         `truth` of `analysis.json`: the file and the columns, the points, `trust`, and `table`: what was read.
 
+    The score is what the run's search ranks by: with `search.rank` the joint rank.
+
     Raises:
         ValueError: the table cannot be read, or contradicts itself; the message names the line.
+        Interrupted: asked to stop; scores are kept, measures are not.
         ArchitectureError: a text is no architecture of the space; the message names the line.
     """
     table = read_table(path)
@@ -73,7 +83,8 @@ def analyze_truth(
     params, macs = ([int(row[cost]) for row in scored] for cost in ("params", "macs"))
     of_space = {"params": params, "macs": macs}
     not_replaced = [name for name in of_space if name not in points.sizes]
-    scores = [float(row["value"]) + float(row["bonus"]) for row in scored]
+    ranks = _joint_ranks(run, points.keys, [float(row["value"]) for row in scored], watch)
+    scores = ranks or [float(row["value"]) + float(row["bonus"]) for row in scored]
     listed = [
         {
             "architecture": text, "score": score, "params": size, "macs": work,
@@ -90,6 +101,29 @@ def analyze_truth(
     }  # fmt: skip
     write_analysis(run.folder, {"truth": result})
     return result
+
+
+def _joint_ranks(
+    run: Opened, architectures: Sequence[Architecture], values: Sequence[float], watch: Watch
+) -> list[float] | None:
+    """The joint rank of each architecture, as the run's search ranks; None if scores alone rank."""
+    if not run.config.search.parts:
+        return None
+    ranking = read_ranking(run.folder.candidates)
+    if ranking is None:
+        log.warning("the plain scores are judged: search.rank joins parts by a sample, which the search draws first")
+        return None
+    loaded = load_run(run)
+    runtime = start_run(run).alone()
+    measuring = measuring_of(loaded.config, loaded.data, runtime)
+    ranks = []
+    rows = figures_of(architectures, cost_table(loaded.space), loaded.config.search, measuring)
+    for number, (value, figures) in enumerate(zip(values, rows, strict=True)):
+        if watch.stop():
+            raise Interrupted(f"stopped after {number} of {len(values)} architectures were measured")
+        ranks.append(ranking.joint({"score": value, **figures}))
+        watch.progress(number + 1, len(values))
+    return ranks
 
 
 def _scored(run: Opened, architectures: Sequence[Architecture], watch: Watch) -> list[dict[str, str]]:

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,6 +40,9 @@ _LEAST_OF_LENGTH = 8
 
 _SHARE = 0.125
 """Share of a round that goes to the best upper confidence bounds; the rest goes evenly over the ranking (ours)."""
+
+_GROUPS, _DIVISIONS = 8, 16
+"""Into how many groups the trained networks are divided, each left out once, and how often they are divided (ours)."""
 
 _STARTS = ((0.3, 0.3, 1.0, 0.3), (1.0, 0.02, 1.0, 0.1), (0.02, 1.0, 1.0, 0.1))
 """Where the likeliest parameters are looked for from: linear part, smooth part, its length, noise."""
@@ -84,8 +87,9 @@ class Prediction:
         promise: by how much the best of the candidates that were not trained is expected to exceed the best that was.
         unknown: the median of the deviations of those that were not trained.
         trained: number of networks that it is learnt from.
-        tau: Kendall's tau of what is predicted of trained networks from the others, with their values.
-        plain_tau: that of the plain rank.
+        tau: Kendall's tau of what is predicted with the values, over pairs of trained networks of which neither was
+            learnt from.
+        plain_tau: that of the plain rank, over the same pairs.
         fit: what `choose` goes on from.
     """
 
@@ -158,10 +162,11 @@ def learn(
     fit, kernels = fits[-1], [fit.process.kernel_ for fit in fits]
     places, last = np.unique(levels[-1].places), levels[-1]
     means = np.array([last.values[last.places == place].mean() for place in places])
-    of_others = np.empty(len(places))
-    for number, place in enumerate(places):
-        again = _fit_levels(features, [_without(labels, place) for labels in levels], is_short, kernels)[-1]
-        of_others[number] = again.scale.values_of(again.means[[place]])[0]
+
+    def of_others(group: NDArray[np.int64]) -> Numbers:
+        return _fit_levels(features, [_without(labels, group) for labels in levels], is_short, kernels)[-1].means[group]
+
+    tau, plain_tau = _taus_within_groups(places, means, features.plain, of_others)
     values = fit.scale.values_of(fit.means)
     # What the process takes for noise, and repeats or examples do not explain, is what it cannot tell from its inputs.
     scores = np.sqrt(_deviations(fit) ** 2 + fit.noise**2)
@@ -174,8 +179,8 @@ def learn(
         promise=_improvement(values[free] - values[places].max(), deviations[free]),
         unknown=float(np.median(deviations[free])) if len(free) else 0.0,
         trained=len(places),
-        tau=_kendall(of_others, means),
-        plain_tau=_kendall(features.plain[places], means),
+        tau=tau,
+        plain_tau=plain_tau,
         fit=fit,
     )
 
@@ -339,15 +344,37 @@ def _improvement(gains: Numbers, deviations: Numbers) -> float:
     return float(np.max(gains * stats.norm.cdf(normal) + deviations * stats.norm.pdf(normal), initial=0.0))
 
 
-def _without(labels: Labels, place: int) -> Labels:
+def _without(labels: Labels, group: NDArray[np.int64]) -> Labels:
     """The trainings of other candidates."""
-    kept = labels.places != place
+    kept = ~np.isin(labels.places, group)
     return Labels(labels.places[kept], labels.values[kept])
 
 
-def _kendall(x: Numbers, y: Numbers) -> float:
-    """Kendall's tau, or 0 if it is not defined."""
-    return float(np.nan_to_num(stats.kendalltau(x, y).statistic))
+def _taus_within_groups(
+    places: NDArray[np.int64], values: Numbers, plain: Numbers, of_others: Callable[[NDArray[np.int64]], Numbers]
+) -> tuple[float, float]:
+    """Kendall's tau of a predictor and of the plain rank, over pairs of which the predictor has seen neither.
+
+    One network left out at a time would not do: the better it is, the lower is the mean of the others, which turns
+    their order around. So only networks that were left out together are compared.
+
+    Args:
+        places: of n networks that were trained.
+        values: of these, [n].
+        plain: of all candidates, [N].
+        of_others: what the predictor says of some of the places after the others.
+    """
+    generator, agreements = np.random.default_rng(0), []
+    for _ in range(_DIVISIONS):
+        for part in np.array_split(generator.permutation(len(places)), max(2, min(_GROUPS, len(places) // 4))):
+            first, second = np.triu_indices(len(part), 1)
+            signs = [
+                np.sign(numbers[first] - numbers[second])
+                for numbers in (of_others(places[part]), plain[places[part]], values[part])
+            ]
+            agreements.append(np.stack([signs[0] * signs[2], signs[1] * signs[2]])[:, signs[2] != 0])
+    predicted, of_plain = np.concatenate(agreements, 1).mean(1)
+    return float(predicted), float(of_plain)
 
 
 def _half(scale: _Scale, centres: Numbers, deviations: Numbers) -> Numbers:

@@ -620,6 +620,16 @@ def test_limits_that_nothing_meets_are_refused_before_the_training(refused: Refu
     assert not (tmp_path / "X" / "train").exists()
 
 
+def test_measured_limits_that_nothing_meets_are_refused_before_the_training(
+    refused: Refused, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("supernet.search.latency.timed", lambda module, arguments, threads: 1000)
+    message = refused("run", "digits-smoke", "--out", tmp_path / "X", *TINY, "--max-latency=1ns")
+    assert "max_latency 1ns: nothing in the space 'bender' meets it" in message
+    assert not list((tmp_path / "X").rglob("model.safetensors"))
+    assert (tmp_path / "X" / "latency.json").exists()  # the next try does not measure again
+
+
 def test_a_strategy_of_a_file(
     run_folder: Path, tmp_path: Path, refused: Refused, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -96,6 +96,13 @@ def test_a_search_by_a_joint_rank(
     assert "Tau of the joint rank falls without score by" in " ".join(capsys.readouterr().out.split())
     assert main(["report", str(folder)]) == 0
     assert "joint rank" in (folder / "report.html").read_text()
+    # Published accuracies judge what the search ranks by.
+    published = tmp_path / "published.csv"
+    published.write_text("architecture,accuracy\n" + "".join(f"{c.architecture},{c.macs}\n" for c in candidates))
+    assert main(["analyze", str(folder), "--truth", str(published), "--column", "accuracy"]) == 0
+    points = json.loads((folder / "analysis.json").read_text())["truth"]["points"]
+    scored = {str(c.architecture): c.score for c in candidates if c.examples == max(c.examples for c in candidates)}
+    assert {p["architecture"]: p["score"] for p in points if p["architecture"] in scored} == pytest.approx(scored)
 
 
 def test_a_folder_of_an_earlier_version_is_read(run_folder: Path) -> None:

@@ -46,7 +46,7 @@ def test_choices_whose_effects_add_up_are_learnt() -> None:
     unseen = np.setdiff1d(np.arange(120), EVENLY)
     assert tau(prediction.values[unseen], QUALITY[unseen]) > 0.85 > tau(PLAIN[unseen], QUALITY[unseen]) + 0.2
     assert prediction.tau == pytest.approx(tau(prediction.values[unseen], QUALITY[unseen]), abs=0.12)
-    assert prediction.plain_tau == pytest.approx(tau(PLAIN[EVENLY], QUALITY[EVENLY]))
+    assert prediction.plain_tau == pytest.approx(tau(PLAIN[EVENLY], QUALITY[EVENLY]), abs=0.05)  # over some pairs
 
 
 def test_where_labels_say_nothing_new_the_plain_rank_stays() -> None:
