@@ -26,6 +26,7 @@ from supernet.program.load import Loaded, load_run
 from supernet.program.plan import SHARES, Plan, given_lengths, plan, settings_of, step_of_all, work_of
 from supernet.program.resolve import Setting, begin, resolve
 from supernet.program.settings import ConfigError, read_settings
+from supernet.search.limits import amount
 from supernet.speed.runtime import start
 
 log = logging.getLogger(__name__)
@@ -233,8 +234,10 @@ def _planned(run: Opened, recipe: str | None, settings: Sequence[Setting], hours
         )
     if recipe is None and not any(setting.name == "config" for setting in settings):
         return []
-    values = kept["settings"]
-    if "search.limits.max_params" in _names(settings):  # the smallest one was chosen for the largest one of then
+    values, largest = kept["settings"], _given(settings).get("search.limits.max_params")
+    before = amount("max_params", "params", run.config.search.limits.max_params)
+    if largest is not None and amount("--max-params", "params", largest) != before:
+        # The smallest size was chosen for the largest one of then.
         values.pop("search.limits.min_params", None)
     return _as_settings(values)
 
@@ -245,17 +248,22 @@ def _as_settings(values: dict[str, Any]) -> list[Setting]:
 
 def _names(settings: Sequence[Setting]) -> set[str]:
     """The settings that the user gives, by their dotted names, those of files included."""
-    names: set[str] = set()
+    return set(_given(settings))
+
+
+def _given(settings: Sequence[Setting]) -> dict[str, Any]:
+    """The values of the settings that the user gives, by their dotted names, those of files included."""
+    given: dict[str, Any] = {}
     for setting in settings:
         values = (
             read_settings(Path(setting.value), Config) if setting.name == "config" else {setting.name: setting.value}
         )
-        names |= set(_flat(values))
-    return names
+        given |= _flat(values)
+    return given
 
 
-def _flat(values: dict[str, Any], prefix: str = "") -> list[str]:
-    names: list[str] = []
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
     for name, value in values.items():
-        names += [prefix + name, *(_flat(value, f"{prefix}{name}.") if isinstance(value, dict) else ())]
-    return names
+        flat |= {prefix + name: value, **(_flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {})}
+    return flat

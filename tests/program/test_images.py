@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -147,6 +148,22 @@ def test_a_folder_of_images_becomes_a_run(tmp_path: Path, caplog: pytest.LogCapt
     assert read_json(out / "plan.json")["settings"]["data.image_size"] == 16
     before = (out / "config.yaml").read_bytes()
     assert main(words) == 0 and (out / "config.yaml").read_bytes() == before
+
+
+@pytest.mark.usefixtures("fast")
+def test_a_planned_run_with_a_limit_continues_with_the_same_command(tmp_path: Path, refused: Any) -> None:
+    write_classes(tmp_path / "photos", 12, 12, 3, each=30)
+    out = tmp_path / "run"
+    small = [word for word in SMALL if not word.startswith("--space.settings.width")]
+    words = ["images", "--data", str(tmp_path / "photos"), *small, "--hours=0.0015", "--max-params=9k"]
+    assert main(["run", *words, "--out", str(out)]) == 0
+    (out / "results.json").unlink()
+    shutil.rmtree(out / "retrain")
+    before = (out / "config.yaml").read_text()
+    assert yaml.safe_load(before)["search"]["limits"]["min_params"] is not None
+    assert "narrower limits are possible" in refused("run", *words[:-1], "--max-params=12k", "--out", out)
+    assert main(["run", *words[:-1], "--max-params=9000", "--out", str(out)]) == 0
+    assert (out / "config.yaml").read_text().replace("9000", "9k") == before
 
 
 @pytest.mark.usefixtures("fast")
