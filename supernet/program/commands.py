@@ -57,8 +57,6 @@ if TYPE_CHECKING:
     from supernet.program.load import Loaded
 
 STEP_NAMES = ("train", "search", "retrain")
-_TRAININGS = 32
-"""Of `supernet refine`, if it is told neither their number nor a time."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -329,11 +327,8 @@ def _refine(words: list[str]) -> None:
         parser.add_argument(option, help=text)
     parser.add_argument("--json", action="store_true", help="print as JSON what was learnt")
     options = parse(parser, words)
-    if options["trainings"] is not None and (options["hours"] is not None or options["trainings"] < 0):
-        raise ValueError("refine: expected either --trainings, a number from 0, or --hours")
     hours = None if options["hours"] is None else hours_of(options["hours"])
-    trainings = _TRAININGS if hours is None and options["trainings"] is None else options["trainings"]
-    from supernet.program.folder import add_seconds, open_run
+    from supernet.program.folder import open_run
     from supernet.program.load import load_run
     from supernet.program.lock import alone_in
     from supernet.program.machine import start_run
@@ -346,11 +341,7 @@ def _refine(words: list[str]) -> None:
         if runtime.rank > 0:
             return
         watch = _with_storage(watch, {f"--{name}": options[name] for name in ("storage", "study", "artifacts")})
-        began = time.monotonic()
-        try:
-            facts = refine_step(load_run(run), trainings, hours, runtime.alone(), watch)
-        finally:
-            add_seconds(run.folder, "refine", time.monotonic() - began)
+        facts = refine_step(load_run(run), options["trainings"], hours, runtime.alone(), watch)
     print(f"refine: done ({run.folder.refinement})", file=sys.stderr)
     _emit(facts, options["json"], print_refined)
 

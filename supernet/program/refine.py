@@ -21,7 +21,7 @@ from supernet.base.files import read_json, record_digest, write_json
 from supernet.base.progress import Watch
 from supernet.base.randomness import stream
 from supernet.program.calibrate import measure_trainings
-from supernet.program.folder import RunError, record_environment, require, set_aside
+from supernet.program.folder import RunError, add_seconds, record_environment, require, set_aside
 from supernet.program.load import Loaded, load_one_shot
 from supernet.program.paths import RunFolder
 from supernet.program.plan import duration, makespan
@@ -43,6 +43,9 @@ log = logging.getLogger(__name__)
 _ROUND = 16
 """Candidates that are trained before the ranking is learnt again (ours)."""
 
+_TRAININGS = 32
+"""Trainings if neither their number nor a time is told (ours)."""
+
 _MEASURING = 2.0
 """Seconds that measuring takes about."""
 
@@ -60,7 +63,7 @@ def refine_step(
 
     Args:
         run: its candidates are scored.
-        trainings: the most trainings of all calls together.
+        trainings: the most trainings of all calls together; 32 if there is no time either (ours).
         hours: time for the trainings of this call, in place of their number.
         runtime: device and precision.
         watch: progress and stop.
@@ -72,10 +75,22 @@ def refine_step(
 
     Raises:
         RunError: the search is not done, or trainings have no validation accuracy.
+        ValueError: both trainings and hours are there, or they are below 0.
         Interrupted: asked to stop; the same call continues.
     """
-    folder = run.folder
+    if trainings is not None and (hours is not None or trainings < 0):
+        raise ValueError("refine: expected either trainings, a number from 0, or hours")
     _check(run)
+    began = time.monotonic()
+    try:
+        return _rounds(run, _TRAININGS if trainings is None and hours is None else trainings, hours, runtime, watch)
+    finally:
+        add_seconds(run.folder, "refine", time.monotonic() - began)
+
+
+def _rounds(run: Loaded, trainings: int | None, hours: float | None, runtime: Runtime, watch: Watch) -> dict[str, Any]:
+    """Rounds of choosing, training and learning, and the ranking after the last one."""
+    folder = run.folder
     record_environment(folder, "refine", runtime.tuning)
     candidates = read_candidates(folder.candidates, run.space)
     by_text = {str(c.architecture): c for c in candidates}

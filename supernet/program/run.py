@@ -256,6 +256,30 @@ class Run:
             trust: dict[str, Any] = analyze_step(load_run(opened), runtime, watch, rates, at)["trust"]
         return trust
 
+    def refine(
+        self, trainings: int | None = None, *, hours: float | None = None, progress: bool = True
+    ) -> dict[str, Any]:
+        """Trains candidates from scratch in rounds, and ranks all of them by what was learnt from all trainings.
+
+        Args:
+            trainings: the most trainings of all calls together; 32 if there is no time either.
+            hours: time for the trainings of this call, in place of their number.
+            progress: whether progress is shown on stderr, and Ctrl-C lets the state be saved.
+
+        Returns:
+            What `refine.json` holds; see `supernet.program.refine.refine_step`.
+
+        Raises:
+            ValueError: both trainings and hours are there, or the search is not done.
+            Interrupted: Ctrl-C; the state is saved, and the same call continues.
+        """
+        from supernet.program.machine import start_run
+        from supernet.program.refine import refine_step
+
+        opened = self._opened()
+        with alone_in(opened.folder), _watching(progress)("refine") as watch:
+            return refine_step(load_run(opened), trainings, hours, start_run(opened).alone(), watch)
+
     def report(self) -> Path:
         """Writes one page about the finished run, and returns its path."""
         from supernet.program.report import write_report

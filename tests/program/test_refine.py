@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+import supernet
 from supernet.base.files import read_json, write_json
 from supernet.program.commands import main
 from tests.conftest import TINY
@@ -132,6 +133,14 @@ def test_where_nothing_is_learnt_scores_rank_again(refined: Path, tmp_path: Path
     assert read_json(folder / "finalists.json") == read_json(folder / "refine" / "finalists.search.json")
 
 
+def test_python_does_the_same(refined: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(refined, tmp_path / "run"))
+    facts = read_json(folder / "refine" / "refine.json")
+    assert supernet.Run(folder).refine(ROUNDS, progress=False) == facts
+    with pytest.raises(ValueError, match="either trainings"):
+        supernet.Run(folder).refine(ROUNDS, hours=1)
+
+
 def test_a_time_gives_the_number_of_trainings(searched: Path, tmp_path: Path, refused: Callable[..., str]) -> None:
     folder = Path(shutil.copytree(searched, tmp_path / "run"))
     assert "--hours 1e-07 is too short: a training of" in refused("refine", folder, "--hours", "1e-7")
@@ -140,7 +149,7 @@ def test_a_time_gives_the_number_of_trainings(searched: Path, tmp_path: Path, re
 
 
 def test_what_cannot_be_refined(searched: Path, tmp_path: Path, refused: Callable[..., str]) -> None:
-    assert "either --trainings" in refused("refine", searched, "--trainings", "3", "--hours", "1")
+    assert "either trainings" in refused("refine", searched, "--trainings", "3", "--hours", "1")
     assert "a number from 0" in refused("refine", searched, "--trainings=-1")
     assert "is no run folder" in refused("refine", tmp_path)
     folder = Path(shutil.copytree(searched, tmp_path / "run"))
