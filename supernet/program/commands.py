@@ -58,6 +58,9 @@ if TYPE_CHECKING:
 
 STEP_NAMES = ("train", "search", "retrain")
 
+_RENEWED = 30
+"""Seconds after which `supernet watch --report` writes the page anew."""
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command; returns the exit code."""
@@ -483,17 +486,22 @@ def _analyze_file(words: list[str]) -> None:
 def _report(words: list[str]) -> None:
     parser = make_parser(
         "report DIR [--json]",
-        "Writes report.html about a finished run, from its files only; analyze it first.",
+        "Writes report.html about a run, from its files only; analyze a finished one first. Of a run that is under way "
+        "it shows what there is so far; `supernet watch DIR --report` renews it.",
         examples=("report runs/first",),
     )
     parser.add_argument("dir", help="run folder")
     parser.add_argument("--json", action="store_true", help="print as JSON where the page is")
     options = parse(parser, words)
+    page = _write_page(Path(options["dir"]))
+    _emit({"report": str(page)}, options["json"], lambda _: print(page))
+
+
+def _write_page(folder: Path) -> Path:
     from supernet.program.folder import open_run
     from supernet.program.report import write_report
 
-    page = write_report(open_run(Path(options["dir"])))
-    _emit({"report": str(page)}, options["json"], lambda _: print(page))
+    return write_report(open_run(folder))
 
 
 def _export(words: list[str]) -> None:
@@ -589,11 +597,12 @@ def _doctor(words: list[str]) -> None:
 
 def _watch(words: list[str]) -> None:
     parser = make_parser(
-        "watch DIR [--once] [--json]",
+        "watch DIR [--once] [--report] [--json]",
         "Follows a run from another terminal. It reads files only, and ends with the command that it follows.",
-        examples=("watch runs/first", "watch runs/first --once --json"),
+        examples=("watch runs/first", "watch runs/first --report", "watch runs/first --once --json"),
     )
     parser.add_argument("dir", help="run folder")
+    parser.add_argument("--report", action="store_true", help="write report.html, and renew it twice a minute")
     parser.add_argument("--once", action="store_true", help="print the state once, and end")
     parser.add_argument("--json", action="store_true", help="print each state as JSON, one a line")
     options = parse(parser, words)
@@ -602,12 +611,18 @@ def _watch(words: list[str]) -> None:
     folder = RunFolder(Path(options["dir"]))
     if not folder.config.is_file():
         raise ValueError(f"{folder} is no run folder: expected the folder of a run that is under way")
+    written: float | None = None
     for facts in states(folder, once=options["once"]):
+        if options["report"] and (written is None or time.monotonic() - written > _RENEWED):
+            _write_page(folder.path)
+            written = time.monotonic()
         if options["json"]:
             print(json.dumps(facts), flush=True)
         else:
             is_last = options["once"] or not sys.stdout.isatty()
             print(state_text(folder, facts), end="\n" if is_last else "\x1b[K\r", flush=True)
+    if options["report"] and not options["once"]:
+        _write_page(folder.path)
     if not options["json"] and not options["once"]:
         print(state_text(folder, None))
 

@@ -14,11 +14,13 @@ from supernet.base.trees import call, in_full_precision
 from supernet.data import splits as datasets
 from supernet.draw.units import Unit
 from supernet.program.config import Config, retrained_space
-from supernet.program.folder import Opened, require
-from supernet.program.load import load_finalist
+from supernet.program.folder import Opened, RunError, is_done, require, task_of
+from supernet.program.load import load_finalist, space_of_run
 from supernet.program.paths import RunFolder
 from supernet.program.plan import duration
+from supernet.program.progress import progress_of, state_text
 from supernet.search.latency import summary
+from supernet.search.orders import Candidate
 from supernet.search.table import in_order_asked, read_candidates
 from supernet.train.fit import TrainConfig
 from supernet.trust.advice import advice
@@ -50,22 +52,27 @@ from supernet.trust.tables import (
 )
 
 
+_RENEWED = 30
+"""Seconds after which a browser reads the page of an unfinished run anew."""
+
+
 def write_report(run: Opened) -> Path:
     """Writes `report.html`, from files only.
 
     Args:
-        run: a finished run; with `analysis.json` in it the page says how far the ranking can be trusted.
+        run: of a finished one the page says how far the ranking can be trusted if `analysis.json` is in it; of another
+            one it shows what there is so far.
 
     Returns:
         The path of the page.
 
     Raises:
-        RunError: the run is not finished; the message names the missing step.
+        RunError: nothing has begun.
         ValueError: a file is damaged.
     """
     folder = run.folder
     try:
-        page = _page(run)
+        page = _page(run) if is_done(folder, "retrain") else _page_so_far(run)
     except (KeyError, IndexError, TypeError) as error:
         raise ValueError(
             f"{folder}: results.json or analysis.json is damaged or of another version ({type(error).__name__}: "
@@ -99,6 +106,7 @@ def _page(run: Opened) -> str:
     notes = [text for text in (heats_text(result), refined, opening_text(result["test_split"])) if text]
     proposed = in_order_asked(folder.candidates, candidates)
     rendered: str = template().render(
+        under_way=None,
         name=folder.name,
         space=space.name,
         candidates=f"{len(candidates):,}",
@@ -131,6 +139,51 @@ def _page(run: Opened) -> str:
         facts=[*_facts(config, environment, data), *_latency_fact(folder)],
     )
     return rendered
+
+
+def _page_so_far(run: Opened) -> str:
+    """The page of a run that is under way, or was stopped: its state, its candidates, and curves of its trainings."""
+    folder, config = run.folder, run.config
+    if not (folder.environment.exists() and folder.data.exists()):
+        raise RunError(f"{folder} has nothing to show yet: run `supernet train {folder}` first")
+    environment, data = read_json(folder.environment), read_json(folder.data, ("hashes", "summary"))
+    candidates, proposed = list[Candidate](), list[tuple[int, Candidate]]()
+    if folder.candidates.exists():
+        candidates = read_candidates(folder.candidates, space_of_run(run))
+        proposed = in_order_asked(folder.candidates, candidates)
+    metric, score = units_of({"metric": task_of(run).metric or "accuracy", "score": config.search.ranked_by})
+    facts = RunFacts(
+        metric=metric,
+        score=score,
+        result={},
+        analysis={},
+        values=[c.score if config.search.parts else c.value for c in candidates],
+        history=read_records(folder.history) if folder.history.exists() else [],
+        histories=_histories_so_far(folder),
+        is_like_the_paper=False,
+    )
+    rendered: str = template().render(
+        name=folder.name,
+        space=config.space.name,
+        candidates=f"{len(candidates):,}",
+        under_way=state_text(folder, progress_of(folder)),
+        renewed=_RENEWED,
+        advice=[],
+        diagnosis=[],
+        run_figures=list(run_figures(facts)),
+        search_figures=list(search_figures(proposed, config.search.strategy, config.search.sought, score))
+        if any(c.examples for c in candidates) else [],
+        times=_times(environment),
+        command="\n".join(dict.fromkeys(step["command"] for step in environment.values())),
+        facts=_facts(config, environment, data),
+    )  # fmt: skip
+    return rendered
+
+
+def _histories_so_far(folder: RunFolder) -> dict[str, list[list[dict[str, float]]]]:
+    """Curves of the trainings from scratch that are done; none before the first."""
+    curves = [read_json(path, ("history",))["history"] for path in sorted(folder.retrain.glob("*/*/result.json"))]
+    return {"trained so far": curves} if curves else {}
 
 
 def _predictions(run: Opened, result: dict[str, Any]) -> dict[str, Any]:

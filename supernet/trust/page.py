@@ -46,7 +46,7 @@ class RunFacts:
 
     Attributes:
         metric, score: units of the task's metric and of the scores.
-        result: of `results.json`.
+        result: of `results.json`; empty if the run is not finished.
         analysis: of `analysis.json`; empty if there is none.
         values: of the candidates, as they were scored.
         history: of the one-shot model's training.
@@ -66,6 +66,8 @@ class RunFacts:
     @property
     def winner(self) -> Mapping[str, Any] | None:
         """The row of the winner; None if none is ranked."""
+        if not self.result:
+            return None
         first: dict[str, Any] = self.result["networks"][0]
         return first if "rank" in first and "score" in first else None
 
@@ -89,13 +91,13 @@ class RunFacts:
     @property
     def finalists(self) -> dict[str, list[tuple[float, float]]]:
         """Parameters and mean validation metric of the finalists, by group; empty if none was validated."""
-        rows = {row["id"]: row for row in self.result["networks"]}
+        rows = {row["id"]: row for row in self.result.get("networks", ())}
         groups = {
             name: [
                 (rows[i]["params"], sum(rows[i]["validation"]) / len(rows[i]["validation"]))
                 for i in group["members"] if rows[i]["validation"]
             ]
-            for name, group in self.result["groups"].items()
+            for name, group in self.result.get("groups", {}).items()
         }  # fmt: skip
         return groups if any(groups.values()) else {}
 

@@ -246,9 +246,27 @@ def test_wrong_empty_and_unfinished_folders(tmp_path: Path, run_folder: Path, re
     assert "damaged or of another version" in refused("report", run_folder)
     (run_folder / "analysis.json").unlink()
     (run_folder / "results.json").unlink()
-    assert f"run `supernet retrain {run_folder}` first" in refused("report", run_folder)
     (run_folder / "results.json").write_text("{")
     assert "results.json is damaged" in refused("report", run_folder)
+
+
+def test_a_run_that_is_under_way_has_a_page_of_what_there_is(
+    run_folder: Path, refused: Refused, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (run_folder / "results.json").unlink()
+    assert main(["watch", str(run_folder), "--once", "--report"]) == 0
+    text = (run_folder / "report.html").read_text()
+    assert "done: train, search" in text and 'http-equiv="refresh"' in text
+    for caption in ("Scores of the candidates", "Training of the one-shot model", "Training of the finalists"):
+        assert caption in text
+    assert "The course of the strategy random" in text and "Winner" not in text
+    for left in ("candidates.sqlite", "retrain", "train/history.json"):
+        place = run_folder / left
+        shutil.rmtree(place) if place.is_dir() else place.unlink()
+    assert main(["report", str(run_folder)]) == 0
+    assert "Scores of the candidates" not in (run_folder / "report.html").read_text()
+    (run_folder / "environment.json").unlink()
+    assert "has nothing to show yet" in refused("report", run_folder)
 
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
