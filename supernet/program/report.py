@@ -51,7 +51,6 @@ from supernet.trust.tables import (
     units_of,
 )
 
-
 _RENEWED = 30
 """Seconds after which a browser reads the page of an unfinished run anew."""
 
