@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from supernet.space.cost import cost_table
     from supernet.space.layers import Choose, Depth, adapter
     from supernet.space.model import build, extract, from_network
+    from supernet.space.rules import forbid
     from supernet.space.values import value
     from supernet.train.fit import fit
 
@@ -39,6 +40,7 @@ _HOME = {
     "extract": "space.model",
     "finalists": "search.finalists",
     "fit": "train.fit",
+    "forbid": "space.rules",
     "from_arrays": "data.splits",
     "from_network": "space.model",
     "load": "program.load",
@@ -62,6 +64,7 @@ __all__ = [
     "extract",
     "finalists",
     "fit",
+    "forbid",
     "from_arrays",
     "from_network",
     "load",

@@ -63,6 +63,26 @@ def map_tensors(batch: Any, function: Callable[[Tensor], Any]) -> Any:
     return _map(batch, Tensor, function)
 
 
+def map_tensors_in(thing: Any, function: Callable[[Tensor], Any]) -> Any:
+    """The same arguments of a module with each tensor in tuples, lists and dicts replaced; whatever else stays."""
+    if isinstance(thing, Tensor):
+        return function(thing)
+    if type(thing) in (tuple, list):
+        return type(thing)(map_tensors_in(part, function) for part in thing)
+    if type(thing) is dict:
+        return {name: map_tensors_in(part, function) for name, part in thing.items()}
+    return thing
+
+
+def combined(function: Callable[[Tensor, Tensor], Tensor], batch: Any, other: Any) -> Any:
+    """Two batches of the same structure as one, in which each tensor is a function of theirs."""
+    if isinstance(batch, Tensor) and isinstance(other, Tensor):
+        return function(batch, other)
+    others = tuple(tensors(other))
+    pairs = iter(zip(tensors(batch), others, strict=True))
+    return map_tensors(batch, lambda _: function(*next(pairs)))
+
+
 def tensors(batch: Any) -> Iterator[Tensor]:
     """The tensors of a batch, in its order."""
     leaves: list[Tensor] = []

@@ -169,7 +169,7 @@ def _check(words: list[str]) -> None:
         "value": checked.value, "loss": checked.loss,
     }  # fmt: skip
     text = (
-        f"in order: {result['choices']} choices, {result['architectures']:,} architectures; one step was trained and "
+        f"in order: {result['choices']} choices, {checked.space.size_text} architectures; one step was trained and "
         "one candidate scored"
     )
     _emit(result, parsed.as_json, lambda _: print(text))

@@ -33,7 +33,7 @@ def reference_names(config: Config, space: Space) -> list[str]:
     """The references that a run asks for: names of known networks, or texts of architectures of its space."""
     if config.retrain.references is not None:
         return list(dict.fromkeys(config.retrain.references))
-    return list(_USUAL) if config.space.name in SPACES else [str(space.at(0))]
+    return list(_USUAL) if config.space.name in SPACES else [str(space.first())]
 
 
 def references_of(run: Loaded, winner: Mapping[str, Any], runtime: Runtime) -> list[Network]:
@@ -65,7 +65,7 @@ def _sized(run: Loaded, winner: Mapping[str, Any], runtime: Runtime) -> list[dic
 
     def fits(space: Space) -> bool:
         region = Region(space, _costs(space, run, set(highest), runtime), bounds)
-        return bool(region.allows([space.at(0)])[0])
+        return bool(region.allows([space.first()])[0])
 
     for name in reference_names(run.config, run.space):
         if name not in REFERENCES:
@@ -101,7 +101,7 @@ def _known(name: str, run: Loaded, fits: Callable[[Space], bool]) -> dict[str, A
 def _of_space(text: str, run: Loaded, runtime: Runtime) -> dict[str, Any]:
     """An architecture of the run's space, which is taken as it is."""
     architecture, space = run.space.parse(text), run.space
-    name = _FIRST if architecture == space.at(0) else f"architecture {architecture.id}"
+    name = _FIRST if architecture == space.first() else f"architecture {architecture.id}"
     bounds = run.config.search.limits.bounds()
     if not Region(space, _costs(space, run, set(bounds), runtime), bounds).allows([architecture])[0]:
         log.warning("reference %s is outside of the limits of the search; it is taken all the same", name)

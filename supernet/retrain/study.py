@@ -195,7 +195,7 @@ def _claim(study: Any, space: Space, address: str) -> None:
 
 def described(space: Space) -> str:
     """A space in a few words."""
-    return f"{space.name} with {len(space.choices)} choices, {space.size:,} architectures"
+    return f"{space.name} with {len(space.choices)} choices, {space.size_text} architectures"
 
 
 def _is_race(error: Exception) -> bool:

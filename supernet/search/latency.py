@@ -28,6 +28,7 @@ from supernet.space.choices import Space
 from supernet.space.cost import CostTable, cost_table, everything_on, with_sum, zero_network
 from supernet.space.layers import Choose, Depth, live_paths, set_live_paths
 from supernet.space.model import build, example_of
+from supernet.space.network import places_of
 from supernet.space.tabulate import Key, Measured, Setting
 from supernet.speed.kernels import processor_name
 
@@ -222,11 +223,13 @@ def _measure_modules(space: Space, setting: Setting, batch: int, device: torch.d
             inside.pop()
             if not inside:  # not within a unit that is timed as a whole
                 working = _bytes(arguments) + _bytes(output)
-                seen.append(((name, live_paths().inside), module, arguments, working))
+                nested = max(live_paths().inside, places.get(name, ()), key=len)
+                seen.append(((name, nested), module, arguments, working))
 
         module.register_forward_pre_hook(before)
         module.register_forward_hook(after)
 
+    places = places_of(network)
     units = {name: module for name, module in network.named_modules() if _is_unit(module)}
     for name, module in units.items():
         watch(name, module)

@@ -250,8 +250,10 @@ class Region:
         return str(architecture)
 
     def excess(self, architectures: Sequence[Architecture]) -> NDArray[np.float64]:
-        """By how much each is beyond the limits, as a share of each limit, added up: 0 within. [N]."""
-        total = np.zeros(len(architectures))
+        """By how much each is beyond the limits, as a share of each limit, and 1 for each rule that forbids it, added
+        up: 0 within. [N].
+        """
+        total = np.array([float(self.space.broken(a)) for a in architectures])
         if not self.bounds or not architectures:
             return total
         values = self.costs.costs(architectures)
@@ -371,7 +373,8 @@ def region(costs: CostTable, limits: LimitsConfig, *, merge: bool = True) -> Reg
     space, bounds = costs.space, limits.bounds()
     whole = Region(space, costs, bounds, merge=merge)
     if not bounds:
-        return whole
+        anchor = space.sample(generator=torch.Generator().manual_seed(0)) if space.rules else None
+        return replace(whole, anchor=anchor)
     ends: list[Architecture] = []
     for cost, (low, high) in bounds.items():
         for largest, wanted in ((False, high), (True, low)):
@@ -382,7 +385,7 @@ def region(costs: CostTable, limits: LimitsConfig, *, merge: bool = True) -> Reg
             if (reach < wanted) if largest else (reach > wanted):
                 name, word = ("min", "largest") if largest else ("max", "smallest")
                 asked = getattr(limits, f"{name}_{cost}")
-                found = "possible" if exact else "found"
+                found = "possible" if exact and space.allows(end) else "found"
                 raise LimitsError(
                     f"{name}_{cost} {asked}: nothing in the space {space.name!r} meets it; the {word} {found} has "
                     f"{cost} {shown(cost, reach)}: {end}"

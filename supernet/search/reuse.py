@@ -71,7 +71,7 @@ class Line:
         self.examples, self.kept, self.shared = examples, {}, _versions(examples)
 
     def shares(self, inputs: Any) -> bool:
-        """Whether the inputs are tensors that the candidate before had, and nothing was written into them since."""
+        """Whether the arguments are tensors that the candidate before had, and nothing was written into them since."""
         if not _holds_tensors(inputs):
             return False
         versions = _versions(inputs)
@@ -159,27 +159,28 @@ def _keeping_forward(view: nn.Module, line: Line, inside: Inside) -> Callable[..
 
     def run(*inputs: Any, **named: Any) -> Any:
         nonlocal can_be_kept
-        if not can_be_kept or named or not line.shares(inputs):
+        arguments = [inputs, named]
+        if not can_be_kept or not line.shares(arguments):
             return forward(*inputs, **named)
         picked = [line.current[name] for name in choices()]
         is_run = all(option in line.following.get(name, ()) for name, option in inside)
         needed = is_run and not line.inner and picked == [line.following.get(name) for name in choices()]
         if place not in line.kept and not needed:
-            return forward(*inputs)
+            return forward(*inputs, **named)
         marks, objects = _attributes(view)
-        source = _stamp(inputs), picked, marks
+        source = _stamp(arguments), picked, marks
         kept = line.kept.get(place)
         if kept is not None and kept.source == source and kept.stamp == _stamp(kept.output):
             return map_tensors(kept.output, _itself)  # a list of its own, in case the network appends to it
         line.forget(place)
         if not needed:
-            return forward(*inputs)
+            return forward(*inputs, **named)
         with line.without_inner():
-            output = forward(*inputs)
+            output = forward(*inputs, **named)
         can_be_kept = _holds_tensors(output) and _attributes(view)[0] == marks
         # What was forgotten may have been the input itself, if it was computed after the output that was kept here:
         # it will be gone, and another tensor may get its identity.
-        if can_be_kept and line.shares(inputs):
+        if can_be_kept and line.shares(arguments):
             line.keep(place, Kept(source, map_tensors(output, _itself), _stamp(output), objects))
         return output
 

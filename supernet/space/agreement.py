@@ -127,6 +127,13 @@ def _like(model: nn.Module, examples: Any) -> Any:
 
 def _some(space: Space) -> Iterator[Architecture]:
     """The smallest by its first options, the largest by its last, one with each option, and random ones."""
+    yield from filter(space.allows, _by_options(space))
+    generator = stream(0, "agreement")
+    for _ in range(_RANDOM):
+        yield space.sample(generator=generator)
+
+
+def _by_options(space: Space) -> Iterator[Architecture]:
     number = max(len(choice.options) for choice in space.choices)
     for place in range(number):
         picks = {
@@ -139,9 +146,6 @@ def _some(space: Space) -> Iterator[Architecture]:
         }
         yield space.reached(picks)
     yield space.reached({name: subsets[-1] for name, subsets in space.subsets.items()})
-    generator = stream(0, "agreement")
-    for _ in range(_RANDOM):
-        yield space.sample(generator=generator)
 
 
 def _one_line(compared: _Compared, architecture: Architecture, fault: str) -> str:
@@ -150,7 +154,8 @@ def _one_line(compared: _Compared, architecture: Architecture, fault: str) -> st
     base = {name: subsets[-1] for name, subsets in space.subsets.items()}
     for name, pick in architecture.picks:
         single = space.reached({**base, name: pick})
-        if single != space.reached(base) and (of_single := _fault(compared, single)) is not None:
+        is_other = single != space.reached(base) and space.allows(single)
+        if is_other and (of_single := _fault(compared, single)) is not None:
             return f"{name}={'+'.join(pick)}: {of_single}"
     return f"{architecture}: {fault}"
 

@@ -26,9 +26,16 @@ import torch
 from torch import nn
 
 from supernet.base.markdown import table
+from supernet.space.rules import Rule, broken
 
 _MAX_SUBSETS = 65_536
 """A choice with more admissible subsets than this is refused: its table of subsets would not stay small."""
+
+_COUNTED = 50_000
+"""Combinations of picks up to which those that rules leave are counted."""
+
+_TRIES = 10_000
+"""Draws in a row that rules may forbid before drawing is given up."""
 
 _REPR = 60
 """Characters of an architecture in its `repr`."""
@@ -134,6 +141,7 @@ class Space:
             no two architectures have the same function, or that is not known.
         simplified: the architecture without what does nothing in it: the same function at the least cost. None if
             it is not known what does nothing.
+        rules: what forbids architectures; see `supernet.forbid`.
     """
 
     name: str
@@ -145,6 +153,7 @@ class Space:
     example: Any = field(default=None, repr=False)
     canonical: Callable[[Architecture], str] | None = field(default=None, repr=False)
     simplified: Callable[[Architecture], Architecture] | None = field(default=None, repr=False)
+    rules: tuple[Rule, ...] = field(default=(), repr=False)
 
     def __post_init__(self) -> None:
         known: dict[str, Choice] = {}
@@ -163,7 +172,7 @@ class Space:
 
     def __repr__(self) -> str:
         shape = f", examples {list(self.input_shape)}" if self.input_shape else ""
-        return f"Space({self.name}: {len(self.choices)} choices, {self.size:,} architectures{shape})"
+        return f"Space({self.name}: {len(self.choices)} choices, {self.size_text} architectures{shape})"
 
     def _repr_markdown_(self) -> str:
         """For notebooks."""
@@ -173,7 +182,7 @@ class Space:
             picks = "1" if choice.max_picks == 1 else f"{choice.min_picks} to {choice.max_picks}"
             inside = "" if choice.inside is None else f"{choice.inside[0]}={' or '.join(choice.inside[1])}"
             rows.append((choice.name, picks, ", ".join(choice.options), inside))
-        return f"**{self.name}**: {self.size:,} architectures; {settings or 'no settings'}\n\n{table(rows, left=4)}"
+        return f"**{self.name}**: {self.size_text} architectures; {settings or 'no settings'}\n\n{table(rows, left=4)}"
 
     @cached_property
     def columns(self) -> dict[tuple[str, str], int]:
@@ -209,18 +218,49 @@ class Space:
         return tables
 
     @cached_property
-    def size(self) -> int:
-        """Number of architectures, exact."""
+    def combinations(self) -> int:
+        """Number of architectures, with those that rules forbid; exact."""
         return math.prod(self._tables[c.name][1][-1] for c in self.choices if c.inside is None)
 
+    @cached_property
+    def size(self) -> int:
+        """Number of architectures: exact, but with rules in a large space an upper bound; see `size_text`."""
+        return self.combinations if self._allowed is None else len(self._allowed)
+
+    @property
+    def size_text(self) -> str:
+        """The number of architectures for people, which says whether it is a bound."""
+        return f"{'at most ' if self.rules and self._allowed is None else ''}{self.size:,}"
+
+    @cached_property
+    def _allowed(self) -> list[int] | None:
+        """The numbers of the architectures that rules leave; None if there are no rules, or too many to count."""
+        if not self.rules or self.combinations > _COUNTED:
+            return None
+        return [index for index in range(self.combinations) if self.allows(self.at(index))]
+
+    def broken(self, architecture: Architecture) -> int:
+        """How many rules forbid an architecture."""
+        return broken(self.rules, self._by_name, dict(architecture.picks)) if self.rules else 0
+
+    def allows(self, architecture: Architecture) -> bool:
+        """Whether no rule forbids an architecture."""
+        return self.broken(architecture) == 0
+
+    def allows_row(self, live_P: torch.Tensor) -> bool:
+        """Whether no rule forbids what is live in a ghost batch; rules on what several options of are live do not."""
+        picks = {c.name: tuple(o for o in c.options if live_P[self.columns[c.name, o]]) for c in self.choices}
+        undecided = [c.name for c in self.choices if not c.min_picks <= len(picks[c.name]) <= c.max_picks]
+        return broken(self.rules, self._by_name, picks, undecided) == 0
+
     def at(self, index: int) -> Architecture:
-        """The architecture with this number; a bijection from ``range(space.size)``.
+        """The architecture with this number, whether rules forbid it or not: a bijection from ``range(combinations)``.
 
         Raises:
             IndexError: the number is not in that range.
         """
-        if not 0 <= index < self.size:
-            raise IndexError(f"expected an index from 0 to {self.size - 1:,}, got {index:,}")
+        if not 0 <= index < self.combinations:
+            raise IndexError(f"expected an index from 0 to {self.combinations - 1:,}, got {index:,}")
         indices: dict[str, int] = {}  # of the choices reached so far, the part of the index that is theirs to decode
         for choice in self.choices:
             if choice.inside is None:
@@ -241,20 +281,44 @@ class Space:
 
     def __iter__(self) -> Iterator[Architecture]:
         """All architectures; only for small spaces."""
-        return (self.at(index) for index in range(self.size))
+        everything = map(self.at, range(self.combinations))
+        return filter(self.allows, everything) if self.rules else everything
+
+    def first(self) -> Architecture:
+        """The first architecture: by the first options, if no rule forbids that."""
+        return next(iter(self))
 
     def sample(self, *, generator: torch.Generator) -> Architecture:
-        """One architecture, uniform over all of the space (our reading of the paper's "fixed distribution")."""
-        return self.at(_uniform_integer(self.size, generator))
+        """One architecture, uniform over all of the space (our reading of the paper's "fixed distribution").
+
+        Raises:
+            ValueError: rules forbid nearly all of the space.
+        """
+        for _ in range(_TRIES):
+            architecture = self.at(_uniform_integer(self.combinations, generator))
+            if self.allows(architecture):
+                return architecture
+        raise ValueError(f"rules forbid nearly all of the space {self.name!r}: none of {_TRIES:,} draws is allowed")
 
     def sample_distinct(self, number: int, *, generator: torch.Generator) -> list[Architecture]:
-        """Architectures drawn uniformly without repeats, in the order drawn.
+        """Architectures drawn uniformly without repeats, in the order drawn; with rules in a large space there may be
+        fewer.
 
         Raises:
             ValueError: the space has fewer architectures than `number`.
         """
         if number > self.size:
             raise ValueError(f"expected at most {self.size:,} architectures (the whole space), got {number:,}")
+        if self._allowed is not None:
+            order = torch.randperm(self.size, generator=generator)[:number].tolist()
+            return [self.at(self._allowed[place]) for place in order]
+        if self.rules:
+            drawn: dict[Architecture, None] = {}
+            for _ in range(_TRIES + 4 * number):
+                if len(drawn) == number:
+                    break
+                drawn[self.sample(generator=generator)] = None
+            return list(drawn)
         if self.size <= 4 * number:  # drawing with rejection would be slow where most of the space is wanted
             return [self.at(i) for i in torch.randperm(self.size, generator=generator)[:number].tolist()]
         indices: dict[int, None] = {}
@@ -340,6 +404,8 @@ class Space:
                 raise ArchitectureError(f"choice {name!r}: expected at least {choice.min_picks} options")
             if len(picked) > choice.max_picks and architecture != self.everything_on():
                 raise ArchitectureError(f"choice {name!r}: expected at most {choice.max_picks} options")
+        if architecture != self.everything_on() and not self.allows(architecture):
+            raise ArchitectureError(f"a rule forbids {architecture} (supernet.forbid in the network's function)")
         return architecture
 
     def live(self, architectures: Sequence[Architecture]) -> torch.Tensor:

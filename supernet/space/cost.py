@@ -24,9 +24,9 @@ from torch.utils.flop_counter import FlopCounterMode, flop_registry
 from supernet.base.markdown import table
 from supernet.base.trees import call, map_tensors
 from supernet.space.choices import Architecture, Choice, Space
-from supernet.space.layers import BATCH_NORMS, Choose, Depth, LivePaths, live_paths, set_live_paths
+from supernet.space.layers import BATCH_NORMS, Blocks, Choose, Depth, LivePaths, live_paths, set_live_paths
 from supernet.space.model import example_of
-from supernet.space.network import Inside, made_without_data, parameters_inside, replace_modules
+from supernet.space.network import Inside, made_without_data, parameters_inside, places_of, replace_modules
 from supernet.space.tabulate import Figures, Key, Measured, Setting, Settings, Shaping, Size, tabulated
 from supernet.space.values import decided, decided_values, length_choices, parameter_shapes
 
@@ -276,8 +276,13 @@ def _measured_table(space: Space, more: Callable[[Setting], Measured] | None, co
     # A stride changes what other modules cost. A width is in them the length of a parameter, from which it follows.
     suspects = set().union(*(names - set(sizes.get(name, Size()).choices) for name, names in held.items()))
 
-    def at(setting: Setting) -> Measured:
-        costs = _measure_modules(space, setting)
+    def at(setting: Setting) -> Measured | None:
+        try:
+            costs = _measure_modules(space, setting)
+        except Exception:  # of code of the user, which need not run with what rules forbid
+            if _is_allowed(space, setting):
+                raise
+            return None
         if more is not None:
             others = more(setting)
             none = (0,) * len(next(iter(others.values())))
@@ -383,6 +388,15 @@ def _measure_modules(space: Space, setting: Setting) -> Measured:
     for key, flops in counter.flops.items():
         parts.setdefault(key, [0, 0, 0])[2] += flops // 2
     return {key: tuple(figures) for key, figures in parts.items()}
+
+
+def _is_allowed(space: Space, setting: Setting) -> bool:
+    """Whether no rule forbids a setting of shapes."""
+    row = space.live([space.everything_on()])[0]
+    for name, picked in setting.items():
+        for option in space.choice(name).options:
+            row[space.columns[name, option]] = option in picked
+    return space.allows_row(row)
 
 
 def _network(space: Space, setting: Setting) -> nn.Module:
@@ -500,7 +514,7 @@ def _norm_parameters(network: nn.Module) -> set[int]:
     return {id(p) for m in network.modules() if _is_norm(m) for p in m.parameters(recurse=False)}
 
 
-_WITHOUT_MACS = (nn.Sequential, nn.ModuleList, nn.Identity, nn.ReLU, Choose, Depth)
+_WITHOUT_MACS = (nn.Sequential, Blocks, nn.ModuleList, nn.Identity, nn.ReLU, Choose, Depth)
 """Modules that do no multiply-adds except by the modules in them."""
 
 
@@ -512,6 +526,7 @@ class _MacsByModule(TorchDispatchMode):
         self.start = start
         self.flops: Counter[Key] = Counter()
         self.running: list[str] = [""]
+        self.places = places_of(network)
         for name, module in network.named_modules():
             if type(module) in _WITHOUT_MACS:
                 continue
@@ -524,6 +539,8 @@ class _MacsByModule(TorchDispatchMode):
         output = func(*args, **(kwargs or {}))
         count = _MORE_FLOPS.get(func._overloadpacket) or flop_registry.get(func._overloadpacket)
         if count is not None:
-            key = (self.running[-1], live_paths().inside)
+            # A block of a `Depth` that is run by itself does not say so, but its place in the network does.
+            inside = max(live_paths().inside, self.places.get(self.running[-1], ()), key=len)
+            key = (self.running[-1], inside)
             self.flops[key] += count(*args, **(kwargs or {}), out_val=output)
         return output

@@ -26,6 +26,7 @@ from supernet.base.randomness import stream
 from supernet.space.choices import Choice
 from supernet.space.layers import Choose, Depth
 from supernet.space.network import made_without_data
+from supernet.space.rules import Rule, broken, noting_rules
 from supernet.space.values import (
     ABSENT,
     FOLLOWED,
@@ -87,15 +88,35 @@ class _Site:
 class _Builds:
     """The network as it is made with plain numbers, without data, once for each setting."""
 
-    def __init__(self, network: Callable[[], nn.Module], choices: Sequence[Choice]) -> None:
-        self._network, self.choices = network, choices
-        self._modules: dict[Any, _Modules] = {}
+    def __init__(self, network: Callable[[], nn.Module], choices: Sequence[Choice], rules: Sequence[Rule]) -> None:
+        self._network, self.choices, self._rules = network, choices, rules
+        self._modules: dict[Any, _Modules | None] = {}
 
     def at(self, setting: _Setting) -> _Modules:
+        """The modules with a setting; those of everything on if it cannot be made and rules forbid it."""
+        modules = self._tried(setting)
+        return self.at({}) if modules is None else modules
+
+    def exists(self, setting: _Setting) -> bool:
+        """Whether the network can be made with a setting, or no rule forbids it."""
+        return self._tried(setting) is not None
+
+    def _tried(self, setting: _Setting) -> _Modules | None:
         key = tuple(sorted(setting.items()))
         if key not in self._modules:
-            self._modules[key] = self.again(setting)
+            try:
+                self._modules[key] = self.again(setting)
+            except Exception:  # of code of the user: an assertion that heads divide a width, for instance
+                if not self._forbids(setting):
+                    raise
+                self._modules[key] = None
         return self._modules[key]
+
+    def _forbids(self, setting: _Setting) -> bool:
+        by_name = {choice.name: choice for choice in self.choices}
+        picks = {name: setting.get(name, _everything(choice)) for name, choice in by_name.items()}
+        undecided = [name for name, choice in by_name.items() if choice.kind != "value"]
+        return broken(self._rules, by_name, picks, undecided) > 0
 
     def again(self, setting: _Setting) -> _Modules:
         """The modules of a network that was made just now."""
@@ -126,7 +147,7 @@ def followed(network: Callable[[], nn.Module]) -> Callable[[], nn.Module]:
     Raises:
         ValueError: a value decides nothing, or something that no table can say; the message names both.
     """
-    with noting_values() as made:
+    with noting_values() as made, noting_rules() as rules:
         traced = dict(made_without_data(network).named_modules())
     for path, module in traced.items():
         tensors = (*module._parameters.values(), *module._buffers.values())
@@ -137,7 +158,7 @@ def followed(network: Callable[[], nn.Module]) -> Callable[[], nn.Module]:
             )
     if not made:
         return network
-    builds = _Builds(network, tuple(made.values()))
+    builds = _Builds(network, tuple(made.values()), rules)
     trials = list(_trials(builds.choices))
     if not any(True for trial in trials for _ in _different(traced, builds, trial)):
         return network
@@ -232,6 +253,8 @@ def _different(traced: _Modules, builds: _Builds, setting: _Setting) -> Iterator
     Raises:
         ValueError: a module is of another type or is new, or a choice has other options.
     """
+    if not builds.exists(setting):
+        return
     built, picks = builds.at(setting), builds.picks(setting)
     for path, module in traced.items():
         other = built.get(path)

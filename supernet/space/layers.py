@@ -14,12 +14,14 @@ References:
 from __future__ import annotations
 
 import copy
+import inspect
 import math
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -29,7 +31,17 @@ from torch.nn import functional as F
 
 from supernet.base.modules import shallow_copy
 from supernet.base.randomness import drawing_again, nothing_drawn
-from supernet.base.trees import call, join_rows, rows, take_rows
+from supernet.base.trees import (
+    call,
+    combined,
+    form_text,
+    join_rows,
+    map_tensors,
+    map_tensors_in,
+    rows,
+    take_rows,
+    tensors_in,
+)
 from supernet.space.choices import Choice, Space
 from supernet.space.values import Picks, attribute_at, decided_values, resolved, side_by_side
 
@@ -184,6 +196,26 @@ def picks_of(space: Space, live_GP: Tensor) -> list[dict[str, frozenset[int]]]:
     return picks
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Inputs:
+    """The arguments of an option's forward pass."""
+
+    args: tuple[Any, ...]
+    named: Mapping[str, Any] = field(default_factory=dict)
+
+    def tensors(self) -> Iterator[Tensor]:
+        """The tensors in them; the first has the examples along its first axis."""
+        return tensors_in((*self.args, *self.named.values()))
+
+    def mapped(self, function: Callable[[Tensor], Tensor]) -> Inputs:
+        """The same with each tensor replaced."""
+        return Inputs(map_tensors_in(self.args, function), map_tensors_in(dict(self.named), function))
+
+    def of(self, module: nn.Module) -> Any:
+        """What a module makes of them."""
+        return module(*self.args, **self.named)
+
+
 @dataclass(slots=True, eq=False)
 class OutputShapes:
     """The shapes of a choice's output, for zeros in its place: measured on an option, and remembered.
@@ -193,20 +225,21 @@ class OutputShapes:
     Attributes:
         option: the module that is measured.
         names: the choices in it on which the shape of its output depends.
-        by_key: shapes of one example's output, by the shape of one example of the input, and by what is live of the
-            choices in `names`.
+        by_key: outputs without data, by the shapes of the tensors in its arguments (of the first of them that of one
+            example), and by what is live of the choices in `names`.
     """
 
     option: nn.Module
     names: tuple[str, ...]
-    by_key: dict[tuple[Any, ...], tuple[int, ...]]
+    by_key: dict[tuple[Any, ...], Any]
 
-    def of(self, source: Tensor, live: LivePaths) -> tuple[int, ...]:
-        """The shape of one example's output."""
+    def of(self, inputs: Inputs, live: LivePaths) -> Any:
+        """An output without data, of any number of examples."""
         picks = live.picks[live.ghosts[0]]
-        key = tuple(source.shape[1:]), *(picks.get(name) for name in self.names)
+        first, *more = (tuple(tensor.shape) for tensor in inputs.tensors())
+        key = first[1:], *more, *(picks.get(name) for name in self.names)
         if key not in self.by_key:
-            self.by_key[key] = _measured(self.option, source)
+            self.by_key[key] = _measured(self.option, inputs)
         return self.by_key[key]
 
 
@@ -221,19 +254,23 @@ def output_shapes_of(option: nn.Module) -> OutputShapes:
 
 
 @torch.no_grad()
-def _measured(option: nn.Module, source: Tensor) -> tuple[int, ...]:
-    """The shape of one example's output; what the option draws or changes in itself is as before afterwards."""
-    with nothing_drawn(source.device):
+def _measured(option: nn.Module, inputs: Inputs) -> Any:
+    """An output without data; what the option draws or changes in itself is as before afterwards."""
+    device = next(inputs.tensors()).device
+    kind = next((p.dtype for p in option.parameters()), None)
+
+    def on_meta_like(tensor: Tensor) -> Tensor:
+        meta = tensor.to("meta")  # autocast, which would make the types agree, leaves it alone
+        return meta.to(kind) if meta.is_floating_point() and kind is not None else meta
+
+    with nothing_drawn(device):
         try:
-            meta = source.to("meta")
-            if meta.is_floating_point():  # autocast, which would make the types agree, leaves `meta` alone
-                meta = meta.to(next((p.dtype for p in option.parameters()), meta.dtype))
-            output: Tensor = on_meta(option)(meta)
+            output = inputs.mapped(on_meta_like).of(on_meta(option))
         except Exception:  # a branch that depends on numbers, a tensor in a list: code of a network may do anything
-            if source.device.type == "meta":
+            if device.type == "meta":
                 raise
-            output = _shadow(option, without_data=False)(source.clone())
-    return tuple(output.shape[1:])
+            output = inputs.mapped(Tensor.clone).of(_shadow(option, without_data=False))
+    return map_tensors(output, lambda tensor: tensor.to("meta"))
 
 
 class Choose(nn.Module):
@@ -246,12 +283,17 @@ class Choose(nn.Module):
     Options that are not live are not run: no arithmetic, no memory, no gradient. If no option is live, the output
     is zero (our choice; the paper does not say).
 
+    All options get the same arguments, by position and by name: masks, flags, tuples of tensors. They may return
+    tuples or dicts of tensors; these are joined tensor by tensor. Where several ghost batches share a pass and the
+    option has more than one tensor among its arguments, it is run on all ghost batches and what is not live is left
+    out: nothing tells which of the tensors have a row for each example.
+
     Args:
         name: of the choice; places with the same name share one decision.
         options: the modules by name. All outputs have the same shape; under "concat" all but the second axis.
         max_picks: largest number of options in an architecture.
         min_picks: smallest.
-        each_input: the forward pass gets a sequence of tensors, one for each option.
+        each_input: the first argument is a sequence of tensors, one for each option.
         join: "sum", "mean" over the live options, or "concat" along the second axis (channels of images).
         widths: length of that axis for each option, under "concat" only. Give `channels` to the module that follows.
 
@@ -294,45 +336,53 @@ class Choose(nn.Module):
     def extra_repr(self) -> str:
         return f"{self.choice.name!r}, {', '.join(self.choice.options)}, max_picks={self.choice.max_picks}"
 
-    def forward(self, x: Tensor | Sequence[Tensor]) -> Tensor:
+    def forward(self, x: Any, *more: Any, **named: Any) -> Any:
         """The live options' outputs joined."""
-        live, inputs = live_paths(), self.inputs_of(x)
+        live = live_paths()
+        inputs = [Inputs((of_option, *more), named) for of_option in self.each(x)]
         if self.join == "concat":
             return self._concat(live, inputs)
         picked = [live.picks[ghost][self.choice.name] for ghost in live.ghosts]
-        total: Tensor | None = None
-        partial: list[tuple[int, Tensor, list[int]]] = []  # outputs that only some of the ghost batches have
+        total: Any = None
+        of_some: list[tuple[int, Any, list[int]]] = []  # outputs that only some of the ghost batches have
         for index in sorted(frozenset().union(*picked)):
             places = [place for place, indices in enumerate(picked) if index in indices]
             if len(places) == len(picked):
                 total = self.add(total, live, index, inputs[index])
             else:
-                part = _by_ghost(inputs[index], len(picked))[places].flatten(0, 1)
-                partial.append((index, self.run(live, index, part, places=places), places))
+                of_some.append((index, self._part(live, index, inputs[index], places), places))
         if total is None:
-            total = self._zeros(live, inputs[0], partial[0][1] if partial else None)
-        for index, output, places in partial:
+            total = self._zeros(live, inputs[0], of_some[0][1] if of_some else None)
+        for index, output, places in of_some:
             self.check(live, index, output, total)
-            where = torch.tensor(places, device=output.device)
-            part = _by_ghost(output, len(places)).to(total.dtype)
-            total = _by_ghost(total, len(picked)).index_add(0, where, part).flatten(0, 1)
+            total = combined(partial(_added_at, places, len(picked)), total, output)
         return _divided(total, [len(indices) for indices in picked]) if self.join == "mean" else total
 
-    def inputs_of(self, x: Tensor | Sequence[Tensor]) -> Sequence[Tensor]:
-        """The input of each option.
+    def each(self, x: Any) -> Sequence[Any]:
+        """The first argument of each option.
 
         Raises:
-            ValueError: one tensor where a sequence is expected, or the reverse, or a sequence of another length.
+            ValueError: `each_input`, and it is no sequence of as many as there are options.
         """
-        if isinstance(x, Tensor) and not self.each_input:
+        if not self.each_input:
             return [x] * len(self.options)
-        if isinstance(x, Tensor) or not self.each_input or len(x) != len(self.options):
-            got = "one tensor" if isinstance(x, Tensor) else f"{len(x)} tensors"
-            expected = f"{len(self.options)} tensors" if self.each_input else "one tensor"
-            raise ValueError(f"choice {self.choice.name!r}: expected {expected}, got {got}")
+        if not isinstance(x, (tuple, list)) or len(x) != len(self.options):
+            got = f"{len(x)} tensors" if isinstance(x, (tuple, list)) else "one tensor"
+            raise ValueError(f"choice {self.choice.name!r}: expected {len(self.options)} tensors, got {got}")
         return x
 
-    def run(self, live: LivePaths, index: int, *inputs: Tensor, places: Sequence[int] | None = None) -> Tensor:
+    def _part(self, live: LivePaths, index: int, inputs: Inputs, places: Sequence[int]) -> Any:
+        """The output of an option for some of the ghost batches."""
+        ghosts = len(live.ghosts)
+
+        def taken(tensor: Tensor) -> Tensor:
+            return _by_ghost(tensor, ghosts)[places].flatten(0, 1) if tensor.ndim else tensor
+
+        if len(list(inputs.tensors())) == 1:
+            return self.run(live, index, inputs.mapped(taken), places)
+        return map_tensors(self.run(live, index, inputs), taken)
+
+    def run(self, live: LivePaths, index: int, inputs: Inputs, places: Sequence[int] | None = None) -> Any:
         """The output of an option, for the ghost batches at these places of `live.ghosts`, or for all of them.
 
         Raises:
@@ -340,65 +390,72 @@ class Choose(nn.Module):
         """
         ghosts = live.ghosts if places is None else tuple(live.ghosts[place] for place in places)
         inside = (*live.inside, (self.choice.name, (self.choice.options[index],)))
-        version = _version(inputs[0])
+        versions = [_version(tensor) for tensor in inputs.tensors()]
         with set_live_paths(LivePaths(live.picks, ghosts, inside)):
-            output: Tensor = self.options[index](*inputs)
-        if version != _version(inputs[0]):
+            output = inputs.of(self.options[index])
+        if versions != [_version(tensor) for tensor in inputs.tensors()]:
             raise ValueError(
                 f"choice {self.choice.name!r}: option {self.choice.options[index]!r} writes into its input, which "
                 "other options read too: let it write into a tensor of its own (x = x + 1 for x += 1, no inplace=True)"
             )
         return output
 
-    def add(self, total: Tensor | None, live: LivePaths, index: int, source: Tensor) -> Tensor:
+    def add(self, total: Any, live: LivePaths, index: int, inputs: Inputs) -> Any:
         """The sum with the output of one more option, for all ghost batches; its output alone if there is no sum."""
-        output = self.run(live, index, source)
+        output = self.run(live, index, inputs)
         if total is None:
             return output
         self.check(live, index, output, total)
-        return total + output
+        return combined(torch.add, total, output)
 
-    def check(self, live: LivePaths, index: int, output: Tensor, total: Tensor) -> None:
+    def check(self, live: LivePaths, index: int, output: Any, total: Any) -> None:
         """Refuses an output of another shape than the sum's: addition would stretch an axis of length 1 in silence.
 
         Raises:
             ShapeError: the shapes differ.
         """
-        if output.shape[1:] != total.shape[1:]:
-            picked = [live.picks[ghost][self.choice.name] for ghost in live.ghosts]
-            first = min(frozenset.intersection(*picked) or frozenset.union(*picked))
-            before = "the sum that it is added to" if index == first else self.choice.options[first]
-            raise _shape_error(self.choice.name, before, total, self.choice.options[index], output)
+        if _shapes(output) == _shapes(total):
+            return
+        picked = [live.picks[ghost][self.choice.name] for ghost in live.ghosts]
+        first = min(frozenset.intersection(*picked) or frozenset.union(*picked))
+        before = "the sum that it is added to" if index == first else self.choice.options[first]
+        raise _shape_error(self.choice.name, before, total, self.choice.options[index], output)
 
     def brings_nothing(self) -> bool:
         """Whether all that is live, in every ghost batch of the forward pass that runs now, are options of zeros."""
         live = live_paths()
         return all(live.picks[ghost][self.choice.name] <= self.zeros for ghost in live.ghosts)
 
-    def _concat(self, live: LivePaths, inputs: Sequence[Tensor]) -> Tensor:
+    def _concat(self, live: LivePaths, inputs: Sequence[Inputs]) -> Tensor:
         """The outputs side by side. All ghost batches of a pass have the same live options: shapes depend on them."""
         picked = live.picks[live.ghosts[0]][self.choice.name]
         outputs: list[Tensor] = []
         for index in sorted(picked) or range(len(self.options)):
             with nullcontext() if picked else torch.no_grad():
                 output = self.run(live, index, inputs[index])
+            if not isinstance(output, Tensor):
+                raise ShapeError(
+                    f"choice {self.choice.name!r}: option {self.choice.options[index]!r} gives {form_text(output)}; "
+                    'join="concat" joins tensors'
+                )
             if outputs and (output.shape[:1] + output.shape[2:]) != (outputs[0].shape[:1] + outputs[0].shape[2:]):
                 first = self.choice.options[min(picked, default=0)]
                 raise _shape_error(self.choice.name, first, outputs[0], self.choice.options[index], output)
             outputs.append(output if picked else torch.zeros_like(output))
         return torch.cat(outputs, 1)
 
-    def _zeros(self, live: LivePaths, source: Tensor, output: Tensor | None) -> Tensor:
+    def _zeros(self, live: LivePaths, inputs: Inputs, output: Any) -> Any:
         """Zeros of the output's shape for all ghost batches, if no option is live in all of them.
 
         Args:
-            source: the input of the first option.
+            inputs: of the first option.
             output: of an option that is live in some of the ghost batches, if there is one.
         """
+        source = next(inputs.tensors())
         if output is not None:
-            return _zeros(output, (len(source), *output.shape[1:]))
+            return map_tensors(output, lambda tensor: _zeros(tensor, tensor, len(source)))
         shapes = output_shapes_of(self.options[0]) if self.output_shapes is None else self.output_shapes
-        return _zeros(source, (len(source), *shapes.of(source, live)))
+        return map_tensors(shapes.of(inputs, live), lambda tensor: _zeros(source, tensor, len(source)))
 
     def chosen(self, picked: Sequence[str]) -> nn.Module:
         """The ordinary module that is left when only `picked` options are kept; it shares their weights."""
@@ -441,10 +498,17 @@ class Depth(nn.Module):
         """The options under which this block is run."""
         return tuple(option for option, depth in zip(self.choice.options, self.depths, strict=True) if depth > block)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Any, *more: Any, **named: Any) -> Any:
+        """The output of the last block that is run; see `Blocks` for what each of them gets.
+
+        Raises:
+            ShapeError: a block changes the shape that other depths give.
+            ValueError: as `Blocks.forward`.
+        """
         live = live_paths()
-        picked = live.picks[live.ghosts[0]][self.choice.name]
-        for index, block in enumerate(self.blocks[: self.depths[max(picked, default=0)]]):
+        output: Any = x
+        args = (x, *more)
+        for index, block in enumerate(self._now()):
             needs = self.needs(index)
             here = (
                 live
@@ -452,15 +516,89 @@ class Depth(nn.Module):
                 else replace(live, inside=(*live.inside, (self.choice.name, needs)))
             )
             with set_live_paths(here):
-                y = block(x)
-            if index >= self.depths[0] and y.shape != x.shape:
-                raise _shape_error(self.choice.name, f"{index} blocks", x, f"{index + 1} blocks", y)
-            x = y
-        return x
+                output = block(*args, **named)
+            before, args = args, _passed_on(output, args)
+            if index >= self.depths[0] and _shapes(args[0]) != _shapes(before[0]):
+                raise _shape_error(self.choice.name, f"{index} blocks", before[0], f"{index + 1} blocks", args[0])
+        return _of_blocks(self._now(), output, args)
+
+    def _now(self) -> Sequence[nn.Module]:
+        """The blocks that are live; all of them outside of a forward pass."""
+        live = _LIVE.get(None)
+        if live is None:
+            return list(self.blocks)
+        return list(self.blocks)[: self.depths[max(live.picks[live.ghosts[0]][self.choice.name], default=0)]]
+
+    def __iter__(self) -> Iterator[nn.Module]:
+        return iter(self._now())
+
+    def __getitem__(self, place: int | slice) -> Any:
+        blocks = self._now()[place]
+        return blocks if isinstance(blocks, nn.Module) else Blocks(*blocks)
+
+    def __len__(self) -> int:
+        return len(self._now())
 
     def chosen(self, picked: Sequence[str]) -> nn.Module:
         """The ordinary module that is left at this depth; it shares the blocks' weights."""
-        return nn.Sequential(*self.blocks[: self.depths[self.choice.options.index(picked[-1])]])
+        blocks = list(self.blocks)[: self.depths[self.choice.options.index(picked[-1])]]
+        return Blocks(*blocks) if any(map(_takes_more, self.blocks)) else nn.Sequential(*blocks)
+
+
+class Blocks(nn.Sequential):
+    """Modules one after the other, as `nn.Sequential`, with arguments beside the first.
+
+    Each gets what the one before returns. If there are several arguments by position, a tensor that a block returns
+    takes the place of the first, and a tuple of as many takes the place of all of them. Arguments by name are the same
+    for all blocks.
+    """
+
+    def forward(self, x: Any, *more: Any, **named: Any) -> Any:  # type: ignore[override]  # it takes more
+        """The output of the last block.
+
+        Raises:
+            ValueError: a block returns something else than a tensor, or a tuple of as many as it gets.
+        """
+        output: Any = x
+        args = (x, *more)
+        for block in self:
+            output = block(*args, **named)
+            args = _passed_on(output, args)
+        return _of_blocks(self, output, args)
+
+
+def _passed_on(output: Any, args: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The arguments by position of the next block."""
+    if len(args) == 1:
+        return (output,)
+    if isinstance(output, Tensor):
+        return output, *args[1:]
+    if isinstance(output, (tuple, list)) and len(output) == len(args):
+        return tuple(output)
+    raise ValueError(
+        f"a block of a Depth gets {len(args)} arguments by position and returns {form_text(output)}: let it return a "
+        f"tensor, or {len(args)} of them; or run the blocks yourself: for block in depth: ..."
+    )
+
+
+def _of_blocks(blocks: Sized, output: Any, args: tuple[Any, ...]) -> Any:
+    """The output of some blocks, of which it is not known what they return if there are none."""
+    if len(args) > 1 and not len(blocks):
+        raise ValueError(
+            f"a Depth of 0 blocks gets {len(args)} arguments by position, and cannot tell which of them it returns: "
+            "give those that stay the same by name (mask=mask), or run the blocks yourself: for block in depth: ..."
+        )
+    return output
+
+
+def _takes_more(module: nn.Module) -> bool:
+    """Whether the forward pass of a module takes more than one argument."""
+    if isinstance(module, (Choose, Depth)):
+        return any(map(_takes_more, module.options if isinstance(module, Choose) else module.blocks))
+    if isinstance(module, (Elastic, GhostByGhost)):
+        return _takes_more(module.of)
+    parameters = inspect.signature(module.forward).parameters.values()
+    return len(parameters) > 1 or any(p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in parameters)
 
 
 class Elastic(nn.Module):
@@ -534,9 +672,14 @@ class ShapeError(ValueError):
     """Two options of a choice do not fit together."""
 
 
-def _shape_error(choice: str, first: str, expected: Tensor, option: str, got: Tensor) -> ShapeError:
-    a, b = list(expected.shape[1:]), list(got.shape[1:])
+def _shape_error(choice: str, first: str, expected: Any, option: str, got: Any) -> ShapeError:
     advice = "change one of them so that both agree"
+    if not (isinstance(expected, Tensor) and isinstance(got, Tensor)):
+        return ShapeError(
+            f"choice {choice!r}: option {option!r} gives {form_text(got)}, but {first!r} gives {form_text(expected)}: "
+            + advice
+        )
+    a, b = list(expected.shape[1:]), list(got.shape[1:])
     if len(a) == len(b) and len(a) in (1, 2, 3, 4):
         dims = len(a) - 1
         ratios = {y / x for x, y in zip(a[1:], b[1:], strict=True) if x}
@@ -569,19 +712,19 @@ class Join(nn.Module):
     def extra_repr(self) -> str:
         return self.join + ("" if self.sources is None else f" of inputs {self.sources}")
 
-    def forward(self, x: Tensor | Sequence[Tensor]) -> Tensor:
-        inputs: list[Any] = [x] * len(self.terms) if self.sources is None else [x[i] for i in self.sources]
+    def forward(self, x: Any, *more: Any, **named: Any) -> Any:
+        sources = [x] * len(self.terms) if self.sources is None else [x[i] for i in self.sources]
+        inputs = [Inputs((source, *more), named) for source in sources]
         if self.join == "concat":
-            return torch.cat([term(source) for term, source in zip(self.terms, inputs, strict=True)], 1)
-        total: Tensor = self.terms[0](inputs[0])
-        for term, source in zip(self.terms[1:], inputs[1:], strict=True):
-            total = self.add(total, term, source)
-        return total / len(self.terms) if self.join == "mean" else total
+            return torch.cat([of_term.of(term) for term, of_term in zip(self.terms, inputs, strict=True)], 1)
+        total = inputs[0].of(self.terms[0])
+        for term, of_term in zip(self.terms[1:], inputs[1:], strict=True):
+            total = self.add(total, term, of_term)
+        return map_tensors(total, lambda t: t / len(self.terms)) if self.join == "mean" else total
 
-    def add(self, total: Tensor, term: nn.Module, source: Tensor) -> Tensor:
+    def add(self, total: Any, term: nn.Module, inputs: Inputs) -> Any:
         """The sum with the output of one more term."""
-        output: Tensor = term(source)
-        return total + output
+        return combined(torch.add, total, inputs.of(term))
 
 
 class Zero(nn.Module):
@@ -756,19 +899,42 @@ def _shadow(module: nn.Module, *, without_data: bool) -> nn.Module:
     return shadow
 
 
-def _divided(total: Tensor, numbers: Sequence[int]) -> Tensor:
+def _added_at(places: Sequence[int], ghosts: int, total: Tensor, part: Tensor) -> Tensor:
+    """The sum for all ghost batches with what only those at some places bring; of one number for all a share."""
+    if not total.ndim:
+        return total + part * (len(places) / ghosts)
+    where = torch.tensor(places, device=part.device)
+    return _by_ghost(total, ghosts).index_add(0, where, _by_ghost(part, len(places)).to(total.dtype)).flatten(0, 1)
+
+
+def _divided(total: Any, numbers: Sequence[int]) -> Any:
     """The sum of each ghost batch over the number of its terms; of no terms it stays zero."""
     if max(numbers) <= 1:
         return total
-    share = torch.tensor([1 / max(1, n) for n in numbers], dtype=total.dtype, device=total.device)
-    return (_by_ghost(total, len(numbers)) * share.view(-1, *[1] * total.ndim)).flatten(0, 1)
+
+    def divided(tensor: Tensor) -> Tensor:
+        share = torch.tensor([1 / max(1, n) for n in numbers], dtype=tensor.dtype, device=tensor.device)
+        if not tensor.ndim:
+            return tensor * share.mean()
+        return (_by_ghost(tensor, len(numbers)) * share.view(-1, *[1] * tensor.ndim)).flatten(0, 1)
+
+    return map_tensors(total, divided)
 
 
-def _zeros(like: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """Zeros in the layout of `like`: in another one they would bring all that they are joined with into it."""
+def _zeros(like: Tensor, output: Tensor, number: int) -> Tensor:
+    """Zeros for an output of this number of examples, in the layout of `like`: in another one they would bring all that
+    they are joined with into it.
+    """
+    shape = (number, *output.shape[1:]) if output.ndim else ()
+    kind = like.dtype if like.is_floating_point() else output.dtype
     if like.ndim == 4 == len(shape) and like.is_contiguous(memory_format=torch.channels_last):
-        return like.new_empty(shape).to(memory_format=torch.channels_last).zero_()
-    return like.new_zeros(shape)
+        return like.new_empty(shape, dtype=kind).to(memory_format=torch.channels_last).zero_()
+    return like.new_zeros(shape, dtype=kind)
+
+
+def _shapes(output: Any) -> list[tuple[int, ...]]:
+    """The shapes of the tensors in an output, for one example."""
+    return [tuple(tensor.shape[1:]) for tensor in tensors_in(output)]
 
 
 def _by_ghost(x: Tensor, ghosts: int) -> Tensor:

@@ -33,6 +33,7 @@ from supernet.space.layers import (
     picks_of,
 )
 from supernet.space.network import choices_of, deciding, made_without_data, replace_modules, view_of, without_data
+from supernet.space.rules import noting_rules
 from supernet.space.values import decided, decided_values, noting_values, resolved
 
 
@@ -89,7 +90,7 @@ def from_network(
         ShapeError: options of one choice give different shapes.
     """
     network = followed(network)
-    with noting_values() as values:
+    with noting_values() as values, noting_rules() as rules:
         made = made_without_data(network)
     choices = choices_of(made)
     if lost := [name for name in values if name not in deciding(made)]:
@@ -99,7 +100,9 @@ def from_network(
         )
     shape = tuple(example.shape[1:]) if isinstance(example, Tensor) else ()
     kept = None if isinstance(example, Tensor) and example.dtype == torch.float32 else example
-    space = Space(name, choices, network, shape, tuple((settings or {}).items()), example=kept)
+    space = Space(name, choices, network, shape, tuple((settings or {}).items()), example=kept, rules=tuple(rules))
+    if rules:
+        space.sample(generator=torch.Generator().manual_seed(0))  # whether they leave anything
     if check:
         _check_shapes(space)
     return space
@@ -132,7 +135,8 @@ def _run_each_option(model: OneShot, inputs: Any) -> None:
                 row = everything.clone()
                 row[[space.columns[choice.name, other] for other in choice.options]] = False
                 row[space.columns[choice.name, option]] = True
-                rows_of.append((f"{choice.name}={option}", row))
+                if space.allows_row(row):
+                    rows_of.append((f"{choice.name}={option}", row))
     running: list[str] = []
     for name, module in model.network.named_modules():
         module.register_forward_pre_hook(lambda *_, name=name: running.append(name))

@@ -175,6 +175,14 @@ def _needs(module: nn.Module, name: str) -> Inside:
     return tuple(needs)
 
 
+def places_of(network: nn.Module) -> dict[str, Inside]:
+    """What the modules of a network are nested in, by their paths; of modules that have one place only."""
+    places: dict[int, list[Inside]] = {}
+    for module, inside in _walk(network):
+        places.setdefault(id(module), []).append(inside)
+    return {name: places[id(m)][0] for name, m in network.named_modules() if len(places.get(id(m), ())) == 1}
+
+
 def replace_modules(module: nn.Module, new: Callable[[nn.Module], nn.Module]) -> nn.Module:
     """Replaces modules by ``new(module)`` in place, a module before its children."""
     module = new(module)

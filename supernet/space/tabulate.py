@@ -90,7 +90,7 @@ def tabulated(
     held: Mapping[str, Collection[str]],
     sizes: Mapping[str, Size],
     suspects: Collection[str],
-    measure: Callable[[Setting], Measured],
+    measure: Callable[[Setting], Measured | None],
 ) -> dict[Key, Table]:
     """The table of costs of each module.
 
@@ -99,24 +99,28 @@ def tabulated(
         held: for each module the names of the choices whose numbers it holds.
         sizes: for a module what its costs are multiples of; 1 for a module that is missing.
         suspects: names of the choices that may change what other modules cost than those that hold them.
-        measure: the costs of all modules with a setting. It is called once for each setting.
+        measure: the costs of all modules with a setting, None for one that is forbidden and cannot be made. It is
+            called once for each setting.
 
     Raises:
         ValueError: the costs of one module depend on too many combinations, or have no table.
     """
-    measured: dict[Settings, Measured] = {}
+    measured: dict[Settings, Measured | None] = {}
 
-    def at(setting: Setting) -> Measured:
+    def at(setting: Setting) -> Measured | None:
         key = tuple(setting.values())
         if key not in measured:
             measured[key] = measure(setting)
         return measured[key]
 
     def ratios(setting: Setting) -> _Ratios:
-        """Exact costs over sizes."""
+        """Exact costs over sizes; those of everything on for a setting that cannot be made."""
+        costs_of = at(setting)
+        if costs_of is None:
+            return ratios(_everything(shaping))
         return {
             key: tuple(itertools.starmap(Fraction, _pairs(costs, _size_at(sizes, key, setting))))
-            for key, costs in at(setting).items()
+            for key, costs in costs_of.items()
         }
 
     guess: _Depends = {}
@@ -124,7 +128,8 @@ def tabulated(
     for guess in _guesses(shaping, held, sizes, suspects, ratios):
         tables = _tables(shaping, guess, sizes, ratios)
         if tables is not None:
-            disagreements = (_disagreement(tables, trial, at(trial)) for trial in _trials(shaping))
+            trials = ((trial, costs) for trial in _trials(shaping) if (costs := at(trial)) is not None)
+            disagreements = (_disagreement(tables, trial, costs) for trial, costs in trials)
             wrong = next((key for key in disagreements if key is not None), None)
             if wrong is None:
                 return tables

@@ -19,11 +19,19 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from supernet.space.layers import Choose, Elastic, GhostBatchNorm, Graph, Join, LivePaths, live_paths
+from supernet.space.layers import Choose, Elastic, GhostBatchNorm, Graph, Inputs, Join, LivePaths, live_paths
 from supernet.space.network import view_of
 from supernet.speed import kernels, sums
 from supernet.speed.sums import Misfit, added, has_hooks, takes_onto
-from supernet.speed.tune import POINTWISE, Tuning, convolution_name, depthwise_name, kind_of
+from supernet.speed.tune import (
+    POINTWISE,
+    TRIED_ON,
+    Tuning,
+    convolution_name,
+    depthwise_name,
+    is_right_in_half,
+    kind_of,
+)
 
 
 def _take_over(module: nn.Module, of: nn.Module) -> None:
@@ -153,7 +161,7 @@ class QuickConv2d(nn.Conv2d):
             if kernels.conv_fits(source, conv, norm.weight, norm.bias):
                 return source, conv
         kind = kind_of(x, self.weight, self.stride, self.padding, self.dilation, self.groups)
-        if kind in ("plain", "narrow", "dilated") and not (half and kind in self._tuning.in_full_precision):
+        if kind in ("plain", "narrow", "dilated") and not (half and self._is_in_full_precision(x, self.weight)):
             by: kernels.By = "product" if self._pointwise(source, self.weight) else "library"
             conv = kernels.Conv(self.weight.to(source.dtype), self._settings, relu, by)
             if kernels.conv_fits(source, conv, norm.weight, norm.bias):
@@ -180,6 +188,24 @@ class QuickConv2d(nn.Conv2d):
             and kernels.pointwise_fits(x, weight, self._settings)
         )
 
+    def _is_in_full_precision(self, x: Tensor, weight: Tensor) -> bool:
+        """Whether half precision makes this convolution wrong, or slower for all of its kind."""
+        settings = self.stride, self.padding, self.dilation, self.groups
+        slow = self._tuning.in_full_precision
+        if slow and kind_of(x, weight, *settings) in slow:
+            return True
+        is_small = x.device.type == "cpu" and min(x.shape[2:]) < TRIED_ON and max(weight.shape[2:]) > 1
+        return (
+            is_small
+            and self.padding_mode == "zeros"
+            and not is_right_in_half(
+                tuple(x.shape),
+                tuple(weight.shape),
+                *settings,
+                channels_last=x.is_contiguous(memory_format=torch.channels_last),
+            )
+        )
+
     def forward(self, input: Tensor, *, relu: bool = False) -> Tensor:  # noqa: A002  # its name in torch
         """The output; with ReLU before it if asked for."""
         return self._convolved(input, self.weight, self.bias, relu=relu)
@@ -187,11 +213,9 @@ class QuickConv2d(nn.Conv2d):
     def _convolved(self, x: Tensor, weight: Tensor, bias: Tensor | None, *, relu: bool) -> Tensor:
         device, tuning = x.device.type, self._tuning
         half = device != "meta" and torch.is_autocast_enabled(device)
-        if half and tuning.in_full_precision:
-            kind = kind_of(x, weight, self.stride, self.padding, self.dilation, self.groups)
-            if kind in tuning.in_full_precision:
-                with torch.autocast(device, enabled=False):
-                    return self._convolved(x.float(), weight, bias, relu=relu)
+        if half and self._is_in_full_precision(x, weight):
+            with torch.autocast(device, enabled=False):
+                return self._convolved(x.float(), weight, bias, relu=relu)
         x = _halved(x) if half else x
         if self._own(x, weight, relu=relu):
             return kernels.convolution(x, weight, relu=relu)
@@ -340,22 +364,23 @@ class QuickChoose(Choose):
     def __init__(self, of: Choose) -> None:
         _take_over(self, of)
 
-    def forward(self, x: Tensor | Sequence[Tensor], onto: Tensor | None = None) -> Tensor:
+    def forward(self, x: Any, *more: Any, onto: Tensor | None = None, **named: Any) -> Any:
         """The live options' outputs joined; added to `onto`, of the output's shape, if that is given."""
         live = live_paths()
         if onto is None or self.join != "sum" or len(live.ghosts) > 1:
-            return sums.plus(onto, super().forward(x))
-        inputs = self.inputs_of(x)
+            return sums.plus(onto, super().forward(x, *more, **named))
+        inputs = [Inputs((of_option, *more), named) for of_option in self.each(x)]
         for index in sorted(live.picks[live.ghosts[0]][self.choice.name]):
             onto = self.add(onto, live, index, inputs[index])
         return onto
 
-    def add(self, total: Tensor | None, live: LivePaths, index: int, source: Tensor) -> Tensor:
+    def add(self, total: Any, live: LivePaths, index: int, inputs: Inputs) -> Any:
         option = self.options[index]
-        if total is None or not takes_onto(option) or isinstance(option, Choose):  # which would name itself in errors
-            return super().add(total, live, index, source)
+        can_add = isinstance(total, Tensor) and takes_onto(option) and not isinstance(option, Choose)
+        if not can_add:  # a choice would name itself in errors
+            return super().add(total, live, index, inputs)
         try:
-            return self.run(live, index, source, total)
+            return self.run(live, index, Inputs(inputs.args, {**inputs.named, "onto": total}))
         except Misfit as error:
             self.check(live, index, error.got, total)
             raise
@@ -367,8 +392,9 @@ class QuickJoin(Join):
     def __init__(self, of: Join) -> None:
         _take_over(self, of)
 
-    def add(self, total: Tensor, term: nn.Module, source: Tensor) -> Tensor:
-        return added(term, source, total)
+    def add(self, total: Any, term: nn.Module, inputs: Inputs) -> Any:
+        is_plain = isinstance(total, Tensor) and len(inputs.args) == 1 and not inputs.named
+        return added(term, inputs.args[0], total) if is_plain else super().add(total, term, inputs)
 
 
 class QuickGraph(Graph):
@@ -439,7 +465,7 @@ def quick(model: nn.Module, tuning: Tuning) -> nn.Module:
     Returns:
         A model with the same parameters and buffers: what one learns, the other has learnt.
     """
-    if not tuning.kernels and not tuning.in_full_precision:
+    if not tuning.kernels and not tuning.in_full_precision and tuning.precision == "32-true":
         return model
     return view_of(model, lambda module: _quick(module, tuning, None))
 

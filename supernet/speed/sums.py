@@ -27,7 +27,7 @@ def plus(onto: Tensor | None, y: Tensor) -> Tensor:
 
 
 def takes_onto(module: nn.Module) -> bool:
-    """Whether a module takes a second argument, to which it adds its output: one pass over memory in place of two.
+    """Whether a module takes an argument `onto`, to which it adds its output: one pass over memory in place of two.
 
     A class has to declare it itself, since a class derived from it may have another `forward`.
     """
@@ -37,7 +37,7 @@ def takes_onto(module: nn.Module) -> bool:
 def added(module: nn.Module, x: Tensor, onto: Tensor | None, **settings: bool) -> Tensor:
     """The output of a module, added to `onto` if that is given; the module takes the settings as arguments."""
     if onto is not None and takes_onto(module):
-        y: Tensor = module(x, onto, **settings)
+        y: Tensor = module(x, onto=onto, **settings)
         return y
     return plus(onto, module(x, **settings))
 

@@ -9,6 +9,8 @@ on one machine agree.
 from __future__ import annotations
 
 import hashlib
+import logging
+import math
 import platform
 import time
 from collections.abc import Callable, Sequence
@@ -21,9 +23,12 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torch.utils._python_dispatch import _disable_current_modes
 
 from supernet.base.files import cache_folder, read_json, sha256, write_json
 from supernet.speed import kernels
+
+log = logging.getLogger(__name__)
 
 Precision = Literal["32-true", "bf16-mixed"]
 
@@ -108,6 +113,52 @@ KINDS: dict[str, list[tuple[int, int, dict[str, int]]]] = {
 """For each kind: channels, kernel and settings of the convolutions that it is tried on."""
 
 
+TRIED_ON = 16
+"""Pixels along an axis of the images that the kinds are tried on."""
+
+
+@cache
+def is_right_in_half(
+    shape: tuple[int, ...],
+    kernel: tuple[int, ...],
+    stride: tuple[int, ...],
+    padding: tuple[int, ...] | str,
+    dilation: tuple[int, ...],
+    groups: int,
+    *,
+    channels_last: bool,
+) -> bool:
+    """Whether torch's convolution on CPUs, and its gradients, are right in half precision.
+
+    Kinds are tried on one size of images. On smaller ones a kernel reaches beyond the image, and the part of it that
+    meets no pixel may be left as the memory was. So each convolution of a network on small images is tried once in a
+    process, of its own sizes, which takes about as long as the convolution itself.
+
+    Args:
+        shape: of the input.
+        kernel: shape of the weight.
+        stride, padding, dilation, groups: as `F.conv2d` takes them.
+        channels_last: the layout of both.
+    """
+    settings: dict[str, Any] = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+    generator = torch.Generator().manual_seed(0)
+    # The trial leaves no trace in what counts operations, draws random numbers, or differentiates around it.
+    with _disable_current_modes(), torch.inference_mode(False), torch.enable_grad():
+        x, weight = torch.randn(shape, generator=generator), torch.randn(kernel, generator=generator)
+        weight *= math.prod(kernel[1:]) ** -0.5
+        if channels_last:
+            x, weight = (tensor.to(memory_format=torch.channels_last) for tensor in (x, weight))
+        expected = _convolution(x, weight, settings, False)()
+        torch.full((2 * weight.numel(),), float("nan"))  # freed at once: what memory may hold
+        is_right = _agree(expected, _convolution(x, weight, settings, True)())
+    if not is_right:
+        log.warning(
+            "torch's convolution %s of %s in half precision gives wrong numbers on this machine: it is computed in "
+            "single precision", list(kernel), list(shape),
+        )  # fmt: skip
+    return is_right
+
+
 def problem_of(device: torch.device, precision: Precision) -> str | None:
     """What torch reports when it computes on a device in this precision, as one line; None if both work."""
     half = precision == "bf16-mixed"
@@ -189,7 +240,7 @@ def _gains_of_halves(draw: Callable[..., Tensor], device: torch.device) -> dict[
     for kind, cases in KINDS.items():
         ways = []
         for channels, size, settings in cases:
-            x = draw(32, channels, 16, 16)
+            x = draw(32, channels, TRIED_ON, TRIED_ON)
             weight = draw(channels, channels // settings.get("groups", 1), size, size)
             ways.append((_convolution(x, weight, settings, False), _convolution(x, weight, settings, True)))
         gains[f"bf16 {kind}"] = _gain(ways, device) if has_half else 0.0

@@ -58,10 +58,15 @@ def draw(space: Space, config: PathsConfig, ghosts: int, progress: float, *, gen
         generator: the only source of randomness.
 
     Returns:
-        live_GP: bool [G, P].
+        live_GP: bool [G, P]. What rules forbid is replaced by an architecture drawn uniformly; rules on a choice of
+        which several options are live do not count, since nothing is picked then.
     """
     strength = progress if config.schedule == "linear" else 1.0
-    return PATHS[config.distribution](space, ghosts, config.rate, strength, generator)
+    live = PATHS[config.distribution](space, ghosts, config.rate, strength, generator)
+    for ghost in range(ghosts if space.rules else 0):
+        if not space.allows_row(live[ghost]):
+            live[ghost] = space.live([space.sample(generator=generator)])[0]
+    return live
 
 
 def drop_probabilities(space: Space, rate: float, strength: float = 1.0) -> Tensor:

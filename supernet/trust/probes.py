@@ -103,7 +103,8 @@ def without(
     would be that of a missing layer and not of the option.
 
     Returns:
-        None if the architecture does not pick the option, or if other choices are nested in this one.
+        None if the architecture does not pick the option, if other choices are nested in this one, or if a rule forbids
+        what is left.
     """
     picks = dict(architecture.picks)
     nested = any(other.inside is not None and other.inside[0] == choice.name for other in space.choices)
@@ -115,7 +116,8 @@ def without(
         if not others:
             return None
         left = (others[int(torch.randint(len(others), (1,), generator=generator))],)
-    return Architecture(tuple((name, left if name == choice.name else picked) for name, picked in architecture.picks))
+    other = Architecture(tuple((name, left if name == choice.name else picked) for name, picked in architecture.picks))
+    return other if space.allows(other) else None
 
 
 def option_worth(

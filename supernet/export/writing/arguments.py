@@ -36,7 +36,8 @@ def parameters_of(numbers: Sequence[Number]) -> Parameters:
     # Multiples come after what they are multiples of, except for windows, whose padding is half of the kernel.
     for values, names in sorted(hints.items(), key=lambda pair: pair[0] if category(pair[1][0]) == "size" else ()):
         kind = category(names[0])
-        if _derived(values, kind, parameters) is not None:
+        # All of them: the same numbers may count different things, of which only some have an argument to derive from.
+        if all(_derived(values, category(name), parameters) is not None for name in names):
             continue
         name = _argument_name(names, {name for name, _ in parameters.values()})
         parameters[values] = name, kind

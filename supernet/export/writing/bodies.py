@@ -32,7 +32,16 @@ from supernet.export.writing.expressions import (
 from supernet.export.writing.loops import Forward, Loop
 from supernet.export.writing.naming import beginning
 from supernet.export.writing.nodes import Assign, ForEach, Return, Statement
-from supernet.export.writing.tracing import Batch, Step, UnwritableError, Value, is_in_place, values_in
+from supernet.export.writing.tracing import (
+    Batch,
+    Count,
+    Step,
+    UnwritableError,
+    Value,
+    is_in_place,
+    parts_in,
+    values_in,
+)
 
 _OPERATORS = {
     "add": "+", "sub": "-", "mul": "*", "truediv": "/", "div": "/", "floordiv": "//", "mod": "%", "matmul": "@",
@@ -185,10 +194,14 @@ def _assignments(scope: Scope) -> tuple[list[Statement], Scope, int | None]:
     shown = shown_steps(forward, scope.nested)
     reads = [_variables_read([step.args, step.kwargs], scope) for step in shown.values()]
     reads.append(_variables_read(forward.output, scope))
-    last_read = {variable: i for i, variables in enumerate(reads) for variable in variables}
+    counted = [_inputs_counted([step.args, step.kwargs], scope) for step in shown.values()]
+    last_read: dict[str | int, int] = {}
+    for i, variables in enumerate(reads):
+        last_read |= dict.fromkeys((*variables, *(counted[i] if i < len(counted) else ())), i)
     preferred = _names_of_carried(forward, shown)
     output_key = id(forward.output.of) if _is_one(forward.output) else None
     statements: list[Statement] = []
+    of_several: set[str] = set()
     long: int | None = None
     for i, (key, step) in enumerate(shown.items()):
         if isinstance(step.function, Loop) and step.function.swapped is not None:
@@ -201,6 +214,7 @@ def _assignments(scope: Scope) -> tuple[list[Statement], Scope, int | None]:
             long = _with_parts(key, scope)
         # A variable that is read for the last time leaves its name to the result.
         busy = {name for variable, name in scope.names.items() if last_read.get(variable, -1) > i}
+        busy |= set(scope.names.values()) if step.several else of_several  # a variable has one type
         is_end = i == len(shown) - 1 and key == output_key
         name = "out: Tensor" if is_end else preferred.get(key, "")
         if not name or name in busy:
@@ -212,6 +226,7 @@ def _assignments(scope: Scope) -> tuple[list[Statement], Scope, int | None]:
             name = reusable[0] if reusable else _new_name(step, scope, busy | set(forward.inputs))
         statements += _in_lines(name, call)
         scope = scope.named(key, name.partition(":")[0])
+        of_several |= {scope.names[key]} if step.several else set()
     return statements, scope, long
 
 
@@ -219,6 +234,14 @@ def _variables_read(tree: Any, scope: Scope) -> list[str | int]:
     """The variables in arguments or outputs: names of arguments, and keys of steps."""
     values = values_read(tree, scope.forward.steps, scope.nested)
     return [v.of if isinstance(v.of, str) else id(v.of) for v in values if isinstance(v.of, (str, Step))]
+
+
+def _inputs_counted(tree: Any, scope: Scope) -> list[str]:
+    """The names of the inputs that arguments, and the nested steps in them, take the number of examples from."""
+    steps = scope.forward.steps
+    nested = [steps[id(value.of)] for value in values_in(tree) if id(value.of) in scope.nested]
+    names = [_count(batch.times, scope).value.of for batch in parts_in(tree, Batch)]
+    return names + [name for step in nested for name in _inputs_counted([step.args, step.kwargs], scope)]
 
 
 def _names_of_carried(forward: Forward, shown: Mapping[int, Step]) -> dict[int, str]:
@@ -300,8 +323,7 @@ def _literal(thing: Any, scope: Scope, hint: str = "") -> Expr:
     if isinstance(thing, Value):
         return _variable(thing, scope)
     if isinstance(thing, Batch):
-        rows = after(_first_tensor(scope), ".shape[0]")
-        return rows if thing.times == 1 else operation(Number((thing.times,), hint), "*", rows)
+        return _multiple(thing.times, scope, hint)
     if isinstance(thing, (bool, str, type(None))):
         return repr(thing)
     if isinstance(thing, (int, float)):
@@ -328,8 +350,35 @@ def _literal(thing: Any, scope: Scope, hint: str = "") -> Expr:
     raise UnwritableError(f"{scope.members.kind} passes {thing!r} to a function", scope.forward.module)
 
 
+def _multiple(times: int, scope: Scope, hint: str) -> Expr:
+    """A multiple of the number of examples, from the shape of an input."""
+    count = _count(times, scope)
+    length: Expr = after(_variable(count.value, scope), f".shape[{count.axis}]")
+    common = math.gcd(times, count.times)
+    if times > common:
+        length = operation(Number((times // common,), hint), "*", length)
+    return operation(length, "//", Number((count.times // common,), hint)) if count.times > common else length
+
+
+def _count(times: int, scope: Scope) -> Count:
+    """The axis of an input that tells most simply a multiple of the number of examples.
+
+    Raises:
+        UnwritableError: no input tells the number of examples.
+    """
+    counts = scope.forward.counts
+    if not counts:
+        module = scope.forward.module
+        raise UnwritableError(f"{scope.members.kind} uses the number of examples, which no input of it tells", module)
+    return min(counts, key=lambda count: (count.times != times, times % count.times != 0))
+
+
 def _first_tensor(scope: Scope) -> Expr:
-    return _variable(next(values_in(list(scope.forward.inputs.values()))), scope)
+    first = next(values_in(list(scope.forward.inputs.values())), None)
+    if first is None:
+        module = scope.forward.module
+        raise UnwritableError(f"{scope.members.kind} makes tensors on a device, which no input of it tells", module)
+    return _variable(first, scope)
 
 
 def _variable(value: Value, scope: Scope) -> Expr:

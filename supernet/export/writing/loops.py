@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import nn
 
-from supernet.export.writing.tracing import Step, Value, values_in
+from supernet.export.writing.tracing import Count, Step, Value, values_in
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,12 +37,14 @@ class Forward:
         inputs: arguments by name: trees of `Value`s.
         steps: calls of modules, loops and functions, in order, by the ids to which values refer.
         output: a tree of `Value`s.
+        counts: the axes of the inputs that tell the number of examples.
     """
 
     module: nn.Module
     inputs: Mapping[str, Any]
     steps: Mapping[int, Step]
     output: Any
+    counts: tuple[Count, ...] = ()
 
 
 def rolled(forward: Forward, does_nothing: Callable[[Any], bool]) -> Forward:
@@ -67,7 +69,7 @@ def _run_from(
     steps = forward.steps
     first = steps[keys[0]]
     path, _, number = paths.get(id(first.function), "").rpartition(".")
-    if not number.isdecimal():
+    if not path or not number.isdecimal():  # the list itself, if its class derives from one, has no attribute
         return None
     modules = forward.module.get_submodule(path)
     if not isinstance(modules, (nn.ModuleList, nn.Sequential)):

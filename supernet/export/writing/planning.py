@@ -52,8 +52,9 @@ class Planner:
         frame = self._frames.get(id(module))
         if frame is None:
             return self._leaf(module, place, name)
-        if type(module) is nn.Sequential:
-            return self._sequential(frame, place, name)
+        if isinstance(module, nn.Sequential) and type(module).forward is nn.Sequential.forward:
+            plain = type(module) is nn.Sequential
+            return self._sequential(frame, place, name or ("" if plain else kind_of(module)))
         steps, output = self._simplifier.simplified(frame)
         if len(steps) == 1:
             ((key, step),) = steps.items()
@@ -61,7 +62,7 @@ class Planner:
             if isinstance(step.function, nn.Module) and is_wrapper and list(step.args) == list(frame.inputs.values()):
                 inner = next(path for path, m in module.named_modules() if m is step.function)
                 return self.node(step.function, place, kind_of(module) + camel(re.sub(r"\d", "", inner)))
-        forward = Forward(module, frame.inputs, steps, output)
+        forward = Forward(module, frame.inputs, steps, output, frame.counts)
         return self._class(rolled(forward, self._simplifier.does_nothing), place, frame.halves)
 
     def _leaf(self, module: nn.Module, place: tuple[str, str], name: str) -> Node:

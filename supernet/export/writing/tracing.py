@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -88,6 +88,15 @@ class Batch:
     times: int
 
 
+@dataclass(frozen=True)
+class Count:
+    """An axis of an input of a forward pass whose length is a multiple of the number of examples."""
+
+    value: Value
+    axis: int
+    times: int
+
+
 @dataclass(eq=False)
 class Frame:
     """The forward pass of one module.
@@ -98,6 +107,7 @@ class Frame:
         steps: the calls, in order.
         output: tree of `Value`s.
         halves: whether the output has fewer pixels than every input.
+        counts: the axes of the inputs whose length is a multiple of the number of examples.
     """
 
     module: nn.Module
@@ -105,6 +115,7 @@ class Frame:
     steps: list[Step] = field(default_factory=list)
     output: Any = None
     halves: bool = False
+    counts: tuple[Count, ...] = ()
 
 
 def trace(network: nn.Module, inputs: Any, leaves: Collection[int]) -> dict[int, Frame]:
@@ -141,7 +152,23 @@ def trace(network: nn.Module, inputs: Any, leaves: Collection[int]) -> dict[int,
         for step, other in zip(frame.steps, second[key].steps, strict=True):
             step.args = _compared(step.args, other.args, frame.module)
             step.kwargs = _compared(step.kwargs, other.kwargs, frame.module)
+        frame.counts = tuple(_counts(frame.inputs, second[key].inputs))
     return first
+
+
+def _counts(inputs: dict[str, Any], of_three: dict[str, Any]) -> Iterator[Count]:
+    """The axes of inputs that grow with the number of examples; first axes come first."""
+    pairs = list(zip(values_in(inputs), values_in(of_three), strict=False))
+    for axis in range(max((len(value.shape) for value, _ in pairs), default=0)):
+        for value, other in pairs:
+            lengths = [shape[axis] for shape in (value.shape, other.shape) if axis < len(shape)]
+            if len(lengths) == 2 and (times := _times(*lengths)):
+                yield Count(value, axis, times)
+
+
+def _times(of_two: int, of_three: int) -> int:
+    """The multiple of the number of examples that two numbers are; 0 if they are none."""
+    return of_two // 2 if of_two != of_three and of_two % 2 == 0 and of_three == of_two // 2 * 3 else 0
 
 
 def _compared(a: Any, b: Any, module: nn.Module) -> Any:
@@ -155,8 +182,8 @@ def _compared(a: Any, b: Any, module: nn.Module) -> Any:
     if isinstance(a, slice) and isinstance(b, slice):
         ends = ("start", "stop", "step")
         return slice(*(_compared(getattr(a, end), getattr(b, end), module) for end in ends))
-    if type(a) is int and type(b) is int and a != b and a % 2 == 0 and b == a // 2 * 3:
-        return Batch(a // 2)
+    if type(a) is int and type(b) is int and (times := _times(a, b)):
+        return Batch(times)
     if type(a) is type(b) and a == b:
         return a
     raise UnwritableError(
@@ -385,15 +412,23 @@ def _spread(forward: Callable[..., Any], bound: dict[str, Any]) -> Iterator[tupl
             yield name, value
 
 
-def values_in(thing: Any) -> Iterator[Value]:
-    """The values in arguments or outputs, in order."""
-    if isinstance(thing, Value):
+_Part = TypeVar("_Part", Value, Batch)
+
+
+def parts_in(thing: Any, kind: type[_Part]) -> Iterator[_Part]:
+    """What is of this kind in arguments or outputs, in order."""
+    if isinstance(thing, kind):
         yield thing
     elif isinstance(thing, slice):
-        yield from values_in((thing.start, thing.stop, thing.step))
+        yield from parts_in((thing.start, thing.stop, thing.step), kind)
     elif isinstance(thing, (tuple, list, dict)):
         for part in thing.values() if isinstance(thing, dict) else thing:
-            yield from values_in(part)
+            yield from parts_in(part, kind)
+
+
+def values_in(thing: Any) -> Iterator[Value]:
+    """The values in arguments or outputs, in order."""
+    return parts_in(thing, Value)
 
 
 def _distinct(thing: Any, seen: set[int]) -> Any:

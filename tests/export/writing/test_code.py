@@ -164,6 +164,87 @@ def test_what_users_do_in_a_forward_pass() -> None:
     assert "x.shape[0]" in written.code and "channels" not in written.code
 
 
+class ConvReLU(nn.Sequential):
+    """As libraries have it: a class of its own without a forward pass of its own."""
+
+    def __init__(self, channels_in: int, channels: int) -> None:
+        super().__init__(nn.Conv2d(channels_in, channels, 3, padding=1), nn.BatchNorm2d(channels), nn.ReLU())
+
+
+class Running(nn.ModuleList):
+    def forward(self, x: Tensor) -> Tensor:
+        for layer in self:
+            x = layer(x)
+        return x
+
+
+class Windows(nn.Module):
+    """Attention in windows of 2 x 2 pixels: what its parts get are four windows of each example."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.attention, self.merge = WindowAttention(dim), nn.Linear(4 * dim, 2 * dim)
+        self.norm = nn.LayerNorm(4 * dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        B, C, H, W = x.shape
+        x = x.view(B, C, H // 2, 2, W // 2, 2).permute(0, 2, 4, 3, 5, 1).reshape(-1, 4, C)
+        x = self.attention(x, (H // 2) * (W // 2)).reshape(B, H // 2, W // 2, 4 * C)
+        return self.merge(self.norm(x)).permute(0, 3, 1, 2)
+
+
+class WindowAttention(nn.Module):
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.qkv, self.bias = nn.Linear(dim, 3 * dim), nn.Parameter(torch.rand(1, 1, 4, 4))
+
+    def forward(self, x: Tensor, windows: int) -> Tensor:
+        B, N, C = x.shape
+        q, k, v = self.qkv(x).reshape(B, N, 3, 2, C // 2).permute(2, 0, 3, 1, 4).unbind(0)
+        weights = (q @ k.transpose(-2, -1)).view(B // windows, windows, 2, N, N) + self.bias
+        x = (weights.view(-1, 2, N, N).softmax(-1) @ v).transpose(1, 2)
+        return x.reshape(B, N, C)
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        nn.Sequential(ConvReLU(4, 8), nn.Sequential(ConvReLU(8, 4))),
+        ConvReLU(4, 3),
+        Running([ConvReLU(4, 8), ConvReLU(8, 8)]),
+        nn.Sequential(Windows(4), Windows(8)),
+    ],
+    ids=["derived from Sequential", "alone", "derived from ModuleList", "windows"],
+)
+def test_what_libraries_do_in_their_classes(network: nn.Module) -> None:
+    torch.manual_seed(0)
+    written = assert_same(lively(network), torch.randn(5, 4, 8, 8))
+    for number in (1, 2, 7):  # of which none was seen when it was written
+        x = torch.randn(number, 4, 8, 8)
+        torch.testing.assert_close(run(written)(x), network(x))
+
+
+def test_a_module_that_no_input_tells_the_number_of_examples_is_refused() -> None:
+    class Start(nn.Module):
+        def __init__(self, width: int) -> None:
+            super().__init__()
+            self.token = nn.Parameter(torch.rand(1, width))
+
+        def forward(self, number: int) -> Tensor:
+            return self.token.expand(number, 4)
+
+    class Network(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.start = Start(4)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return x + self.start(len(x))
+
+    with pytest.raises(UnwritableError, match="Start uses the number of examples, which no input of it tells"):
+        write(Network(), torch.randn(3, 4))
+
+
 def text_of(space: Space, text: str) -> str:
     architecture = space.parse(text)
     network = build(space, architecture, seed=0)
