@@ -506,8 +506,10 @@ def test_ghost_batches_together_are_the_same_as_alone_with_several_arguments() -
     nothing = model(inputs, live_GP)["y"][1]
     first = build(space, seed=0).double().eval()
     first.load_state_dict(model.state_dict())
-    layer = first.network.get_submodule("layers").blocks[0]  # type: ignore[union-attr, index]  # a `Depth`
-    torch.testing.assert_close(nothing, layer(torch.zeros(1, 4, 8).double(), torch.zeros(1, 4).double())[0][0])
+    depth = first.network.get_submodule("layers")
+    assert isinstance(depth, Depth)
+    expected = depth.blocks[0](torch.zeros(1, 4, 8).double(), torch.zeros(1, 4).double())[0][0]
+    torch.testing.assert_close(nothing, expected)
 
 
 def test_a_depth_is_iterated_indexed_and_sliced_as_what_is_live_of_it() -> None:
