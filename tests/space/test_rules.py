@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 
 import pytest
 import torch
@@ -138,13 +138,11 @@ def test_rules_that_fail_or_forbid_everything_are_named() -> None:
         supernet.forbid(rule)
         return nn.Sequential(Choose("op", {"relu": nn.ReLU(), "tanh": nn.Tanh()}))
 
-    for rule, message in (
-        (
-            lambda a: a["of"] == 1,
-            r"the rule of .*test_rules.py:\d+ that forbids fails for op=.*: there is no choice 'of'",
-        ),
+    cases: list[tuple[Rule, str]] = [
+        (lambda a: a["of"] == 1, r"of .*test_rules.py:\d+ that forbids fails for op=.*: there is no choice 'of'"),
         (lambda a: a["op"] > 1, "fails for op=.*TypeError"),
         (lambda a: True, "rules forbid nearly all of the space 'own'"),
-    ):
+    ]
+    for rule, message in cases:
         with pytest.raises(ValueError, match=message):
-            from_network(lambda rule=rule: network(rule), torch.zeros(1, 3))
+            from_network(partial(network, rule), torch.zeros(1, 3))
