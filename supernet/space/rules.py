@@ -5,15 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from supernet.space.choices import Choice
+from typing import Any, Protocol
 
 Rule = Callable[[Mapping[str, Any]], object]
 """A function of what is picked (see `forbid`) that is true for what it forbids."""
 
 _RULES: ContextVar[list[Rule] | None] = ContextVar("supernet_rules", default=None)
+
+
+class Picking(Protocol):
+    """What a rule needs to know of a choice; see `supernet.space.choices.Choice`."""
+
+    @property
+    def kind(self) -> str:
+        """What the options do together."""
+
+    @property
+    def max_picks(self) -> int:
+        """The largest number of options picked."""
 
 
 class _Undecided(Exception):
@@ -52,7 +61,7 @@ class _Picked(Mapping[str, Any]):
     """What a rule is given: what is picked of each choice, in plain values."""
 
     def __init__(
-        self, choices: Mapping[str, Choice], picks: Mapping[str, Sequence[str]], undecided: Collection[str]
+        self, choices: Mapping[str, Picking], picks: Mapping[str, Sequence[str]], undecided: Collection[str]
     ) -> None:
         self._choices, self._picks, self._undecided = choices, picks, undecided
 
@@ -90,7 +99,7 @@ def _plain(text: str) -> int | float | str:
 
 def broken(
     rules: Sequence[Rule],
-    choices: Mapping[str, Choice],
+    choices: Mapping[str, Picking],
     picks: Mapping[str, Sequence[str]],
     undecided: Collection[str] = (),
 ) -> int:
