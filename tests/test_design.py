@@ -103,7 +103,19 @@ def test_importing_does_no_work() -> None:
 
 PUBLIC = (
     *("Architecture", "ArchitectureError", "Choice", "Choose", "Depth", "Run", "Space", "adapter", "build"),
-    *("cost_table", "extract", "finalists", "fit", "from_arrays", "from_network", "load", "run", "score", "spaces"),
+    *(
+        "cost_table",
+        "extract",
+        "finalists",
+        "fit",
+        "forbid",
+        "from_arrays",
+        "from_network",
+        "load",
+        "run",
+        "score",
+        "spaces",
+    ),
     "value",
 )
 """The names that users import from the package, word for word."""
