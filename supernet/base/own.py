@@ -17,6 +17,9 @@ from typing import Any
 
 from supernet.base.files import sha256
 
+_OF_USER = "__supernet_of_user__"
+"""An attribute of modules that were loaded from a user's file."""
+
 _FUNCTION = re.compile(r"(.+\.py):([A-Za-z_]\w*)")
 
 
@@ -104,6 +107,7 @@ def _load_module(path: Path, digest: str) -> ModuleType:
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # dataclasses and pickle look their module up
+    vars(module)[_OF_USER] = True
     sys.path.insert(0, str(path.parent))
     try:
         with users_code(path):
@@ -114,6 +118,15 @@ def _load_module(path: Path, digest: str) -> ModuleType:
     finally:
         sys.path.remove(str(path.parent))
     return module
+
+
+def users_modules() -> list[ModuleType]:
+    """Modules of users' files that were run, and their neighbours: another process cannot import these by name."""
+    files = {
+        name: Path(file) for name, module in list(sys.modules.items()) if (file := getattr(module, "__file__", None))
+    }
+    folders = {files[name].parent for name in files if _OF_USER in vars(sys.modules[name])}
+    return [sys.modules[name] for name, file in files.items() if file.parent in folders]
 
 
 @contextmanager

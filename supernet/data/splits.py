@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
+import platform
 import uuid
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -64,14 +65,32 @@ class Split:
         examples: images uint8 [N, C, H, W] (perhaps memory-mapped); else a tensor, or a tuple or dict of tensors.
         targets: classes int64 [N]; else tensors as in `examples`.
         hash: see above.
+        mapped: the file that the images are mapped from; another process maps it too, and is not sent the images.
     """
 
     examples: Any
     targets: Any
     hash: str
+    mapped: Path | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _split_elsewhere, (None if self.mapped else self.examples, self.targets, self.hash, self.mapped)
 
     def __len__(self) -> int:
         return trees.rows(self.targets)
+
+
+def _split_elsewhere(examples: Any, targets: Any, split_hash: str, mapped: Path | None) -> Split:
+    """A split in another process.
+
+    Raises:
+        DataError: the file that its images are mapped from is not there.
+    """
+    if mapped is None:
+        return Split(examples, targets, split_hash)
+    if not mapped.exists():
+        raise DataError(f"{mapped} is not on {platform.node()}: put data.cache on a disk that all machines share")
+    return Split(torch.from_numpy(np.load(mapped, mmap_mode="c")), targets, split_hash, mapped)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +101,10 @@ class SealedTest:
 
     def __len__(self) -> int:
         return len(self._split)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Sends nothing of it to another process: only the one that opens it tests."""
+        return SealedTest, (Split(torch.zeros(0), torch.zeros(0), self._split.hash),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -563,13 +586,11 @@ def _take(source: Source, index: NDArray[np.int64]) -> Split:
             file.write(source.examples[index[start : start + _CHUNK]].tobytes())
 
     if source.cache is None or math.prod(shape) < _IN_MEMORY:
-        images = np.ascontiguousarray(source.examples[index])
-    else:
-        path = source.cache.with_name(f"{source.cache.stem}-{split_hash}.npy")
-        if not path.exists():
-            write_cache(path, write)
-        images = np.load(path, mmap_mode="c")
-    return Split(torch.from_numpy(images), targets, split_hash)
+        return Split(torch.from_numpy(np.ascontiguousarray(source.examples[index])), targets, split_hash)
+    path = source.cache.with_name(f"{source.cache.stem}-{split_hash}.npy").absolute()
+    if not path.exists():
+        write_cache(path, write)
+    return Split(torch.from_numpy(np.load(path, mmap_mode="c")), targets, split_hash, path)
 
 
 def _statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -20,18 +20,17 @@ from supernet.base.files import read_json, read_records, read_weights, write_jso
 from supernet.base.progress import Watch
 from supernet.base.randomness import derive, stream
 from supernet.base.trees import form_text
-from supernet.data.splits import Data, batches, feed
-from supernet.data.task import metric_of
+from supernet.data.splits import Data
 from supernet.program.config import Config, at_size, retrained_space
-from supernet.program.folder import is_done, record_environment, require
-from supernet.program.load import Loaded, load_one_shot, loss_of_fit
+from supernet.program.folder import RunError, is_done, record_environment, require
+from supernet.program.load import Loaded, lessons_of, load_one_shot
 from supernet.program.paths import RunFolder
 from supernet.program.score import evaluation_of, measuring_of
 from supernet.program.study import finalists_left
 from supernet.program.train import train_one_shot
 from supernet.program.trial import gives_classes, outputs_of_two
 from supernet.retrain.results import group_table, longest_first
-from supernet.retrain.trainings import Lessons, RetrainConfig, retrain
+from supernet.retrain.trainings import RetrainConfig, failures_in, failures_text, retrain
 from supernet.search.measures import measures_of
 from supernet.search.orders import Candidate
 from supernet.search.ranking import Ranking
@@ -309,17 +308,11 @@ def _stand_alone(
     space: Space, architectures: Sequence[Architecture], how: RetrainConfig, subject: Subject, place: Path, watch: Watch
 ) -> list[list[float]]:
     """Validation accuracies (or other metric) of each repeat of a training on the training split."""
-    config, data, runtime = subject.config, subject.data, subject.runtime
-    lessons = Lessons(
-        feed=lambda seed: feed(
-            data.train, data, config.data, batch_size=how.train.batch_size, seed=seed, device=runtime.device
-        ),
-        steps=how.train.total_steps(len(data.train)),
-        validation=lambda: batches(data.validation, data, device=runtime.device),
-        loss=loss_of_fit(config.task),
-        metric=metric_of(config.task),
-    )
+    config, runtime = subject.config, subject.runtime
+    lessons = lessons_of(config, subject.data, how.train, runtime.device)
     retrain(space, architectures, lessons, how, runtime=runtime, seed=config.seed, folder=place, watch=watch)
+    if failures_in(place):  # without them what is left would not be drawn evenly
+        raise RunError(f"{failures_text(place)}: the same command tries them again")
     return [
         [read_json(place / a.id / str(repeat) / "result.json")["validation"] for repeat in range(how.repeats)]
         for a in architectures

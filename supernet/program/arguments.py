@@ -334,6 +334,7 @@ def space_lines() -> dict[str, str]:
 
 
 SHORT = {
+    "--cluster": "--runtime.cluster",
     "--device": "--runtime.device",
     "--precision": "--runtime.precision",
     "--model": "--space.name",

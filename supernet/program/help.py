@@ -126,6 +126,8 @@ _SETTINGS = {
     "--device": ("runtime.device", "auto, cpu, cuda or mps"),
     "--precision": ("runtime.precision", "auto, 32-true or bf16-mixed"),
     "--runtime.threads": ("runtime.threads", "cores that are used; null: all"),
+    "--runtime.workers": ("runtime.workers", "processes that share scores and trainings; null: this one"),
+    "--cluster": ("runtime.cluster", "Ray cluster of the workers: auto or ray://HOST:PORT"),
 }
 """For a word of the command line its setting, and what it says, with its unit."""
 

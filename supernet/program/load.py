@@ -14,20 +14,21 @@ from torch import nn
 from supernet.base.files import read_json, read_weights, write_json
 from supernet.base.own import digest_of, file_of, is_function
 from supernet.data import splits as datasets
-from supernet.data.splits import Data
-from supernet.data.task import Loss, TaskConfig, default_metric, loss_of, with_metric
+from supernet.data.splits import Data, batches, feed, joined
+from supernet.data.task import Loss, TaskConfig, default_metric, loss_of, metric_of, with_metric
 from supernet.export.reading import is_export, load_export
 from supernet.program.config import Config, check_space, make_space, space_of
 from supernet.program.folder import Opened, RunError, check_settings, has_begun, open_run, place_of_data, require
 from supernet.program.paths import RunFolder
 from supernet.program.trial import tried_space
-from supernet.retrain.trainings import read_network
+from supernet.retrain.trainings import Lessons, read_network
 from supernet.search.limits import LimitsConfig, region
 from supernet.search.scoring import UNLABELLED
 from supernet.space.choices import Space
 from supernet.space.cost import cost_table
 from supernet.space.layers import OneShot
 from supernet.space.model import build
+from supernet.train.fit import TrainConfig
 
 log = logging.getLogger(__name__)
 
@@ -254,6 +255,27 @@ def _check_limits(limits: LimitsConfig, space: Space) -> None:
     computed = limits.computed()
     if computed.bounds():
         region(cost_table(space), computed)
+
+
+def lessons_of(
+    config: Config, data: Data, settings: TrainConfig, device: torch.device, *, with_validation: bool = False
+) -> Lessons:
+    """What stand-alone networks learn on a device. It can be sent to workers, without the test split.
+
+    Args:
+        config, data: of the run.
+        settings: of the trainings.
+        device: of the batches.
+        with_validation: whether they learn from the validation split too, and have no validation metric then.
+    """
+    split = joined([data.train, data.validation]) if with_validation else data.train
+    return Lessons(
+        feed=lambda seed: feed(split, data, config.data, batch_size=settings.batch_size, seed=seed, device=device),
+        steps=settings.total_steps(len(split)),
+        validation=None if with_validation else lambda: batches(data.validation, data, device=device),
+        loss=loss_of_fit(config.task),
+        metric=metric_of(config.task),
+    )
 
 
 def loss_of_fit(config: TaskConfig) -> Loss | None:

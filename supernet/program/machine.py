@@ -6,18 +6,17 @@ if the self-test chooses otherwise by then: its cache may be new, or the machine
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from dataclasses import asdict, replace
 from typing import Any
 
 import torch
 
-from supernet.base.files import read_json, sha256, write_json
+from supernet.base.files import read_json, write_json
 from supernet.program.folder import Opened
 from supernet.program.paths import RunFolder
 from supernet.speed import kernels
-from supernet.speed.runtime import Runtime, device_of, needs_tuning, start
+from supernet.speed.runtime import Runtime, device_of, machine_of, needs_tuning, start
 from supernet.speed.tune import Tuning, self_test
 
 log = logging.getLogger(__name__)
@@ -37,18 +36,10 @@ def start_run(run: Opened) -> Runtime:
         tuning = self_test(device)
         runtime = start(config, tuning)
         if runtime.rank == 0:
-            chosen = {**asdict(tuning), "machine": _machine(device)}
+            chosen = {**asdict(tuning), "machine": machine_of(device)}
             write_json(run.folder.tuning, {**kept, device.type: chosen}, digest=True)
         return runtime
     return start(config, _holding(run.folder, kept[device.type], device))
-
-
-def _machine(device: torch.device) -> dict[str, Any]:
-    """What the last digits of results depend on besides the tuning: the processor, and the code that runs on it."""
-    is_cpu = device.type == "cpu"
-    processor = hashlib.sha256(kernels.processor().encode()).hexdigest()[:16] if is_cpu else ""
-    name = torch.cuda.get_device_name() if device.type == "cuda" else kernels.processor_name()
-    return {"name": name, "processor": processor, "torch": torch.__version__, "kernels": sha256(kernels.SOURCE)[:16]}
 
 
 def _holding(folder: RunFolder, kept: dict[str, Any], device: torch.device) -> Tuning:
@@ -62,7 +53,7 @@ def _holding(folder: RunFolder, kept: dict[str, Any], device: torch.device) -> T
         raise ValueError(
             f"{folder.tuning} is damaged or of another version: delete it, and this machine's self-test chooses"
         ) from None
-    now = _machine(device)
+    now = machine_of(device)
     differing = [f"{name} {now[name]}, not {machine.get(name)}" for name in now if now[name] != machine.get(name)]
     missing = device.type == "cpu" and chosen.kernels and kernels.compiled() is None
     if not differing and not missing:

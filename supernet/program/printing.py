@@ -19,6 +19,7 @@ from supernet.trust.points import table_lines
 from supernet.trust.tables import (
     best_rate_text,
     comparison_lines,
+    failed_text,
     heats_text,
     opening_text,
     parts_text,
@@ -216,8 +217,9 @@ def print_result(result: dict[str, Any]) -> None:
         + scores[result.get("score", "metric")]
         + "; valid. and test: of the networks trained from scratch"
     )
-    if (text := heats_text(result)) is not None:
-        _print_text(text)
+    for text in (heats_text(result), failed_text(result)):
+        if text is not None:
+            _print_text(text)
     if "refined" in result:
         _print_text(f"candidates are {refined_text(result['refined'])}")
     for name, table in tested_sizes(result):

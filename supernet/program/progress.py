@@ -45,12 +45,14 @@ _SHOWN = {
     "best": "best {:.4f}",
     "entropy": "entropy {:.2f}",
     "examples_per_second": "{:.0f} examples/s",
+    "per_second": "{:.1f}/s",
+    "workers": "by {:.0f} workers",
 }
 """Figures that are shown, in this order."""
 
 _COLUMNS = (
     *("seconds", "done", "total", "loss", "gradient_norm", "lr", "examples_per_second", "value", "best", "examples"),
-    *("finished", "networks", "entropy"),
+    *("finished", "networks", "entropy", "per_second", "workers"),
 )
 """Columns of a log in CSV; a figure that a step does not have stays empty."""
 

@@ -40,6 +40,7 @@ from supernet.trust.tables import (
     RESULT_KEYS,
     best_rate_text,
     comparison_lines,
+    failed_text,
     heats_text,
     network_rows,
     opening_text,
@@ -102,7 +103,9 @@ def _page(run: Opened) -> str:
         is_like_the_paper=config.space.name == "bender" and score == metric == Unit.of("accuracy"),
     )
     refined = refined_text(result["refined"]) if "refined" in result else None
-    notes = [text for text in (heats_text(result), refined, opening_text(result["test_split"])) if text]
+    notes = [
+        text for text in (heats_text(result), failed_text(result), refined, opening_text(result["test_split"])) if text
+    ]
     proposed = in_order_asked(folder.candidates, candidates)
     rendered: str = template().render(
         under_way=None,

@@ -10,16 +10,17 @@ from typing import Any
 
 from supernet.base.files import check_digest, read_json, sha256, write_json
 from supernet.base.progress import Watch
-from supernet.data.splits import batches, feed, joined, open_test
+from supernet.data.splits import batches, open_test
 from supernet.data.task import metric_of
 from supernet.draw.units import Unit
 from supernet.program.again import looks, tell_origin
 from supernet.program.config import digest_of_tested, retrained_space
 from supernet.program.folder import RunError, record_environment, require
-from supernet.program.load import Loaded, load_one_shot, loss_of_fit
+from supernet.program.load import Loaded, lessons_of, load_one_shot
+from supernet.program.paths import RunFolder
 from supernet.program.references import reference_names, references_of
 from supernet.program.score import evaluation_of, measuring_of
-from supernet.program.sizes import size_row, sizes_of
+from supernet.program.sizes import Size, size_row, sizes_of
 from supernet.program.study import run_id, trainings_of
 from supernet.retrain.heats import best, heats, record
 from supernet.retrain.results import (
@@ -34,9 +35,11 @@ from supernet.retrain.results import (
 )
 from supernet.retrain.study import NO_STUDY, Sender, open_study, sender
 from supernet.retrain.trainings import (
-    Lessons,
     Network,
     RetrainConfig,
+    failures_in,
+    failures_text,
+    has_result,
     networks_of,
     test_accuracies,
     train_networks,
@@ -90,7 +93,10 @@ def retrain_step(run: Loaded, runtime: Runtime, watch: Watch) -> bool:
     ) as tell:
         tell.update()
         finalists = networks_of(space, everyone, folder.retrain)
-        _train_alone(_trainings(finalists, config.retrain.repeats), run, runtime, watch, tell)
+        finalists = _train_alone(_trainings(finalists, config.retrain.repeats), run, runtime, watch, tell)
+        groups, everyone = _of(groups, finalists), [network.architecture for network in finalists]
+        if not everyone:
+            raise RunError(f"no finalist could be trained: {failures_text(folder.retrain)}")
         scored |= _scores_of_others([a for a in everyone if a not in scored], run, runtime)
         rows = [network_row(costs, scored[a], folder.retrain, config.retrain.repeats) for a in everyone]
         references = _train_references(run, rows, groups, runtime, watch) if names else []
@@ -98,12 +104,11 @@ def retrain_step(run: Loaded, runtime: Runtime, watch: Watch) -> bool:
         members: dict[str, Sequence[Member]] = {**groups, **({REFERENCE: references} if references else {})}
         networks = list({network.id: network for network in [*finalists, *references]}.values())
         numbers = _confirm(run, networks, rows, members, runtime, watch)
-        sizes = sizes_of(run, everyone)
-        at_sizes = [network for size in sizes for network in size.networks]
-        _train_alone(_trainings(at_sizes, config.retrain.repeats), run, runtime, watch)
+        sizes = _train_at_sizes(run, everyone, runtime, watch)
         tell.update()
+    _say_failures(folder)
     trained = [(network, numbers[network.id]) for network in networks]
-    of_sizes = [(network, config.retrain.repeats) for network in at_sizes]
+    of_sizes = [(network, config.retrain.repeats) for size in sizes for network in size.networks]
     names = [*(network.id for network in networks), *(name for size in sizes for name in size.ids)]
     test = _opened(run, names, [*trained, *of_sizes])
     tested = test(trained, runtime)
@@ -112,14 +117,45 @@ def retrain_step(run: Loaded, runtime: Runtime, watch: Watch) -> bool:
         of_size = test([(network, config.retrain.repeats) for network in size.networks], runtime)
         resized_rows.append(size_row(size, groups, scored, config.retrain.repeats, of_size))
     result = _summary(run, [{**row, "test": tested[row["id"]]} for row in rows], members)
-    refined = read_json(folder.refinement) if folder.refinement.exists() else {}
-    parts = (("heats", shorter), ("at", resized_rows), ("refined", refined if refined.get("is_used") else None))
-    more = {name: part for name, part in parts if part}
-    facts = {
-        "metric": config.task.metric, "score": config.search.ranked_by, "validation_examples": len(data.validation)
-    }  # fmt: skip
-    write_json(folder.results, {**facts, **result, **more}, digest=True)
+    _write_results(run, result, shorter, resized_rows)
     return True
+
+
+def _train_at_sizes(run: Loaded, finalists: Sequence[Architecture], runtime: Runtime, watch: Watch) -> list[Size]:
+    """Trains the finalists at the sizes that `retrain.at` names."""
+    sizes = sizes_of(run, finalists)
+    networks = [network for size in sizes for network in size.networks]
+    networks = _train_alone(_trainings(networks, run.config.retrain.repeats), run, runtime, watch)
+    return [size.of(networks) for size in sizes]
+
+
+def _write_results(
+    run: Loaded, result: Mapping[str, Any], heats: Sequence[dict[str, Any]], at_sizes: Sequence[dict[str, Any]]
+) -> None:
+    """Writes `results.json`: the result, what it was made of, and which trainings are missing."""
+    folder, config = run.folder, run.config
+    refined = read_json(folder.refinement) if folder.refinement.exists() else {}
+    refined = refined if refined.get("is_used") else {}
+    failed = [{name: row[name] for name in ("training", "tries", "error")} for row in failures_in(folder.retrain)]
+    parts = {"heats": heats, "at": at_sizes, "refined": refined, "failed": failed}
+    facts = {
+        "metric": config.task.metric, "score": config.search.ranked_by, "validation_examples": len(run.data.validation)
+    }  # fmt: skip
+    more = {name: part for name, part in parts.items() if part}
+    write_json(folder.results, {**facts, **result, **more}, digest=True)
+
+
+def _of(groups: Mapping[str, list[Architecture]], networks: Sequence[Network]) -> dict[str, list[Architecture]]:
+    """The groups without networks that could not be trained."""
+    architectures = {network.architecture for network in networks}
+    kept = {name: [a for a in members if a in architectures] for name, members in groups.items()}
+    return {name: members for name, members in kept.items() if members or not groups[name]}
+
+
+def _say_failures(folder: RunFolder) -> None:
+    """Says which trainings are not there."""
+    if failures_in(folder.retrain):
+        log.warning("retrain: %s; networks of which a training is missing are left out", failures_text(folder.retrain))
 
 
 def _check_configuration(run: Loaded) -> None:
@@ -152,7 +188,8 @@ def _heats(
     for number, heat in enumerate(heats(len(left), run.config.retrain.heats), start=1):
         networks = networks_of(space, longest_first({"Top": left}, costs), run.folder.heat(number))
         steps = max(1, round(heat.share * settings.total_steps(len(run.data.train))))
-        _train_alone(_trainings(networks, 1), run, runtime, watch, settings=replace(settings, steps=steps))
+        networks = _train_alone(_trainings(networks, 1), run, runtime, watch, settings=replace(settings, steps=steps))
+        left = _of({"Top": left}, networks).get("Top", [])
         results = {a.id: read_json(run.folder.heat(number) / a.id / "0" / "result.json")["validation"] for a in left}
         ordered = sorted(left, key=lambda a: -results[a.id])
         rows = [
@@ -233,8 +270,7 @@ def _train_references(
         log.info("no reference is trained: there is no candidate to compare it with")
         return []
     references = references_of(run, candidates[0], runtime)
-    _train_alone(_trainings(references, run.config.retrain.repeats), run, runtime, watch)
-    return references
+    return _train_alone(_trainings(references, run.config.retrain.repeats), run, runtime, watch)
 
 
 def _with_references(rows: list[dict[str, Any]], references: Sequence[Network], repeats: int) -> list[dict[str, Any]]:
@@ -263,8 +299,10 @@ def _confirm(
     candidates, reference = ranked(rows, groups), best_reference([row for row in rows if "reference" in row])
     if candidates and reference:
         pair = [network for network in networks if network.id in (candidates[0]["id"], reference["id"])]
-        _train_alone(_trainings(pair, config.confirm, config.repeats), run, runtime, watch)
-        numbers |= dict.fromkeys((network.id for network in pair), max(config.repeats, config.confirm))
+        if config.confirm > config.repeats:
+            confirmed = _train_alone(_trainings(pair, config.confirm, config.repeats), run, runtime, watch)
+            if len(confirmed) == len(pair):  # they are compared by as many trainings of each
+                numbers |= dict.fromkeys((network.id for network in pair), config.confirm)
     return numbers
 
 
@@ -316,30 +354,23 @@ def _train_alone(
     sender: Sender = NO_STUDY,
     *,
     settings: TrainConfig | None = None,
-) -> None:
+) -> list[Network]:
     """Trains networks from scratch as `config.retrain` says; those that are trained already are not trained again.
 
     Args:
         trainings, run, runtime, watch, sender: as for `train_networks`.
         settings: of the training; None for those of the run.
+
+    Returns:
+        The networks in their order, without those of which a training failed.
     """
-    config, data = run.config, run.data
+    config = run.config
     settings = settings or config.retrain.train
-    images = data.train if config.retrain.splits == "train" else joined([data.train, data.validation])
-    lessons = Lessons(
-        feed=lambda seed: feed(
-            images, data, config.data, batch_size=settings.batch_size, seed=seed, device=runtime.device
-        ),
-        steps=settings.total_steps(len(images)),
-        validation=(
-            (lambda: batches(data.validation, data, device=runtime.device))
-            if config.retrain.splits == "train"
-            else None
-        ),
-        loss=loss_of_fit(config.task),
-        metric=metric_of(config.task),
-    )
+    lessons = lessons_of(config, run.data, settings, runtime.device, with_validation=config.retrain.splits != "train")
     train_networks(trainings, lessons, settings, runtime=runtime, seed=config.seed, watch=watch, sender=sender)
+    failed = {network.folder for network, repeat in trainings if not has_result(network, repeat)}
+    networks = {network.folder: network for network, _ in trainings}
+    return [network for folder, network in networks.items() if folder not in failed]
 
 
 def retrain_candidates(run: Loaded, numbers: Sequence[int], runtime: Runtime, watch: Watch) -> list[dict[str, Any]]:
@@ -361,7 +392,9 @@ def retrain_candidates(run: Loaded, numbers: Sequence[int], runtime: Runtime, wa
     picked = [by_number[n] for n in numbers]
     record_environment(folder, "retrain candidates", runtime.tuning)
     rows = train_candidates(run, picked, list(by_number.values()), run.config.retrain.repeats, runtime, watch)
-    return [{**record, "validation": row["validation"]} for record, row in zip(records(picked), rows, strict=True)]
+    validations = {row["architecture"]: row["validation"] for row in rows}
+    trained = [candidate for candidate in picked if str(candidate.architecture) in validations]
+    return [{**record, "validation": validations[record["architecture"]]} for record in records(trained)]
 
 
 def train_candidates(
@@ -382,7 +415,8 @@ def train_candidates(
         runtime, watch: as for `retrain_step`.
 
     Returns:
-        For each what `results.json` has of a network, with `validation` of each repeat.
+        For each what `results.json` has of a network, with `validation` of each repeat; nothing of those of which a
+        training failed.
     """
     folder, data = run.folder, run.data
     config = replace(run.config, retrain=replace(run.config.retrain, repeats=repeats))
@@ -394,5 +428,8 @@ def train_candidates(
         folder.path, space, run_id(run.config, data.hashes), trainings, watch.storage, watch.study, watch.artifacts
     ) as tell:
         tell.update()
-        _train_alone(_trainings(networks_of(space, architectures, folder.retrain), repeats), run, runtime, watch, tell)
-    return [network_row(costs, c, folder.retrain, repeats) for c in picked]
+        networks = networks_of(space, architectures, folder.retrain)
+        networks = _train_alone(_trainings(networks, repeats), run, runtime, watch, tell)
+    _say_failures(folder)
+    trained = {network.architecture for network in networks}
+    return [network_row(costs, c, folder.retrain, repeats) for c in picked if c.architecture in trained]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from supernet.program.config import at_size, retrained_space
@@ -27,6 +27,10 @@ class Size:
     setting: str
     value: Any
     networks: list[Network]
+
+    def of(self, networks: Sequence[Network]) -> Size:
+        """The same with those of its networks that are among these."""
+        return replace(self, networks=[network for network in self.networks if network in networks])
 
     @property
     def ids(self) -> list[str]:
@@ -63,7 +67,8 @@ def size_row(
         repeats: trainings of each network.
         tested: test metric of each training, by the network's id.
     """
-    networks = []
+    networks, here = [], {network.id for network in size.networks}
+    groups = {name: [a for a in members if a.id in here] for name, members in groups.items()}
     for network in size.networks:
         row = network_row(cost_table(network.space), scored[network.architecture], network.folder.parent, repeats)
         networks.append({**row, "test": tested[network.id]})

@@ -8,22 +8,27 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from torch import nn
 
-from supernet.base.files import read_weights, write_json, write_weights
-from supernet.base.progress import UNWATCHED, Watch
+from supernet.base.files import read_json, read_weights, remove_with_digest, write_json, write_weights
+from supernet.base.progress import UNWATCHED, Progress, Watch
 from supernet.base.randomness import derive
 from supernet.base.trees import call, in_full_precision, join_rows
 from supernet.data.task import Loss, Metric, accuracy, number_of
 from supernet.retrain.study import NO_STUDY, Sender
 from supernet.space.choices import Architecture, Space
 from supernet.space.model import build
+from supernet.speed.pool import TRIES, Failure, Job, Task
 from supernet.speed.runtime import Runtime
 from supernet.train.fit import Batch, TrainConfig, fit, is_noted, remove_checkpoints
+
+_FAILED = "failed.json"
+"""Why a training is not there, in its folder."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,6 +183,9 @@ def train_networks(
 ) -> None:
     """Trains networks, perhaps of several spaces, side by side; what is trained already is not trained again.
 
+    A training that workers could not do leaves ``failed.json`` in its folder, with the error; the next call tries it
+    again.
+
     Args:
         trainings: networks, each with the number of its training, on which the seed depends.
         lessons, config, runtime, seed, watch, sender: as for `retrain`.
@@ -186,40 +194,71 @@ def train_networks(
         Interrupted: `watch.stop` said so.
         Diverged: a training's loss or gradient is NaN or infinite.
     """
-    steps = [0] * len(trainings)
-    validations: list[float] = []  # of the trainings that ended now
-    failures: list[BaseException] = []
+    count = _Count([0] * len(trainings), lessons.steps, [])
 
-    def train(number: int) -> None:
+    def progress_of(number: int) -> Progress:
         network, repeat = trainings[number]
 
         def progress(done: int, total: int, **figures: float) -> None:
-            steps[number] = done
             figures.pop("step", None)  # of this training: what is shown counts the steps of all
             if "loss" in figures and is_noted(done, total):
                 sender.point(network.architecture, repeat, done, figures["loss"])
-            figures |= {"finished": sum(number == total for number in steps), "networks": len(trainings)}
-            if validations:
-                figures["best"] = max(validations)
-            watch.progress(sum(steps), total * len(trainings), **figures)
+            workers = {} if runtime.pool is None else {"workers": runtime.pool.ready}
+            count.show(watch, number, done, {**figures, **workers})
 
-        one = Watch(progress, lambda: watch.stop() or bool(failures))
-        try:
-            if (network.folder / str(repeat) / "result.json").exists():
-                progress(lessons.steps, lessons.steps)
-            else:
-                validation = _train_one(network, repeat, lessons, config, runtime.one_thread(), seed, one)
-                validations.extend([] if validation is None else [validation])
-                sender.update()
-        except BaseException as error:
-            failures.append(error)  # the others stop too
+        return progress
 
-    with runtime.workers() as run:
-        for _ in run(train, range(len(trainings))):
-            if failures:
-                break
-    if failures:  # the first of them: it stopped the others
-        raise failures[0]
+    def ended(validation: float | None) -> None:
+        count.validations.extend([] if validation is None else [validation])
+        sender.update()
+
+    folders = [network.folder / str(repeat) for network, repeat in trainings]
+    waiting = [number for number, folder in enumerate(folders) if not (folder / "result.json").exists()]
+    for number in set(range(len(trainings))) - set(waiting):
+        progress_of(number)(lessons.steps, lessons.steps)
+    for number in waiting:
+        remove_with_digest(folders[number] / _FAILED)
+    tasks = (Task(trainings[number], folders[number], progress_of(number), ended) for number in waiting)
+    results = runtime.share(lessons, partial(_trainer, lessons, config, seed), tasks, stop=watch.stop)
+    for number, result in zip(waiting, results, strict=True):
+        if isinstance(result, Failure):
+            network, repeat = trainings[number]
+            facts = {"architecture": str(network.architecture), "repeat": repeat, "tries": TRIES}
+            write_json(folders[number] / _FAILED, {**facts, "error": result.error, "trace": result.trace}, digest=True)
+
+
+@dataclass(frozen=True, slots=True)
+class _Count:
+    """How far trainings are.
+
+    Attributes:
+        steps: made, of each.
+        total: steps of each.
+        validations: of those that ended now.
+    """
+
+    steps: list[int]
+    total: int
+    validations: list[float]
+
+    def show(self, watch: Watch, number: int, steps: int, figures: dict[str, float]) -> None:
+        """Shows the progress of all when one of them has made this number of steps."""
+        self.steps[number] = steps
+        figures |= {"finished": sum(made == self.total for made in self.steps), "networks": len(self.steps)}
+        if self.validations:
+            figures["best"] = max(self.validations)
+        watch.progress(sum(self.steps), self.total * len(self.steps), **figures)
+
+
+def _trainer(lessons: Lessons, config: TrainConfig, seed: int, runtime: Runtime) -> Job:
+    """Trains one network in a folder, with a runtime of its own; returns its validation metric, if it has one."""
+
+    def job(training: Any, folder: Path | None, watch: Watch) -> float | None:
+        network, repeat = training
+        assert folder is not None
+        return _train_one(network, repeat, lessons, config, runtime, seed, folder, watch)
+
+    return job
 
 
 def _train_one(
@@ -229,6 +268,7 @@ def _train_one(
     config: TrainConfig,
     runtime: Runtime,
     seed: int,
+    folder: Path,
     watch: Watch,
 ) -> float | None:
     """Trains one network from new weights and writes its weights and its result, the result last.
@@ -236,21 +276,39 @@ def _train_one(
     Returns:
         Its validation metric; None without a validation split.
     """
-    architecture, place = network.architecture, network.folder / str(repeat)
+    architecture = network.architecture
     seed = derive(seed, "retrain", architecture.id, repeat)
     module = build(network.space, architecture, seed=seed)
     history = fit(
         module, lessons.feed(seed), lessons.steps, config, runtime=runtime, loss_function=lessons.loss, seed=seed,
-        folder=place, watch=watch,
+        folder=folder, watch=watch,
     )  # fmt: skip
     validation = None
     if lessons.validation is not None:
         validation = evaluate(module, lessons.validation(), runtime=runtime, metric=lessons.metric)
-    write_weights(place / "weights.safetensors", module)
+    write_weights(folder / "weights.safetensors", module)
     result = {"architecture": str(architecture), "repeat": repeat, "seed": seed, "validation": validation}
-    write_json(place / "result.json", {**result, "history": history}, digest=True)
-    remove_checkpoints(place)
+    write_json(folder / "result.json", {**result, "history": history}, digest=True)
+    remove_checkpoints(folder)
     return validation
+
+
+def has_result(network: Network, number: int) -> bool:
+    """Whether the training with this number is there."""
+    return (network.folder / str(number) / "result.json").exists()
+
+
+def failures_in(folder: Path) -> list[dict[str, Any]]:
+    """What stands in each ``failed.json`` in a folder of trainings, with its place in that folder as `training`."""
+    paths = sorted(folder.rglob(_FAILED))
+    return [{"training": str(path.parent.relative_to(folder)), **read_json(path, ("error", "tries"))} for path in paths]
+
+
+def failures_text(folder: Path) -> str:
+    """How many trainings of a folder failed, and the error of the first, in a sentence."""
+    failures = failures_in(folder)
+    number = "1 training" if len(failures) == 1 else f"{len(failures)} trainings"
+    return f"{number} failed {TRIES} times, the first of them with {failures[0]['error']}"
 
 
 def is_trained(folder: Path, architecture: Architecture, repeat: int = 0) -> bool:

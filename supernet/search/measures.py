@@ -21,6 +21,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import nullcontext
+from functools import partial
+from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -28,17 +30,22 @@ from torch import Tensor, nn
 from torch.autograd.graph import Node
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from supernet.base.progress import Watch
 from supernet.base.randomness import draws_at_random, seeded, stream
-from supernet.base.trees import call, form_text, rows, take_rows, tensors, tensors_in
+from supernet.base.trees import call, form_text, map_tensors, rows, take_rows, tensors, tensors_in
 from supernet.data.splits import Data, prepare, some_of
 from supernet.space.choices import Architecture, Space
 from supernet.space.layers import Elastic, GhostBatchNorm
 from supernet.space.model import build
 from supernet.space.network import view_of
+from supernet.speed.pool import Failure, Job, Pool, Task, parts_of
 from supernet.speed.runtime import Runtime
 
 EXAMPLES = 64
 """Examples that jacov and NWOT see, as in the published code of both."""
+
+_BATCH = 16
+"""Architectures that a worker measures in one task at the most."""
 
 _OF_RESPONSES = ("jacov", "nwot")
 """Measures of one pass of real examples; the others are of one pass of ones."""
@@ -166,6 +173,7 @@ def measures_of(
     *,
     seed: int,
     runtime: Runtime,
+    held: object = None,
 ) -> Iterator[dict[str, float]]:
     """Measures of architectures with new weights, one after the other; on a CPU several are measured side by side.
 
@@ -179,10 +187,12 @@ def measures_of(
         examples: N examples, on the runtime's device; `EXAMPLES` of them are usual.
         names: of `MEASURES`; in any order.
         seed: of the weights.
-        runtime: device and threads. The precision is always single, that of SynFlow double.
+        runtime: device, threads and workers. The precision is always single, that of SynFlow double.
+        held: names space, examples, names and seed among workers, which keep them; None: they keep nothing.
 
     Yields:
-        For each architecture its measures by name, in the order of `MEASURES`.
+        For each architecture its measures by name, in the order of `MEASURES`; minus infinity for one whose workers
+        died.
 
     Raises:
         ValueError: a name is unknown, or a measure does not apply; the message says what to leave out.
@@ -191,6 +201,18 @@ def measures_of(
         raise ValueError(f"no measure {min(unknown)!r}; there are: {', '.join(MEASURES)}")
     picked = [name for name in MEASURES if name in names]
     lean = [a if space.simplified is None else space.simplified(a) for a in architectures]
+    if runtime.pool is not None:
+        yield from _among_workers(space, lean, examples, picked, seed, runtime.pool, object() if held is None else held)
+        return
+    measured = _measuring(space, examples, picked, seed, runtime)
+    with runtime.workers() as run:
+        yield from run(measured, lean)
+
+
+def _measuring(
+    space: Space, examples: Any, picked: Sequence[str], seed: int, runtime: Runtime
+) -> Callable[[Architecture], dict[str, float]]:
+    """A function that measures an architecture without what does nothing in it."""
     views = _views(space, seed, runtime)
 
     def measured(architecture: Architecture) -> dict[str, float]:
@@ -202,8 +224,41 @@ def measures_of(
             values |= _of_flow(linear, examples, live_GP, picked)
         return {name: values[name] for name in picked}
 
-    with runtime.workers() as run:
-        yield from run(measured, lean)
+    return measured
+
+
+def _among_workers(
+    space: Space,
+    architectures: Sequence[Architecture],
+    examples: Any,
+    picked: Sequence[str],
+    seed: int,
+    pool: Pool,
+    held: object,
+) -> Iterator[dict[str, float]]:
+    """Measures of architectures by workers, in batches."""
+
+    def task(group: Sequence[Architecture]) -> Task:
+        parts = partial(map, task, [[architecture] for architecture in group]) if len(group) > 1 else None
+        return Task(list(group), parts=parts)
+
+    size = max(1, min(_BATCH, len(architectures) // (4 * pool.size)))
+    groups = [architectures[start : start + size] for start in range(0, len(architectures), size)]
+    for result in pool.run(held, partial(_in_worker, space, examples, picked, seed), map(task, groups)):
+        for part in parts_of(result):
+            yield from [dict.fromkeys(picked, -math.inf)] if isinstance(part, Failure) else part
+
+
+def _in_worker(space: Space, examples: Any, picked: Sequence[str], seed: int, runtime: Runtime) -> Job:
+    """What a worker does with a batch."""
+    examples = map_tensors(examples, lambda tensor: tensor.to(runtime.device))
+    measured = _measuring(space, examples, picked, seed, runtime)
+
+    def job(group: Any, folder: Path | None, watch: Watch) -> list[dict[str, float]]:
+        with runtime.workers() as run:
+            return list(run(measured, group))
+
+    return job
 
 
 def _views(

@@ -5,20 +5,19 @@ from __future__ import annotations
 import itertools
 import math
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from supernet.base.progress import UNWATCHED, Interrupted, Watch
-from supernet.data.task import number_of
 from supernet.search.config import SearchConfig
 from supernet.search.measures import MEASURES, measures_of
 from supernet.search.orders import Candidate, front, objectives_of, on_most, standing
 from supernet.search.ranking import Ranking
-from supernet.search.scoring import Evaluation, outputs_of
+from supernet.search.scoring import Evaluation, Outcome, outcomes_of
 from supernet.search.table import (
     Row,
     Seen,
@@ -29,6 +28,7 @@ from supernet.search.table import (
     read_seen,
     read_some,
     unpacked,
+    write_failures,
     write_figures,
     write_ranking,
     write_rescored,
@@ -86,23 +86,46 @@ def score_into(
             waiting.setdefault(before if evaluation.adds_up else 0, []).append(architecture)
     scored, best, saved = len(architectures) - sum(map(len, waiting.values())), -math.inf, time.monotonic()
     rows: list[Row] = []
+    failures: dict[str, str] = {}
+    shares = _of_workers(evaluation.runtime, scored)
     for before, group in sorted(waiting.items()):
         group.sort(key=lambda architecture: architecture.picks)  # neighbours have much in common
-        part = evaluation.part(before, count)
-        outcomes = outputs_of(part, group)
+        outcomes = outcomes_of(evaluation, group, before, count)
         for candidate in _not_yet_scored(group, costs, config, count, round_):
             if watch.stop():
-                write_rows(table, rows)
+                _save(table, rows, failures)
                 raise Interrupted(f"stopped after {scored} of {len(architectures)} candidates on {count} examples")
             earlier = seen[str(candidate.architecture)] if before else None
-            rows.append(_scored(candidate, part, *next(outcomes), earlier))
+            outcome = next(outcomes)
+            rows.append(_scored(candidate, outcome, earlier))
+            if outcome.error is not None:
+                failures[str(candidate.architecture)] = outcome.error
             scored, value = scored + 1, rows[-1].candidate.value
             best = max(best, value)
             if time.monotonic() - saved > _COMMIT_SECONDS:
-                write_rows(table, rows)
-                rows, saved = [], time.monotonic()
-            watch.progress(scored, len(architectures), best=best, value=value, examples=count)
+                _save(table, rows, failures)
+                rows, failures, saved = [], {}, time.monotonic()
+            watch.progress(scored, len(architectures), best=best, value=value, examples=count, **shares(scored))
+    _save(table, rows, failures)
+
+
+def _save(table: Path, rows: Sequence[Row], failures: Mapping[str, str]) -> None:
+    """Writes scores, and before them why candidates have none: those are not scored again."""
+    if failures:
+        write_failures(table, failures)
     write_rows(table, rows)
+
+
+def _of_workers(runtime: Runtime, first: int) -> Callable[[int], dict[str, float]]:
+    """For progress: the number of workers and the rate, if there are workers.
+
+    Args:
+        first: what is counted from.
+    """
+    pool, began = runtime.pool, time.monotonic()
+    if pool is None:
+        return lambda count: {}
+    return lambda count: {"workers": pool.ready, "per_second": (count - first) / (time.monotonic() - began)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,11 +136,13 @@ class Measuring:
         examples: what jacov and NWOT see, on the runtime's device.
         seed: of the weights.
         runtime: device and threads.
+        held: names this among workers, which keep it.
     """
 
     examples: Any
     seed: int
     runtime: Runtime
+    held: object = field(default_factory=object, compare=False, repr=False)
 
 
 def figures_of(
@@ -136,7 +161,7 @@ def figures_of(
     if names:
         assert measuring is not None
         examples, seed, runtime = measuring.examples, measuring.seed, measuring.runtime
-        measures = measures_of(space, architectures, examples, names, seed=seed, runtime=runtime)
+        measures = measures_of(space, architectures, examples, names, seed=seed, runtime=runtime, held=measuring.held)
     for number, measured in enumerate(measures):
         values = {**{name: float(column[number]) for name, column in sizes.items()}, **measured}
         yield {name: values[name] for name in config.figures}
@@ -161,6 +186,7 @@ def measure_into(
     before = read_figures(table)
     waiting = [a for a in architectures if not set(config.figures) <= set(before.get(str(a), ()))]
     figures = figures_of(waiting, costs, config, measuring)
+    shares = (lambda count: {}) if measuring is None else _of_workers(measuring.runtime, 0)
     rows: dict[str, dict[str, float]] = {}
     saved = time.monotonic()
     for number, architecture in enumerate(waiting):
@@ -171,7 +197,7 @@ def measure_into(
         if time.monotonic() - saved > _COMMIT_SECONDS:
             write_figures(table, rows)
             rows, saved = {}, time.monotonic()
-        watch.progress(number + 1, len(waiting))
+        watch.progress(number + 1, len(waiting), **shares(number + 1))
     write_figures(table, rows)
 
 
@@ -232,26 +258,21 @@ def _not_yet_scored(
     return candidates
 
 
-def _scored(
-    candidate: Candidate, evaluation: Evaluation, output: Any, mean_loss: float, earlier: Seen | None = None
-) -> Row:
+def _scored(candidate: Candidate, outcome: Outcome, earlier: Seen | None = None) -> Row:
     """The candidate with its value and its loss.
 
     Args:
         candidate: with the number of examples that it is then scored on.
-        evaluation: of the examples after those of `earlier`.
-        output: for these examples.
-        mean_loss: over these examples.
+        outcome: for the examples after those of `earlier`.
         earlier: what it was scored on before.
     """
-    value = number_of(evaluation.metric, output, evaluation.targets)  # it refuses outputs that do not fit the targets
-    bits = deviation = None
-    if evaluation.adds_up:
-        right = (output.argmax(1) == evaluation.targets).cpu().numpy()
+    value, mean_loss, bits, deviation = outcome.value, outcome.loss, outcome.right, None
+    if bits is not None:
+        before = earlier.examples if earlier is not None and earlier.right is not None else 0
+        right = unpacked(bits, candidate.examples - before)
         if earlier is not None and earlier.right is not None:
-            right = np.concatenate([unpacked(earlier.right, earlier.examples), right])
-            more = candidate.examples - earlier.examples
-            mean_loss = (earlier.loss * earlier.examples + mean_loss * more) / candidate.examples
+            right = np.concatenate([unpacked(earlier.right, before), right])
+            mean_loss = (earlier.loss * before + mean_loss * (candidate.examples - before)) / candidate.examples
         value, bits = float(right.mean()), packed(right)
         deviation = math.sqrt(value * (1 - value) / candidate.examples)  # the standard error of a share
     mean_loss = mean_loss if math.isfinite(mean_loss) else math.inf  # SQLite has no NaN
@@ -273,14 +294,13 @@ def rescore(
     if not best or is_rescored(table):
         return
     best.sort(key=lambda c: c.architecture.picks)  # neighbours have much in common
-    single = replace(
-        evaluation.part(0, best[0].examples), runtime=evaluation.runtime.in_single_precision()
-    )  # those that stayed longest in the race: all on as many examples
-    rows = []
-    for candidate, outcome in zip(best, outputs_of(single, [c.architecture for c in best]), strict=True):
+    single, count = replace(evaluation, runtime=evaluation.runtime.in_single_precision()), best[0].examples
+    rows = []  # of those that stayed longest in the race: all on as many examples
+    for candidate, outcome in zip(best, outcomes_of(single, [c.architecture for c in best], 0, count), strict=True):
         if watch.stop():
             raise Interrupted("stopped while the best candidates were scored in single precision")
-        rows.append(_scored(candidate, single, *outcome))
+        if outcome.error is None:  # otherwise its score stays as it was, which the log says
+            rows.append(_scored(candidate, outcome))
     write_rescored(table, rows)
 
 

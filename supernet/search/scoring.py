@@ -7,21 +7,28 @@ References:
 from __future__ import annotations
 
 import math
+import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from supernet.base.trees import in_full_precision, join_rows, rows, take_rows
+from supernet.base.progress import Watch
+from supernet.base.trees import in_full_precision, join_rows, map_tensors, rows, take_rows
 from supernet.data.task import Loss, Metric, accuracy, number_of
 from supernet.search.reuse import in_line, outputs
+from supernet.search.table import packed
 from supernet.space.choices import Architecture, Space
 from supernet.space.layers import OneShot
 from supernet.space.probe import traits_of
+from supernet.speed.pool import Failure, Job, Pool, Task, parts_of
 from supernet.speed.quick import quick
 from supernet.speed.runtime import Runtime
 from supernet.train import paths
@@ -31,6 +38,9 @@ _TOGETHER = 2048
 
 _PROBES = 2
 """Groups of that size for each core, from which the seconds for an architecture are measured."""
+
+_BATCH_SECONDS = 2.0
+"""Intended time for a batch of a worker: a worker that dies costs a batch."""
 
 SECONDS = 1.0
 """Intended time between two looks at the clock afterwards: more architectures together have more in common."""
@@ -54,6 +64,7 @@ class Evaluation:
         metric: of the outputs and targets of all examples at once; more is better.
         ghost_size: examples that share batch statistics.
         ghosts_per_forward: ghost batches in one forward pass; see `supernet.search.config.SearchConfig`.
+        held: names the evaluation among workers, which keep it; its parts and variants have the same one.
     """
 
     model: OneShot
@@ -64,6 +75,7 @@ class Evaluation:
     metric: Metric = accuracy
     ghost_size: int = 32
     ghosts_per_forward: int | None = None
+    held: object = field(default_factory=object, compare=False, repr=False)
 
     @property
     def count(self) -> int:
@@ -118,9 +130,97 @@ def values_of(evaluation: Evaluation, architectures: Sequence[Architecture]) -> 
     Raises:
         ValueError: fewer examples than one ghost batch, or outputs that the metric cannot be computed from.
     """
-    targets = take_rows(evaluation.targets, slice(evaluation.count))
-    for output, mean_loss in outputs_of(evaluation, architectures):
-        yield number_of(evaluation.metric, output, targets), mean_loss
+    for outcome in outcomes_of(evaluation, architectures):
+        yield outcome.value, outcome.loss
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What an evaluation of an architecture gives.
+
+    Attributes:
+        value: what the metric says; the least float if the architecture could not be evaluated.
+        loss: mean over examples.
+        right: if the metric adds up: which examples are right; see `supernet.search.table.packed`.
+        error: why it could not be evaluated, in a line; None if it could.
+    """
+
+    value: float
+    loss: float
+    right: bytes | None = None
+    error: str | None = None
+
+
+def outcomes_of(
+    evaluation: Evaluation, architectures: Sequence[Architecture], first: int = 0, last: int | None = None
+) -> Iterator[Outcome]:
+    """Evaluates architectures on the examples from `first` to below `last` (None: all); workers share them if any.
+
+    Raises:
+        ValueError: as `values_of`.
+    """
+    _passes(evaluation)  # it refuses too few examples
+    last = evaluation.count if last is None else last
+    if evaluation.runtime.pool is not None:
+        yield from _outcomes_of_workers(evaluation, evaluation.runtime.pool, architectures, first, last)
+        return
+    part = evaluation.part(first, last)
+    for output, mean_loss in outputs_of(part, architectures):
+        value = number_of(part.metric, output, part.targets)  # it refuses outputs that do not fit the targets
+        right = packed((output.argmax(1) == part.targets).cpu().numpy()) if part.adds_up else None
+        yield Outcome(value, mean_loss, right)
+
+
+def _outcomes_of_workers(
+    evaluation: Evaluation, pool: Pool, architectures: Sequence[Architecture], first: int, last: int
+) -> Iterator[Outcome]:
+    """The same in batches. One whose workers die again and again is divided, to tell which architecture it is."""
+    precision = evaluation.runtime.tuning.precision
+    make = partial(_in_worker, replace(evaluation, runtime=cast(Runtime, None), held=None))
+    seconds = math.inf  # for an architecture
+
+    def task(group: Sequence[Architecture]) -> Task:
+        parts = partial(map, task, [[architecture] for architecture in group]) if len(group) > 1 else None
+        return Task((precision, first, last, list(group)), parts=parts)
+
+    def tasks() -> Iterator[Task]:
+        start, size = 0, max(1, _TOGETHER // (last - first))
+        while start < len(architectures):  # the last batches are small, so that all workers end at about one time
+            size = size if math.isinf(seconds) else max(1, int(_BATCH_SECONDS / seconds))
+            number = min(size, -(-(len(architectures) - start) // (2 * pool.size)))
+            yield task(architectures[start : start + number])
+            start += number
+
+    failed = Outcome(
+        -sys.float_info.max, math.inf, packed(np.zeros(last - first, bool)) if evaluation.adds_up else None
+    )
+    for result in pool.run(evaluation.held, make, tasks()):
+        for part in parts_of(result):
+            if isinstance(part, Failure):
+                yield replace(failed, error=part.error)
+            else:
+                spent, outcomes = part
+                seconds = min(seconds, spent)
+                yield from outcomes
+
+
+def _in_worker(evaluation: Evaluation, runtime: Runtime) -> Job:
+    """What a worker does with a batch: returns the seconds for an architecture, and the outcomes."""
+    evaluation.model.to(runtime.device)  # in the layout that it came in
+    to_device = partial(map_tensors, function=lambda tensor: tensor.to(runtime.device))
+    evaluation = replace(
+        evaluation, examples=to_device(evaluation.examples), targets=to_device(evaluation.targets), runtime=runtime
+    )
+    in_single_precision = replace(evaluation, runtime=runtime.in_single_precision())
+
+    def job(arguments: Any, folder: Path | None, watch: Watch) -> tuple[float, list[Outcome]]:
+        precision, first, last, group = arguments
+        began = time.monotonic()
+        same = evaluation if precision == runtime.tuning.precision else in_single_precision
+        outcomes = list(outcomes_of(same, group, first, last))
+        return (time.monotonic() - began) / len(group), outcomes
+
+    return job
 
 
 def outputs_of(evaluation: Evaluation, architectures: Sequence[Architecture]) -> Iterator[tuple[Any, float]]:

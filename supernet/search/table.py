@@ -304,6 +304,31 @@ def _candidate(
     return candidate if ranking is None else replace(candidate, joint=ranking.joint(candidate.parts))
 
 
+# ---- candidates that could not be scored ----
+
+
+_FAILURES = "CREATE TABLE IF NOT EXISTS failures (architecture TEXT PRIMARY KEY, error TEXT NOT NULL)"
+"""Only in the table of a search that had such candidates."""
+
+
+def write_failures(table: Path, failures: Mapping[str, str]) -> None:
+    """Notes why architectures, by their texts, could not be scored or measured; all or none of them."""
+    with closing(open_table(table)) as connection, connection:
+        connection.execute(_FAILURES)
+        connection.executemany("INSERT OR REPLACE INTO failures VALUES (?, ?)", list(failures.items()))
+
+
+def read_failures(table: Path) -> dict[str, str]:
+    """Why architectures, by their texts, could not be scored or measured."""
+
+    def read(connection: sqlite3.Connection) -> dict[str, str]:
+        if not _has(connection, "failures"):
+            return {}
+        return dict(connection.execute("SELECT architecture, error FROM failures"))
+
+    return _read_only(table, read) or {}
+
+
 # ---- measures, and what they are ranked by ----
 
 

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import ctypes
+import hashlib
 import logging
 import os
+import platform
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor, nn
 
+from supernet.base.files import sha256
+from supernet.base.progress import UNWATCHED
+from supernet.base.version import __version__
+from supernet.speed import kernels
+from supernet.speed.pool import Cluster, Job, Pool, Processes, Task, here
 from supernet.speed.tune import Tuning, problem_of, self_test
 
 if TYPE_CHECKING:
@@ -59,13 +67,32 @@ class RuntimeConfig:
     nodes: int = 1
     """Machines; each starts the same command on a shared run folder, with the variables that torchrun sets."""
 
+    workers: int | None = None
+    """Processes among which scores, measures and trainings from scratch are divided; null: this one alone, or on a
+    cluster as many as it has room for. Results do not depend on it."""
+
+    cluster: str | None = None
+    """Ray cluster on which the workers run: auto for the one that this machine is part of, or ray://HOST:PORT; null:
+    this machine."""
+
+    worker_cores: int | None = None
+    """Cores that a task of a worker uses; null: this machine's divided among the workers, or on a cluster one."""
+
+    worker_gpus: float | None = None
+    """GPUs of a worker on a cluster, perhaps a part of one; null: one if device is cuda, otherwise none. On this
+    machine the workers take its GPUs in turn."""
+
     def __post_init__(self) -> None:
         for name, options in (("device", _DEVICES), ("precision", _PRECISIONS), ("kernels", KERNELS)):
             if getattr(self, name) not in options:
                 raise ValueError(f"{name}: expected one of {', '.join(options)}; got {getattr(self, name)!r}")
-        for name in ("devices", "threads", "nodes"):
+        for name in ("devices", "threads", "nodes", "workers", "worker_cores"):
             if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise ValueError(f"{name}: expected at least 1, got {getattr(self, name)}")
+        if self.worker_gpus is not None and self.worker_gpus < 0:
+            raise ValueError(f"worker_gpus: expected at least 0, got {self.worker_gpus}")
+        if self.cluster is not None and self.cluster != "auto" and not self.cluster.startswith("ray://"):
+            raise ValueError(f"cluster: expected auto or ray://HOST:PORT, got {self.cluster!r}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +103,7 @@ class Runtime:
     threads: int
     tuning: Tuning
     is_alone: bool = False
+    pool: Pool | None = None
 
     @contextmanager
     def workers(self) -> Iterator[Callable[..., Iterable[Any]]]:
@@ -98,6 +126,28 @@ class Runtime:
                 sys.setswitchinterval(patience)
                 pool.shutdown(cancel_futures=True)
 
+    def share(
+        self,
+        held: object,
+        make: Callable[[Runtime], Job],
+        tasks: Iterable[Task],
+        *,
+        stop: Callable[[], bool] = UNWATCHED.stop,
+    ) -> Iterable[Any]:
+        """Does independent tasks, among workers if there are any, otherwise side by side as `workers` does.
+
+        Args:
+            held, tasks, stop: as for `supernet.speed.pool.Pool.run`.
+            make: makes the job with the runtime that a task has for itself. A worker gets it as bytes.
+
+        Returns:
+            The results in the order of the tasks; those of workers come one after the other.
+        """
+        if self.pool is not None:
+            return self.pool.run(held, make, tasks, stop=stop)
+        with self.workers() as run:
+            return here(run, make(self.one_thread()), tasks, stop)
+
     def alone(self) -> Runtime:
         """The same for work that this process does without the others: nothing is divided among them."""
         return replace(self, is_alone=True)
@@ -108,7 +158,7 @@ class Runtime:
 
     def one_thread(self) -> Runtime:
         """The same for work that is itself one of several pieces side by side."""
-        return replace(self, threads=1)
+        return replace(self, threads=1, pool=None)
 
     @property
     def device(self) -> torch.device:
@@ -202,11 +252,63 @@ def start(config: RuntimeConfig, tuning: Tuning | None = None) -> Runtime:
         strategy="ddp" if config.devices * config.nodes > 1 else "auto",
     )
     fabric.launch()
+    pool = _pool_of(config, tuning, device) if fabric.global_rank == 0 else None
     if fabric.device.type != "cpu":
-        return Runtime(fabric, 1, tuning)
+        return Runtime(fabric, 1, tuning, pool=pool)
     torch.set_num_threads(1)  # of each operation; see `Runtime.workers`
     _keep_freed_memory()
-    return Runtime(fabric, config.threads or cores(), tuning)
+    return Runtime(fabric, config.threads or cores(), tuning, pool=pool)
+
+
+def _pool_of(config: RuntimeConfig, tuning: Tuning, device: torch.device) -> Pool | None:
+    """The workers that a configuration asks for; they start when they are needed."""
+    if config.workers is None and config.cluster is None:
+        return None
+    per_worker = config.worker_cores or 1
+    if config.cluster is not None:
+        gpus = float(device.type == "cuda") if config.worker_gpus is None else config.worker_gpus
+        engine: Cluster | Processes = Cluster(config.cluster, config.workers, per_worker, gpus)
+    else:
+        assert config.workers is not None
+        per_worker = config.worker_cores or max(1, (config.threads or cores()) // config.workers)
+        engine = Processes([_visible(number, device) for number in range(config.workers)])
+    its_config = RuntimeConfig(
+        device=device.type, precision=tuning.precision, threads=per_worker
+    )  # what the self-test chose here holds there, kernels too
+    return Pool(engine, partial(_prepared, its_config, tuning, machine_of(device), __version__))
+
+
+def _visible(number: int, device: torch.device) -> dict[str, str]:
+    """The variables with which a worker on this machine sees one GPU, the workers in turn."""
+    if device.type != "cuda":
+        return {}
+    names = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(torch.cuda.device_count())))
+    return {"CUDA_VISIBLE_DEVICES": names.split(",")[number % len(names.split(","))]}
+
+
+def _prepared(config: RuntimeConfig, tuning: Tuning, there: dict[str, str], version: str) -> tuple[Runtime, list[str]]:
+    """The runtime of a worker, and what is not on its machine as it is on that of the first process.
+
+    Raises:
+        ValueError: its machine has another version of this package.
+    """
+    host = platform.node()
+    if __version__ != version:
+        raise ValueError(f"{host} has supernet {__version__}, and the run {version}: install the same")
+    runtime = start(config, tuning)
+    now = machine_of(runtime.device)
+    notes = [f"{host} has {name} {now[name]}, not {there[name]}" for name in now if now[name] != there[name]]
+    if tuning.kernels and runtime.device.type == "cpu" and kernels.compiled() is None:
+        notes.append(f"{host} has no compiled kernels")
+    return runtime, [f"{note}: last digits of results may differ" for note in notes]
+
+
+def machine_of(device: torch.device) -> dict[str, str]:
+    """What the last digits of results depend on besides the tuning: the processor, and the code that runs on it."""
+    is_cpu = device.type == "cpu"
+    processor = hashlib.sha256(kernels.processor().encode()).hexdigest()[:16] if is_cpu else ""
+    name = torch.cuda.get_device_name() if device.type == "cuda" else kernels.processor_name()
+    return {"name": name, "processor": processor, "torch": torch.__version__, "kernels": sha256(kernels.SOURCE)[:16]}
 
 
 def needs_tuning(config: RuntimeConfig) -> bool:

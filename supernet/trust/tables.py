@@ -138,6 +138,19 @@ def heats_text(result: Mapping[str, Any]) -> str | None:
     )
 
 
+def failed_text(result: Mapping[str, Any]) -> str | None:
+    """Which trainings are missing in the table, and why; None if none is."""
+    failed = result.get("failed")
+    if not failed:
+        return None
+    number = "1 training" if len(failed) == 1 else f"{len(failed)} trainings"
+    first = failed[0]
+    return (
+        f"{number} failed in {first['tries']} tries each, and the networks are left out; the first is "
+        f"{first['training']} ({first['error']})"
+    )
+
+
 def refined_text(facts: Mapping[str, Any]) -> str:
     """What trainings taught of the ranking, in words.
 

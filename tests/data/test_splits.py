@@ -4,6 +4,7 @@ import errno
 import json
 import multiprocessing
 import os
+import pickle
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +20,7 @@ from supernet.base.files import DiskFull, write_json
 from supernet.data import splits as data
 from supernet.data.images import DataError
 from supernet.data.sources import DataConfig
-from supernet.data.splits import augment, feed, from_arrays, load, normalise, open_test, prepare, some_of
+from supernet.data.splits import Split, augment, feed, from_arrays, load, normalise, open_test, prepare, some_of
 from supernet.data.task import IGNORED
 from tests.makers import config, labels, pixels, tagged, tags, write_arrays, write_classes
 
@@ -541,3 +542,26 @@ def test_some_examples_of_a_split_keep_their_targets() -> None:
         rows = {float(x): int(y) for x, y in zip(made.train.examples[:, 0], made.train.targets, strict=True)}
         assert len({float(x) for x in part.examples[:, 0]}) == expected
         assert all(rows[float(x)] == int(y) for x, y in zip(part.examples[:, 0], part.targets, strict=True))
+
+
+def test_the_test_split_is_not_sent() -> None:
+    """Data that go to another process: two splits as they are, and of the test split no example."""
+    arrays = np.random.default_rng(0).integers(0, 255, (40, 8, 8), dtype=np.uint8)
+    whole, test = from_arrays(arrays, np.arange(40) % 4, seed=0)
+    copy = pickle.loads(pickle.dumps(whole))
+    assert torch.equal(copy.train.examples, whole.train.examples)
+    assert torch.equal(copy.validation.targets, whole.validation.targets)
+    assert len(whole.test) == len(test) == 8
+    assert len(copy.test) == 0
+
+
+def test_images_that_are_mapped_are_mapped_again_and_not_sent(tmp_path: Path) -> None:
+    images = torch.arange(2 * 3 * 64 * 64, dtype=torch.int64).remainder(256).to(torch.uint8).view(2, 3, 64, 64)
+    np.save(tmp_path / "images.npy", images.numpy())
+    split = Split(images, torch.zeros(2, dtype=torch.long), "hash", tmp_path / "images.npy")
+    pickled = pickle.dumps(split)
+    assert len(pickled) < images.nbytes / 4
+    assert torch.equal(pickle.loads(pickled).examples, images)
+    (tmp_path / "images.npy").unlink()
+    with pytest.raises(DataError, match="on a disk that all machines share"):
+        pickle.loads(pickled)

@@ -10,6 +10,8 @@ import pytest
 
 from supernet.base.files import read_json
 from supernet.program.commands import main
+from supernet.speed import runtime as runtime_module
+from supernet.speed.pool import Failure
 from tests.conftest import TINY
 
 WORDS = ("digits-smoke", *TINY, "--search.top=4", "--search.random=1", "--search.small=0", "--retrain.heats=1")
@@ -121,3 +123,31 @@ def test_sizes_may_change_after_the_trainings(heated: Path, tmp_path: Path) -> N
     assert main(["retrain", str(folder), "--retrain.at={filters: [3]}"]) == 0
     assert {path: path.stat().st_mtime_ns for path in before} == before
     assert len(list(folder.glob("retrain/at/filters=3/*/0/result.json"))) == len(before)
+
+
+def test_a_training_that_workers_cannot_do_is_left_out_and_said(
+    run_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A stand-in for workers gives up the training of one finalist; the other results are as they were."""
+    before = read_json(run_folder / "results.json")
+    lost = before["groups"]["Top"]["members"][-1]
+    for path in (run_folder / "results.json", run_folder / "retrain" / "test_opened.json"):
+        path.unlink()
+    (run_folder / "retrain" / lost / "0" / "result.json").unlink()
+    monkeypatch.setattr(
+        runtime_module, "here", lambda threads, job, tasks, stop: [Failure("its worker died (SIGKILL)") for _ in tasks]
+    )
+    assert main(["retrain", str(run_folder)]) == 0
+    assert "1 training failed 3 times, the first of them with its worker died (SIGKILL)" in caplog.text
+    assert "1 training failed in 3 tries each, and the networks are left out" in " ".join(
+        capsys.readouterr().out.split()
+    )
+    after = read_json(run_folder / "results.json")
+    assert after["failed"] == [{"training": f"{lost}/0", "tries": 3, "error": "its worker died (SIGKILL)"}]
+    assert {row["id"] for row in after["networks"]} == {row["id"] for row in before["networks"]} - {lost}
+    assert all(lost not in group["members"] for group in after["groups"].values())
+    tests = {row["id"]: row["test"] for row in before["networks"]}
+    assert all(row["test"] == tests[row["id"]] for row in after["networks"])

@@ -16,6 +16,7 @@ from supernet.program.config import SpaceConfig, make_space
 from supernet.program.folder import RunError, open_run
 from supernet.program.load import load_one_shot, load_run
 from supernet.retrain.results import summarise
+from supernet.search.table import read_candidates
 from tests.conftest import TINY
 
 SPACE = make_space(SpaceConfig(settings={"filters": 1, "cells": 1, "choice_blocks": 1}), 10, "float32 1 8 8")
@@ -220,3 +221,16 @@ def test_the_data_are_described_once_before_any_training(tmp_path: Path, caplog:
     (line,) = lines
     assert line.startswith("data: 1,797 images of 10 classes (174 to 183 each), 8x8 grey; train ")
     assert read_json(tmp_path / "run" / "data.json")["summary"] == line.removeprefix("data: ")
+
+
+def test_workers_give_the_same_results_as_one_process(finished_run: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    assert main(["run", "digits-smoke", "--out", str(folder), *TINY, "--runtime.workers=2"]) == 0
+    paths = [path.relative_to(finished_run) for path in finished_run.rglob("weights.safetensors")]
+    assert len(paths) > 3
+    for path in [*paths, Path("train/model.safetensors"), Path("finalists.json")]:
+        assert (folder / path).read_bytes() == (finished_run / path).read_bytes(), path
+    one, two = (read_json(place / "results.json") for place in (finished_run, folder))
+    assert {**one, "test_split": None} == {**two, "test_split": None}
+    tables = [read_candidates(place / "candidates.sqlite", None) for place in (finished_run, folder)]
+    assert tables[0] == tables[1]

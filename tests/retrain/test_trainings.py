@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import os
+import signal
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from supernet.base.files import damaged_in
 from supernet.base.progress import Interrupted, Watch
+from supernet.base.randomness import derive
 from supernet.retrain.results import mean_and_deviation
 from supernet.retrain.trainings import (
     Lessons,
     RetrainConfig,
     evaluate,
+    failures_in,
     networks_of,
     read_network,
     retrain,
@@ -136,3 +141,78 @@ def test_mean_and_deviation() -> None:
 def test_bad_settings() -> None:
     with pytest.raises(ValueError, match="repeats: expected at least 1, got 0"):
         RetrainConfig(repeats=0)
+
+
+@pytest.fixture(scope="module")
+def workers() -> Iterator[Runtime]:
+    """A runtime with two workers."""
+    runtime = start(RuntimeConfig(device="cpu", precision="32-true", kernels="torch", workers=2))
+    assert runtime.pool is not None
+    yield runtime
+    runtime.pool.close()
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    """Every file of a folder but the history's speeds, which are times."""
+    texts = {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    return {name: text for name, text in texts.items() if not name.endswith(("result.json", ".digests.json"))}
+
+
+def lessons_of_feed(feed: Callable[[int], Callable[[int], tuple[Tensor, Tensor]]], steps: int = 4) -> Lessons:
+    return Lessons(feed=feed, steps=steps, validation=validation)
+
+
+def test_workers_train_as_one_process_does_also_if_one_is_killed(tmp_path: Path, workers: Runtime) -> None:
+    config = RetrainConfig(train=TrainConfig(steps=16, batch_size=8, ghost_size=4, checkpoint_seconds=0.01))
+    lessons = lessons_of_feed(lambda seed: feed_for(SPACE, 8), 16)
+    killed: list[int] = []
+
+    def kill_one(done: int, total: int, **figures: float) -> None:
+        assert workers.pool is not None
+        if done > 4 and not killed and list((tmp_path / "two").rglob("checkpoint.pt")):
+            killed.append(next(iter(workers.pool._engine._workers.values()))[1].pid)  # type: ignore[attr-defined]
+            os.kill(killed[0], signal.SIGKILL)
+
+    alone = start(RuntimeConfig(device="cpu", precision="32-true", kernels="torch", threads=1))
+    retrain(SPACE, WHO, lessons, config, runtime=alone, seed=3, folder=tmp_path / "one")
+    retrain(SPACE, WHO, lessons, config, runtime=workers, seed=3, folder=tmp_path / "two", watch=Watch(kill_one))
+    assert killed
+    assert files(tmp_path / "one") == files(tmp_path / "two")
+    assert results(tmp_path / "one") == results(tmp_path / "two")
+    assert set(files(tmp_path / "two")) == {f"{a.id}/0/weights.safetensors" for a in WHO}
+    for folder in (tmp_path / "two").glob("*/*"):
+        assert damaged_in(folder) == (2, [])
+
+
+def test_a_training_that_fails_three_times_is_recorded_and_tried_again_by_the_next_call(
+    tmp_path: Path, workers: Runtime
+) -> None:
+    config = RetrainConfig(train=TrainConfig(steps=4, batch_size=8, ghost_size=4))
+    bad = derive(3, "retrain", WHO[1].id, 0)
+
+    def failing(seed: int) -> Callable[[int], tuple[Tensor, Tensor]]:
+        if seed == bad:
+            raise RuntimeError("the device is lost")
+        return feed_for(SPACE, 8)
+
+    retrain(SPACE, WHO, lessons_of_feed(failing), config, runtime=workers, seed=3, folder=tmp_path)
+    assert set(results(tmp_path)) == {f"{a.id}/0/result.json" for a in (WHO[0], WHO[2])}
+    (failure,) = failures_in(tmp_path)
+    assert failure["training"] == f"{WHO[1].id}/0"
+    assert (failure["tries"], failure["error"]) == (3, "RuntimeError: the device is lost")
+    assert "in failing" in failure["trace"]
+    retrain(
+        SPACE, WHO, lessons_of_feed(lambda seed: feed_for(SPACE, 8)), config, runtime=workers, seed=3, folder=tmp_path
+    )
+    assert len(results(tmp_path)) == 3
+    assert failures_in(tmp_path) == []
+
+
+def test_one_that_diverges_among_workers_stops_all_as_in_one_process(tmp_path: Path, workers: Runtime) -> None:
+    config = RetrainConfig(train=TrainConfig(steps=4, batch_size=8, ghost_size=4))
+
+    def feed(seed: int) -> Callable[[int], tuple[Tensor, Tensor]]:
+        return lambda step: (torch.full((8, *SPACE.input_shape), float("nan")), torch.zeros(8, dtype=torch.long))
+
+    with pytest.raises(Diverged, match="lower the learning rate"):
+        retrain(SPACE, WHO, lessons_of_feed(feed), config, runtime=workers, seed=3, folder=tmp_path)
