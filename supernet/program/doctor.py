@@ -38,6 +38,7 @@ _EXTRAS = {
     "hub": ("huggingface_hub",),
     "optuna": ("optuna", "psycopg"),
     "dashboard": ("optuna_dashboard",),
+    "ray": ("ray",),
 }
 """Packages by the extra that brings them."""
 

@@ -58,7 +58,7 @@ def rows(table: Path) -> tuple[list[Any], dict[str, Any], list[Any]]:
 def a_worker(runtime: Runtime) -> int:
     """The process of a worker."""
     assert runtime.pool is not None
-    return next(iter(runtime.pool._engine._workers.values()))[1].pid  # type: ignore[attr-defined, no-any-return]
+    return next(iter(runtime.pool._engine._workers.values()))[1].pid  # type: ignore[attr-defined]
 
 
 def test_workers_search_as_one_process_does_also_if_one_is_killed(two: Runtime, tmp_path: Path) -> None:
