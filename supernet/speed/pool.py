@@ -197,7 +197,7 @@ class Pool:
     """
 
     def __init__(self, engine: _Engine, prepare: Callable[[], tuple[Any, Sequence[str]]]) -> None:
-        self._engine, self._prepare = engine, prepare
+        self.engine, self._prepare = engine, prepare
         self._workers: dict[int, _Worker] = {}
         self._jobs: list[tuple[object, int, bytes]] = []
         self._numbers, self._keys = itertools.count(), itertools.count()
@@ -213,7 +213,7 @@ class Pool:
     @property
     def size(self) -> int:
         """The number of workers that there are to be."""
-        return self._engine.size
+        return self.engine.size
 
     def run(
         self, held: object, make: _Make, tasks: Iterable[Task], *, stop: Callable[[], bool] = UNWATCHED.stop
@@ -255,8 +255,8 @@ class Pool:
 
     def fill(self) -> None:
         """Starts workers until there are as many as there are to be."""
-        while len(self._workers) < self._engine.size:
-            self._workers[self._engine.add(_pickled(self._prepare))] = _Worker()
+        while len(self._workers) < self.engine.size:
+            self._workers[self.engine.add(_pickled(self._prepare))] = _Worker()
 
     def free(self) -> list[int]:
         """Workers that wait for a task."""
@@ -269,9 +269,9 @@ class Pool:
             job = next(pickled for _, other, pickled in self._jobs if other == key)
             dropped = worker.keys[: 1 - _KEPT] if len(worker.keys) >= _KEPT else []
             worker.keys = [*(kept for kept in worker.keys if kept not in dropped), key]
-            self._engine.send(name, ("hold", key, job, dropped))
+            self.engine.send(name, ("hold", key, job, dropped))
         files = None if task.folder is None else _files_of(task.folder)
-        self._engine.send(name, ("do", number, key, _pickled(task.arguments), files))
+        self.engine.send(name, ("do", number, key, _pickled(task.arguments), files))
         worker.number = number
         return number
 
@@ -279,7 +279,7 @@ class Pool:
         """Tells the workers that do the tasks with these numbers."""
         for name, worker in self._workers.items():
             if worker.number in numbers:
-                self._engine.send(name, ("stop", worker.number))
+                self.engine.send(name, ("stop", worker.number))
 
     def receive(self) -> Iterator[tuple[int | None, tuple[Any, ...]]]:
         """Messages that concern tasks, each with the number of the task; those about workers are dealt with.
@@ -287,7 +287,7 @@ class Pool:
         Raises:
             PoolError: workers cannot start.
         """
-        for name, message in self._engine.receive(_EVERY):
+        for name, message in self.engine.receive(_EVERY):
             worker = self._workers.get(name)
             if worker is None:
                 continue
@@ -321,7 +321,7 @@ class Pool:
             self._waiting_since = now
         elif now - self._waiting_since > _PATIENCE:
             self._waiting_since = now
-            log.warning("workers: none of %d is ready; the cluster may have no room for them", self._engine.size)
+            log.warning("workers: none of %d is ready; the cluster may have no room for them", self.engine.size)
 
 
 class _Run:
@@ -650,6 +650,11 @@ class Processes:
         self._workers[ours] = number, process, more
         ours.send(("prepare", prepare))
         return number
+
+    @property
+    def pids(self) -> list[int]:
+        """The processes."""
+        return [process.pid for _, process, _ in self._workers.values()]
 
     def send(self, worker: int, message: tuple[Any, ...]) -> None:
         """See `_Engine`. That a worker is gone shows in `receive`."""

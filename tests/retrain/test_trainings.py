@@ -26,6 +26,7 @@ from supernet.retrain.trainings import (
     retrain,
     test_accuracies,
 )
+from supernet.speed.pool import Processes
 from supernet.speed.runtime import Runtime, RuntimeConfig, start
 from supernet.train.fit import Diverged, TrainConfig
 from tests.spaces_for_tests import tiny_bender
@@ -169,8 +170,9 @@ def test_workers_train_as_one_process_does_also_if_one_is_killed(tmp_path: Path,
 
     def kill_one(done: int, total: int, **figures: float) -> None:
         assert workers.pool is not None
+        assert isinstance(workers.pool.engine, Processes)
         if done > 4 and not killed and list((tmp_path / "two").rglob("checkpoint.pt")):
-            killed.append(next(iter(workers.pool._engine._workers.values()))[1].pid)  # type: ignore[attr-defined]
+            killed.append(workers.pool.engine.pids[0])
             os.kill(killed[0], signal.SIGKILL)
 
     alone = start(RuntimeConfig(device="cpu", precision="32-true", kernels="torch", threads=1))

@@ -23,6 +23,7 @@ from supernet.search.scoring import Evaluation, outcomes_of
 from supernet.search.table import read_candidates, read_failures, read_rounds, read_seen
 from supernet.space.cost import cost_table
 from supernet.space.model import build
+from supernet.speed.pool import Processes
 from supernet.speed.runtime import Runtime, RuntimeConfig, start
 from tests.spaces_for_tests import tiny_bender
 
@@ -58,7 +59,8 @@ def rows(table: Path) -> tuple[list[Any], dict[str, Any], list[Any]]:
 def a_worker(runtime: Runtime) -> int:
     """The process of a worker."""
     assert runtime.pool is not None
-    return next(iter(runtime.pool._engine._workers.values()))[1].pid  # type: ignore[attr-defined]
+    assert isinstance(runtime.pool.engine, Processes)
+    return runtime.pool.engine.pids[0]
 
 
 def test_workers_search_as_one_process_does_also_if_one_is_killed(two: Runtime, tmp_path: Path) -> None:
