@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from supernet.search.scoring import score
     from supernet.space.choices import Architecture, ArchitectureError, Choice, Space
     from supernet.space.cost import cost_table
+    from supernet.space.elastic import elastic
     from supernet.space.layers import Choose, Depth, adapter
     from supernet.space.model import build, extract, from_network
     from supernet.space.rules import forbid
@@ -37,6 +38,7 @@ _HOME = {
     "adapter": "space.layers",
     "build": "space.model",
     "cost_table": "space.cost",
+    "elastic": "space.elastic",
     "extract": "space.model",
     "finalists": "search.finalists",
     "fit": "train.fit",
@@ -61,6 +63,7 @@ __all__ = [
     "adapter",
     "build",
     "cost_table",
+    "elastic",
     "extract",
     "finalists",
     "fit",

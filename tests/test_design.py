@@ -103,6 +103,7 @@ def test_importing_does_no_work() -> None:
 
 PUBLIC = (
     *("Architecture", "ArchitectureError", "Choice", "Choose", "Depth", "Run", "Space", "adapter", "build"),
+<<<<<<< HEAD
     *(
         "cost_table",
         "extract",
@@ -116,6 +117,9 @@ PUBLIC = (
         "score",
         "spaces",
     ),
+=======
+    *("cost_table", "elastic", "extract", "finalists", "fit", "from_arrays", "from_network", "load", "run", "score", "spaces"),
+>>>>>>> f04b4fe (A plain network becomes elastic: choices are made from one run that says which channels are tied)
     "value",
 )
 """The names that users import from the package, word for word."""

@@ -220,6 +220,14 @@ def _parser_of_run(command: str, usage: str, options: Mapping[str, str]) -> Pars
     parser.add_argument(
         "--exhaustive", action=_Append, nargs=0, const="true", dest="search.exhaustive", help="score all on all"
     )
+    parser.add_argument(
+        "--elastic",
+        action=_Append,
+        nargs=0,
+        const="true",
+        dest="space.elastic",
+        help="make choices for a plain network",
+    )
     for option, text in options.items():
         parser.add_argument(option, help=text, action="store_true" if option in _FLAGS else "store")
     _add_settings(parser)
@@ -367,7 +375,7 @@ SIZES_HELP = (
 )
 
 
-_FLAGS = {"--plan", "--print_config", "--dry-run", "--json", "--exhaustive", "--help-all"}
+_FLAGS = {"--plan", "--print_config", "--dry-run", "--json", "--exhaustive", "--elastic", "--help-all"}
 """Options without a value."""
 
 

@@ -166,13 +166,14 @@ def _check(words: list[str]) -> None:
     checked = check(resolve(parsed.recipe, parsed.settings, None))
     result = {
         "choices": len(checked.space.choices), "architectures": checked.space.size,
-        "value": checked.value, "loss": checked.loss,
+        "value": checked.value, "loss": checked.loss, "fixed": dict(checked.space.fixed),
     }  # fmt: skip
     text = (
         f"in order: {result['choices']} choices, {checked.space.size_text} architectures; one step was trained and "
         "one candidate scored"
     )
-    _emit(result, parsed.as_json, lambda _: print(text))
+    fixed = [f"not elastic: {path or 'the network'}: {why}" for path, why in checked.space.fixed]
+    _emit(result, parsed.as_json, lambda _: print(text, *fixed, sep="\n"))
 
 
 def _step(step: str, words: list[str]) -> None:

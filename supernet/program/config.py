@@ -33,6 +33,7 @@ from supernet.retrain.trainings import RetrainConfig
 from supernet.search import strategies
 from supernet.search.config import SearchConfig
 from supernet.space.choices import ArchitectureError, Space
+from supernet.space.elastic import elastic
 from supernet.space.model import from_network
 from supernet.spaces import SPACES
 from supernet.spaces.references import REFERENCES
@@ -51,6 +52,12 @@ class SpaceConfig:
 
     settings: dict[str, Any] = field(default_factory=dict)
     """Arguments of the space or the function, for instance {filters: 16, cells: 6}."""
+
+    elastic: bool = False
+    """Whether choices are made for your network, which then needs none in its code: widths, depths and heads."""
+
+    elastic_settings: dict[str, Any] = field(default_factory=dict)
+    """Arguments of `supernet.elastic`: widths, depths, kernels, only, skip, for instance {skip: [head]}."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,6 +118,10 @@ def make_space(
     """
     make = _maker(config.name)
     is_own = config.name not in SPACES
+    if config.elastic and not is_own:
+        raise ConfigError(f"space.elastic: {config.name!r} has choices already: it is for networks of your own")
+    if config.elastic_settings and not config.elastic:
+        raise ConfigError("space.elastic_settings: expected none without space.elastic (--elastic)")
     settings = {**config.settings, **(changes or {})}
     example = zeros(inputs, 2)
     shape = tuple(example.shape[1:]) if isinstance(example, Tensor) else ()
@@ -127,6 +138,9 @@ def make_space(
         arguments = {**settings, **{name: value for name, value in from_data.items() if name in parameters}}
         name = getattr(make, "__name__", "network")
         with users_code(file_of(config.name)) if is_function(config.name) else nullcontext():
+            if config.elastic:
+                rules = _elastic_rules(config.elastic_settings)
+                return elastic(partial(make, **arguments), example, name=name, settings=arguments, **rules)
             return from_network(partial(make, **arguments), example, name=name, settings=arguments, check=check)
     if len(shape) != 3:
         raise ConfigError(
@@ -136,6 +150,18 @@ def make_space(
         raise ConfigError(f"space.name: {config.name!r} needs classes 0, 1, ... as targets: name a network of your own")
     space: Space = make(**settings, **from_data)
     return space
+
+
+_ELASTIC: dict[str, Any] = {
+    "widths": list[float], "depths": float, "kernels": list[int], "only": list[str], "skip": list[str],
+}  # fmt: skip
+"""Settings of `supernet.elastic` and their types."""
+
+
+def _elastic_rules(settings: Mapping[str, Any]) -> dict[str, Any]:
+    for name in settings:
+        check_name(name, _ELASTIC, "setting of space.elastic_settings")
+    return {name: check_value(f"space.elastic_settings.{name}", v, _ELASTIC[name]) for name, v in settings.items()}
 
 
 def _maker(name: str) -> Callable[..., Any]:

@@ -311,6 +311,11 @@ def noting_values() -> Iterator[dict[str, Choice]]:
         _MADE.reset(token)
 
 
+def decided_picks() -> Mapping[str, Sequence[str]] | None:
+    """What is picked as a stand-alone network is made; None if values are choices now."""
+    return _DECIDED.get()
+
+
 def is_decided() -> bool:
     """Whether values are plain now, as a stand-alone network is made."""
     return _DECIDED.get() is not None
