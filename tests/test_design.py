@@ -103,24 +103,8 @@ def test_importing_does_no_work() -> None:
 
 PUBLIC = (
     *("Architecture", "ArchitectureError", "Choice", "Choose", "Depth", "Run", "Space", "adapter", "build"),
-<<<<<<< HEAD
-    *(
-        "cost_table",
-        "extract",
-        "finalists",
-        "fit",
-        "forbid",
-        "from_arrays",
-        "from_network",
-        "load",
-        "run",
-        "score",
-        "spaces",
-    ),
-=======
-    *("cost_table", "elastic", "extract", "finalists", "fit", "from_arrays", "from_network", "load", "run", "score", "spaces"),
->>>>>>> f04b4fe (A plain network becomes elastic: choices are made from one run that says which channels are tied)
-    "value",
+    *("cost_table", "elastic", "extract", "finalists", "fit", "forbid", "from_arrays", "from_network", "load", "run"),
+    *("score", "spaces", "value"),
 )
 """The names that users import from the package, word for word."""
 

@@ -48,7 +48,7 @@ from supernet.space.values import (
 
 log = logging.getLogger(__name__)
 
-Rule = str | type
+_Rule = str | type
 """A pattern of module paths, such as ``layer4.*``, the name of a class, or a class: it selects all that is inside."""
 
 
@@ -101,8 +101,8 @@ def elastic(
     widths: Sequence[float] = (0.5, 0.75, 1.0),
     depths: float = 0.5,
     kernels: Sequence[int] = (),
-    only: Sequence[Rule] = (),
-    skip: Sequence[Rule] = (),
+    only: Sequence[_Rule] = (),
+    skip: Sequence[_Rule] = (),
     name: str = "elastic",
     settings: Mapping[str, object] | None = None,
 ) -> Space:
@@ -291,15 +291,15 @@ def _kernels(modules: Mapping[str, nn.Module], sizes: Sequence[int]) -> Iterator
 
 
 def _is_allowed(
-    candidate: _Candidate, modules: Mapping[str, nn.Module], only: Sequence[Rule], skip: Sequence[Rule]
+    candidate: _Candidate, modules: Mapping[str, nn.Module], only: Sequence[_Rule], skip: Sequence[_Rule]
 ) -> bool:
-    def matches(rules: Sequence[Rule]) -> bool:
+    def matches(rules: Sequence[_Rule]) -> bool:
         return any(_matches(rule, path, modules) for rule in rules for path in candidate.owners)
 
     return (not only or matches(only)) and not matches(skip)
 
 
-def _matches(rule: Rule, path: str, modules: Mapping[str, nn.Module]) -> bool:
+def _matches(rule: _Rule, path: str, modules: Mapping[str, nn.Module]) -> bool:
     """Whether a rule selects a module, or one that it is inside of."""
     steps = path.split(".") if path else []
     for number in range(len(steps), 0, -1):
