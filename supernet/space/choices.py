@@ -141,11 +141,8 @@ class Space:
             no two architectures have the same function, or that is not known.
         simplified: the architecture without what does nothing in it: the same function at the least cost. None if
             it is not known what does nothing.
-<<<<<<< HEAD
         rules: what forbids architectures; see `supernet.forbid`.
-=======
         fixed: modules of a network that was made elastic which stay as they are, by their paths, and why.
->>>>>>> f04b4fe (A plain network becomes elastic: choices are made from one run that says which channels are tied)
     """
 
     name: str
@@ -157,11 +154,8 @@ class Space:
     example: Any = field(default=None, repr=False)
     canonical: Callable[[Architecture], str] | None = field(default=None, repr=False)
     simplified: Callable[[Architecture], Architecture] | None = field(default=None, repr=False)
-<<<<<<< HEAD
     rules: tuple[Rule, ...] = field(default=(), repr=False)
-=======
     fixed: tuple[tuple[str, str], ...] = field(default=(), repr=False)
->>>>>>> f04b4fe (A plain network becomes elastic: choices are made from one run that says which channels are tied)
 
     def __post_init__(self) -> None:
         known: dict[str, Choice] = {}
