@@ -69,7 +69,7 @@ def axes_of(network: Callable[[], nn.Module], example: Any) -> TiedAxes:
 def _read(network: nn.Module, example: Any) -> TiedAxes:
     reader = _Reader(network)
     for tensor in tensors_in(example):
-        reader.set(tensor, [reader.ties.new(n, "it is an axis of the examples") for n in tensor.shape])
+        reader.put(tensor, [reader.ties.new(n, "it is an axis of the examples") for n in tensor.shape])
     with torch.enable_grad(), reader:  # without gradients torch takes shortcuts that hide operations
         output = call(network, example)
     for tensor in tensors_in(output):
@@ -85,7 +85,7 @@ class _Reader(TorchDispatchMode):
     """Notes for each tensor of a run the layouts of its axes."""
 
     def __init__(self, network: nn.Module) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]  # torch has no types there
         self.ties = Ties()
         self.inputs: set[tuple[str, int]] = set()
         self.groups: dict[str, Layout] = {}
@@ -108,7 +108,7 @@ class _Reader(TorchDispatchMode):
         if results is None:
             operation.fix_all()
         elif isinstance(output, Tensor):
-            self.set(output, results)
+            self.put(output, results)
             if operation.name in _VIEWS and (origin := self._origin_of(args[0])) is not None:
                 self._origins[id(output)] = origin
         return output
@@ -119,10 +119,10 @@ class _Reader(TorchDispatchMode):
     def axes(self, tensor: Tensor) -> Axes:
         """The layouts of a tensor's axes; new ones for a tensor that was not met before."""
         if id(tensor) not in self._axes:
-            self.set(tensor, [self.ties.new(length) for length in tensor.shape])
+            self.put(tensor, [self.ties.new(length) for length in tensor.shape])
         return self._axes[id(tensor)][1]
 
-    def set(self, tensor: Tensor, axes: Axes) -> None:
+    def put(self, tensor: Tensor, axes: Axes) -> None:
         """Says what a tensor's axes are."""
         self._axes[id(tensor)] = tensor, axes
 
@@ -185,7 +185,7 @@ class _Operation:
         for tensor in (*_tensors(self.args), *_tensors(self.named)):
             self.fix(*self.reader.axes(tensor))
         for tensor in _tensors(self.output):
-            self.reader.set(tensor, [self.fresh(length) for length in tensor.shape])
+            self.reader.put(tensor, [self.fresh(length) for length in tensor.shape])
 
 
 def _tensors(thing: Any) -> list[Tensor]:
@@ -335,7 +335,7 @@ def _unbind(op: _Operation) -> None:
     axes = list(op.axes(0))
     op.fix(axes.pop(op.arg(1, "dim", 0)))
     for tensor in op.output:
-        op.reader.set(tensor, list(axes))
+        op.reader.put(tensor, list(axes))
 
 
 def _split(op: _Operation) -> None:
@@ -345,7 +345,7 @@ def _split(op: _Operation) -> None:
     for tensor, piece in zip(op.output, pieces, strict=True):
         axes = list(op.axes(0))
         axes[place] = piece
-        op.reader.set(tensor, axes)
+        op.reader.put(tensor, axes)
 
 
 def _reduce(op: _Operation) -> Axes | None:
@@ -363,9 +363,9 @@ def _reduce(op: _Operation) -> Axes | None:
     kept = [axis for i, axis in enumerate(axes) if i not in gone]
     for output in outputs:
         if output.ndim == source.ndim:
-            op.reader.set(output, [((),) if i in gone else axis for i, axis in enumerate(axes)])
+            op.reader.put(output, [((),) if i in gone else axis for i, axis in enumerate(axes)])
         elif output.ndim == len(kept):
-            op.reader.set(output, kept)
+            op.reader.put(output, kept)
         else:
             return None
     return op.reader.axes(op.output) if isinstance(op.output, Tensor) else []
@@ -427,7 +427,7 @@ def _spatial(op: _Operation) -> Axes:
     first = source.ndim - 2 if "2d" in op.name else source.ndim - (3 if "3d" in op.name else 1)
     op.fix(*axes[first:])
     for output in outputs:
-        op.reader.set(output, [*axes[:first], *map(op.fresh, output.shape[first:])])
+        op.reader.put(output, [*axes[:first], *map(op.fresh, output.shape[first:])])
     return op.reader.axes(outputs[0])
 
 
@@ -466,9 +466,9 @@ def _layer_norm(op: _Operation) -> Axes:
 def _same_outputs(op: _Operation, axes: Axes) -> Axes:
     """The first output is like the input; further ones are statistics, which nothing reads."""
     first, *others = _tensors(op.output)
-    op.reader.set(first, list(axes))
+    op.reader.put(first, list(axes))
     for other in others:
-        op.reader.set(other, [op.ties.new(length) for length in other.shape])
+        op.reader.put(other, [op.ties.new(length) for length in other.shape])
     return list(axes)
 
 

@@ -408,9 +408,10 @@ def _made(network: Callable[[], nn.Module], plan: _Plan) -> nn.Module:
     new = network()
     modules = dict(new.named_modules())
     for path, change in plan.items():
-        vars(modules[path]).update(change.attributes)
+        module: nn.Module = modules[path]
+        vars(module).update(change.attributes)
         if change.axes or change.present:
-            vars(modules[path])[FOLLOWED] = Followed(change.axes, change.present)
+            vars(module)[FOLLOWED] = Followed(change.axes, change.present)
     picked = decided_picks()
     if picked is not None:
         choices = [c for path in plan for thing in decided_values(modules[path]) for c in thing.choices()]

@@ -111,7 +111,8 @@ class Ties:
 
     def divided(self, run: Run, lengths: Sequence[int], why: str) -> list[Layout]:
         """A run viewed as several axes of these lengths; where that cuts through an atom, it is replaced by two."""
-        left, axes = list(self._followed(run)), []
+        left = list(self._followed(run))
+        axes: list[Layout] = []
         for length in lengths:
             taken: list[int] = []
             while length > 1:

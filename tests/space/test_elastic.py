@@ -176,8 +176,9 @@ def test_a_narrow_network_is_that_which_is_written_with_these_widths() -> None:
 
     def written() -> nn.Module:
         made = residual(stem=4, wide=6)
-        made[2].conv1, made[2].bn1 = nn.Conv2d(4, 12, 3, padding=1, bias=False), nn.BatchNorm2d(12)
-        made[2].conv2 = nn.Conv2d(12, 6, 3, padding=1, bias=False)
+        block = made.get_submodule("2")
+        block.conv1, block.bn1 = nn.Conv2d(4, 12, 3, padding=1, bias=False), nn.BatchNorm2d(12)
+        block.conv2 = nn.Conv2d(12, 6, 3, padding=1, bias=False)
         return made
 
     assert {n: p.shape for n, p in network.state_dict().items()} == {
@@ -276,16 +277,17 @@ def test_what_cannot_be_elastic_is_listed() -> None:
 
 def test_new_weights_of_narrow_layers_spread_as_those_of_narrow_layers() -> None:
     def make() -> nn.Module:
-        layers = [nn.Linear(64, 256), nn.ReLU(), nn.Linear(256, 256), nn.ReLU(), nn.Linear(256, 8)]
-        nn.init.normal_(layers[4].weight, std=0.02)
-        return nn.Sequential(*layers)
+        last = nn.Linear(256, 8)
+        nn.init.normal_(last.weight, std=0.02)
+        return nn.Sequential(nn.Linear(64, 256), nn.ReLU(), nn.Linear(256, 256), nn.ReLU(), last)
 
     space = elastic(make, torch.zeros(2, 64), widths=(0.25, 1))
     network = build(space, space.parse("0.width=64 2.width=64"), seed=0)
     alone = nn.Linear(64, 64)
-    torch.testing.assert_close(network[2].weight.std(), alone.weight.std(), rtol=0.05, atol=0)
-    torch.testing.assert_close(network[2].bias.std(), alone.bias.std(), rtol=0.3, atol=0)
-    torch.testing.assert_close(network[4].weight.std(), torch.tensor(0.02), rtol=0.15, atol=0)
+    spread = {name: parameter.std() for name, parameter in network.named_parameters()}
+    torch.testing.assert_close(spread["2.weight"], alone.weight.std(), rtol=0.05, atol=0)
+    torch.testing.assert_close(spread["2.bias"], alone.bias.std(), rtol=0.3, atol=0)
+    torch.testing.assert_close(spread["4.weight"], torch.tensor(0.02), rtol=0.15, atol=0)
 
 
 @pytest.mark.parametrize(
@@ -313,7 +315,8 @@ class Steps(nn.Module):
     def __init__(self, steps: tuple[str, ...]) -> None:
         super().__init__()
         self.steps, width = steps, 8
-        self.stem, parts = nn.Conv2d(3, width, 1), []
+        self.stem = nn.Conv2d(3, width, 1)
+        parts: list[nn.Module] = []
         for step in steps:
             if step == "conv":
                 parts.append(nn.Conv2d(width, 12, 3, padding=1))
