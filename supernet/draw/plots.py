@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from supernet.draw.svg import COLOURS, INK, LETTERS, PALE, SECOND, STRONG, THIRD, svg
+from supernet.draw.svg import COLOURS, INK, LETTERS, PALE, SECOND, STRONG, THIRD, Drawing, svg
 from supernet.draw.units import Unit
 from supernet.search import orders
 
@@ -23,7 +23,7 @@ def predicts(
     *,
     paper: Sequence[Sequence[float]] = (),
     winner: float | None = None,
-) -> str:
+) -> Drawing:
     """Score against the metric of the network trained from scratch, with error bars over repeats (Fig 5).
 
     Args:
@@ -56,7 +56,7 @@ def predicts(
     return svg("predicts", draw)
 
 
-def sweep(points: Sequence[Mapping[str, Any]], row: Mapping[str, Any], metric: Unit, score: Unit) -> str:
+def sweep(points: Sequence[Mapping[str, Any]], row: Mapping[str, Any], metric: Unit, score: Unit) -> Drawing:
     """Scores of one-shot models at one dropout rate against the metric after training from scratch (Fig 4).
 
     Args:
@@ -74,7 +74,7 @@ def sweep(points: Sequence[Mapping[str, Any]], row: Mapping[str, Any], metric: U
     return svg(f"sweep-{row['rate']}", draw)
 
 
-def published(points: Sequence[Mapping[str, Any]], column: str, score: Unit) -> str:
+def published(points: Sequence[Mapping[str, Any]], column: str, score: Unit) -> Drawing:
     """Score against published accuracies, in the unit of their file."""
 
     def draw(axes: Axes) -> None:
@@ -85,7 +85,9 @@ def published(points: Sequence[Mapping[str, Any]], column: str, score: Unit) -> 
     return svg("published", draw)
 
 
-def size_bias(columns: Mapping[str, Sequence[float]], score: Unit, winner: tuple[float, float] | None = None) -> str:
+def size_bias(
+    columns: Mapping[str, Sequence[float]], score: Unit, winner: tuple[float, float] | None = None
+) -> Drawing:
     """Score of candidates against their parameters (section 4.3); `columns` has `params` and `value`.
 
     Args:
@@ -148,7 +150,7 @@ def _legend(axes: Axes, columns: int, title: str | None = None) -> None:
     )
 
 
-def histogram(values: Sequence[float], score: Unit, winner: float | None = None) -> str:
+def histogram(values: Sequence[float], score: Unit, winner: float | None = None) -> Drawing:
     """How often each score occurs among the candidates; `winner` is the score of the winner."""
 
     def draw(axes: Axes) -> None:
@@ -163,7 +165,7 @@ def histogram(values: Sequence[float], score: Unit, winner: float | None = None)
 
 def front(
     cost: str, candidates: Sequence[tuple[float, float]], best: Sequence[tuple[float, float, int]], score: Unit
-) -> str:
+) -> Drawing:
     """A cost against the score of candidates, with the numbers of those on the Pareto front.
 
     Args:
@@ -192,7 +194,7 @@ def best_so_far(
     rows: Sequence[tuple[int, float | None, float | None, int]],
     score: Unit,
     winner: tuple[int, float] | None = None,
-) -> str:
+) -> Drawing:
     """The best score so far against the number of candidates, with its standard error, and the mean of each round.
 
     Args:
@@ -227,7 +229,7 @@ def best_so_far(
     return svg("best-so-far", draw)
 
 
-def strategies(marks: Sequence[int], regret: Mapping[str, Mapping[str, Sequence[float]]], unit: str) -> str:
+def strategies(marks: Sequence[int], regret: Mapping[str, Mapping[str, Sequence[float]]], unit: str) -> Drawing:
     """The regret of each strategy against the number of candidates: median over seeds, and a band.
 
     Args:
@@ -252,7 +254,7 @@ def strategies(marks: Sequence[int], regret: Mapping[str, Mapping[str, Sequence[
 
 def size_against_metric(
     groups: Mapping[str, Sequence[tuple[float, float]]], metric: Unit, winner: tuple[float, float] | None = None
-) -> str:
+) -> Drawing:
     """Parameters against the metric of networks trained from scratch, by group, with the Pareto front.
 
     Args:
@@ -278,7 +280,7 @@ def size_against_metric(
     return svg("size", draw)
 
 
-def training(history: Sequence[Mapping[str, float]]) -> str:
+def training(history: Sequence[Mapping[str, float]]) -> Drawing:
     """The loss of the one-shot model during its training; each row has `step` and `loss`."""
 
     def draw(axes: Axes) -> None:
@@ -288,7 +290,7 @@ def training(history: Sequence[Mapping[str, float]]) -> str:
     return svg("training", draw)
 
 
-def training_from_scratch(histories: Mapping[str, Sequence[Sequence[Mapping[str, float]]]]) -> str:
+def training_from_scratch(histories: Mapping[str, Sequence[Sequence[Mapping[str, float]]]]) -> Drawing:
     """The losses of the finalists during their training, by group; each row has `step` and `loss`."""
 
     def draw(axes: Axes) -> None:
@@ -306,7 +308,7 @@ def _curve(axes: Axes, history: Sequence[Mapping[str, float]], **style: Any) -> 
     axes.plot([row["step"] for row in history], [row["loss"] for row in history], **style)
 
 
-def divergence(points: Sequence[Mapping[str, Any]], score: Unit) -> str:
+def divergence(points: Sequence[Mapping[str, Any]], score: Unit) -> Drawing:
     """Score against divergence (Fig 6)."""
 
     def draw(axes: Axes) -> None:
@@ -317,7 +319,7 @@ def divergence(points: Sequence[Mapping[str, Any]], score: Unit) -> str:
     return svg("divergence", draw)
 
 
-def course(points: Sequence[Mapping[str, Any]], divergence: Mapping[str, Any], score: Unit) -> str:
+def course(points: Sequence[Mapping[str, Any]], divergence: Mapping[str, Any], score: Unit) -> Drawing:
     """The divergence of some architectures during the training of the one-shot model (Fig 7).
 
     Args:
@@ -339,7 +341,7 @@ def course(points: Sequence[Mapping[str, Any]], divergence: Mapping[str, Any], s
     return svg("course", draw)
 
 
-def options(rows: Sequence[Mapping[str, Any]], score: Unit) -> str:
+def options(rows: Sequence[Mapping[str, Any]], score: Unit) -> Drawing:
     """What each option is worth: the mean fall of the score without it, over all choices.
 
     Args:
@@ -368,7 +370,7 @@ def options(rows: Sequence[Mapping[str, Any]], score: Unit) -> str:
     return svg("options", draw, 1.2 + 0.3 * len(ordered))
 
 
-def confusion(counts: NDArray[Any], classes: Sequence[str]) -> str:
+def confusion(counts: NDArray[Any], classes: Sequence[str]) -> Drawing:
     """How many examples of each class are taken for each: int [K, K], the right classes as rows."""
     size = len(classes)
     shares = counts / np.maximum(1, counts.sum(1, keepdims=True))
@@ -391,7 +393,7 @@ def confusion(counts: NDArray[Any], classes: Sequence[str]) -> str:
     return svg("confusion", draw, 4.6)
 
 
-def predictions(examples: Sequence[tuple[NDArray[Any], str, str]]) -> str:
+def predictions(examples: Sequence[tuple[NDArray[Any], str, str]]) -> Drawing:
     """Images with the class that is predicted, and the right class below it if that is another.
 
     Args:

@@ -12,6 +12,7 @@ from supernet.base.files import read_json, read_records, write_text
 from supernet.base.own import is_function
 from supernet.base.trees import call, in_full_precision
 from supernet.data import splits as datasets
+from supernet.draw.svg import Drawing
 from supernet.draw.units import Unit
 from supernet.program.config import Config, retrained_space
 from supernet.program.folder import Opened, RunError, is_done, require, task_of
@@ -26,6 +27,7 @@ from supernet.train.fit import TrainConfig
 from supernet.trust.advice import advice
 from supernet.trust.page import (
     NOT_ANALYZED,
+    Figure,
     RunFacts,
     prediction_section,
     replay_section,
@@ -89,24 +91,13 @@ def _page(run: Opened) -> str:
     data = read_json(folder.data, ("classes", "inputs", "hashes", "examples", "summary"))
     environment = read_json(folder.environment)
     space = retrained_space(config, data["classes"], data["inputs"])
-    candidates = read_candidates(folder.candidates, space)
     metric, score = units_of(result)
     trust = analysis.get("trust")
-    facts = RunFacts(
-        metric=metric,
-        score=score,
-        result=result,
-        analysis=analysis,
-        values=[c.score if config.search.parts else c.value for c in candidates],
-        history=read_records(folder.history) if folder.history.exists() else [],
-        histories=_histories(folder, result),
-        is_like_the_paper=config.space.name == "bender" and score == metric == Unit.of("accuracy"),
-    )
+    candidates, of_run, of_search = _figures(run, result, analysis)
     refined = refined_text(result["refined"]) if "refined" in result else None
     notes = [
         text for text in (heats_text(result), failed_text(result), refined, opening_text(result["test_split"])) if text
     ]
-    proposed = in_order_asked(folder.candidates, candidates)
     rendered: str = template().render(
         under_way=None,
         name=folder.name,
@@ -128,12 +119,8 @@ def _page(run: Opened) -> str:
         options=option_rows(analysis.get("options", ()), score),
         best_rate=best_rate_text(analysis.get("best_rate")),
         truth=truth_section(analysis.get("truth"), score),
-        run_figures=list(run_figures(facts)),
-        search_figures=list(
-            search_figures(
-                proposed, config.search.strategy, config.search.sought, score, result["networks"][0]["architecture"]
-            )
-        ),
+        run_figures=of_run,
+        search_figures=of_search,
         predictions=_predictions(run, result),
         times=_times(environment),
         replay=replay_section(analysis.get("replay", {}), score),
@@ -149,21 +136,7 @@ def _page_so_far(run: Opened) -> str:
     if not (folder.environment.exists() and folder.data.exists()):
         raise RunError(f"{folder} has nothing to show yet: run `supernet train {folder}` first")
     environment, data = read_json(folder.environment), read_json(folder.data, ("hashes", "summary"))
-    candidates, proposed = list[Candidate](), list[tuple[int, Candidate]]()
-    if folder.candidates.exists():
-        candidates = read_candidates(folder.candidates, space_of_run(run))
-        proposed = in_order_asked(folder.candidates, candidates)
-    metric, score = units_of({"metric": task_of(run).metric or "accuracy", "score": config.search.ranked_by})
-    facts = RunFacts(
-        metric=metric,
-        score=score,
-        result={},
-        analysis={},
-        values=[c.score if config.search.parts else c.value for c in candidates],
-        history=read_records(folder.history) if folder.history.exists() else [],
-        histories=_histories_so_far(folder),
-        is_like_the_paper=False,
-    )
+    candidates, of_run, of_search = _figures(run, {}, {})
     rendered: str = template().render(
         name=folder.name,
         space=config.space.name,
@@ -172,14 +145,56 @@ def _page_so_far(run: Opened) -> str:
         renewed=_RENEWED,
         advice=[],
         diagnosis=[],
-        run_figures=list(run_figures(facts)),
-        search_figures=list(search_figures(proposed, config.search.strategy, config.search.sought, score))
-        if any(c.examples for c in candidates) else [],
+        run_figures=of_run,
+        search_figures=of_search,
         times=_times(environment),
         command="\n".join(dict.fromkeys(step["command"] for step in environment.values())),
         facts=_facts(config, environment, data),
-    )  # fmt: skip
+    )
     return rendered
+
+
+def figures_of(run: Opened) -> dict[str, Drawing]:
+    """The figures of a run's page by their names, of a run that is under way those for which there are numbers.
+
+    Raises:
+        ValueError: a file is damaged.
+    """
+    folder = run.folder
+    result = read_json(folder.results, RESULT_KEYS) if is_done(folder, "retrain") else {}
+    _, *figures = _figures(run, result, read_json(folder.analysis) if result and folder.analysis.exists() else {})
+    return {figure["svg"].name: figure["svg"] for part in figures for figure in part}
+
+
+def _figures(
+    run: Opened, result: dict[str, Any], analysis: dict[str, Any]
+) -> tuple[list[Candidate], list[Figure], list[Figure]]:
+    """The candidates of a run, the figures of its trainings and its verdict, and those of its search.
+
+    Args:
+        result: of `results.json`; empty if the run is not finished.
+        analysis: of `analysis.json`; empty if there is none.
+    """
+    folder, config = run.folder, run.config
+    candidates, proposed = list[Candidate](), list[tuple[int, Candidate]]()
+    if folder.candidates.exists():
+        candidates = read_candidates(folder.candidates, space_of_run(run))
+        proposed = in_order_asked(folder.candidates, candidates)
+    metric, score = units_of(result or {"metric": task_of(run).metric, "score": config.search.ranked_by})
+    facts = RunFacts(
+        metric=metric,
+        score=score,
+        result=result,
+        analysis=analysis,
+        values=[c.score if config.search.parts else c.value for c in candidates],
+        history=read_records(folder.history) if folder.history.exists() else [],
+        histories=_histories(folder, result) if result else _histories_so_far(folder),
+        is_like_the_paper=config.space.name == "bender" and score == metric == Unit.of("accuracy"),
+    )
+    winner = result["networks"][0]["architecture"] if result else ""
+    is_shown = bool(result) or any(c.examples for c in candidates)
+    of_search = search_figures(proposed, config.search.strategy, config.search.sought, score, winner)
+    return candidates, list(run_figures(facts)), list(of_search) if is_shown else []
 
 
 def _histories_so_far(folder: RunFolder) -> dict[str, list[list[dict[str, float]]]]:

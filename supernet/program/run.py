@@ -36,6 +36,8 @@ from supernet.trust.tables import result_rows, winner_text
 if TYPE_CHECKING:
     from pandas import DataFrame
 
+    from supernet.draw.svg import Drawing
+
 
 def run(
     network: str | Space | Callable[..., Any],
@@ -280,8 +282,18 @@ class Run:
         with alone_in(opened.folder), _watching(progress)("refine") as watch:
             return refine_step(load_run(opened), trainings, hours, start_run(opened).alone(), watch)
 
+    def figures(self) -> dict[str, Drawing]:
+        """The figures of the report by their names; notebooks show them, and `.figure()` is the matplotlib figure.
+
+        Raises:
+            RunError: nothing has begun.
+        """
+        from supernet.program.report import figures_of
+
+        return figures_of(self._opened())
+
     def report(self) -> Path:
-        """Writes one page about the finished run, and returns its path."""
+        """Writes one page about the run, of one that is not finished what there is so far, and returns its path."""
         from supernet.program.report import write_report
 
         return write_report(self._opened())

@@ -9,13 +9,14 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
 from supernet.draw import networks, plots
 from supernet.draw.parts import network_parts
+from supernet.draw.svg import Drawing
 from supernet.draw.units import Unit
 from supernet.search.orders import Candidate, on_most, pareto
 from supernet.space.choices import Space
@@ -38,6 +39,14 @@ _EXAMPLES = 12
 """Examples that are shown with their predictions, half of them wrong ones if there are."""
 
 NOT_ANALYZED = "How far this ranking can be trusted is not known yet: run `supernet analyze`."
+
+
+class Figure(TypedDict):
+    """A figure of the page, what it shows, and the file that its numbers are in."""
+
+    svg: Drawing
+    caption: str
+    source: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,7 +128,7 @@ class RunFacts:
         return rows
 
 
-def _predicts(run: RunFacts) -> str:
+def _predicts(run: RunFacts) -> Drawing:
     paper = paper_points()["figure5"] if run.is_like_the_paper else ()
     return plots.predicts(run.points, run.metric, run.score, paper=paper, winner=run.winners_score)
 
@@ -138,7 +147,7 @@ def _size_bias_caption(run: RunFacts) -> str:
     )
 
 
-FIGURES: tuple[tuple[str, Callable[[RunFacts], str], str | Callable[[RunFacts], str], str], ...] = (
+FIGURES: tuple[tuple[str, Callable[[RunFacts], Drawing], str | Callable[[RunFacts], str], str], ...] = (
     (
         "points",
         _predicts,
@@ -197,7 +206,7 @@ FIGURES: tuple[tuple[str, Callable[[RunFacts], str], str | Callable[[RunFacts], 
 """For each figure what `RunFacts` must have for it, how it is drawn, its caption, and where its numbers are."""
 
 
-def run_figures(run: RunFacts) -> Iterator[dict[str, str]]:
+def run_figures(run: RunFacts) -> Iterator[Figure]:
     """The figures of `FIGURES` for which the run has numbers, and one for each dropout rate that was compared."""
     for needs, draw, caption, source in FIGURES:
         if getattr(run, needs):
@@ -212,7 +221,7 @@ def run_figures(run: RunFacts) -> Iterator[dict[str, str]]:
         )
 
 
-def _figure(svg: str, caption: str, source: str) -> dict[str, str]:
+def _figure(svg: Drawing, caption: str, source: str) -> Figure:
     return {"svg": svg, "caption": caption, "source": source}
 
 
@@ -222,7 +231,7 @@ def search_figures(
     objectives: Sequence[str],
     score: Unit,
     winner: str = "",
-) -> Iterator[dict[str, str]]:
+) -> Iterator[Figure]:
     """The course of the search, and the Pareto front against each cost.
 
     Args:

@@ -34,3 +34,10 @@ def test_equal_figures_are_equal_texts_and_ids_differ_by_name() -> None:
 
 def test_a_figure_by_itself_needs_no_page() -> None:
     assert "currentColor" not in by_itself(svg("figure", line))
+
+
+def test_a_figure_is_a_matplotlib_figure_too() -> None:
+    drawing = svg("figure", line)
+    assert drawing.name == "figure" and drawing._repr_svg_() == by_itself(drawing)
+    (axes,) = drawing.figure().axes
+    assert axes.get_xlabel() == "some text" and len(axes.lines) == 2

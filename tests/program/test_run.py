@@ -69,6 +69,10 @@ def test_trust_is_there_after_an_analysis(finished: supernet.Run) -> None:
     trust = other.analyze()
     assert trust["verdict"] and trust == finished.trust == read_json(finished.folder / "analysis.json")["trust"]
     assert other.report().read_text().startswith("<!doctype html>")
+    figures = other.figures()
+    assert {"predicts", "histogram", "training", "best-so-far"} <= set(figures)
+    assert all(drawing in other.report().read_text() for drawing in figures.values())
+    assert figures["predicts"].figure().axes[0].get_xlabel().startswith("score")
 
 
 def test_the_same_call_reads_and_other_data_are_refused(finished: supernet.Run) -> None:
