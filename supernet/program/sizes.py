@@ -67,8 +67,8 @@ def size_row(
         repeats: trainings of each network.
         tested: test metric of each training, by the network's id.
     """
-    networks, here = [], {network.id for network in size.networks}
-    groups = {name: [a for a in members if a.id in here] for name, members in groups.items()}
+    networks, trained = [], {network.id for network in size.networks}
+    groups = {name: [a for a in members if a.id in trained] for name, members in groups.items()}
     for network in size.networks:
         row = network_row(cost_table(network.space), scored[network.architecture], network.folder.parent, repeats)
         networks.append({**row, "test": tested[network.id]})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 
 from supernet.base.progress import Watch
 from supernet.program.check import try_once
@@ -71,7 +71,8 @@ def run_steps(
                             try_once(loaded, runtime)
                             if runtime.rank == 0:
                                 check_measured_limits(loaded, runtime.alone())
-                        did = _STEPS[name](loaded, runtime if name == "train" else runtime.alone(), watch)
+                        with runtime.together() if name == "train" else nullcontext():
+                            did = _STEPS[name](loaded, runtime if name == "train" else runtime.alone(), watch)
                     finally:  # also of a step that was interrupted: the next try adds to it
                         if runtime.rank == 0:
                             add_seconds(run.folder, name, time.monotonic() - began)

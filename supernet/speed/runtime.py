@@ -22,6 +22,7 @@ from supernet.base.files import sha256
 from supernet.base.progress import UNWATCHED
 from supernet.base.version import __version__
 from supernet.speed import kernels
+from supernet.speed.peers import together
 from supernet.speed.pool import Cluster, Job, Pool, Processes, Task, here
 from supernet.speed.tune import Tuning, problem_of, self_test
 
@@ -31,6 +32,11 @@ if TYPE_CHECKING:
 _SWITCH_SECONDS = 0.0002
 """Python's turns while pieces of work run side by side; benchmarks/one_shot_step.py is 6 % faster than with 0.005."""
 
+
+log = logging.getLogger(__name__)
+
+_OF_LAUNCHERS = ("SLURM_", "TORCHELASTIC_", "LOCAL_", "GROUP_", "MASTER_", "NODE_RANK", "RANK", "WORLD_SIZE")
+"""Beginnings of the names of variables by which torchrun, SLURM and Fabric tell processes apart."""
 
 _DEVICES = ("auto", "cpu", "cuda", "mps")
 _PRECISIONS = ("auto", "32-true", "bf16-mixed")
@@ -59,7 +65,8 @@ class RuntimeConfig:
     right and faster."""
 
     devices: int = 1
-    """Processes on each machine, one device each; the ghost batches of a step are divided among them."""
+    """Processes on each machine, one device each; the ghost batches of a step are divided among them. With nodes 1 too,
+    as many as torchrun or SLURM has started."""
 
     threads: int | None = None
     """Pieces of work side by side on a CPU; None for one on each core. Results do not depend on it."""
@@ -219,6 +226,13 @@ class Runtime:
             return flag
         return bool(self.fabric.all_reduce(torch.tensor(float(flag), device=self.device), reduce_op="sum"))
 
+    def together(self) -> AbstractContextManager[None]:
+        """Inside the ``with`` block, if one of several processes dies the others end too and say which and why."""
+        if self.world_size == 1:
+            return nullcontext()
+        address = os.environ.get("MASTER_ADDR", "127.0.0.1")
+        return together(self.rank, self.world_size, self.fabric.broadcast, address)
+
     def wait(self) -> None:
         """Returns when all processes have come here."""
         self.fabric.barrier()
@@ -238,6 +252,7 @@ def start(config: RuntimeConfig, tuning: Tuning | None = None) -> Runtime:
     from lightning_fabric import Fabric
 
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # which sets its own when it is imported
+    config = _as_launched(config)
     device = device_of(config)
     tuning = (tuning or self_test(device)) if needs_tuning(config) else Tuning()
     if config.kernels == "torch":
@@ -292,6 +307,8 @@ def _prepared(config: RuntimeConfig, tuning: Tuning, there: dict[str, str], vers
     Raises:
         ValueError: its machine has another version of this package.
     """
+    for name in [name for name in os.environ if name.startswith(_OF_LAUNCHERS)]:
+        del os.environ[name]  # a worker is none of the processes that train together
     host = platform.node()
     if __version__ != version:
         raise ValueError(f"{host} has supernet {__version__}, and the run {version}: install the same")
@@ -309,6 +326,39 @@ def machine_of(device: torch.device) -> dict[str, str]:
     processor = hashlib.sha256(kernels.processor().encode()).hexdigest()[:16] if is_cpu else ""
     name = torch.cuda.get_device_name() if device.type == "cuda" else kernels.processor_name()
     return {"name": name, "processor": processor, "torch": torch.__version__, "kernels": sha256(kernels.SOURCE)[:16]}
+
+
+def _as_launched(config: RuntimeConfig) -> RuntimeConfig:
+    """The configuration with as many processes as torchrun or SLURM has started, if it has started several.
+
+    Raises:
+        ValueError: it names another number of them.
+    """
+    launcher, processes, nodes = _launched()
+    if processes == 1 or (config.devices, config.nodes) == (processes // nodes, nodes):
+        return config
+    if (config.devices, config.nodes) != (1, 1) or processes % nodes:
+        raise ValueError(
+            f"{launcher} started {processes} processes on {nodes} machines, and runtime.devices {config.devices} with "
+            f"runtime.nodes {config.nodes} are {config.devices * config.nodes}: leave both at 1, or name the same"
+        )
+    log.info(
+        "%s started %d processes on %d machines: they train the one-shot model together", launcher, processes, nodes
+    )
+    return replace(config, devices=processes // nodes, nodes=nodes)
+
+
+def _launched() -> tuple[str, int, int]:
+    """What started this process as one of several, how many of them, and on how many machines; 1 and 1 otherwise."""
+    from lightning_fabric.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
+
+    variables = os.environ
+    if TorchElasticEnvironment.detect():
+        processes = int(variables["WORLD_SIZE"])
+        return "torchrun", processes, processes // int(variables.get("LOCAL_WORLD_SIZE", processes))
+    if SLURMEnvironment.detect():
+        return "SLURM", int(variables["SLURM_NTASKS"]), int(variables.get("SLURM_NNODES", 1))
+    return "", 1, 1
 
 
 def needs_tuning(config: RuntimeConfig) -> bool:
