@@ -350,7 +350,8 @@ def _as_launched(config: RuntimeConfig) -> RuntimeConfig:
 
 def _launched() -> tuple[str, int, int]:
     """What started this process as one of several, how many of them, and on how many machines; 1 and 1 otherwise."""
-    from lightning_fabric.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
+    from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
+    from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 
     variables = os.environ
     if TorchElasticEnvironment.detect():

@@ -7,13 +7,31 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from supernet.base.progress import Interrupted, Watch
+from supernet.retrain.trainings import Lessons, RetrainConfig, retrain
+from supernet.search.config import SearchConfig
+from supernet.search.rounds import search
+from supernet.search.scoring import Evaluation
+from supernet.search.table import read_candidates, read_rounds
+from supernet.space.cost import cost_table
+from supernet.space.model import build
 from supernet.speed.pool import Cluster, Failure, Pool, PoolError, Task
+from supernet.speed.runtime import RuntimeConfig, start
+from supernet.train.fit import TrainConfig
+from tests.spaces_for_tests import tiny_bender
+from tests.train.test_fit import feed_for
+
+SPACE = tiny_bender()
+EXAMPLES = torch.randn(200, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+TARGETS = torch.randint(0, 3, (200,), generator=torch.Generator().manual_seed(1))
+TRAINED = [SPACE.at(5), SPACE.at(77), SPACE.everything_on()]
 
 pytestmark = [
     pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="ray is not installed: pip install ray"),
@@ -65,6 +83,14 @@ def test_workers_are_on_both_nodes_and_results_in_order(pool: Pool) -> None:
     results = list(pool.run(object(), slow_squares, map(Task, range(60))))
     assert [value for value, _ in results] == [number**2 for number in range(60)]
     assert len({node for _, node in results}) == 2
+
+
+def wait_for_two(pool: Pool) -> None:
+    """Returns when both workers are ready."""
+    deadline = time.monotonic() + 120
+    while pool.ready < 2 and time.monotonic() < deadline:
+        list(pool.run("waiting", slow_squares, map(Task, range(4))))
+    assert pool.ready == 2
 
 
 def fragile(context: Any) -> Callable[[Any, Path | None, Watch], Any]:
@@ -134,7 +160,52 @@ def test_a_node_that_is_killed_costs_its_tasks_which_are_repeated_on_the_other(c
     assert len(set(places[-20:])) == 1
     assert pool.ready == 1
     cluster.add_node(num_cpus=1)
-    deadline = time.monotonic() + 60
-    while pool.ready < 2 and time.monotonic() < deadline:
-        list(pool.run(object(), slow_squares, map(Task, range(4))))
-    assert pool.ready == 2
+    wait_for_two(pool)
+
+
+def test_a_search_and_trainings_on_a_cluster_are_those_of_one_process_also_if_a_node_is_killed(
+    cluster: Any, pool: Pool, tmp_path: Path
+) -> None:
+    """A node is killed in the middle of a search, and another one in the middle of trainings."""
+    pool.close()
+    one_process = RuntimeConfig(device="cpu", precision="32-true", kernels="torch", threads=1)
+    alone, shared = start(one_process), start(replace(one_process, cluster="auto", workers=2))
+    assert shared.pool is not None
+    config = SearchConfig(
+        candidates=24, top=2, random=2, small=2, top_of=4, ghost_size=8, strategy="evolution", batch=12
+    )
+    settings = RetrainConfig(train=TrainConfig(steps=60, batch_size=8, ghost_size=4, checkpoint_seconds=0.01))
+    lessons = Lessons(feed=lambda seed: feed_for(SPACE, 8), steps=60, validation=lambda: [feed_for(SPACE, 40)(999)])
+    killed: list[str] = []
+
+    def kill(what: str, after: int) -> Watch:
+        def progress(done: int, total: int, **figures: float) -> None:
+            if done >= after and what not in killed and shared.pool is not None and shared.pool.ready == 2:
+                killed.append(what)
+                cluster.remove_node(next(iter(cluster.worker_nodes)), allow_graceful=False)
+
+        return Watch(progress)
+
+    for name, runtime in (("one", alone), ("two", shared)):
+        model = build(SPACE, seed=0)
+        evaluation = Evaluation(model=model, examples=EXAMPLES, targets=TARGETS, runtime=runtime, ghost_size=8)
+        watch = kill("search", 1) if name == "two" else Watch()
+        if name == "two":
+            wait_for_two(shared.pool)
+        search(evaluation, cost_table(SPACE), config, seed=3, table=tmp_path / f"{name}.sqlite", watch=watch)
+        if name == "two":
+            cluster.add_node(num_cpus=1)
+            wait_for_two(shared.pool)
+        watch = kill("training", 20) if name == "two" else Watch()
+        retrain(SPACE, TRAINED, lessons, settings, runtime=runtime, seed=3, folder=tmp_path / name, watch=watch)
+    assert killed == ["search", "training"]
+    tables = [tmp_path / "one.sqlite", tmp_path / "two.sqlite"]
+    assert read_candidates(tables[0], SPACE) == read_candidates(tables[1], SPACE)
+    assert read_rounds(tables[0]) == read_rounds(tables[1])
+    weights = [
+        {str(path.relative_to(tmp_path / name)): path.read_bytes() for path in (tmp_path / name).rglob("*.safetensors")}
+        for name in ("one", "two")
+    ]
+    assert len(weights[0]) == len(TRAINED)
+    assert weights[0] == weights[1]
+    shared.pool.close()
