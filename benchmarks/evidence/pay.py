@@ -13,7 +13,9 @@ is done:
 - size: trained in full, the largest first (multiply-adds);
 - no training: trained in full, the best by size and measures without training first;
 - ours: the one-shot model is trained, all are scored, and trained in full, the best by the joint rank first, of equal
-  parts (see `joint.py`).
+  parts (see `joint.py`);
+- refined: the same, but two rounds of 16 are trained as `supernet refine` chooses them, and after them the best by what
+  was learnt from them first, if that ranks networks better that it has not seen. The first REFINED seeds only.
 
 Each seed draws three quarters of the networks as the space. A full training takes EPOCHS passes over the images of the
 benchmark at the speed that networks are trained with here, on one core; the one-shot model and its scores take what was
@@ -37,7 +39,9 @@ from one_shot import made
 
 from supernet.base.csv_file import read_numbers, read_table
 from supernet.base.files import write_atomically, write_json
-from supernet.draw.svg import COLOURS
+from supernet.draw.svg import COLOURS, PALE
+from supernet.search.predictor import Labels, choose, features, learn
+from supernet.spaces import SPACES
 
 Numbers = NDArray[np.float64]
 
@@ -54,6 +58,9 @@ ONE_SHOT = {"nasbench201": 3600.0, "macro": 2400.0}
 MEASURE = 0.5
 """Seconds of one core for the measures of one network without training."""
 
+REFINED, ROUNDS, ROUND = 20, 2, 16
+"""Seeds with a predictor, and its rounds of trainings."""
+
 HOURS = tuple(float(hours) for hours in np.geomspace(0.5, 1000, 40))
 
 
@@ -69,6 +76,8 @@ class Networks:
         macs: multiply-adds.
         free: the rank by size and measures alone.
         joint: the joint rank.
+        measures: sizes, score and measures, [n, k].
+        picks: which options each picks, [n, P].
     """
 
     truth: Numbers
@@ -78,6 +87,8 @@ class Networks:
     macs: Numbers
     free: Numbers
     joint: Numbers
+    measures: Numbers
+    picks: NDArray[np.bool_]
 
     def part(self, rows: NDArray[np.intp]) -> Networks:
         """Some of the networks."""
@@ -91,18 +102,21 @@ Events = Iterator[tuple[float, int]]
 """The seconds of each full training, in their order, and the number of the network; what else was spent is added."""
 
 
-def networks_of(path: Path, weights: dict[str, float]) -> Networks:
-    """Reads a table."""
+def networks_of(path: Path, space_name: str, weights: dict[str, float]) -> Networks:
+    """Reads a table of networks of a space."""
     table = read_table(path)
     parts, truth = parts_of(path)
     names = [name for name in ("macs", "first", "judged", "short") if name in table.names]
     columns, _ = read_numbers(table, [table.column(name) for name in names])
     by_name: dict[str, Numbers] = {name: np.array(column, float) for name, column in zip(names, columns, strict=True)}
-    macs = by_name["macs"]
+    macs, space = by_name["macs"], SPACES[space_name]()
+    architectures = [space.parse(row.cells[table.column("architecture")]) for row in table.rows]
+    lean = architectures if space.simplified is None else [space.simplified(a) for a in architectures]
     return Networks(
         truth=by_name.get("first", truth), judged=by_name.get("judged", truth), short=by_name.get("short"),
         seconds=EPOCHS * IMAGES * macs / SPEED, macs=macs,
         free=join(parts, {**weights, "score": 0.0}), joint=join(parts, weights),
+        measures=np.stack(list(parts.values()), 1), picks=space.live(lean).numpy(),
     )  # fmt: skip
 
 
@@ -133,6 +147,22 @@ def asha(networks: Networks, seed: int) -> Events:
         spent = 0.0
 
 
+def refined(networks: Networks, before: float) -> Events:
+    """Rounds of trainings, and the best by what was learnt from them."""
+    known = features(networks.joint, networks.macs, list(networks.measures.T), networks.picks)
+    trained, prediction = list[int](), None
+    for _ in range(ROUNDS):
+        for network in choose(known, trained, ROUND, prediction):
+            yield networks.seconds[network] + (0.0 if trained else before), network
+            trained.append(network)
+        prediction = learn(known, [Labels(np.array(trained), networks.truth[trained])])
+    is_used = prediction is not None and prediction.is_better
+    ranking = prediction.values if prediction is not None and is_used else networks.joint
+    for network in np.argsort(-ranking, kind="stable").tolist():
+        if network not in trained:
+            yield networks.seconds[network], network
+
+
 def methods(networks: Networks, one_shot: float, seed: int) -> dict[str, Callable[[], Events]]:
     """What is compared, by name."""
     number = len(networks.truth)
@@ -144,6 +174,8 @@ def methods(networks: Networks, one_shot: float, seed: int) -> dict[str, Callabl
             networks, np.argsort(-networks.joint, kind="stable"), one_shot + MEASURE * number
         ),
     }  # fmt: skip
+    if seed < REFINED:
+        rows["refined"] = lambda: refined(networks, one_shot + MEASURE * number)
     if networks.short is not None:
         rows["asha"] = lambda: asha(networks, seed)
     return rows
@@ -171,7 +203,7 @@ def compared(networks: Networks, one_shot: float, seeds: int) -> dict[str, Any]:
     result: dict[str, Any] = {}
     for name, of_seeds in curves.items():
         columns = [[value for value in column if value is not None] for column in zip(*of_seeds, strict=True)]
-        complete = [column if len(column) == seeds else [] for column in columns]
+        complete = [column if len(column) == len(of_seeds) else [] for column in columns]
         result[name] = {
             "mean": [round(float(np.mean(column)), 3) if column else None for column in complete],
             "low": [round(float(np.quantile(column, 0.025)), 3) if column else None for column in complete],
@@ -187,7 +219,7 @@ def draw(result: Mapping[str, Any], out: Path) -> None:
         for axes, (space, methods) in zip(
             np.atleast_1d(figure.subplots(1, len(result["spaces"]))), result["spaces"].items(), strict=True
         ):
-            for (name, rows), colour in zip(methods.items(), COLOURS.values(), strict=False):
+            for (name, rows), colour in zip(methods.items(), [*COLOURS.values(), PALE], strict=False):
                 points = [
                     (h, m) for h, m in zip(result["hours"], rows["mean"], strict=True) if m is not None
                 ]  # fmt: skip
@@ -209,7 +241,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     result: dict[str, Any] = {"hours": [round(hours, 3) for hours in HOURS], "seeds": given.seeds, "spaces": {}}
     for name, _, path in (text.partition("=") for text in given.tables):
-        result["spaces"][name] = compared(networks_of(Path(path), EQUAL), ONE_SHOT[name], given.seeds)
+        result["spaces"][name] = compared(networks_of(Path(path), name, EQUAL), ONE_SHOT[name], given.seeds)
         for method, rows in result["spaces"][name].items():
             print(name, method, dict(zip(result["hours"][::6], rows["mean"][::6], strict=True)))
     if given.figure:
