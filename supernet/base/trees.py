@@ -123,8 +123,14 @@ def join_rows(batches: Sequence[Any]) -> Any:
     return map_tensors(batches[0], joined)
 
 
+CONTIGUOUS = "_takes_contiguous"
+"""The attribute of a network that is true if it runs on tensors in contiguous memory only."""
+
+
 def call(function: Callable[..., Any], inputs: Any) -> Any:
     """What a function, for instance a network, makes of a tensor, or of a tuple or dict of tensors as its arguments."""
+    if getattr(function, CONTIGUOUS, False):
+        inputs = map_tensors(inputs, Tensor.contiguous)
     if isinstance(inputs, dict):
         return function(**inputs)
     return function(*inputs) if isinstance(inputs, (tuple, list)) else function(inputs)

@@ -43,7 +43,7 @@ class Loaded:
     space: Space
 
 
-def load_run(run: Opened, data: Data | None = None) -> Loaded:
+def load_run(run: Opened, data: Data | None = None, *, compare: bool = True) -> Loaded:
     """Loads the data of a run and makes its space, both checked against what the folder has recorded of them.
 
     The first call records them, and so does each one after it until a step has begun. What steps 3 and 4 would refuse
@@ -52,6 +52,7 @@ def load_run(run: Opened, data: Data | None = None) -> Loaded:
     Args:
         run: the run.
         data: its data, if they are loaded already.
+        compare: whether the one-shot model of a new run is compared with stand-alone networks, which takes a while.
 
     Raises:
         RunError: data or files of the user have changed since the folder was made.
@@ -73,7 +74,7 @@ def load_run(run: Opened, data: Data | None = None) -> Loaded:
     if folder.candidates.exists():
         space = check_space(config, len(data.classes), data.inputs)
     else:  # until then the metric may change
-        space = tried_space(config, data, check=is_new)
+        space = tried_space(config, data, check=is_new and compare)
     if run.config.task.metric is None:
         log.info("task.metric: %s, by the loss and the targets", config.task.metric)
     if is_new:

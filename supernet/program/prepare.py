@@ -209,7 +209,7 @@ def begin_prepared(path: Path, prepared: Prepared, run: Opened | None) -> tuple[
     if prepared.record is None:
         return opened, None
     write_json(opened.folder.plan, prepared.record, digest=True)
-    return opened, load_run(opened, prepared.data)
+    return opened, load_run(opened, prepared.data, compare=False)  # as it was before the plan was made
 
 
 def _plan(config: Config, data: Data, hours: float, began: float, given: set[str]) -> Plan:

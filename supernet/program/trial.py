@@ -32,8 +32,9 @@ log = logging.getLogger(__name__)
 _LOOKED_AT = 1000
 """Examples among which two with different targets are looked for."""
 
-_COMPARED = 8
-"""Training examples on which the one-shot model is compared with stand-alone networks."""
+_COMPARED, _LARGE = 8, 20_000
+"""Training examples on which the one-shot model is compared with stand-alone networks; half as many if one example
+holds more numbers than the second."""
 
 _MORE = 256
 """Validation examples on which a metric is tried that cannot be taken of two: some need both classes in each column."""
@@ -71,7 +72,8 @@ def tried_space(config: Config, data: Data, *, check: bool = False) -> Space:
         _try_scoring(config, data, model)
         _try_measures(config, data, space)
     if check and config.space.name not in SPACES:  # the tests of built-in spaces have compared them
-        number = min(_COMPARED, len(data.train))
+        is_large = sum(part[0].numel() for part in tensors(data.train.examples)) > _LARGE
+        number = min(_COMPARED // 2 if is_large else _COMPARED, len(data.train))
         examples, targets = (take_rows(part, slice(number)) for part in (data.train.examples, data.train.targets))
         first = Split(examples, targets, data.train.hash)
         log.info(

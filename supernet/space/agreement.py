@@ -20,7 +20,7 @@ from supernet.base.trees import call, map_tensors, take_rows, tensors_in
 from supernet.space.choices import Architecture, Space
 from supernet.space.cost import CostTable, cost_table, measure
 from supernet.space.layers import LivePaths, OneShot, picks_of, set_live_paths
-from supernet.space.model import build, example_of, extract, view_with
+from supernet.space.model import build, example_of, take_weights, view_with
 from supernet.space.probe import traits_of
 
 _CPU = torch.device("cpu")
@@ -163,44 +163,60 @@ def _one_line(compared: _Compared, architecture: Architecture, fault: str) -> st
 def _fault(compared: _Compared, architecture: Architecture) -> str | None:
     """What differs between the one-shot model and a stand-alone network; None if nothing does."""
     model, space = compared.model, compared.model.space
-    view, fresh = view_with(model, architecture), build(space, architecture, seed=0)
+    view, alone = view_with(model, architecture), build(space, architecture, seed=0)
     of_view, of_fresh = (
         {name: tuple(p.shape) for name, p in network.named_parameters(remove_duplicate=False)}
-        for network in (view, fresh)
+        for network in (view, alone)
     )
     for name in dict.fromkeys((*of_fresh, *of_view)):
         if of_view.get(name) != of_fresh.get(name):
             one, other = (_shape_text(shapes.get(name)) for shapes in (of_view, of_fresh))
             return f"parameter {name} is {one} in the one-shot model, and {other} in the network that would be trained"
-    if (other_buffer := _other_buffer(view, fresh, build(space, architecture, seed=1))) is not None:
+    if (other_buffer := _other_buffer(view, alone, partial(build, space, architecture, seed=1))) is not None:
         return (
             f"buffer {other_buffer} holds other numbers in the network that would be trained: compute it in forward "
             "pass from what is live, or make it such that its first rows are those of the smaller one"
         )
-    cost, measured = compared.table.cost(architecture), measure(fresh, example_of(space, 1))
-    if cost != measured:
-        return f"the table of costs has {cost}, and the network that would be trained {measured}"
-    return _difference_of_outputs(compared, architecture, view)
+    like = next(model.parameters())
+    take_weights(alone, view)
+    alone.to(like.device, like.dtype)
+    if (difference := _difference_of_outputs(compared, architecture, view, alone)) is not None:
+        return difference
+    cost = compared.table.cost(architecture)
+    measured = measure(alone, _like(alone, example_of(space, 1)))
+    return (
+        None if cost == measured else f"the table of costs has {cost}, and the network that would be trained {measured}"
+    )
 
 
 def _shape_text(shape: tuple[int, ...] | None) -> str:
     return "missing" if shape is None else str(list(shape))
 
 
-def _other_buffer(view: nn.Module, fresh: nn.Module, again: nn.Module) -> str | None:
-    """A buffer that follows from what is picked, and has other numbers in the one-shot model."""
-    of_view, of_again = dict(view.named_buffers()), dict(again.named_buffers())
-    for name, buffer in fresh.named_buffers():
-        theirs = of_view.get(name)
-        if theirs is None or not torch.equal(buffer, of_again[name]):  # drawn at random
-            continue
-        if theirs.shape != buffer.shape or not torch.allclose(theirs.to(buffer.dtype), buffer, equal_nan=True):
-            return name
-    return None
+def _other_buffer(view: nn.Module, fresh: nn.Module, again: Callable[[], nn.Module]) -> str | None:
+    """A buffer that follows from what is picked, and has other numbers in the one-shot model.
+
+    Args:
+        view: the architecture in the one-shot model.
+        fresh: a new network of it.
+        again: makes another one, with other random numbers.
+    """
+    of_view = dict(view.named_buffers())
+    others = [
+        name
+        for name, buffer in fresh.named_buffers()
+        if (theirs := of_view.get(name)) is not None
+        and (theirs.shape != buffer.shape or not torch.allclose(theirs.to(buffer.dtype), buffer, equal_nan=True))
+    ]
+    if not others:
+        return None
+    of_fresh, of_again = dict(fresh.named_buffers()), dict(again().named_buffers())
+    return next((name for name in others if torch.equal(of_fresh[name], of_again[name])), None)  # not drawn at random
 
 
-def _difference_of_outputs(compared: _Compared, architecture: Architecture, view: nn.Module) -> str | None:
-    alone = extract(compared.model, architecture)
+def _difference_of_outputs(
+    compared: _Compared, architecture: Architecture, view: nn.Module, alone: nn.Module
+) -> str | None:
     for training in (False, True):
         _set_mode(alone, training=training)
         outputs = (

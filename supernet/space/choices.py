@@ -143,6 +143,7 @@ class Space:
             it is not known what does nothing.
         rules: what forbids architectures; see `supernet.forbid`.
         fixed: modules of a network that was made elastic which stay as they are, by their paths, and why.
+        contiguous: whether the network runs on tensors in contiguous memory only, not in channels-last layout.
     """
 
     name: str
@@ -156,6 +157,7 @@ class Space:
     simplified: Callable[[Architecture], Architecture] | None = field(default=None, repr=False)
     rules: tuple[Rule, ...] = field(default=(), repr=False)
     fixed: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    contiguous: bool = field(default=False, repr=False)
 
     def __post_init__(self) -> None:
         known: dict[str, Choice] = {}

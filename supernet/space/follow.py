@@ -193,7 +193,7 @@ def _table_at(builds: _Builds, site: _Site, module: nn.Module) -> Any:
     if any(length > there for length, there in zip(lengths, site.of(builds.at({})), strict=True)):
         raise ValueError(
             f"{_named(site)} is larger with other options than with the last ones: order the options of the value so "
-            "that the last one makes the largest module"
+            "that the last one makes the largest module, for groups as texts: int(value('groups', ('4', '2', '1')))"
         )
     return lengths
 

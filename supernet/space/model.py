@@ -9,15 +9,17 @@ References:
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import Any, overload
 
 import torch
 from torch import Tensor, nn
 
 from supernet.base.randomness import GLOBAL_GENERATOR, nothing_drawn
-from supernet.base.trees import describe, map_tensors, zeros
+from supernet.base.trees import CONTIGUOUS, describe, map_tensors, tensors, zeros
 from supernet.space.choices import Architecture, Space
 from supernet.space.follow import followed
 from supernet.space.layers import (
@@ -36,6 +38,8 @@ from supernet.space.network import choices_of, deciding, made_without_data, repl
 from supernet.space.rules import noting_rules
 from supernet.space.values import decided, decided_values, noting_values, resolved
 
+log = logging.getLogger(__name__)
+
 
 def _one_shot(space: Space, network: nn.Module) -> OneShot:
     """The one-shot model of a network, which is taken over: its batch norms and modules with choices are replaced.
@@ -46,7 +50,8 @@ def _one_shot(space: Space, network: nn.Module) -> OneShot:
     """
     network = _elastic(_with_ghost_norms(network))
     for name, module in network.named_modules():
-        if not isinstance(module, Elastic) and getattr(module, "running_mean", None) is not None:
+        is_frozen = "weight" in module._buffers  # a batch norm that learns nothing, as detectors have it
+        if not (isinstance(module, Elastic) or is_frozen) and getattr(module, "running_mean", None) is not None:
             path = ".".join(part for part in name.split(".") if part != "of")
             raise ValueError(
                 f"{path} ({type(module).__name__}) keeps running statistics, which mean nothing while choices are "
@@ -105,7 +110,40 @@ def from_network(
         space.sample(generator=torch.Generator().manual_seed(0))  # whether they leave anything
     if check:
         _check_shapes(space)
+    space = replace(space, contiguous=_takes_contiguous(space, made))
+    if check and space.contiguous:
+        log.warning(
+            "the network takes views that exist in contiguous memory only, such as x.view(x.size(0), -1): it is run in "
+            "contiguous memory; with x.flatten(1) or x.reshape(...) it could be faster"
+        )
     return space
+
+
+def _takes_contiguous(space: Space, made: nn.Module) -> bool:
+    """Whether a network runs in contiguous memory only, seen by a pass on zeros in channels-last layout.
+
+    Without data there are no layouts to be seen. One that fails for another reason counts as one that runs in any.
+
+    Args:
+        space: the space.
+        made: a network of it.
+    """
+
+    def in_channels_last(tensor: Tensor) -> Tensor:
+        return tensor.contiguous(memory_format=torch.channels_last) if tensor.ndim == 4 else tensor
+
+    inputs = map_tensors(example_of(space, 2), in_channels_last)
+    if not any(tensor.ndim == 4 for tensor in (*made.parameters(), *tensors(inputs))):
+        return False
+    with nothing_drawn(torch.device("cpu")), torch.no_grad():
+        model = build(space, seed=0)
+        for parameter in model.parameters():
+            parameter.data = in_channels_last(parameter.data)
+        try:
+            model(inputs, space.live([space.everything_on()]))
+        except Exception as error:  # the code of a network may do anything
+            return "view size is not compatible" in str(error)
+    return False
 
 
 def _check_shapes(space: Space) -> None:
@@ -187,9 +225,10 @@ def build(space: Space, architecture: Architecture | None = None, *, seed: int |
             torch.manual_seed(seed)
         with decided(dict(architecture.picks)) if architecture is not None else nullcontext():
             network = space.network()
-    if architecture is not None:
-        return _keep(network, architecture)
-    return _one_shot(space, network)
+    network = _one_shot(space, network) if architecture is None else _keep(network, architecture)
+    if space.contiguous:
+        vars(network.network if isinstance(network, OneShot) else network)[CONTIGUOUS] = True
+    return network
 
 
 def extract(model: OneShot, architecture: Architecture) -> nn.Module:
@@ -202,7 +241,18 @@ def extract(model: OneShot, architecture: Architecture) -> nn.Module:
         ArchitectureError: the architecture is of another space.
     """
     network = build(model.space, architecture, seed=0)
-    view = _keep_view(model.network, architecture, model.space)
+    take_weights(network, _keep_view(model.network, architecture, model.space))
+    like = next(model.parameters())
+    return network.to(like.device, like.dtype)
+
+
+def take_weights(network: nn.Module, view: nn.Module) -> None:
+    """Copies weights and buffers into a new stand-alone network.
+
+    Args:
+        network: of an architecture.
+        view: the same architecture in a one-shot model; see `view_with`.
+    """
     with torch.no_grad():
         sources = dict(view.named_parameters(remove_duplicate=False))
         for name, parameter in network.named_parameters():
@@ -213,8 +263,6 @@ def extract(model: OneShot, architecture: Architecture) -> nn.Module:
         for name, buffer in network.named_buffers():
             if name in buffers and buffers[name].shape == buffer.shape:
                 buffer.copy_(buffers[name])
-    like = next(model.parameters())
-    return network.to(like.device, like.dtype)
 
 
 def view_with(model: OneShot, architecture: Architecture) -> nn.Module:

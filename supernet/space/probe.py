@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,7 @@ from supernet.space.values import parts_of
 
 _CPU = torch.device("cpu")
 
-_EXAMPLES = 4
+_EXAMPLES = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,19 +43,20 @@ class Traits:
 
 
 def traits_of(model: OneShot) -> Traits:
-    """Traits of a one-shot model, on a copy of it; they are remembered with the model.
+    """Traits of a one-shot model, on a copy of it; except for its hooks they are remembered with its space.
 
     A network that does not run on zeros counts as one that does everything.
     """
-    traits: Traits | None = vars(model).get("_traits")
+    traits: Traits | None = vars(model.space).get("_traits")
     if traits is None:
         with nothing_drawn(_CPU), torch.no_grad():
             try:
                 traits = _probed(copy.deepcopy(model).to(_CPU), example_of(model.space, _EXAMPLES))
             except Exception:  # the code of a network may do anything
                 traits = Traits(draws=True, keeps=("the network", "the network"))
-        vars(model)["_traits"] = traits
-    return traits
+        vars(model.space)["_traits"] = traits
+    hooked = _hooked(model)
+    return replace(traits, keeps=(traits.keeps[0] or hooked, traits.keeps[1] or hooked))
 
 
 def _probed(model: OneShot, examples: Any) -> Traits:
@@ -79,7 +80,7 @@ def _probed(model: OneShot, examples: Any) -> Traits:
         elif any(np.any(one != other) for one, other in zip(np.random.get_state(), of_numpy, strict=True)):  # noqa: NPY002
             elsewhere = "NumPy's global generator"
         after = _marks(model)
-        keeps.append(next((name for name in after if before.get(name) != after[name]), None) or _hooked(model))
+        keeps.append(next((name for name in after if before.get(name) != after[name]), None))
     return Traits(draws, (keeps[0], keeps[1]), elsewhere)
 
 

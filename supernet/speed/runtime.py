@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from supernet.base.files import sha256
 from supernet.base.progress import UNWATCHED
+from supernet.base.trees import CONTIGUOUS
 from supernet.base.version import __version__
 from supernet.speed import kernels
 from supernet.speed.peers import together
@@ -188,8 +189,9 @@ class Runtime:
         return setting or (1 if self.device.type == "cpu" else ghosts)
 
     def place(self, module: nn.Module) -> nn.Module:
-        """Moves a module to the device, its convolutions in the layout in which they are faster."""
-        layout = getattr(torch, self.tuning.layout)
+        """Moves a module to the device, its convolutions in the layout in which they are faster, if it runs in any."""
+        is_free = not any(vars(inner).get(CONTIGUOUS) for inner in module.modules())
+        layout = getattr(torch, self.tuning.layout) if is_free else torch.contiguous_format
         return module.to(self.device, memory_format=layout)  # type: ignore[call-overload, no-any-return]  # not in torch's stub
 
     def autocast(self) -> AbstractContextManager[None]:

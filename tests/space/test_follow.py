@@ -260,3 +260,23 @@ class Reads(nn.Module):
 
 def test_a_network_may_read_what_its_modules_hold() -> None:
     assert assert_same(Reads, SERIES).size == 2
+
+
+class Grouped(nn.Module):
+    """Fewer groups have more weights, so that their order is that of texts."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        width = value("width", (4, 8))
+        groups = int(value("groups", ("4", "2", "1")))
+        self.first = nn.Conv1d(8, width, 1)
+        self.grouped, self.norm = nn.Conv1d(width, width, 3, groups=groups), nn.GroupNorm(groups, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.norm(self.grouped(self.first(x.transpose(1, 2)))).mean(2)[:, :4]
+
+
+def test_numbers_of_groups_may_be_values() -> None:
+    assert assert_same(Grouped, torch.randn(3, 5, 8, dtype=torch.float64)).size == 6
+    with pytest.raises(ValueError, match=r"larger with other options.*int\(value\('groups', \('4', '2', '1'\)\)\)"):
+        from_network(lambda: nn.Sequential(nn.Conv1d(4, 4, 1, groups=value("g", (1, 2)))), torch.zeros(1, 4, 5))

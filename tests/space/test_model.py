@@ -14,10 +14,14 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm, weight_norm
 
+from supernet.base.trees import call
+from supernet.space.agreement import check_agreement
 from supernet.space.choices import Architecture, ArchitectureError, Space
 from supernet.space.layers import Choose, GhostBatchNorm, OneShot
 from supernet.space.model import build, extract, from_network, option_names
 from supernet.space.network import choices_of, parameters_inside, view_of
+from supernet.space.values import value
+from supernet.speed.runtime import RuntimeConfig, start
 from tests import reference
 from tests.spaces_for_tests import (
     NestedNetwork,
@@ -259,6 +263,62 @@ def test_running_statistics_in_a_one_shot_model_are_refused() -> None:
     space = Space("wrong", choices_of(Network()), Network, (3, 4))
     with pytest.raises(ValueError, match=r"norm \(InstanceNorm1d\) keeps running statistics"):
         build(space)
+
+
+class Frozen(nn.Module):
+    """A batch norm that learns nothing, as detectors have it."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.register_buffer("weight", torch.ones(width))
+        self.register_buffer("running_mean", torch.linspace(0, 0.1, 8)[:width])
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        shape = 1, -1, 1, 1
+        return x * self.get_buffer("weight").view(shape) - self.get_buffer("running_mean").view(shape)
+
+
+def test_a_frozen_batch_norm_keeps_its_statistics() -> None:
+    def network() -> nn.Module:
+        width = value("width", (4, 8))
+        return nn.Sequential(nn.Conv2d(3, width, 3), Frozen(width), nn.AdaptiveAvgPool2d(1), nn.Conv2d(width, 2, 1))
+
+    x = torch.randn(4, 3, 6, 6, generator=torch.Generator().manual_seed(0))
+    assert check_agreement(from_network(network, x[:1]), x) >= 2
+
+
+class Viewing(nn.Module):
+    """Views that channels-last layout does not have: of an output, and of a weight."""
+
+    def __init__(self, way: str) -> None:
+        super().__init__()
+        width = value("width", (4, 8))
+        self.way, self.conv, self.out = way, nn.Conv2d(3, width, 3, padding=1), nn.Linear(width * 36, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        weight = self.conv.weight
+        if self.way == "weight":
+            weight = weight.view(len(weight), -1).softmax(1).view(weight.shape)
+        x = nn.functional.conv2d(x, weight, self.conv.bias, padding=1)
+        return self.out(x.view(x.size(0), -1) if self.way == "output" else x.flatten(1))
+
+
+@pytest.mark.parametrize("way", ["output", "weight", "none"])
+def test_a_network_of_views_is_run_in_contiguous_memory(way: str, caplog: pytest.LogCaptureFixture) -> None:
+    space = from_network(lambda: Viewing(way), torch.zeros(1, 3, 6, 6))
+    assert space.contiguous == (way != "none")
+    assert ("it is run in contiguous memory" in caplog.text) == space.contiguous
+    runtime = start(RuntimeConfig(device="cpu", precision="32-true", kernels="torch"))  # channels-last by default
+    x = torch.randn(4, 3, 6, 6, generator=torch.Generator().manual_seed(0))
+    architecture = space.first()
+    model, alone = build(space, seed=0), build(space, architecture, seed=0)
+    expected = model(x, space.live([architecture])), alone(x)
+    for network in (model, alone):
+        assert runtime.place(network) is network
+    x = x.contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close((model(x, space.live([architecture])), call(alone, x)), expected)
+    weight = model.get_parameter("network.conv.of.weight")
+    assert weight.is_contiguous() == space.contiguous
 
 
 def test_architectures_of_other_spaces_are_refused() -> None:
