@@ -55,8 +55,14 @@ def _keeps_tensors(module: nn.Module) -> bool:
 
 class _NoInitialValues(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        skipped = func in (Tensor.normal_, Tensor.uniform_, Tensor.fill_, Tensor.zero_)
-        return args[0] if skipped else func(*args, **(kwargs or {}))
+        return args[0] if func in _INITIALISING and args[0].is_meta else func(*args, **(kwargs or {}))
+
+
+_INITIALISING = frozenset(
+    (Tensor.normal_, Tensor.uniform_, Tensor.fill_, Tensor.zero_, Tensor.mul_, Tensor.add_, Tensor.clamp_)
+    + (Tensor.erfinv_, Tensor.copy_)
+)
+"""What initialises weights in place, and does nothing to tensors without data but take time."""
 
 
 def choices_of(network: nn.Module) -> tuple[Choice, ...]:
