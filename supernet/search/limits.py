@@ -126,12 +126,12 @@ class LimitsConfig:
 
     def bounds(self) -> dict[str, tuple[float, float]]:
         """For each cost that is limited its smallest and its largest value; times in seconds, memory in bytes."""
-        found: dict[str, tuple[float, float]] = {}
+        by_cost: dict[str, tuple[float, float]] = {}
         for cost in _UNITS:
             low, high = (amount(f"{end}_{cost}", cost, getattr(self, f"{end}_{cost}")) for end in ("min", "max"))
             if low is not None or high is not None:
-                found[cost] = (low or 0.0, math.inf if high is None else high)
-        return found
+                by_cost[cost] = (low or 0.0, math.inf if high is None else high)
+        return by_cost
 
 
 def shown(cost: str, value: float) -> str:
@@ -258,11 +258,11 @@ class Region:
             return total
         values = self.costs.costs(architectures)
         for cost, (low, high) in self.bounds.items():
-            here = values[:, self.costs.columns.index(cost)] * self.costs.scale(cost)
+            amounts = values[:, self.costs.columns.index(cost)] * self.costs.scale(cost)
             if low > 0:
-                total += np.maximum(0.0, low - here) / low
+                total += np.maximum(0.0, low - amounts) / low
             if high < math.inf:
-                total += np.maximum(0.0, here - high) / high
+                total += np.maximum(0.0, amounts - high) / high
         return total
 
     def allows(self, architectures: Sequence[Architecture]) -> NDArray[np.bool_]:

@@ -160,18 +160,18 @@ class Space:
     contiguous: bool = field(default=False, repr=False)
 
     def __post_init__(self) -> None:
-        known: dict[str, Choice] = {}
+        before: dict[str, Choice] = {}
         for choice in self.choices:
-            if choice.name in known:
+            if choice.name in before:
                 raise ValueError(f"choice {choice.name!r} occurs twice in space {self.name!r}")
             if choice.inside is not None:
                 parent, options = choice.inside
-                if parent not in known or not options or not set(options) <= set(known[parent].options):
+                if parent not in before or not options or not set(options) <= set(before[parent].options):
                     raise ValueError(
                         f"choice {choice.name!r} is nested in {parent}={'|'.join(options)}, which is not before it"
                     )
-            known[choice.name] = choice
-        if not known:
+            before[choice.name] = choice
+        if not before:
             raise ValueError(f"space {self.name!r} has no choice: there is nothing to search")
 
     def __repr__(self) -> str:

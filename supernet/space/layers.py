@@ -510,12 +510,12 @@ class Depth(nn.Module):
         args = (x, *more)
         for index, block in enumerate(self._now()):
             needs = self.needs(index)
-            here = (
+            paths = (
                 live
                 if len(needs) == len(self.depths)
                 else replace(live, inside=(*live.inside, (self.choice.name, needs)))
             )
-            with set_live_paths(here):
+            with set_live_paths(paths):
                 output = block(*args, **named)
             before, args = args, _passed_on(output, args)
             if index >= self.depths[0] and _shapes(args[0]) != _shapes(before[0]):
@@ -805,10 +805,10 @@ class GhostBatchNorm(nn.Module):
         if ghosts > 1:  # the ghost batches side by side as channels: one kernel for all of them
             if weight is not None and bias is not None:
                 weight, bias = weight.repeat(ghosts), bias.repeat(ghosts)
-            per_ghost, channels, rest = x.shape[0] // ghosts, x.shape[1], x.shape[2:]
-            side_by_side = _by_ghost(x, ghosts).transpose(0, 1).reshape(per_ghost, ghosts * channels, *rest)
+            per_ghost, channels, pixels = x.shape[0] // ghosts, x.shape[1], x.shape[2:]
+            side_by_side = _by_ghost(x, ghosts).transpose(0, 1).reshape(per_ghost, ghosts * channels, *pixels)
             y = F.batch_norm(side_by_side, None, None, weight, bias, training=True, eps=self.eps)
-            return y.reshape(per_ghost, ghosts, channels, *rest).transpose(0, 1).reshape(x.shape)
+            return y.reshape(per_ghost, ghosts, channels, *pixels).transpose(0, 1).reshape(x.shape)
         return F.batch_norm(x, None, None, weight, bias, training=True, eps=self.eps)
 
 

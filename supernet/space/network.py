@@ -58,9 +58,9 @@ class _NoInitialValues(TorchFunctionMode):
         return args[0] if func in _INITIALISING and args[0].is_meta else func(*args, **(kwargs or {}))
 
 
-_INITIALISING = frozenset(
-    (Tensor.normal_, Tensor.uniform_, Tensor.fill_, Tensor.zero_, Tensor.mul_, Tensor.add_, Tensor.clamp_)
-    + (Tensor.erfinv_, Tensor.copy_)
+_INITIALISING = (
+    *(Tensor.normal_, Tensor.uniform_, Tensor.fill_, Tensor.zero_, Tensor.copy_),
+    *(Tensor.mul_, Tensor.add_, Tensor.clamp_, Tensor.erfinv_),
 )
 """What initialises weights in place, and does nothing to tensors without data but take time."""
 
