@@ -6,7 +6,7 @@ their outputs, the shapes of their parameters, their buffers and their costs are
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from supernet.base.randomness import nothing_drawn, seeded, stream
-from supernet.base.trees import call, map_tensors, take_rows, tensors_in
+from supernet.base.trees import call, map_tensors, tensors_in
 from supernet.space.choices import Architecture, Space
 from supernet.space.cost import CostTable, cost_table, measure
 from supernet.space.layers import LivePaths, OneShot, picks_of, set_live_paths
@@ -46,17 +46,27 @@ class _Compared:
         examples: some, in the precision of the model.
         outputs: of the one-shot model, by architecture and mode: computed before any other network is made, which may
             change what a network keeps outside of its modules.
+        buffers: of the model, before any pass.
     """
 
     model: OneShot
     table: CostTable
     examples: Any
     outputs: dict[tuple[Architecture, bool], list[Tensor]] = field(default_factory=dict)
+    buffers: dict[str, Tensor] = field(default_factory=dict)
+
+    def restore(self) -> None:
+        """Puts back the buffers as they were at first: spectral norm, for instance, goes on from pass to pass."""
+        for name, buffer in self.model.named_buffers():
+            first = self.buffers.get(name)
+            if first is not None and first.shape == buffer.shape:
+                buffer.copy_(first)
 
     def of_model(self, architecture: Architecture, *, training: bool) -> list[Tensor]:
         """The tensors that the one-shot model gives with one architecture live."""
         key = architecture, training
         if key not in self.outputs:
+            self.restore()
             self.model.train(training)
             live = self.model.space.live([architecture])
             self.outputs[key] = _run(self.model, partial(self.model, self.examples, live))
@@ -95,12 +105,11 @@ def check_agreement(space: Space, examples: Any) -> int:
             for parameter in model.parameters():
                 if parameter.is_floating_point():
                     parameter.add_(0.05 * torch.randn(parameter.shape, generator=generator).to(parameter.dtype))
-        model = _in_double(model, examples)
-        compared = _Compared(model, cost_table(space), _like(model, examples))
-        architectures = list(dict.fromkeys(_some(space)))
-        for architecture in architectures:
-            for training in (False, True):
-                compared.of_model(architecture, training=training)
+        table, architectures = cost_table(space), list(dict.fromkeys(_some(space)))
+        try:
+            compared = _run_all(model.double(), table, examples, architectures)
+        except (RuntimeError, TypeError):  # some code runs in single precision only
+            compared = _run_all(model.float(), table, examples, architectures)
         for architecture in architectures:
             fault = _fault(compared, architecture)
             if fault is not None:
@@ -108,16 +117,15 @@ def check_agreement(space: Space, examples: Any) -> int:
     return len(architectures)
 
 
-def _in_double(model: OneShot, examples: Any) -> OneShot:
-    """The model in double precision; as it is if its code does not run so."""
-    double = model.double().eval()
-    (row,) = model.space.live([model.space.everything_on()])
-    try:
-        with torch.no_grad():
-            double(_like(double, take_rows(examples, slice(2))), row[None])
-    except (RuntimeError, TypeError):
-        return model.float()
-    return double
+def _run_all(model: OneShot, table: CostTable, examples: Any, architectures: Sequence[Architecture]) -> _Compared:
+    """What is compared, with the outputs of the one-shot model for each architecture."""
+    buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    compared = _Compared(model, table, _like(model, examples), buffers=buffers)
+    for architecture in architectures:
+        for training in (False, True):
+            compared.of_model(architecture, training=training)
+    compared.restore()
+    return compared
 
 
 def _like(model: nn.Module, examples: Any) -> Any:

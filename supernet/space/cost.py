@@ -475,9 +475,18 @@ def _attention_flops(query: Any, key: Any, value: Any, *_: Any, **__: Any) -> in
     return 2 * pairs * (int(query.shape[-1]) + int(value.shape[-1]))
 
 
+def _recurrent_flops(inputs: Any, of_input: Any, of_state: Any, *_: Any, **__: Any) -> int:
+    """FLOPs of one layer and direction of an LSTM: two matrix products for each step of each example."""
+    return int(2 * inputs.shape[0] * inputs.shape[1] * (math.prod(of_input.shape) + math.prod(of_state.shape)))
+
+
+_recurrent_flops._get_raw = True  # type: ignore[attr-defined]  # as above
 _attention_flops._get_raw = True  # type: ignore[attr-defined]  # torch's counter then gives it tensors, not shapes
 
-_MORE_FLOPS = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention_flops}
+_MORE_FLOPS = {
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention_flops,
+    torch.ops.aten.mkldnn_rnn_layer: _recurrent_flops,
+}
 """Counts of operations that torch's registry lacks."""
 
 

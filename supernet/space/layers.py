@@ -805,10 +805,10 @@ class GhostBatchNorm(nn.Module):
         if ghosts > 1:  # the ghost batches side by side as channels: one kernel for all of them
             if weight is not None and bias is not None:
                 weight, bias = weight.repeat(ghosts), bias.repeat(ghosts)
-            per_ghost, channels, pixels = x.shape[0] // ghosts, x.shape[1], x.shape[2:]
-            side_by_side = _by_ghost(x, ghosts).transpose(0, 1).reshape(per_ghost, ghosts * channels, *pixels)
+            per_ghost, channels, lengths = x.shape[0] // ghosts, x.shape[1], x.shape[2:]
+            side_by_side = _by_ghost(x, ghosts).transpose(0, 1).reshape(per_ghost, ghosts * channels, *lengths)
             y = F.batch_norm(side_by_side, None, None, weight, bias, training=True, eps=self.eps)
-            return y.reshape(per_ghost, ghosts, channels, *pixels).transpose(0, 1).reshape(x.shape)
+            return y.reshape(per_ghost, ghosts, channels, *lengths).transpose(0, 1).reshape(x.shape)
         return F.batch_norm(x, None, None, weight, bias, training=True, eps=self.eps)
 
 

@@ -139,11 +139,20 @@ def _takes_contiguous(space: Space, made: nn.Module) -> bool:
         model = build(space, seed=0)
         for parameter in model.parameters():
             parameter.data = in_channels_last(parameter.data)
-        try:
-            model(inputs, space.live([space.everything_on()]))
-        except Exception as error:  # the code of a network may do anything
-            return "view size is not compatible" in str(error)
-    return False
+        if _runs(model, inputs):
+            return False
+        for parameter in model.parameters():
+            parameter.data = parameter.data.contiguous()
+        return _runs(model, map_tensors(inputs, Tensor.contiguous))
+
+
+def _runs(model: OneShot, inputs: Any) -> bool:
+    """Whether a one-shot model runs with everything on."""
+    try:
+        model(inputs, model.space.live([model.space.everything_on()]))
+    except Exception:  # the code of a network may do anything
+        return False
+    return True
 
 
 def _check_shapes(space: Space) -> None:

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils.parametrizations import spectral_norm
 
 from supernet.space.agreement import Disagreement, check_agreement
 from supernet.space.layers import Choose
@@ -106,3 +107,35 @@ class Drops(nn.Module):
 
 def test_dropout_does_not_count_as_a_difference() -> None:
     assert check_agreement(from_network(of(lambda _: Drops()), X[:1]), X) >= 2
+
+
+class Power(nn.Module):
+    """Spectral norm, whose buffers go on in each pass of training."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.conv = spectral_norm(nn.Conv2d(3, 4, 3))
+        self.lstm, self.out = nn.LSTM(4, width, batch_first=True), nn.Linear(width, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.out(self.lstm(self.conv(x).mean(3).transpose(1, 2))[0][:, -1])
+
+
+def test_buffers_that_go_on_and_recurrent_layers_agree() -> None:
+    """In costs too, which are counted in double and in single precision, for which torch has other operations."""
+    assert check_agreement(from_network(lambda: Power(value("width", (4, 8))), X[:1]), X) >= 2
+
+
+class Single(nn.Module):
+    """Runs in single precision only."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.float()
+
+
+def test_what_runs_in_single_precision_only_is_compared_in_it() -> None:
+    def network() -> nn.Module:
+        op = Choose("op", {"single": Single(), "both": nn.Identity()})
+        return nn.Sequential(op, nn.Flatten(), nn.Linear(192, 2))
+
+    assert check_agreement(from_network(network, X[:1]), X) >= 2
