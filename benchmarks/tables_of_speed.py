@@ -247,6 +247,53 @@ def latency(results: Results) -> str:
     )
 
 
+def scale(results: Results) -> str:
+    """CPU time of work that is divided, against the same undivided."""
+    file = results(_SCALE)
+    rows = []
+    for name in ("scoring", "trainings"):
+        row = file[name]
+        seconds = {way: times["driver"] + times["workers"] for way, times in row["seconds"].items()}
+        rows.append(
+            (
+                name, *(plain(seconds[way], 1) for way in ("one process", "one worker", "two workers", "ray")),
+                f"**{plain(row['cpu, one worker / two workers'])}**", plain(row["cpu, ray / two workers"]),
+                plain(row["wall, ray / two workers"]),
+            )
+        )  # fmt: skip
+    head = (
+        "CPU seconds", "one process", "one worker", "two workers", "Ray, two", "one / two", "Ray / two", "in wall time"
+    )  # fmt: skip
+    loads = file["load average of the last minute, before and after"]
+    note = f"Load average of the machine: {plain(loads[0], 1)} before and {plain(loads[1], 1)} after.\n"
+    return f"{made_with(results, _SCALE)}{note}\n{rows_as_table(head, rows)}"
+
+
+def scale_messages(results: Results) -> str:
+    file = results(_SCALE)["messages"]
+    driver = file["driver's seconds for a batch"]
+    rows = [
+        ("a candidate", f"{plain(1000 * file['seconds of a candidate'], 1)} ms"),
+        ("candidates of a batch of two seconds", f"{file['candidates of a batch']}"),
+        ("a batch and its result", f"{(file['bytes of a batch'] + file['bytes of its result']) / 1000:,.1f} kB"),
+        ("model and examples, once for each worker", f"{file['bytes of model and examples'] / 1000:,.0f} kB"),
+        ("the driver's time for a batch", f"{plain(1000 * driver, 1)} ms"),
+    ]
+    return rows_as_table(("what", "measured"), rows)
+
+
+def scale_simulated(results: Results) -> str:
+    rows = []
+    for row in results(_SCALE)["simulated"]:
+        longer = row["batches longer for 95 %"]
+        needed = "more than 1,024 times" if longer is None else "as they are" if longer == 1 else f"{longer:,} times"
+        rows.append((f"{row['workers']:,}", percent(row["busy"]), percent(row["driver"]), needed))
+    return rows_as_table(("workers", "at work", "driver at work", "length of batches for 95 %"), rows)
+
+
+_SCALE = "scale_2026-11-30"
+
+
 TABLES: dict[str, Callable[[Results], str]] = {
     "demo": demo,
     "demo verdict": demo_verdict,
@@ -261,5 +308,8 @@ TABLES: dict[str, Callable[[Results], str]] = {
     "strategies": strategies,
     "strategies on digits": strategies_digits,
     "latency": latency,
+    "scale": scale,
+    "messages": scale_messages,
+    "simulated workers": scale_simulated,
 }
 """By the name that a page gives."""

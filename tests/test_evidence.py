@@ -267,3 +267,22 @@ def test_rankings_after_trainings_are_judged_on_all_and_on_unseen_networks(
     learnt = json.loads((tmp_path / "out.json").read_text())["name"]["trainings"]
     assert learnt["32"]["mean"]["unseen"] > learnt["0"]["mean"]["all"] + 0.1
     assert learnt["32"]["mean"]["best trained"] <= learnt["16"]["mean"]["best trained"]
+
+
+@pytest.fixture
+def scale(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+    yield from script(monkeypatch, "scale")
+
+
+def test_simulated_workers_keep_the_laws_of_queues(scale: ModuleType) -> None:
+    """As long as the driver has time, workers wait for it only; beyond that the driver says how many work."""
+    idle = scale.simulate(1, [2.0], 0.0, 0.0, 50)
+    assert idle["busy"] == pytest.approx(1, abs=0.03)
+    one = scale.simulate(1, [2.0], 0.5, 0.25, 400)  # a batch takes two seconds, and one goes to messages and driver
+    assert one["busy"] == pytest.approx(2 / 3, abs=0.01)
+    limit = scale.saturation([2.0], 0.01, 0.0)
+    assert limit == pytest.approx(201, abs=1)
+    for workers in (2 * round(limit), 4 * round(limit)):
+        over = scale.simulate(workers, [1.0, 2.0, 3.0], 0.01, 0.0, 40)
+        assert over["driver"] == pytest.approx(1, abs=0.02)
+        assert over["busy"] * workers == pytest.approx(200, rel=0.06)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import inspect
+import os
 import re
 import sys
 import traceback
@@ -122,11 +123,11 @@ def _load_module(path: Path, digest: str) -> ModuleType:
 
 def users_modules() -> list[ModuleType]:
     """Modules of users' files that were run, and their neighbours: another process cannot import these by name."""
-    files = {
-        name: Path(file) for name, module in list(sys.modules.items()) if (file := getattr(module, "__file__", None))
-    }
-    folders = {files[name].parent for name in files if _OF_USER in vars(sys.modules[name])}
-    return [sys.modules[name] for name, file in files.items() if file.parent in folders]
+    modules = list(sys.modules.values())
+    folders = {os.path.dirname(str(m.__file__)) for m in modules if _OF_USER in getattr(m, "__dict__", ())}
+    if not folders:  # as usual, and this is asked for each task
+        return []
+    return [m for m in modules if os.path.dirname(str(getattr(m, "__file__", None))) in folders]
 
 
 @contextmanager

@@ -57,7 +57,7 @@ def measure(config: Config, data: Data, allowed: Region, runtime: Runtime, secon
     model = build(space, seed=config.seed)
     assert isinstance(model, OneShot)
     one_shot = _seconds_of_one_shot(model, config, data, drawn, runtime, _SHARES["one-shot"] * seconds)
-    evaluation = evaluation_of(model, config, data, runtime)
+    evaluation = evaluation_of(model, config, data, replace(runtime, pool=None))  # workers would have to start first
     candidate = _seconds_of_candidate(evaluation, drawn, _SHARES["candidate"] * seconds)
     order = allowed.costs.column("macs", drawn).argsort(kind="stable").tolist()
     large = [drawn[i] for i in order[len(order) // 2 :]]

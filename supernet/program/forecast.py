@@ -182,6 +182,8 @@ def forecast(config: Config, steps: Sequence[str], place: Path, run: Opened | No
         notes.append("the measuring of latencies")
     if "retrain" in left and config.retrain.at:
         notes.append("trainings at other sizes (retrain.at)")
+    if config.runtime.workers is not None or config.runtime.cluster is not None:
+        notes.append("that workers share search and trainings, whose times are those of this process alone")
     return Forecast(
         steps=planned, preparing=preparing, memory=_memory(), notes=tuple(notes),
         disk=_disk(config, data, space, left), free=_free(place),
