@@ -141,14 +141,14 @@ def _one_line(error: Exception) -> str:
 
 
 def _run(words: list[str]) -> None:
-    asked = parse_run("run", words, {**HOURS_OPTION, **LOG_OPTION, **STORAGE_OPTIONS})
-    _check_options(asked.options)
+    parsed = parse_run("run", words, {**HOURS_OPTION, **LOG_OPTION, **STORAGE_OPTIONS})
+    _check_options(parsed.options)
     with ExitStack() as held:
-        begun = _begun(asked, held, STEP_NAMES)
+        begun = _begun(parsed, held, STEP_NAMES)
         if begun is not None:
             run, loaded = begun
-            _do(STEP_NAMES, run, asked, loaded)
-            _print_result(run, asked.as_json)
+            _do(STEP_NAMES, run, parsed, loaded)
+            _print_result(run, parsed.as_json)
 
 
 def _check(words: list[str]) -> None:
@@ -178,20 +178,20 @@ def _check(words: list[str]) -> None:
 
 def _step(step: str, words: list[str]) -> None:
     more = {"train": {}, "search": NEW_OPTION, "retrain": {**STORAGE_OPTIONS, **CANDIDATES_OPTION}}[step]
-    asked = parse_run(step, words, {**LOG_OPTION, **more})
-    _check_options(asked.options)
+    parsed = parse_run(step, words, {**LOG_OPTION, **more})
+    _check_options(parsed.options)
     with ExitStack() as held:
-        begun = _begun(asked, held, [step]) if asked.options.get("--new") is None else _begun_again(asked, held)
+        begun = _begun(parsed, held, [step]) if parsed.options.get("--new") is None else _begun_again(parsed, held)
         if begun is None:
             return
         run, loaded = begun
-        if asked.options.get("--candidates") is not None:
-            _retrain_candidates(run, asked)
+        if parsed.options.get("--candidates") is not None:
+            _retrain_candidates(run, parsed)
             return
-        did = _do([step], run, asked, loaded)
+        did = _do([step], run, parsed, loaded)
         if step == "retrain":
-            _print_result(run, asked.as_json)
-        elif asked.as_json and not is_helper():
+            _print_result(run, parsed.as_json)
+        elif parsed.as_json and not is_helper():
             print(json.dumps({"step": step, "folder": str(run.folder), "did_something": did}))
 
 
@@ -205,14 +205,14 @@ def _check_options(options: Mapping[str, str | None]) -> None:
 
 
 def _begun(
-    asked: Asked, held: ExitStack, steps: Sequence[str], *, is_there: bool = False
+    parsed: Asked, held: ExitStack, steps: Sequence[str], *, is_there: bool = False
 ) -> tuple[Opened, Loaded | None] | None:
     """The run that the words ask for, made or continued, and loaded if it was planned just now.
 
     None if only its settings, or what it will take, were to be printed.
 
     Args:
-        asked: the words.
+        parsed: the words.
         held: holds the lock of the run folder until it is closed.
         steps: that the command takes.
         is_there: whether the run has to be there already.
@@ -224,32 +224,32 @@ def _begun(
     from supernet.program.prepare import begin_prepared, is_planned, prepare
     from supernet.program.resolve import open_if_there
 
-    text = asked.options.get("--hours")
+    text = parsed.options.get("--hours")
     hours = None if text is None else hours_of(text)
-    if asked.folder is None and not asked.print_config and is_planned(asked.recipe, hours):
-        raise ValueError(f"expected a run folder: supernet {asked.usage}")
-    is_new = asked.folder is None or not RunFolder(asked.folder).config.exists()
-    if asked.folder is not None and not (asked.print_config or asked.dry_run or is_new):
-        held.enter_context(alone_in(RunFolder(asked.folder)))
-    run = open_run(asked.folder) if is_there and asked.folder is not None else open_if_there(asked.folder)
-    prepared = prepare(asked.recipe, asked.settings, run, asked.folder, hours, runs_files=not asked.print_config)
-    if asked.print_config:
+    if parsed.folder is None and not parsed.print_config and is_planned(parsed.recipe, hours):
+        raise ValueError(f"expected a run folder: supernet {parsed.usage}")
+    is_new = parsed.folder is None or not RunFolder(parsed.folder).config.exists()
+    if parsed.folder is not None and not (parsed.print_config or parsed.dry_run or is_new):
+        held.enter_context(alone_in(RunFolder(parsed.folder)))
+    run = open_run(parsed.folder) if is_there and parsed.folder is not None else open_if_there(parsed.folder)
+    prepared = prepare(parsed.recipe, parsed.settings, run, parsed.folder, hours, runs_files=not parsed.print_config)
+    if parsed.print_config:
         print(to_yaml(prepared.config), end="")
         return None
-    if asked.folder is None:
-        raise ValueError(f"expected a run folder: supernet {asked.usage}")
-    if asked.dry_run:
+    if parsed.folder is None:
+        raise ValueError(f"expected a run folder: supernet {parsed.usage}")
+    if parsed.dry_run:
         from supernet.program.forecast import forecast
 
-        facts = forecast(prepared.config, steps, asked.folder, run)
-        _emit(facts.to_json(), asked.as_json, lambda _: print("\n".join(facts.lines())))
+        facts = forecast(prepared.config, steps, parsed.folder, run)
+        _emit(facts.to_json(), parsed.as_json, lambda _: print("\n".join(facts.lines())))
         return None
     if is_new:  # only now: settings that do not fit leave nothing behind
-        held.enter_context(alone_in(RunFolder(asked.folder)))
-    return begin_prepared(asked.folder, prepared, run)
+        held.enter_context(alone_in(RunFolder(parsed.folder)))
+    return begin_prepared(parsed.folder, prepared, run)
 
 
-def _begun_again(asked: Asked, held: ExitStack) -> tuple[Opened, None] | None:
+def _begun_again(parsed: Asked, held: ExitStack) -> tuple[Opened, None] | None:
     """A new run folder with the one-shot model of the one that is named; None if only settings were to be printed."""
     from supernet.program.again import run_again
     from supernet.program.config import to_yaml
@@ -258,16 +258,16 @@ def _begun_again(asked: Asked, held: ExitStack) -> tuple[Opened, None] | None:
     from supernet.program.paths import RunFolder
     from supernet.program.resolve import open_if_there, resolve
 
-    if asked.dry_run:
+    if parsed.dry_run:
         raise ValueError("--dry-run: expected without --new; try it on the folder of the run itself")
-    if asked.folder is None or asked.recipe is not None:
+    if parsed.folder is None or parsed.recipe is not None:
         raise ValueError("--new: expected the folder of a run and settings, without a recipe: supernet search DIR")
-    run, other = open_run(asked.folder), Path(asked.options["--new"] or "")
+    run, other = open_run(parsed.folder), Path(parsed.options["--new"] or "")
     is_new = not RunFolder(other).config.exists()
-    if not is_new and not asked.print_config:
+    if not is_new and not parsed.print_config:
         held.enter_context(alone_in(RunFolder(other)))
-    config = resolve(None, asked.settings, open_if_there(other) or run, runs_files=not asked.print_config)
-    if asked.print_config:
+    config = resolve(None, parsed.settings, open_if_there(other) or run, runs_files=not parsed.print_config)
+    if parsed.print_config:
         print(to_yaml(config), end="")
         return None
     again = run_again(run, other, config)
@@ -276,8 +276,8 @@ def _begun_again(asked: Asked, held: ExitStack) -> tuple[Opened, None] | None:
     return again, None
 
 
-def _retrain_candidates(run: Opened, asked: Asked) -> None:
-    text = asked.options["--candidates"] or ""
+def _retrain_candidates(run: Opened, parsed: Asked) -> None:
+    text = parsed.options["--candidates"] or ""
     if not re.fullmatch(r"\d+(,\d+)*", text.strip()):
         raise ValueError(f"--candidates: expected numbers as `supernet top` prints them, as in 3,17; got {text!r}")
     numbers = list(dict.fromkeys(map(int, text.split(","))))
@@ -286,12 +286,12 @@ def _retrain_candidates(run: Opened, asked: Asked) -> None:
     from supernet.program.printing import print_trained
     from supernet.program.retrain import retrain_candidates
 
-    with watching("retrain", run.folder, logs=check_logs(asked.options.get("--log"))) as watch:
+    with watching("retrain", run.folder, logs=check_logs(parsed.options.get("--log"))) as watch:
         runtime = start_run(run)
         if runtime.rank > 0:
             return
-        trained = retrain_candidates(load_run(run), numbers, runtime.alone(), _with_storage(watch, asked.options))
-    _emit(trained, asked.as_json, print_trained)
+        trained = retrain_candidates(load_run(run), numbers, runtime.alone(), _with_storage(watch, parsed.options))
+    _emit(trained, parsed.as_json, print_trained)
 
 
 def _study(words: list[str]) -> None:
@@ -350,16 +350,16 @@ def _refine(words: list[str]) -> None:
     _emit(facts, options["json"], print_refined)
 
 
-def _do(steps: Sequence[str], run: Opened, asked: Asked, loaded: Loaded | None) -> bool:
+def _do(steps: Sequence[str], run: Opened, parsed: Asked, loaded: Loaded | None) -> bool:
     """Takes steps, and says after each whether it did anything; returns whether the last did."""
     from supernet.program.steps import is_skipped, run_steps
 
-    began, logs = time.monotonic(), check_logs(asked.options.get("--log"))
+    began, logs = time.monotonic(), check_logs(parsed.options.get("--log"))
 
     @contextmanager
     def watching_with_storage(step: str) -> Iterator[Watch]:
         with watching(step, run.folder, began=began, logs=logs) as watch:
-            yield _with_storage(watch, asked.options)
+            yield _with_storage(watch, parsed.options)
 
     did = False
     for step, did in run_steps(run, steps, watching_with_storage, loaded):
@@ -385,8 +385,8 @@ def _analyze(words: list[str]) -> None:
     if words and not Path(words[0]).is_dir() and _names_a_table(words[0]):
         _analyze_file(words)
         return
-    asked = parse_run("analyze", words, {**LOG_OPTION, **ANALYZE_OPTIONS})
-    options = asked.options
+    parsed = parse_run("analyze", words, {**LOG_OPTION, **ANALYZE_OPTIONS})
+    options = parsed.options
     rates, at = rates_of(options["--sweep"]), values_of(options["--at"])
     alone = [option for option in ("--plan", "--truth", "--replay") if options[option]]
     if (options["--truth"] is None) != (options["--column"] is None):
@@ -396,21 +396,21 @@ def _analyze(words: list[str]) -> None:
     if options["--sizes"] is not None and options["--truth"] is None:
         raise ValueError("--sizes: expected with --truth or FILE.csv, whose columns it names")
     with ExitStack() as held:
-        begun = _begun(asked, held, ["analyze"], is_there=True)
+        begun = _begun(parsed, held, ["analyze"], is_there=True)
         if begun is None:
             return
         run, _ = begun
         if options["--plan"]:
-            _plan(run, asked.as_json)
+            _plan(run, parsed.as_json)
         elif options["--replay"] is not None:
-            _replay(run, options["--replay"], asked.as_json)
+            _replay(run, options["--replay"], parsed.as_json)
         else:
-            _analyze_run(run, asked, rates, at)
+            _analyze_run(run, parsed, rates, at)
 
 
-def _analyze_run(run: Opened, asked: Asked, rates: list[float], at: dict[str, list[Any]]) -> None:
+def _analyze_run(run: Opened, parsed: Asked, rates: list[float], at: dict[str, list[Any]]) -> None:
     """Analyzes a run by networks that are trained, or by published accuracies."""
-    options = asked.options
+    options = parsed.options
     from supernet.program.printing import print_table, print_trust
 
     if options["--truth"] is not None:
@@ -431,8 +431,8 @@ def _analyze_run(run: Opened, asked: Asked, rates: list[float], at: dict[str, li
             result = analyze_step(load_run(run), runtime.alone(), watch, rates, at)
     print(f"analyze: done ({run.folder.analysis})", file=sys.stderr)
     more = f"{run.folder.analysis}, and the page of `supernet report`"
-    _emit(result, asked.as_json, lambda _: print_trust(result["trust"], result, more))
-    if "table" in result and not asked.as_json:
+    _emit(result, parsed.as_json, lambda _: print_trust(result["trust"], result, more))
+    if "table" in result and not parsed.as_json:
         print_table(result["table"])
 
 
