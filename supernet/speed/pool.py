@@ -632,22 +632,26 @@ class Processes:
         self._free = list(environments)
         self._workers: dict[Connection, tuple[int, subprocess.Popen[bytes], Mapping[str, str]]] = {}
         self._numbers = itertools.count()
+        self._places: dict[
+            int, tempfile.TemporaryDirectory[str]
+        ] = {}  # of each process: one that is killed leaves files
 
     def add(self, prepare: bytes) -> int:
         """Starts a process; not a fork, which would copy locks of threads, and which a GPU does not survive."""
         ours, theirs = Pipe()
         more = self._free.pop(0)
+        place = tempfile.TemporaryDirectory(prefix="supernet-worker-")
         code = f"from supernet.speed.pool import serve; serve({theirs.fileno()})"
         process = subprocess.Popen(
             [sys.executable, "-c", code],
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), **more},
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "TMPDIR": place.name, **more},
             stdin=subprocess.DEVNULL,
             stdout=2,  # what it prints must not get into this process's results
             pass_fds=(theirs.fileno(),),
         )
         theirs.close()
         number = next(self._numbers)
-        self._workers[ours] = number, process, more
+        self._workers[ours], self._places[process.pid] = (number, process, more), place
         ours.send(("prepare", prepare))
         return number
 
@@ -687,6 +691,7 @@ class Processes:
         except subprocess.TimeoutExpired:
             process.kill()
             code = process.wait()
+        self._places.pop(process.pid).cleanup()
         if code >= 0:
             return f"exit code {code}"
         memory = "; the system may have had no memory left" if -code == signal.SIGKILL else ""
@@ -702,6 +707,7 @@ class Processes:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+            self._places.pop(process.pid).cleanup()
         self._workers.clear()
 
 

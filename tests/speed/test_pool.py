@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 import signal
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from supernet.base.own import load_function
 from supernet.base.progress import Interrupted, Watch
 from supernet.speed.pool import Divided, Failure, Pool, PoolError, Processes, Task, here, parts_of
 
@@ -214,9 +217,35 @@ def test_workers_end_with_their_pool() -> None:
         os.kill(process, 0)
 
 
+def test_workers_leave_no_files_also_if_they_are_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("marks", "temporary"):
+        (tmp_path / name).mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    pool = Pool(Processes([{}]), prepared)
+    tasks = [Task(([number], {1: 1}, {}), tmp_path / "folder") for number in range(3)]
+    assert list(pool.run(object(), fragile(tmp_path / "marks"), tasks)) == [[0], [10], [20]]
+    assert len(list((tmp_path / "temporary").iterdir())) == 1
+    pool.close()
+    assert list((tmp_path / "temporary").iterdir()) == []
+
+
 def test_what_cannot_be_sent_is_refused(pool: Pool) -> None:
     with pytest.raises(PoolError, match=r"set runtime\.workers and"):
         list(pool.run(object(), squares, [Task(number for number in [1])]))
+
+
+def calling(function: Callable[[int], int], context: Any) -> Callable[[Any, Path | None, Watch], Any]:
+    return lambda number, folder, watch: function(number)
+
+
+def test_functions_of_users_files_and_of_their_neighbours_are_sent(pool: Pool, tmp_path: Path) -> None:
+    (tmp_path / "next_door.py").write_text("FACTOR = 7\n\ndef plus(number):\n    return number + 1\n")
+    text = "import next_door\nfrom next_door import plus\ndef times(n):\n    return plus(n * next_door.FACTOR)\n"
+    (tmp_path / "users.py").write_text(text)
+    times = load_function(f"{tmp_path / 'users.py'}:times")
+    for path in tmp_path.glob("*.py"):
+        path.unlink()
+    assert list(pool.run(object(), partial(calling, times), map(Task, range(3)))) == [1, 8, 15]
 
 
 def test_in_this_process_the_first_error_stops_the_others(tmp_path: Path) -> None:
