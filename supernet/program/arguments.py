@@ -348,6 +348,7 @@ SHORT = {
     "--model": "--space.name",
     "--reference": "--retrain.references",
     "--references": "--retrain.references",
+    "--weights": "--space.weights",
     "--score": "--search.score",
     "--strategy": "--search.strategy",
     "--objectives": "--search.objectives",

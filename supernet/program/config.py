@@ -59,6 +59,10 @@ class SpaceConfig:
     elastic_settings: dict[str, Any] = field(default_factory=dict)
     """Arguments of `supernet.elastic`: widths, depths, kernels, only, skip, for instance {skip: [head]}."""
 
+    weights: str | None = None
+    """File of weights of your network, .safetensors or a state dict, from which the one-shot model is trained on, with
+    its channels in the order of their importance; null: new weights."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
@@ -120,6 +124,8 @@ def make_space(
     is_own = config.name not in SPACES
     if config.elastic and not is_own:
         raise ConfigError(f"space.elastic: {config.name!r} has choices already: it is for networks of your own")
+    if config.weights is not None and not is_own:
+        raise ConfigError(f"space.weights: {config.name!r} starts with new weights: it is for networks of your own")
     if config.elastic_settings and not config.elastic:
         raise ConfigError("space.elastic_settings: expected none without space.elastic (--elastic)")
     settings = {**config.settings, **(changes or {})}
@@ -229,8 +235,12 @@ def check_config(config: Config, *, runs_files: bool = True) -> None:
     ):
         if train.label_smoothing and config.task.loss != "cross-entropy":
             raise ConfigError(f"{part}.label_smoothing: expected 0 with task.loss {config.task.loss}")
+        if part == "train" and config.paths.distill and config.task.loss != "cross-entropy":
+            raise ConfigError(f"paths.distill: expected 0 with task.loss {config.task.loss}: it compares classes")
         if train.average and part != "train":
             raise ConfigError(f"{part}.average: expected 0, weights are averaged of the one-shot model only")
+    if config.retrain.start == "inherited" and config.search.score == "none":
+        raise ConfigError("retrain.start: expected scratch with search.score none, which trains no one-shot model")
     if config.retrain.heats and (len(config.search.sought) > 1 or config.search.bands > 1):
         raise ConfigError(
             f"retrain.heats: {config.retrain.heats} heats choose by the metric alone, against the sense of several "

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from supernet.base.files import read_json, read_weights, write_json
+from supernet.base.files import read_json, read_weights, sha256, write_json
 from supernet.base.own import digest_of, file_of, is_function
 from supernet.data import splits as datasets
 from supernet.data.splits import Data, batches, feed, joined
@@ -132,7 +132,13 @@ def _facts(run: Opened, data: Data) -> dict[str, Any]:
         "std": list(data.std),
         "metric": default_metric(config.task.loss, data.train.targets),
         "files": {str(file_of(name)): digest_of(name) for name in functions if is_function(name)},
+        "weights": _digest_of_weights(config.space.weights),
     }
+
+
+def _digest_of_weights(path: str | None) -> str | None:
+    """SHA-256 of the file that the one-shot model starts from, if there is one."""
+    return None if path is None or not Path(path).is_file() else sha256(Path(path))
 
 
 def _check_unchanged(run: Opened, facts: dict[str, Any]) -> None:
@@ -142,6 +148,11 @@ def _check_unchanged(run: Opened, facts: dict[str, Any]) -> None:
         raise RunError(
             f"the data at {place} are not those that {run.folder} was made with: put them back as they were, set "
             "data.path to where they are now, or choose another folder"
+        )
+    if recorded.get("weights") != facts["weights"] and not run.folder.one_shot.exists():
+        raise RunError(
+            f"{run.config.space.weights} is not the file of weights that {run.folder} was made with: put it back as it "
+            "was, or choose another folder"
         )
     digests = recorded["files"].values()  # a file may have been moved
     changed = [file for file, digest in facts["files"].items() if digest not in digests]

@@ -367,6 +367,8 @@ def _train_alone(
     config = run.config
     settings = settings or config.retrain.train
     lessons = lessons_of(config, run.data, settings, runtime.device, with_validation=config.retrain.splits != "train")
+    if config.retrain.start == "inherited":
+        lessons = replace(lessons, start={name: t.cpu() for name, t in load_one_shot(run).state_dict().items()})
     train_networks(trainings, lessons, settings, runtime=runtime, seed=config.seed, watch=watch, sender=sender)
     failed = {network.folder for network, repeat in trainings if not has_result(network, repeat)}
     networks = {network.folder: network for network, _ in trainings}

@@ -20,6 +20,7 @@ from supernet.data.splits import Data, feed
 from supernet.program.config import Config
 from supernet.program.folder import RunError, record_environment
 from supernet.program.load import Loaded, loss_of_fit
+from supernet.program.weights import begin
 from supernet.search.limits import region
 from supernet.space.choices import Architecture, Space
 from supernet.space.cost import cost_table
@@ -95,6 +96,8 @@ def train_one_shot(
     """
     model = build(space, seed=derive(config.seed, "weights"))
     assert isinstance(model, OneShot)
+    if config.space.weights is not None and not has_checkpoint(folder):
+        begin(model, config.space.weights)
     steps = config.train.total_steps(len(data.train))
     kept = {1, *(max(1, round(i * steps / snapshots)) for i in range(1, snapshots + 1))} if snapshots else set()
 
@@ -121,6 +124,7 @@ def train_one_shot(
         runtime=runtime,
         draw_live=draw_live,
         loss_function=loss_of_fit(config.task),
+        distill=(config.paths.distill, space.live([paths.largest(space)])[0]) if config.paths.distill else None,
         seed=config.seed,
         folder=folder,
         watch=replace(watch, progress=progress),

@@ -20,6 +20,7 @@ from supernet.data.splits import Data, Split, feed, prepare
 from supernet.data.task import IGNORED, METRICS, TaskConfig, default_metric, fault_in, metric_of, number_of
 from supernet.program.config import Config, check_space
 from supernet.program.settings import ConfigError
+from supernet.program.weights import begin
 from supernet.search.measures import MEASURES, examples_of
 from supernet.space.agreement import check_agreement
 from supernet.space.choices import Space
@@ -68,6 +69,8 @@ def tried_space(config: Config, data: Data, *, check: bool = False) -> Space:
     with nothing_drawn(_CPU):
         model = build(space, seed=0)
         assert isinstance(model, OneShot)
+        if check and config.space.weights is not None:
+            begin(model, config.space.weights)
         _try_training(config, data, model)
         _try_scoring(config, data, model)
         _try_measures(config, data, space)

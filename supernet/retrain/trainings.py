@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from supernet.base.files import read_json, read_weights, remove_with_digest, write_json, write_weights
 from supernet.base.progress import UNWATCHED, Progress, Watch
@@ -22,7 +22,7 @@ from supernet.base.trees import call, in_full_precision, join_rows
 from supernet.data.task import Loss, Metric, accuracy, number_of
 from supernet.retrain.study import NO_STUDY, Sender
 from supernet.space.choices import Architecture, Space
-from supernet.space.model import build
+from supernet.space.model import build, extract
 from supernet.speed.pool import TRIES, Failure, Job, Task
 from supernet.speed.runtime import Runtime
 from supernet.train.fit import Batch, TrainConfig, fit, is_noted, remove_checkpoints
@@ -64,7 +64,13 @@ class RetrainConfig:
     """Heats of the group Top before its trainings (ours). With 2 all of it is trained for a ninth of the steps, the
     best third by validation for a third of them, and the best ninth in full. 0 is the paper's."""
 
+    start: Literal["scratch", "inherited"] = "scratch"
+    """Weights that networks begin with: new ones, or those of the one-shot model (ours). Known networks among the
+    references have new ones in any case."""
+
     def __post_init__(self) -> None:
+        if self.start == "inherited" and (self.space or self.at):
+            raise ValueError("start: expected scratch with other settings of the space: the one-shot model has its own")
         if self.heats < 0:
             raise ValueError(f"heats: expected at least 0, got {self.heats}")
         if self.heats and self.splits != "train":
@@ -100,6 +106,7 @@ class Lessons:
         validation: gives the batches of the validation split; None if the networks are trained on it.
         loss: as `loss_function` of `supernet.fit`.
         metric: of outputs and targets of the validation split; more is better.
+        start: state dict of the one-shot model whose weights networks of its space begin with; None for new weights.
     """
 
     feed: Callable[[int], Callable[[int], Batch]]
@@ -107,6 +114,7 @@ class Lessons:
     validation: Callable[[], Iterable[Batch]] | None
     loss: Loss | None = None
     metric: Metric = accuracy
+    start: Mapping[str, Tensor] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,7 +286,7 @@ def _train_one(
     """
     architecture = network.architecture
     seed = derive(seed, "retrain", architecture.id, repeat)
-    module = build(network.space, architecture, seed=seed)
+    module = _begun(network, lessons.start, seed)
     history = fit(
         module, lessons.feed(seed), lessons.steps, config, runtime=runtime, loss_function=lessons.loss, seed=seed,
         folder=folder, watch=watch,
@@ -291,6 +299,15 @@ def _train_one(
     write_json(folder / "result.json", {**result, "history": history}, digest=True)
     remove_checkpoints(folder)
     return validation
+
+
+def _begun(network: Network, start: Mapping[str, Tensor] | None, seed: int) -> nn.Module:
+    """A network before its training; its running statistics are new in any case."""
+    if start is None or network.made_by is not None:
+        return build(network.space, network.architecture, seed=seed)
+    model = build(network.space, seed=0)
+    model.load_state_dict(start)
+    return extract(model, network.architecture)
 
 
 def has_result(network: Network, number: int) -> bool:

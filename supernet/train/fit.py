@@ -175,6 +175,7 @@ def fit(
     runtime: Runtime,
     draw_live: Callable[[int], Tensor] | None = None,
     loss_function: Callable[[Any, Any], Tensor] | None = None,
+    distill: tuple[float, Tensor] | None = None,
     seed: int = 0,
     folder: Path | None = None,
     watch: Watch = UNWATCHED,
@@ -190,6 +191,8 @@ def fit(
         runtime: device, precision, processes.
         draw_live: gives live_GP of a step, bool [batch_size / ghost_size, P]; the same in every process.
         loss_function: of outputs and targets, the mean over examples; None for softmax cross-entropy.
+        distill: a weight, and a row of live_GP, bool [P]: the divergence of a one-shot model's softmax outputs from
+            those with this row live is added to the loss of each ghost batch.
         seed: of what the model draws at random in its forward pass (`nn.Dropout`), for each ghost batch by itself.
         folder: where checkpoints are written, and where a killed training continues from; None for no checkpoints.
         watch: its `progress` is called after each step; its `stop` is asked before each step.
@@ -207,7 +210,7 @@ def fit(
     runtime.place(model).train()
     runtime.same_weights(model)
     optimiser = _Optimiser(model, steps, config)
-    passes = _Passes(model, config, runtime, loss_function, seed)
+    passes = _Passes(model, config, runtime, loss_function, seed, distill)
     checkpoint = _Checkpoint(folder, model, optimiser, config, runtime)
     first, history = checkpoint.restore()
     with passes.runtime.workers() as run:
@@ -273,6 +276,7 @@ class _Passes:
         runtime: Runtime,
         loss_function: Callable[[Any, Any], Tensor] | None,
         seed: int,
+        distill: tuple[float, Tensor] | None = None,
     ) -> None:
         ghosts = config.batch_size // config.ghost_size
         is_one_shot = isinstance(model, OneShot)
@@ -280,7 +284,7 @@ class _Passes:
         views = [] if is_one_shot else [quick_in_training(model, runtime.tuning) for _ in range(ghosts)]
         self._settle = [settle for _, settle in views]
         self._model_of_ghost = [view for view, _ in views] or [quick(model, runtime.tuning)] * ghosts
-        self._config, self._seed = config, seed
+        self._config, self._seed, self._distill = config, seed, distill
         self._is_random: bool | None = True if draws_at_random(model) else None  # None: the first step will show
         self._loss_function = loss_function or partial(F.cross_entropy, label_smoothing=config.label_smoothing)
         if isinstance(model, OneShot):
@@ -324,7 +328,12 @@ class _Passes:
             with runtime.autocast(), chance as draws:
                 model = self._model_of_ghost[first]
                 outputs = call(model, inputs) if live_GP is None else model(inputs, live_GP[first:last])
-                loss = self._loss_function(outputs, expected) * ((last - first) / ghosts)
+                loss = self._loss_function(outputs, expected)
+                if self._distill is not None and live_GP is not None:
+                    weight, row = self._distill
+                    others = [place for place in range(last - first) if not torch.equal(live_GP[first + place], row)]
+                    loss = loss + weight * divergence(model, inputs, outputs, row, others, last - first)
+                loss = loss * ((last - first) / ghosts)
             if draws is not None and draws.drawn:
                 drawing.append(first)
             return loss.detach(), torch.autograd.grad(loss, parameters, allow_unused=True)
@@ -344,6 +353,31 @@ class _Passes:
             if parameter.grad is None:  # live, but all that its output goes to was dropped, or live elsewhere only
                 parameter.grad = torch.zeros_like(parameter)
         return total
+
+
+def divergence(
+    model: nn.Module, inputs: Any, outputs: Any, row: Tensor, others: Sequence[int], ghosts: int
+) -> Tensor | float:
+    """The Kullback-Leibler divergence of softmax outputs from those of one architecture on the same examples.
+
+    Args:
+        model: the one-shot model.
+        inputs, outputs: of a forward pass.
+        row: what is live in that architecture, bool [P]. It gets no gradient.
+        others: the ghost batches of the pass that have something else live; the divergence of the rest is 0.
+        ghosts: their number in the pass.
+
+    Returns:
+        The mean over all examples of the pass.
+    """
+    if not others:
+        return 0.0
+    size = rows(inputs) // ghosts
+    which = torch.cat([torch.arange(place * size, (place + 1) * size) for place in others]).to(outputs.device)
+    with torch.no_grad():
+        taught = model(take_rows(inputs, which), row.expand(len(others), -1))
+    log_ones, log_others = F.log_softmax(outputs[which].float(), 1), F.log_softmax(taught.float(), 1)
+    return F.kl_div(log_ones, log_others, reduction="batchmean", log_target=True) * (len(others) / ghosts)
 
 
 def _add_gradients(parameters: Sequence[nn.Parameter], gradients: Sequence[Tensor | None], memory: set[int]) -> None:

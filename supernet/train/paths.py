@@ -1,4 +1,4 @@
-"""What is live in training: path dropout, and two other ways to draw it.
+"""What is live in training: path dropout, and three other ways to draw it.
 
 A path distribution is a function ``(space, ghosts, rate, strength, generator) -> live_GP``; add one to `PATHS` to use
 it by name.
@@ -7,6 +7,8 @@ References:
     Bender et al., ICML 2018, section 3.2 (path dropout).
     Guo et al., "Single Path One-Shot NAS with Uniform Sampling", 2019 (uniform).
     Chu et al., "FairNAS", 2019 (strict fairness).
+    Yu and Huang, "Universally Slimmable Networks and Improved Training Techniques", ICCV 2019, and Yu et al., "BigNAS",
+    ECCV 2020 (sandwich, with distillation from the largest).
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from supernet.space.choices import Space
+from supernet.space.choices import Architecture, Space
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +28,8 @@ class PathsConfig:
     """How live options are drawn while the one-shot model trains."""
 
     distribution: str = "dropout"
-    """'dropout' (the paper), 'uniform' (one architecture drawn uniformly) or 'fair' (every option equally often)."""
+    """'dropout' (the paper), 'uniform' (one architecture drawn uniformly), 'fair' (every option equally often) or
+    'sandwich' (of each four ghost batches the largest, the smallest and two drawn uniformly)."""
 
     rate: float = 0.1
     """The paper's r, from 0 to below 1: the chance that all options of a choice are dropped. Used by 'dropout' only."""
@@ -38,7 +41,13 @@ class PathsConfig:
     """Whether only architectures within the limits of the search are live, with 'uniform' (ours): a step then costs
     what candidates cost, and no weights are trained for networks that may not be found."""
 
+    distill: float = 0.0
+    """Weight of the divergence from what the architecture of the last options (the largest) gives on the same examples,
+    added to the loss of each ghost batch; 0 for none. It costs a forward pass more for each."""
+
     def __post_init__(self) -> None:
+        if self.distill < 0:
+            raise ValueError(f"distill: expected at least 0, got {self.distill}")
         if self.distribution not in PATHS:
             raise ValueError(f"distribution: expected one of {', '.join(PATHS)}; got {self.distribution!r}")
         if not 0 <= self.rate < 1:
@@ -116,8 +125,31 @@ def fair(space: Space, ghosts: int, rate: float, strength: float, generator: tor
     return torch.cat(columns, dim=1)
 
 
+def largest(space: Space) -> Architecture:
+    """The architecture of the last options, and of as many of them as a choice may pick."""
+    return space.reached({name: subsets[-1] for name, subsets in space.subsets.items()})
+
+
+def sandwich(space: Space, ghosts: int, rate: float, strength: float, generator: torch.Generator) -> Tensor:
+    """Of each four ghost batches one has the largest architecture, one the smallest, and two have uniform ones.
+
+    With fewer than four ghost batches a random part of these. Where a rule forbids the largest or the smallest, a
+    uniform one takes its place. `rate` and `strength` do not matter.
+    """
+    ends = [largest(space), space.reached({name: subsets[0] for name, subsets in space.subsets.items()})]
+    rows: list[Architecture] = []
+    while len(rows) < ghosts:
+        drawn = [space.sample(generator=generator) for _ in range(4)]
+        layers = [end if space.allows(end) else other for end, other in zip(ends, drawn, strict=False)] + drawn[2:]
+        if ghosts < 4:
+            layers = [layers[place] for place in torch.randperm(4, generator=generator).tolist()]
+        rows += layers
+    return space.live(rows[:ghosts])
+
+
 PATHS: dict[str, Callable[[Space, int, float, float, torch.Generator], Tensor]] = {
     "dropout": dropout,
     "uniform": uniform,
     "fair": fair,
+    "sandwich": sandwich,
 }

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,7 @@ from supernet.retrain.trainings import (
     retrain,
     test_accuracies,
 )
+from supernet.space.model import build, extract
 from supernet.speed.pool import Processes
 from supernet.speed.runtime import Runtime, RuntimeConfig, start
 from supernet.train.fit import Diverged, TrainConfig
@@ -95,6 +97,16 @@ def test_what_is_trained_is_not_trained_again(tmp_path: Path, runtime: Runtime) 
     times = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.json")}
     run(tmp_path, runtime)
     assert times == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.json")}
+
+
+def test_networks_begin_with_the_weights_of_the_one_shot_model(tmp_path: Path, runtime: Runtime) -> None:
+    model = build(SPACE, seed=9)
+    still = TrainConfig(steps=1, batch_size=8, ghost_size=4, lr=1e-12, optimizer="SGD", optimizer_settings={})
+    lessons = replace(lessons_of_feed(lambda seed: feed_for(SPACE, 8), 1), start=model.state_dict())
+    retrain(SPACE, WHO[:1], lessons, replace(CONFIG, repeats=1, train=still), runtime=runtime, seed=3, folder=tmp_path)
+    trained, inherited = read_network(SPACE, WHO[0], tmp_path), extract(model, WHO[0])
+    for name, parameter in trained.named_parameters():
+        torch.testing.assert_close(parameter, inherited.get_parameter(name))
 
 
 def test_one_that_diverges_stops_all_and_says_so(tmp_path: Path, runtime: Runtime) -> None:

@@ -19,8 +19,8 @@ from supernet.space.model import build, from_network
 from supernet.space.network import parameters_inside
 from supernet.spaces import bender
 from supernet.speed.runtime import Runtime, RuntimeConfig, start
-from supernet.train.fit import Diverged, TrainConfig, fit, has_checkpoint, remove_checkpoints
-from supernet.train.paths import PathsConfig, draw
+from supernet.train.fit import Diverged, TrainConfig, divergence, fit, has_checkpoint, remove_checkpoints
+from supernet.train.paths import PathsConfig, draw, largest
 from tests import reference
 from tests.spaces_for_tests import nested, one_shot, tiny_bender
 
@@ -381,6 +381,48 @@ def test_weights_that_are_no_numbers_are_not_saved(tmp_path: Path, runtime: Runt
             loss_function=lambda outputs, targets: 1e5 * outputs.square().mean(),
         )  # fmt: skip
     assert not list(tmp_path.iterdir())
+
+
+def test_the_divergence_from_the_largest_equals_its_definition() -> None:
+    space = nested()
+    model = build(space, seed=0).eval()
+    x, _ = feed_for(space, 12)(0)
+    live = space.live([largest(space), space.first(), space.sample(generator=stream(1, "x"))])
+    outputs = model(x, live)
+    expected = torch.zeros(3)
+    for ghost in range(3):
+        part = x[4 * ghost : 4 * ghost + 4]
+        taught = model(part, live[:1]).softmax(1)
+        expected[ghost] = (taught * (taught.log() - model(part, live[ghost : ghost + 1]).log_softmax(1))).sum(1).mean()
+    value = divergence(model, x, outputs, live[0], [1, 2], 3)
+    torch.testing.assert_close(value, expected.mean(), rtol=1e-4, atol=1e-6)
+    assert divergence(model, x, outputs, live[0], [], 3) == 0.0
+    assert expected[1] > 1e-4
+
+
+@pytest.mark.parametrize("per_forward", [1, 3])
+def test_distillation_adds_its_gradient(per_forward: int, runtime: Runtime) -> None:
+    space = nested()
+    live = space.live([largest(space), space.first(), space.first()])
+    config = TrainConfig(
+        batch_size=12, ghost_size=4, optimizer="SGD", optimizer_settings={}, lr=1.0, schedule="constant",
+        weight_decay=0.0, ghosts_per_forward=per_forward,
+    )  # fmt: skip
+
+    def trained(distill: tuple[float, Tensor] | None) -> dict[str, Tensor]:
+        model = build(space, seed=0)
+        fit(model, feed_for(space, 12), 1, config, runtime=runtime, draw_live=lambda step: live, distill=distill)
+        return dict(model.named_parameters())
+
+    x, _ = feed_for(space, 12)(0)
+    model, plain = build(space, seed=0), trained(None)
+    divergence(model.train(), x, model(x, live), live[0], [1, 2], 3).backward()  # type: ignore[union-attr]  # others
+    for name, parameter in trained((0.5, live[0])).items():
+        gradient = model.get_parameter(name).grad
+        moved = plain[name] - parameter
+        torch.testing.assert_close(
+            moved, torch.zeros_like(moved) if gradient is None else 0.5 * gradient, rtol=1e-3, atol=1e-5
+        )
 
 
 def test_clipping_bounds_the_step(runtime: Runtime) -> None:

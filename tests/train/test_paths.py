@@ -14,8 +14,8 @@ from scipy import stats
 from supernet.base.randomness import stream
 from supernet.space.choices import Choice, Space
 from supernet.spaces import bender
-from supernet.train.paths import PATHS, PathsConfig, draw, drop_probabilities
-from tests.spaces_for_tests import nested, tiny_bender
+from supernet.train.paths import PATHS, PathsConfig, draw, drop_probabilities, largest
+from tests.spaces_for_tests import elastic, nested, tiny_bender
 
 TRIALS = 20_000
 
@@ -105,6 +105,16 @@ def test_uniform_paths_are_architectures(space: Space) -> None:
         assert torch.equal(space.live([architecture])[0], row)
 
 
+@pytest.mark.parametrize("space", [elastic(), nested()], ids=lambda s: s.name)
+@given(ghosts=st.integers(1, 12), seed=st.integers(0, 2**31))
+def test_a_sandwich_has_the_largest_and_the_smallest_in_each_four(space: Space, ghosts: int, seed: int) -> None:
+    live = draw(space, PathsConfig(distribution="sandwich"), ghosts, 0.5, generator=stream(seed, "sandwich"))
+    assert live.shape == (ghosts, len(space.columns))
+    ends = space.live([largest(space), space.first()])
+    for start in range(0, ghosts - 3, 4):
+        assert all((live[start : start + 4] == end).all(1).any() for end in ends)
+
+
 @pytest.mark.parametrize("distribution", PATHS)
 def test_draws_follow_the_generator_only(distribution: str) -> None:
     space, config = tiny_bender(), PathsConfig(distribution=distribution, schedule="constant")
@@ -116,7 +126,11 @@ def test_draws_follow_the_generator_only(distribution: str) -> None:
 
 @pytest.mark.parametrize(
     ("settings", "message"),
-    [({"distribution": "dropot"}, "expected one of dropout, uniform, fair"), ({"rate": 1.0}, "from 0 to below 1")],
+    [
+        ({"distribution": "dropot"}, "expected one of dropout, uniform, fair"),
+        ({"rate": 1.0}, "from 0 to below 1"),
+        ({"distill": -1.0}, "at least 0"),
+    ],
 )
 def test_bad_settings(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
