@@ -59,7 +59,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
     return tensors
 
 
-def plain_tensors(model: OneShot) -> dict[str, Tensor]:
+def _plain_tensors(model: OneShot) -> dict[str, Tensor]:
     """The parameters and buffers of a one-shot model by the names that they have in the plain network."""
 
     def walk(module: nn.Module, path: str) -> Iterator[tuple[str, Tensor]]:
@@ -86,7 +86,7 @@ def start_from(model: OneShot, tensors: Mapping[str, Tensor]) -> None:
     Raises:
         ValueError: a parameter is missing or has another shape, or a tensor is not one of the network.
     """
-    own = plain_tensors(model)
+    own = _plain_tensors(model)
     buffers = {name for name, tensor in own.items() if not isinstance(tensor, nn.Parameter)}
     statistics = ("running_mean", "running_var", "num_batches_tracked")
     others = [n for n in tensors if n not in own and not n.endswith(statistics)]
