@@ -150,6 +150,11 @@ def followed(network: Callable[[], nn.Module]) -> Callable[[], nn.Module]:
     with noting_values() as made, noting_rules() as rules:
         traced = dict(made_without_data(network).named_modules())
     for path, module in traced.items():
+        if type(module).__name__ == "OptimizedModule":
+            raise ValueError(
+                f"module {path!r} is under torch.compile, which hides its modules and gives its weights other names: "
+                "make the network without it, and compile the network that is exported"
+            )
         tensors = (*module._parameters.values(), *module._buffers.values())
         if any(isinstance(tensor, (UninitializedParameter, UninitializedBuffer)) for tensor in tensors):
             raise ValueError(

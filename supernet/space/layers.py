@@ -76,7 +76,8 @@ def live_paths() -> LivePaths:
     except LookupError:
         raise RuntimeError(
             "a choice was run outside of a one-shot model: call supernet.build(space)(x, live), "
-            "or supernet.build(space, architecture)(x) for a stand-alone network"
+            "or supernet.build(space, architecture)(x) for a stand-alone network; torch.utils.checkpoint needs "
+            "use_reentrant=False"
         ) from None
 
 

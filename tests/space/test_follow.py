@@ -280,3 +280,13 @@ def test_numbers_of_groups_may_be_values() -> None:
     assert assert_same(Grouped, torch.randn(3, 5, 8, dtype=torch.float64)).size == 6
     with pytest.raises(ValueError, match=r"larger with other options.*int\(value\('groups', \('4', '2', '1'\)\)\)"):
         from_network(lambda: nn.Sequential(nn.Conv1d(4, 4, 1, groups=value("g", (1, 2)))), torch.zeros(1, 4, 5))
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of what torch.compile imports
+def test_a_part_under_compile_is_named() -> None:
+    def network() -> nn.Module:
+        width = value("width", (2, 4))
+        return nn.Sequential(nn.Linear(8, width), torch.compile(nn.Sequential(nn.Linear(width, 2))))
+
+    with pytest.raises(ValueError, match=r"module '1' is under torch\.compile"):
+        from_network(network, SERIES[:1])
