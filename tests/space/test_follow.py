@@ -286,7 +286,8 @@ def test_numbers_of_groups_may_be_values() -> None:
 def test_a_part_under_compile_is_named() -> None:
     def network() -> nn.Module:
         width = value("width", (2, 4))
-        return nn.Sequential(nn.Linear(8, width), torch.compile(nn.Sequential(nn.Linear(width, 2))))
+        compiled: Any = torch.compile(nn.Sequential(nn.Linear(width, 2)))
+        return nn.Sequential(nn.Linear(8, width), compiled)
 
     with pytest.raises(ValueError, match=r"module '1' is under torch\.compile"):
         from_network(network, SERIES[:1])
