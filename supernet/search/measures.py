@@ -101,7 +101,7 @@ def nwot(network: nn.Module, examples: Any, live_GP: Tensor | None = None) -> fl
 
 
 def synflow(network: nn.Module, examples: Any, live_GP: Tensor | None = None) -> float:
-    """The logarithm of the synaptic flow: of the sum over all weights of |w dR/dw|, for the sum R of all outputs.
+    """The logarithm of the synaptic flow: of the sum over all weights of ``|w dR/dw|``, for the sum R of all outputs.
 
     The input is one example of ones, all parameters are taken by their absolute value, and norms are left out (batch
     norm in the published code; layer and group norm are ours). Weights are parameters of two axes or more. In double
