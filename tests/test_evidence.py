@@ -227,7 +227,7 @@ def test_what_is_spent_counts_from_the_first_training(pay: ModuleType) -> None:
     values = np.array([90.0, 80.0])
     networks = pay.Networks(
         truth=values, judged=values - 1, short=values / 2, seconds=np.full(2, 3600.0), macs=np.array([1.0, 2.0]),
-        free=values, joint=-values,
+        free=values, joint=-values, measures=values[:, None], picks=np.eye(2, dtype=bool),
     )  # fmt: skip
     curve = dict(
         zip(pay.HOURS, pay.best_so_far(networks, pay.in_order(networks, np.array([1, 0]), 3600.0)), strict=True)

@@ -115,11 +115,12 @@ class _Peers:
 
     def _end(self, text: str) -> None:
         self.text = text
+        # At once: a launcher that sees a process of its own fail may kill this one the next moment.
+        print(f"supernet: {text}; {_CONTINUES}", file=sys.stderr, flush=True)
         self.is_gone.set()
         if self._is_leaving.wait(2 * _GRACE):
             return
         self._tell(text)
-        print(f"supernet: error: {text}; {_CONTINUES}", file=sys.stderr, flush=True)
         os._exit(1)  # the main thread waits for a process that is gone
 
     def leave(self, text: str | None) -> None:

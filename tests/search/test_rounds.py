@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 import supernet.search.recording
 import supernet.search.rounds
+import supernet.search.scoring
 from supernet.base.progress import Interrupted, Watch
 from supernet.base.randomness import stream
 from supernet.search.config import SearchConfig
@@ -230,7 +231,7 @@ def test_a_search_killed_at_any_moment_continues_as_if_it_had_not_been(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Between any two candidates, in a race or not; before and after a round is written; and all of it in turn."""
-    monkeypatch.setattr(supernet.search.recording, "outputs_of", outputs)
+    monkeypatch.setattr(supernet.search.scoring, "outputs_of", outputs)
     whole = ask(model, runtime, tmp_path / "whole.sqlite", strategy)
     assert len(whole) == 24
     assert len({c.round for c in whole}) > 1
@@ -270,7 +271,7 @@ def test_generations_race_and_nothing_is_scored_twice(
     outputs: Remembered,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(supernet.search.recording, "outputs_of", outputs)
+    monkeypatch.setattr(supernet.search.scoring, "outputs_of", outputs)
     outputs.asked.clear()
     larger: dict[str, Any] = {"batch": 24, "candidates": 48}
     found = ask(model, runtime, tmp_path / "c.sqlite", strategy, **larger)
@@ -291,7 +292,7 @@ def test_generations_race_and_nothing_is_scored_twice(
 def test_limits_hold_before_any_forward_pass(
     model: OneShot, runtime: Runtime, tmp_path: Path, outputs: Remembered, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(supernet.search.recording, "outputs_of", outputs)
+    monkeypatch.setattr(supernet.search.scoring, "outputs_of", outputs)
     outputs.asked.clear()
     values = COSTS.column("params", SPACE.sample_distinct(300, generator=torch.Generator().manual_seed(0)))
     limit = float(np.quantile(values, 0.1))
@@ -345,7 +346,7 @@ def test_a_users_strategy_is_repaired_resumed_and_held_to_its_contract(
     model: OneShot, runtime: Runtime, tmp_path: Path, outputs: Remembered, monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr(supernet.search.recording, "outputs_of", outputs)
+    monkeypatch.setattr(supernet.search.scoring, "outputs_of", outputs)
     file = tmp_path / "mine.py"
     file.write_text(OWN)
     own = f"{file}:Stubborn"
@@ -377,7 +378,7 @@ def test_a_users_strategy_is_repaired_resumed_and_held_to_its_contract(
 def test_several_objectives_give_a_front_of_finalists(
     model: OneShot, runtime: Runtime, tmp_path: Path, outputs: Remembered, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(supernet.search.recording, "outputs_of", outputs)
+    monkeypatch.setattr(supernet.search.scoring, "outputs_of", outputs)
     for strategy in ("random", "nsga2"):
         found = ask(model, runtime, tmp_path / f"{strategy}.sqlite", strategy, objectives="score,params")
         config = SearchConfig(objectives="score,params", top=3, top_of=6, small=1, random=1, all_on=False)
