@@ -211,6 +211,7 @@ def summary(of: dict[str, Any]) -> None:
         "its standard error": None if error is None else round(100 * float(error), 2),
         "least difference, points": round(100 * float(differences.min()), 2),
         "wins": int((differences > 0).sum()),
+        "beyond the noise": sum("beats the reference" in run["said"] for run in of["runs"].values()),
         "cost in trainings of the reference": round(float(np.mean(costs)), 1),
         "above random search, points": round(100 * float(np.mean(at_random)), 2) if at_random else None,
     }
