@@ -48,7 +48,7 @@ from supernet.program.arguments import (
 from supernet.program.completion import SHELLS, options_of, script
 from supernet.program.help import MAIN, SPACES, STRATEGIES
 from supernet.program.listing import example_files, example_lines, listed, recipe_lines, recipe_path
-from supernet.program.progress import check_logs, progress_of, progress_text, state_text, states
+from supernet.program.progress import RENEWED, check_logs, progress_of, progress_text, state_text, states
 from supernet.program.screen import is_helper, print_anything, watching
 from supernet.program.settings import check_name
 
@@ -57,9 +57,6 @@ if TYPE_CHECKING:
     from supernet.program.load import Loaded
 
 STEP_NAMES = ("train", "search", "retrain")
-
-_RENEWED = 30
-"""Seconds after which `supernet watch --report` writes the page anew."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -614,7 +611,7 @@ def _watch(words: list[str]) -> None:
         raise ValueError(f"{folder} is no run folder: expected the folder of a run that is under way")
     written: float | None = None
     for facts in states(folder, once=options["once"]):
-        if options["report"] and (written is None or time.monotonic() - written > _RENEWED):
+        if options["report"] and (written is None or time.monotonic() - written > RENEWED):
             _write_page(folder.path)
             written = time.monotonic()
         if options["json"]:

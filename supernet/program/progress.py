@@ -27,6 +27,9 @@ UNITS = {
 }
 """What is counted in each step."""
 
+RENEWED = 30
+"""Seconds after which the page of an unfinished run is written anew, and a browser reads it again."""
+
 LOGS = ("csv", "tensorboard", "wandb")
 """Kinds of logs."""
 

@@ -19,7 +19,7 @@ from supernet.program.folder import Opened, RunError, is_done, require, task_of
 from supernet.program.load import load_finalist, space_of_run
 from supernet.program.paths import RunFolder
 from supernet.program.plan import duration
-from supernet.program.progress import progress_of, state_text
+from supernet.program.progress import RENEWED, progress_of, state_text
 from supernet.search.latency import summary
 from supernet.search.orders import Candidate
 from supernet.search.table import in_order_asked, read_candidates
@@ -53,9 +53,6 @@ from supernet.trust.tables import (
     tested_sizes,
     units_of,
 )
-
-_RENEWED = 30
-"""Seconds after which a browser reads the page of an unfinished run anew."""
 
 
 def write_report(run: Opened) -> Path:
@@ -142,7 +139,7 @@ def _page_so_far(run: Opened) -> str:
         space=config.space.name,
         candidates=f"{len(candidates):,}",
         under_way=state_text(folder, progress_of(folder)),
-        renewed=_RENEWED,
+        renewed=RENEWED,
         advice=[],
         diagnosis=[],
         run_figures=of_run,
