@@ -78,6 +78,8 @@ def parse(parser: Parser, words: Sequence[str]) -> dict[str, Any]:
     options = [option for action in parser._actions for option in action.option_strings]
     for word in words:
         name = word.partition("=")[0]
+        if name.startswith("-") and word == f"{name}=--":  # which argparse takes away
+            raise ConfigError(f"{name}: expected a value, got '--'")
         if word.startswith("--") and name not in options:
             longer = [option for option in options if option.endswith(f".{name.removeprefix('--')}")]
             if longer:

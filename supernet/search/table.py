@@ -8,9 +8,11 @@ import itertools
 import json
 import math
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
+import textwrap
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from pathlib import Path
 from types import NoneType
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
@@ -71,23 +73,72 @@ def open_table(table: Path) -> sqlite3.Connection:
     return connection
 
 
+@contextmanager
+def _opened(table: Path) -> Iterator[sqlite3.Connection]:
+    """A connection to a table, which is made if the file is missing; its changes are all kept, or none of them.
+
+    Raises:
+        ValueError: the table is damaged, or cannot be used now; the message says what to do.
+    """
+    try:
+        with closing(open_table(table)) as connection, connection:
+            yield connection
+    except sqlite3.IntegrityError:  # something is written twice, which is a fault of the program
+        raise
+    except (sqlite3.Error, UnicodeDecodeError) as error:  # names of columns are decoded by Python
+        raise _problem(table, error) from None
+
+
+@contextmanager
+def _reading(table: Path) -> Iterator[sqlite3.Connection]:
+    """A connection to a table that stays as it is; errors as for `_opened`."""
+    try:
+        with closing(sqlite3.connect(f"{table.resolve().as_uri()}?mode=ro", uri=True)) as connection:
+            yield connection
+    except (sqlite3.Error, UnicodeDecodeError) as error:  # names of columns are decoded by Python
+        raise _problem(table, error) from None
+
+
 _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR, sqlite3.SQLITE_SCHEMA)
 """What SQLite answers of a file that is no table of candidates; SQLITE_ERROR is a column that is not there."""
 
 
-def _problem(table: Path, error: sqlite3.Error) -> ValueError:
+def _problem(table: Path, error: sqlite3.Error | UnicodeDecodeError) -> ValueError:
     """What is wrong with a table, and what to do: scores that took hours are not to be deleted for a full disk."""
     if not table.exists():
         return ValueError(f"{table} is not there: put it back, or search again, which scores the candidates anew")
     if getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF in _DAMAGED:
-        return ValueError(
-            f"{table} is not a table of candidates, or is damaged ({error}): put a copy of it back, or rename it and "
-            "search again"
-        )
+        return _damaged(table, str(error))
     return ValueError(
         f"{table} cannot be opened now ({error}): nothing is lost; make room on the disk, or wait for the process that "
         "uses it, and run the same command again"
     )
+
+
+def _damaged(table: Path, why: str) -> ValueError:
+    return ValueError(
+        f"{table} is not a table of candidates, or is damaged ({why}): put a copy of it back, or rename it and search "
+        "again"
+    )
+
+
+def _json(table: Path, text: Any, fits: Callable[[Any], bool]) -> Any:
+    """What a text of JSON in a table stands for.
+
+    Raises:
+        ValueError: it is damaged, or something else than `fits` takes.
+    """
+    try:
+        value = json.loads(text)
+    except (ValueError, TypeError, RecursionError):
+        raise _damaged(table, f"{_short(text)} is no JSON") from None
+    if not fits(value):
+        raise _damaged(table, f"{_short(text)} is not what is expected there")
+    return value
+
+
+def _short(value: Any) -> str:
+    return textwrap.shorten(repr(value), 60, placeholder=" ...")
 
 
 def _check_columns(table: Path, row: Sequence[Any]) -> None:
@@ -99,10 +150,7 @@ def _check_columns(table: Path, row: Sequence[Any]) -> None:
     is_scored = row[COLUMNS.index("examples")] != 0
     for name, kinds, value in zip(COLUMNS, _KINDS, row, strict=True):
         if not isinstance(value, kinds if is_scored or name not in ("value", "loss") else NoneType):
-            raise ValueError(
-                f"{table} is damaged ({name} of a candidate is {value!r}): put a copy of it back, or rename it and "
-                "search again"
-            )
+            raise _damaged(table, f"{name} of a candidate is {_short(value)}")
 
 
 _NUMBER = (float, int)
@@ -140,7 +188,7 @@ def write_rows(table: Path, rows: Sequence[Row]) -> None:
         f"INSERT INTO candidates ({', '.join(names)}) VALUES ({', '.join('?' * len(names))}) "
         f"ON CONFLICT (architecture) DO UPDATE SET {renewed}"
     )
-    with closing(open_table(table)) as connection, connection:
+    with _opened(table) as connection:
         for row in rows:
             values = [getattr(row.candidate, name) for name in names[1:-2]]
             connection.execute(command, (str(row.candidate.architecture), *values, row.time, row.right))
@@ -149,7 +197,7 @@ def write_rows(table: Path, rows: Sequence[Row]) -> None:
 def write_rescored(table: Path, rows: Sequence[Row]) -> None:
     """Replaces the values of candidates, all or none of them, and notes that this was done; see `is_rescored`."""
     command = "UPDATE candidates SET value = ?, loss = ?, deviation = ?, right = ? WHERE architecture = ?"
-    with closing(open_table(table)) as connection, connection:
+    with _opened(table) as connection:
         for row in rows:
             c = row.candidate
             connection.execute(command, (c.value, c.loss, c.deviation, row.right, str(c.architecture)))
@@ -158,7 +206,7 @@ def write_rescored(table: Path, rows: Sequence[Row]) -> None:
 
 def is_rescored(table: Path) -> bool:
     """Whether the best candidates were scored again in single precision, at the end of the search."""
-    with closing(open_table(table)) as connection:
+    with _opened(table) as connection:
         return connection.execute("SELECT 1 FROM meta WHERE name = 'rescored'").fetchone() is not None
 
 
@@ -182,24 +230,25 @@ def _candidates(table: Path, space: Space | None, command: str, values: Sequence
     for row in rows:
         _check_columns(table, row)
     architecture_of = (lambda text: _as_written(table, text)) if space is None else parser_of(space)
-    figures, ranking = _read_only(table, _figures), read_ranking(table)
-    return [_candidate(architecture_of(text), values, (figures or {}).get(text, {}), ranking) for text, *values in rows]
+    with _reading(table) as connection:
+        figures, ranking = _figures(table, connection), _ranking(table, connection)
+    try:
+        return [_candidate(architecture_of(text), values, figures.get(text, {}), ranking) for text, *values in rows]
+    except KeyError as error:
+        raise _damaged(table, f"a candidate has no {error}") from None
 
 
 def _selected(table: Path, command: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
     """The rows that a command of SQL selects, from a table that is only read."""
-    try:
-        with closing(sqlite3.connect(f"{table.resolve().as_uri()}?mode=ro", uri=True)) as connection:
-            return connection.execute(command, values).fetchall()
-    except sqlite3.Error as error:
-        raise _problem(table, error) from None
+    with _reading(table) as connection:
+        return connection.execute(command, values).fetchall()
 
 
 def _as_written(table: Path, text: str) -> Architecture:
     """The architecture that was written as this text; it is not checked against its space."""
     pairs = [word.partition("=") for word in text.split(" ")]
     if not all(name and options for name, _, options in pairs):
-        raise ValueError(f"{table} is damaged ({text!r} is no architecture): put a copy of it back")
+        raise _damaged(table, f"{_short(text)} is no architecture")
     return Architecture(tuple((name, tuple(options.split("+"))) for name, _, options in pairs))
 
 
@@ -280,9 +329,9 @@ def read_best(
 def read_some(table: Path, architectures: Sequence[Architecture]) -> list[Candidate]:
     """The candidates with these architectures, in this order; all have to be in the table."""
     command = f"SELECT {', '.join(COLUMNS[1:])} FROM candidates WHERE architecture = ?"
-    with closing(open_table(table)) as connection:
+    with _opened(table) as connection:
         rows = [connection.execute(command, (str(architecture),)).fetchone() for architecture in architectures]
-        figures, ranking = _figures(connection), _ranking(connection)
+        figures, ranking = _figures(table, connection), _ranking(table, connection)
     return [
         _candidate(architecture, values, figures.get(str(architecture), {}), ranking)
         for architecture, values in zip(architectures, rows, strict=True)
@@ -313,7 +362,7 @@ _FAILURES = "CREATE TABLE IF NOT EXISTS failures (architecture TEXT PRIMARY KEY,
 
 def write_failures(table: Path, failures: Mapping[str, str]) -> None:
     """Notes why architectures, by their texts, could not be scored or measured; all or none of them."""
-    with closing(open_table(table)) as connection, connection:
+    with _opened(table) as connection:
         connection.execute(_FAILURES)
         connection.executemany("INSERT OR REPLACE INTO failures VALUES (?, ?)", list(failures.items()))
 
@@ -335,21 +384,26 @@ def read_failures(table: Path) -> dict[str, str]:
 def write_figures(table: Path, figures: Mapping[str, Mapping[str, float]]) -> None:
     """Adds sizes and measures of architectures, by their texts; all or none of them."""
     command = "INSERT OR REPLACE INTO measures VALUES (?, ?)"
-    with closing(open_table(table)) as connection, connection:
+    with _opened(table) as connection:
         connection.execute(_MEASURES)
         connection.executemany(command, [(text, json.dumps(dict(row))) for text, row in figures.items()])
 
 
 def read_figures(table: Path) -> dict[str, dict[str, float]]:
     """Sizes and measures of architectures, by their texts: of candidates, and of the sample of the ranking."""
-    with closing(open_table(table)) as connection:
-        return _figures(connection)
+    with _opened(table) as connection:
+        return _figures(table, connection)
 
 
-def _figures(connection: sqlite3.Connection) -> dict[str, dict[str, float]]:
+def _figures(table: Path, connection: sqlite3.Connection) -> dict[str, dict[str, float]]:
     if not _has(connection, "measures"):
         return {}
-    return {text: json.loads(row) for text, row in connection.execute("SELECT architecture, figures FROM measures")}
+    rows = connection.execute("SELECT architecture, figures FROM measures")
+    return {text: _json(table, row, _are_figures) for text, row in rows}
+
+
+def _are_figures(value: Any) -> bool:
+    return isinstance(value, dict) and all(isinstance(figure, _NUMBER) for figure in value.values())
 
 
 def _has(connection: sqlite3.Connection, name: str) -> bool:
@@ -359,13 +413,13 @@ def _has(connection: sqlite3.Connection, name: str) -> bool:
 
 def write_ranking(table: Path, ranking: Ranking) -> None:
     """Notes what all candidates of this table are ranked by."""
-    with closing(open_table(table)) as connection, connection:
+    with _opened(table) as connection:
         connection.execute("INSERT OR REPLACE INTO meta VALUES ('ranking', ?)", (json.dumps(ranking.to_json()),))
 
 
 def read_ranking(table: Path) -> Ranking | None:
     """What the candidates are ranked by; None if by their scores alone. The file stays as it is."""
-    return _read_only(table, _ranking)
+    return _read_only(table, partial(_ranking, table))
 
 
 _T = TypeVar("_T")
@@ -375,18 +429,30 @@ def _read_only(table: Path, read: Callable[[sqlite3.Connection], _T]) -> _T | No
     """What is read from a table that stays as it is; None if the file is missing."""
     if not table.exists():
         return None
-    try:
-        with closing(sqlite3.connect(f"{table.resolve().as_uri()}?mode=ro", uri=True)) as connection:
-            return read(connection)
-    except sqlite3.Error as error:
-        raise _problem(table, error) from None
+    with _reading(table) as connection:
+        return read(connection)
 
 
-def _ranking(connection: sqlite3.Connection) -> Ranking | None:
+def _ranking(table: Path, connection: sqlite3.Connection) -> Ranking | None:
     if not _has(connection, "meta"):
         return None
     row = connection.execute("SELECT value FROM meta WHERE name = 'ranking'").fetchone()
-    return None if row is None else Ranking.from_json(json.loads(row[0]))
+    return None if row is None else Ranking.from_json(_json(table, row[0], _is_ranking))
+
+
+def _is_ranking(value: Any) -> bool:
+    try:
+        return all(
+            part["weight"] > 0 and len(part["values"]) == len(part["places"]) and _are_numbers(part["values"])
+            and _are_numbers(part["places"])
+            for part in value.values()
+        ) and bool(value)  # fmt: skip
+    except (AttributeError, KeyError, TypeError):
+        return False
+
+
+def _are_numbers(values: Any) -> bool:
+    return isinstance(values, list) and all(isinstance(value, _NUMBER) for value in values)
 
 
 # ---- what candidates are right on ----
@@ -408,17 +474,27 @@ class Seen(NamedTuple):
 
 def read_seen(table: Path) -> dict[str, Seen]:
     """What each candidate was scored on before, by its architecture as text."""
-    with closing(open_table(table)) as connection:
+    with _opened(table) as connection:
         rows = connection.execute("SELECT architecture, examples, loss, right FROM candidates")
-        return {text: Seen(examples, loss, right) for text, examples, loss, right in rows}
+        return {
+            text: Seen(examples, loss, None if right is None else _bits(table, right, examples))
+            for text, examples, loss, right in rows
+        }
+
+
+def _bits(table: Path, right: Any, examples: Any) -> bytes:
+    """What was packed, for at least as many examples."""
+    if not isinstance(right, bytes) or not isinstance(examples, int) or 8 * len(right) < examples:
+        raise _damaged(table, f"{_short(right)} does not say on which of {_short(examples)} examples it is right")
+    return right
 
 
 def right_of(table: Path, architectures: Sequence[Architecture], count: int) -> NDArray[np.bool_]:
     """Which of the first `count` examples candidates are right on: bool [C, count]. All have to be in the table."""
     command = "SELECT right FROM candidates WHERE architecture = ?"
-    with closing(open_table(table)) as connection:
+    with _opened(table) as connection:
         bits = [connection.execute(command, (str(architecture),)).fetchone()[0] for architecture in architectures]
-    return np.array([unpacked(right, count) for right in bits], bool).reshape(len(bits), count)
+    return np.array([unpacked(_bits(table, right, count), count) for right in bits], bool).reshape(len(bits), count)
 
 
 def read_right(table: Path, most: int) -> NDArray[np.bool_]:
@@ -426,11 +502,12 @@ def read_right(table: Path, most: int) -> NDArray[np.bool_]:
 
     C is 0 if the metric is not accuracy.
     """
-    with closing(open_table(table)) as connection:
+    with _opened(table) as connection:
         (examples,) = connection.execute("SELECT max(examples) FROM candidates WHERE right IS NOT NULL").fetchone()
         command = "SELECT right FROM candidates WHERE examples = ? AND right IS NOT NULL LIMIT ?"
         rows = connection.execute(command, (examples or 0, most)).fetchall()
-    return np.array([unpacked(right, examples) for (right,) in rows], bool).reshape(len(rows), examples or 0)
+    right = [unpacked(_bits(table, bits, examples), examples) for (bits,) in rows]
+    return np.array(right, bool).reshape(len(rows), examples or 0)
 
 
 def packed(right: Sequence[bool] | NDArray[np.bool_]) -> bytes:
@@ -465,17 +542,30 @@ class Round:
 
 def read_rounds(table: Path) -> list[Round]:
     """The rounds that are complete, in order."""
-    with closing(open_table(table)) as connection:
+    with _opened(table) as connection:
         rows = connection.execute("SELECT asked, told, scores, state FROM rounds ORDER BY number").fetchall()
-    return [
-        Round(json.loads(asked), json.loads(told), json.loads(scores), state) for asked, told, scores, state in rows
+    complete = [
+        Round(_json(table, asked, _are_texts), _json(table, told, _are_texts), _json(table, scores, _are_scores), state)
+        for asked, told, scores, state in rows
     ]
+    for index, row in enumerate(complete):
+        if not len(row.asked) == len(row.told) == len(row.scores) or not isinstance(row.state, str):
+            raise _damaged(table, f"round {index} has another number of scores than of architectures, or no state")
+    return complete
+
+
+def _are_texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(text, str) for text in value)
+
+
+def _are_scores(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(s, _NUMBER) or _are_numbers(s) for s in value)
 
 
 def write_round(table: Path, number: int, complete: Round) -> None:
     """Adds a complete round; the table has it whole or not at all."""
     texts = [json.dumps(values) for values in (complete.asked, complete.told, complete.scores)]
-    with closing(open_table(table)) as connection, connection:
+    with _opened(table) as connection:
         connection.execute("INSERT INTO rounds VALUES (?, ?, ?, ?, ?)", (number, *texts, complete.state))
 
 

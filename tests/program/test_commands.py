@@ -249,6 +249,7 @@ def test_places_that_cannot_be_run_folders(refused: Refused, tmp_path: Path) -> 
     file.write_text("")
     assert "is a file" in refused("run", "digits-smoke", "--out", file)
     assert "is a file" in refused("run", "digits-smoke", "--out", file / "below")
+    assert "--hours: expected a value, got '--'" in refused("run", "digits-smoke", "--out", tmp_path, "--hours=--")
     assert "no run folder" in refused("run", "digits-smoke", "--out", tmp_path)
     assert "/proc/x" in refused("run", "digits-smoke", "--out", "/proc/x")
     assert "directory" in refused("run", "digits-smoke", "--config", tmp_path, "--out", tmp_path / "X")
