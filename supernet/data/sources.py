@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch.utils.data import Dataset
 
 from supernet.base import trees
 from supernet.base.extras import extra
@@ -311,8 +312,13 @@ def _from_parts(config: DataConfig, name: str, parts: Any) -> Source:
     """The source of (inputs, targets) or of these and the test's, which a function or a file has."""
     if not isinstance(parts, (tuple, list)) or len(parts) not in (2, 4):
         got = f"{len(parts)} things" if isinstance(parts, (tuple, list)) else type(parts).__name__
+        hint = ""
+        if isinstance(parts, Dataset):
+            hint = (
+                ": for a Dataset return torch.utils.data.default_collate(list(dataset)), which is both for all examples"
+            )
         raise DataError(
-            f"{name} must return (inputs, targets) or (inputs, targets, test inputs, test targets), got {got}"
+            f"{name} must return (inputs, targets) or (inputs, targets, test inputs, test targets), got {got}{hint}"
         )
     source = join([(parts[i], parts[i + 1]) for i in range(0, len(parts), 2)], None, config.image_size)
     if not source.is_images:

@@ -545,9 +545,10 @@ def _summary(source: Source, parts: dict[str, NDArray[np.int64]]) -> str:
             text += ", with masks"
     if source.ignored:
         reasons = ", ".join(f"{number:,} {reason}" for reason, number in sorted(source.ignored.items()))
-        text += f"; {sum(source.ignored.values()):,} files ignored ({reasons})"
+        files = sum(source.ignored.values())
+        text += f"; {files:,} file{'s' * (files != 1)} ignored ({reasons})"
     if source.damaged:
-        text += f"; {len(source.damaged):,} damaged images left out"
+        text += f"; {len(source.damaged):,} damaged image{'s' * (len(source.damaged) != 1)} left out"
     sizes = {name: len(index) for name, index in parts.items()}
     places = {"validation": source.own_validation, "test": source.own_test}
     splits = [f"{name} {sizes[name]:,} ({'its own' if own else 'chosen here'})" for name, own in places.items()]

@@ -79,8 +79,14 @@ def measure_trainings(
     space = retrained_space(config, data.classes, data.inputs)
     all_on = [space.everything_on()] if config.search.all_on else []
     each = seconds * runtime.threads / (len(networks) + len(all_on))
-    times = _seconds_of_networks(space, [*networks, *all_on], config, data, runtime, each)
-    return Speeds(networks=tuple(times[: len(networks)]), all_on=times[-1] if all_on else None, workers=runtime.threads)
+    times, of_processor = zip(
+        *_seconds_of_networks(space, [*networks, *all_on], config, data, runtime, each), strict=True
+    )
+    is_known = runtime.device.type == "cpu" and sum(of_processor) > 0
+    return Speeds(
+        networks=tuple(times[: len(networks)]), all_on=times[-1] if all_on else None, workers=runtime.threads,
+        slowed=max(1.0, sum(times) / sum(of_processor)) if is_known else 1.0,
+    )  # fmt: skip
 
 
 def _seconds_of_one_shot(
@@ -97,13 +103,14 @@ def _seconds_of_one_shot(
         return paths_of(config, model.space, round(_spread(step) * _ENDLESS), _ENDLESS, pool)
 
     batch = feed(data.train, data, config.data, batch_size=settings.batch_size, seed=config.seed, device=runtime.device)
-    return _seconds_of_step(
+    seconds, _ = _seconds_of_step(
         lambda watch: fit(
             model, batch, _ENDLESS, _harmless(settings), runtime=runtime, draw_live=draw_live,
             loss_function=loss_of_fit(config.task), watch=watch,
         ),
         seconds,
     )  # fmt: skip
+    return seconds
 
 
 def _spread(number: int) -> float:
@@ -131,12 +138,12 @@ def _seconds_of_candidate(evaluation: Evaluation, drawn: Sequence[Architecture],
 
 def _seconds_of_networks(
     space: Space, architectures: Sequence[Architecture], config: Config, data: Data, runtime: Runtime, seconds: float
-) -> list[float]:
-    """Time of a step of each training, while as many run side by side as in `retrain`."""
+) -> list[tuple[float, float]]:
+    """Time of a step of each training, while as many run side by side as in `retrain`; and its processor time."""
     settings = config.retrain.train
     batch = feed(data.train, data, config.data, batch_size=settings.batch_size, seed=config.seed, device=runtime.device)
 
-    def one(architecture: Architecture) -> float:
+    def one(architecture: Architecture) -> tuple[float, float]:
         network = build(space, architecture, seed=config.seed)
         return _seconds_of_step(
             lambda watch: fit(
@@ -155,16 +162,23 @@ def _harmless(config: TrainConfig) -> TrainConfig:
     return replace(config, lr=1e-6, warmup=0.0, average=0.0, schedule="constant")
 
 
-def _seconds_of_step(train: Callable[[Watch], Any], seconds: float) -> float:
-    """Mean time of a step of a training that is stopped after some seconds, without the first step."""
+def _seconds_of_step(train: Callable[[Watch], Any], seconds: float) -> tuple[float, float]:
+    """Mean time of a step of a training that is stopped after some seconds, without the first step.
+
+    Returns:
+        The time on the clock, and the processor time of the calling thread, which other programs hardly lengthen.
+    """
     times: list[float] = []
+    of_thread: list[float] = []
 
     def progress(done: int, total: int, **figures: float) -> None:
         times.append(time.monotonic())
+        of_thread.append(time.thread_time())
 
     def stop() -> bool:
         return len(times) > _LEAST_STEPS and times[-1] - times[0] >= seconds
 
     with suppress(Interrupted):
         train(Watch(progress, stop))
-    return (times[-1] - times[0]) / (len(times) - 1)
+    steps = len(times) - 1
+    return (times[-1] - times[0]) / steps, (of_thread[-1] - of_thread[0]) / steps

@@ -155,6 +155,11 @@ def _check(words: list[str]) -> None:
         usage = "check FILE.py:FUNCTION --data DATA [--SETTING VALUE ...] [--json]"
         examples = ("check network.py:make --data digits", "check network.py:make --data data.py:load --task.loss mse")
         parse(make_parser(usage, DESCRIPTIONS["check"], examples=examples), ["--help"])
+    if words and words[0].endswith(".py"):
+        raise ValueError(
+            f"expected FILE.py:FUNCTION, got {words[0]!r}: name the function or class that makes the network, as in "
+            f"{words[0]}:make_network"
+        )
     model = ["--model"] if words and is_function(words[0]) else []
     parsed = parse_run("run", [*model, *words])
     from supernet.program.check import check

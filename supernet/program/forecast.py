@@ -28,7 +28,18 @@ from supernet.program.config import Config
 from supernet.program.folder import Opened, RunError, is_done, require
 from supernet.program.load import Loaded, check_lengths
 from supernet.program.paths import RunFolder
-from supernet.program.plan import PlannedStep, Speeds, Work, bytes_text, duration, makespan, plan, step_text, work_of
+from supernet.program.plan import (
+    BUSY,
+    PlannedStep,
+    Speeds,
+    Work,
+    bytes_text,
+    duration,
+    makespan,
+    plan,
+    step_text,
+    work_of,
+)
 from supernet.program.trial import tried_space
 from supernet.search.limits import region
 from supernet.search.strategies import NEED_OPTUNA, load_optuna
@@ -119,6 +130,7 @@ class Forecast:
         memory: bytes that this process had at the most while each kind of work was measured.
         disk: bytes that will be written into the run folder.
         free: bytes that are free there.
+        slowed: by other programs, as in `Speeds`.
         notes: what is not counted.
     """
 
@@ -127,6 +139,7 @@ class Forecast:
     memory: int
     disk: int
     free: int
+    slowed: float = 1.0
     notes: tuple[str, ...] = ()
 
     @property
@@ -142,8 +155,9 @@ class Forecast:
         """The forecast for people."""
         rows = [("prepare", duration(self.preparing), "data, space and its costs")]
         rows += [(name, duration(step.seconds), step_text(name, step)) for name, step in self.steps.items()]
+        idle = f"; about {duration(self.seconds / self.slowed)} without other programs" if self.slowed >= BUSY else ""
         rows += [
-            ("in all", duration(self.seconds), "if the machine stays as busy as it was while this was measured"),
+            ("in all", duration(self.seconds), f"if the machine stays as busy as it was while this was measured{idle}"),
             ("memory", bytes_text(self.memory), "at the most while each kind of work was measured"),
             ("disk", bytes_text(self.disk), f"in the run folder; {bytes_text(self.free)} are free"),
         ]
@@ -164,17 +178,18 @@ def forecast(config: Config, steps: Sequence[str], place: Path, run: Opened | No
         ValueError: a setting does not fit the data; or a step needs one that is not done.
     """
     left = [step for step in steps if step == "analyze" or run is None or not is_done(run.folder, step)]
-    began = monotonic()
+    began, slowed = monotonic(), 1.0
     data = datasets.load(config.data, seed=config.seed)
     space = space_of_data(config, data)
     cost_table(space)
     preparing = monotonic() - began
     if left == ["analyze"]:
-        planned = {"analyze": _analysis(config, data, space, RunFolder(place))}
+        step, slowed = _analysis(config, data, space, RunFolder(place))
+        planned = {"analyze": step}
     elif left:
         work, speeds = measured(config, data, space, _MEASURING)
         whole = plan(config, work, speeds, hours=math.inf, spent=0.0, given=("train", "search", "retrain"))
-        planned = {name: step for name, step in whole.steps.items() if name in left}
+        planned, slowed = {name: step for name, step in whole.steps.items() if name in left}, speeds.slowed
     else:
         planned = {}
     notes = []
@@ -185,13 +200,13 @@ def forecast(config: Config, steps: Sequence[str], place: Path, run: Opened | No
     if config.runtime.workers is not None or config.runtime.cluster is not None:
         notes.append("that workers share search and trainings, whose times are those of this process alone")
     return Forecast(
-        steps=planned, preparing=preparing, memory=_memory(), notes=tuple(notes),
+        steps=planned, preparing=preparing, memory=_memory(), slowed=slowed, notes=tuple(notes),
         disk=_disk(config, data, space, left), free=_free(place),
     )  # fmt: skip
 
 
-def _analysis(config: Config, data: Data, space: Space, folder: RunFolder) -> PlannedStep:
-    """The trainings of an analysis that are not there yet, and its scores.
+def _analysis(config: Config, data: Data, space: Space, folder: RunFolder) -> tuple[PlannedStep, float]:
+    """The trainings of an analysis that are not there yet, and its scores; and how much other programs slow it down.
 
     Raises:
         RunError: the search is not done.
@@ -221,10 +236,10 @@ def _analysis(config: Config, data: Data, space: Space, folder: RunFolder) -> Pl
     options = sum(len(choice.options) for choice in space.choices)
     removals = options * settings.removals * min(1.0, _WORTH_ON / max(1, work.scored))
     scored, seen = (2 * len(names) + removals) * speeds.candidate, steps * settings.train.batch_size
-    return PlannedStep(
-        length=seen / work.examples, times=left, examples=seen,
-        seconds=trainings + scored, is_planned=False,
-    )  # fmt: skip
+    step = PlannedStep(
+        length=seen / work.examples, times=left, examples=seen, seconds=trainings + scored, is_planned=False
+    )
+    return step, speeds.slowed
 
 
 def _memory() -> int:

@@ -106,13 +106,16 @@ def choose(
         put("search.limits.min_params", round(_SMALLEST * most), "much smaller networks are rarely the best within")
     batch = batch_size(train)
     ghosts = _ONE_SHOT if batch == _BATCHES[0] else 1
+    sizes = []
     for part, size_of_part in (("train", batch * ghosts), ("retrain.train", batch), ("analysis.train", batch)):
         if not {f"{part}.batch_size", f"{part}.ghost_size"} & set(given):
             settings |= {f"{part}.batch_size": size_of_part, f"{part}.ghost_size": min(_GHOST, batch)}
-    lines.append(
-        f"batch_size {batch} ({batch * ghosts} of the one-shot model), ghost_size {min(_GHOST, batch)}: {train:,} "
-        f"training images, {_STEPS} steps or more"
-    )
+            sizes.append(f"{part}.batch_size {size_of_part}")
+    if sizes:
+        lines.append(
+            f"{', '.join(sizes)}, with ghost_size {min(_GHOST, batch)}: {train:,} training images, for "
+            f"{_STEPS} steps or more in a pass"
+        )
     ghost = max(2, min(_GHOST, batch, validation))
     put("search.ghost_size", ghost, "as in training, and at most the validation images")
     most = _SCORED[config.search.score]
@@ -222,7 +225,7 @@ def balance(images: Survey) -> list[str]:
     small, large = (images.classes[images.counts.index(count)] for count in (least, most))
     share = most / sum(images.counts)
     return [
-        f"classes are unequal: {least:,} images of {small!r}, {most:,} of {large!r}. Always to say {large!r} has an "
+        f"classes are unequal: {least:,} images of {small!r}, {most:,} of {large!r}. Always naming {large!r} has an "
         f"accuracy of {share:.1%}, so accuracies count from there, and small classes hardly count: compare classes, or "
         "name a metric of your own (--task.metric FILE.py:FUNCTION)"
     ]

@@ -26,6 +26,12 @@ def recipe_path(name: str) -> Path:
         if not Path(name).is_file():
             raise ConfigError(f"{name}: no such file")
         return Path(name)
+    if name.partition(":")[0].endswith(".py"):
+        file, _, function = name.partition(":")
+        raise ConfigError(
+            f"{name} is no recipe: a network of your own is --model FILE.py:FUNCTION, as in "
+            f"--model {file}:{function or 'make_network'}"
+        )
     recipes = recipe_files()
     check_name(name, recipes, "recipe")
     return recipes[name]

@@ -32,6 +32,9 @@ from supernet.train.fit import TrainConfig
 
 log = logging.getLogger(__name__)
 
+_LEAST_STEPS = 8
+"""Steps in a pass over the examples, at the least, with the sizes of batches that a message advises."""
+
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
@@ -86,19 +89,39 @@ def load_run(run: Opened, data: Data | None = None, *, compare: bool = True) -> 
 
 
 def check_lengths(config: Config, data: Data) -> None:
-    """Whether there are enough examples for a batch and for a score.
+    """Whether there are enough examples for each batch and for a score.
 
     Raises:
-        ValueError: there are too few; the message says what to change.
+        ValueError: there are too few; the message has all options that have to be lower, with values that fit.
     """
-    config.retrain.train.total_steps(len(data.train))
-    available, usual = (data.train, UNLABELLED) if config.search.score == "kl" else (data.validation, math.inf)
-    number = min(len(available), config.search.examples or usual)
+    examples, number = len(data.train), _scored(config, data)
+    trainings = {"retrain.train": config.retrain.train}
+    if config.search.score != "none":
+        trainings = {"train": config.train, **trainings}
+    too_few, options = [], []
+    for part, train in trainings.items():
+        if train.batch_size > examples:
+            batch = _power_of_two(examples // _LEAST_STEPS)
+            ghost = train.ghost_size if batch % train.ghost_size == 0 else batch
+            too_few.append(f"{examples:,} training examples for {part}.batch_size {train.batch_size:,}")
+            options += [f"--{part}.batch_size {batch}", f"--{part}.ghost_size {ghost}"]
     if number < config.search.ghost_size:
-        raise RunError(
-            f"{number} examples to score on are too few for search.ghost_size {config.search.ghost_size}: lower it, or "
-            "raise search.examples or data.validation"
-        )
+        too_few.append(f"{number:,} examples to score on for search.ghost_size {config.search.ghost_size:,}")
+        options.append(f"--search.ghost_size {max(2, _power_of_two(number))}")
+    if too_few:
+        more = "; or raise search.examples or data.validation" if number < config.search.ghost_size else ""
+        raise RunError(f"too few examples: {'; '.join(too_few)}. These options fit: {' '.join(options)}{more}")
+
+
+def _scored(config: Config, data: Data) -> int:
+    """Examples that a score is taken on, at the most."""
+    available, usual = (data.train, UNLABELLED) if config.search.score == "kl" else (data.validation, math.inf)
+    return min(len(available), int(min(config.search.examples or usual, len(available))))
+
+
+def _power_of_two(most: int) -> int:
+    """The largest power of two up to a number; 1 for numbers below."""
+    return 1 << max(0, most.bit_length() - 1)
 
 
 def check_moved_data(run: Opened) -> None:

@@ -46,6 +46,9 @@ _RESERVE = 0.05
 _FORWARD = 1 / 3
 """What an example costs in the evaluation of a network, as a share of its cost in training: one pass of three."""
 
+BUSY = 1.3
+"""From this much on a slower machine is said to be busy; threads of one process wait for each other too."""
+
 _HUNDREDTHS = 100
 """Epochs are planned in hundredths."""
 
@@ -60,6 +63,8 @@ class Speeds:
         candidate: the score of a candidate on all examples of the search, all cores together; NaN likewise.
         all_on: a step of the training of everything on; None if it is not trained.
         workers: trainings that run side by side.
+        slowed: how many times longer the trainings from scratch took than the processor time of their threads, since
+            other programs had the cores; 1 on an idle machine, and on a GPU, where this is not known.
     """
 
     networks: tuple[float, ...]
@@ -67,6 +72,7 @@ class Speeds:
     candidate: float = math.nan
     all_on: float | None = None
     workers: int = 1
+    slowed: float = 1.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -138,11 +144,13 @@ class Plan:
         hours: the time for everything.
         spent: seconds that data and measuring took.
         steps: by their names.
+        slowed: as in `Speeds`.
     """
 
     hours: float
     spent: float
     steps: Mapping[str, PlannedStep]
+    slowed: float = 1.0
 
     @property
     def seconds(self) -> float:
@@ -158,12 +166,16 @@ class Plan:
         need = f"  needs {duration(self.seconds)} of {duration(3600 * self.hours)}"
         if all(map(_is_longest, self.steps, self.steps.values())):
             need += "; more would hardly help: every step is as long as plans get"
-        return [*lines, need]
+        busy = (
+            f"  other programs make this machine {self.slowed:.2g} times slower: a plan without them has longer steps"
+        )
+        return [*lines, need, *([busy] if self.slowed >= BUSY else [])]
 
     def to_json(self) -> dict[str, Any]:
         """The plan as `plan.json` holds it."""
         return {
-            "hours": self.hours, "spent": self.spent, "steps": {name: asdict(step) for name, step in self.steps.items()}
+            "hours": self.hours, "spent": self.spent, "slowed": self.slowed,
+            "steps": {name: asdict(step) for name, step in self.steps.items()},
         }  # fmt: skip
 
 
@@ -280,7 +292,7 @@ def plan(config: Config, work: Work, speeds: Speeds, *, hours: float, spent: flo
     least, most = ({name: _seconds(name, work, speeds, ends[end]) for name, ends in bounds.items()} for end in (0, 1))
     time_left = 3600 * hours - spent
     if sum(least.values()) > time_left:
-        raise ConfigError(_too_short(hours, spent + sum(least.values()), work, given))
+        raise ConfigError(_too_short(hours, spent + sum(least.values()), work, speeds, given))
     divided = _divided(time_left * (1 - _RESERVE), least, most)
     steps = {}
     for name, (low, high) in bounds.items():
@@ -298,7 +310,7 @@ def plan(config: Config, work: Work, speeds: Speeds, *, hours: float, spent: flo
             is_planned=name not in given,
             shorter=sum(heat.networks for heat in work.heats) if name == "retrain" else 0,
         )
-    return Plan(hours=hours, spent=spent, steps=steps)
+    return Plan(hours=hours, spent=spent, steps=steps, slowed=speeds.slowed)
 
 
 def settings_of(plan: Plan, given: Collection[str]) -> dict[str, Any]:
@@ -426,15 +438,16 @@ def _largest(seconds_of: Callable[[int], float], low: int, high: int, seconds: f
     return low
 
 
-def _too_short(hours: float, seconds: float, work: Work, given: Collection[str]) -> str:
+def _too_short(hours: float, seconds: float, work: Work, speeds: Speeds, given: Collection[str]) -> str:
     lengths = "the lengths that are given" if given else "the shortest lengths"
     need, examples = math.ceil(seconds / 36) / 100, min(work.examples, _LEAST_EXAMPLES)
     shorter = sum(heat.networks for heat in work.heats)
     heats_before = f" after {shorter} shorter ones of heats" if shorter else ""
+    busy = f", which other programs make {speeds.slowed:.2g} times slower now," if speeds.slowed >= BUSY else ""
     return (
         f"--hours {hours:g} is too short: with {lengths}, {examples:,} examples for each training, "
         f"{work.least_candidates} candidates and {sum(work.trainings) + work.all_on} trainings from "
-        f"scratch{heats_before}, this machine needs {need:g} hours: give --hours {need:g} or more, fewer pixels "
+        f"scratch{heats_before}, this machine{busy} needs {need:g} hours: give --hours {need:g} or more, fewer pixels "
         "(--data.image_size), a smaller space (such as --space.settings.width), fewer examples "
         "(--data.train_examples), fewer finalists (--search.top, --search.small, --search.random), no heats "
         "(--retrain.heats 0) or no references (--references [])"

@@ -133,6 +133,7 @@ def prepare(
         chosen = _choose(config, settings, names, hours)
         values |= chosen.settings
         config = resolve(recipe, [*_as_settings(values), *settings], run, place)
+        log.info("chosen for these images; each is an option too, as in --data.image_size 32:")
         for line in chosen.lines:
             log.info("%s", line)
     data = datasets.load(config.data, seed=config.seed)

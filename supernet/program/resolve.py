@@ -158,6 +158,6 @@ def data_settings(name: str) -> list[Setting]:
             Setting("data.path", name),
         ]
     raise ConfigError(
-        f"data: expected a source ({', '.join(NAMES)}), a folder of images, a parquet file or FILE.py:FUNCTION, "
-        f"got {name!r}"
+        f"data: no folder or file {name!r}, and no source of that name: expected a folder of images, a parquet file, "
+        f"FILE.py:FUNCTION or one of {', '.join(NAMES)}"
     )

@@ -172,7 +172,10 @@ class Space:
                     )
             before[choice.name] = choice
         if not before:
-            raise ValueError(f"space {self.name!r} has no choice: there is nothing to search")
+            raise ValueError(
+                f"space {self.name!r} has no choice: put `Choose`, `Depth` or `value` into the network, or take "
+                "`supernet.elastic` (--elastic), which makes choices for a network without any"
+            )
 
     def __repr__(self) -> str:
         shape = f", examples {list(self.input_shape)}" if self.input_shape else ""

@@ -319,6 +319,11 @@ class Choose(nn.Module):
         widths: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
+        if not isinstance(options, Mapping):
+            raise ValueError(
+                f'choice {name!r}: expected options by name, as in {{"conv": nn.Conv2d(...), "pool": ...}}, got a '
+                f"{type(options).__name__}"
+            )
         kind: Literal["paths", "concat"] = "concat" if join == "concat" else "paths"
         self.choice = Choice(name, tuple(options), max_picks, min_picks=min_picks, kind=kind)
         if (widths is not None) != (kind == "concat") or (widths is not None and len(widths) != len(options)):

@@ -70,7 +70,7 @@ def _near_chance(result: Mapping[str, Any], counts: Sequence[int]) -> Iterator[s
         value = _mean(winner["validation"])
         if value <= chance + _ERRORS * math.sqrt(chance * (1 - chance) / sum(counts)):
             yield (
-                f"The winner is near chance: {value:.1%}, where always to say the largest class gives {chance:.1%}. "
+                f"The winner is near chance: {value:.1%}, where always naming the largest class gives {chance:.1%}. "
                 "Check the labels and the images; then train longer (--hours), or with another learning rate "
                 "(--retrain.train.lr)."
             )

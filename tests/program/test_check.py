@@ -63,6 +63,22 @@ SMALL = (
 )
 
 
+def test_all_sizes_that_are_too_large_are_named_with_options_that_fit(
+    mine: Path, refused: Refused, capsys: pytest.CaptureFixture[str]
+) -> None:
+    message = refused("check", "mine.py:good", "--data=mine.py:make_data", "--runtime.device=cpu")
+    for part in ("for train.batch_size 128", "19 examples to score on for search.ghost_size 32"):
+        assert part in message
+    options = message.partition("These options fit: ")[2].partition(";")[0].split()
+    assert main(["check", "mine.py:good", "--data=mine.py:make_data", "--runtime.device=cpu", *options]) == 0
+    capsys.readouterr()
+
+
+def test_a_file_without_its_function_is_told_from_a_recipe(mine: Path, refused: Refused) -> None:
+    assert "mine.py:make_network" in refused("check", "mine.py", "--data=mine.py:make_data")
+    assert "--model mine.py:good" in refused("run", "mine.py:good", "--data=mine.py:make_data", "--out", "out")
+
+
 @pytest.mark.parametrize(
     ("name", "more"),
     [("good", ()), ("encoder", ()), ("with_loss", ("--task.loss=mine.py:loss", "--task.metric=mine.py:metric"))],

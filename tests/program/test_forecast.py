@@ -4,6 +4,7 @@ import json
 import shutil
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -34,6 +35,7 @@ def test_a_dry_run_says_what_is_left_and_writes_nothing(
     assert facts["steps"]["train"]["length"] == pytest.approx(1, abs=0.01)
     assert facts["steps"]["search"]["length"] == 8
     assert facts["memory"] > 10_000_000
+    assert facts["slowed"] >= 1
     assert not folder.exists()
     written = sum(path.stat().st_size for path in finished_run.rglob("*") if path.is_file())
     assert written / 3 < facts["disk"] < written * 3
@@ -48,6 +50,12 @@ def test_a_dry_run_says_what_is_left_and_writes_nothing(
         assert [name for name in ("train", "search", "retrain") if f"\n  {name} " in out] == steps
         assert "in all" in out
     assert contents(folder) == before
+
+
+def test_a_forecast_on_a_busy_machine_says_what_it_would_be_on_an_idle_one() -> None:
+    made = forecast.Forecast(steps={}, preparing=600, memory=1, disk=1, free=1)
+    assert "without other programs" not in "\n".join(made.lines())
+    assert "about 2 min without other programs" in "\n".join(replace(made, slowed=5.0).lines())
 
 
 def test_a_dry_run_of_an_analysis_counts_the_trainings_that_are_left(

@@ -26,6 +26,12 @@ def images():
 def one():
     return torch.zeros(3)
 
+def dataset():
+    return torch.utils.data.TensorDataset(torch.zeros(30, 6), torch.zeros(30).long())
+
+def listed():
+    return nn.Sequential(Choose("act", [nn.ReLU(), nn.Tanh()]))
+
 def unequal():
     return torch.zeros(30, 2), torch.zeros(20).long()
 
@@ -103,11 +109,17 @@ def test_a_relative_file_a_metric_of_its_own_and_the_same_result_again(
         ("absent.py:f", "mine.py:make_data", ["absent.py: no such file"]),
         ("mine.py:absent", "mine.py:make_data", ["mine.py has no function 'absent'", "make_network"]),
         ("mine.py:fails", "mine.py:make_data", ["mine.py, line", "AttributeError", "missing"]),
-        ("mine.py:no_choice", "mine.py:make_data", ["no choice"]),
+        ("mine.py:no_choice", "mine.py:make_data", ["no choice", "`Choose`", "--elastic"]),
         ("mine.py:unequal_options", "mine.py:make_data", ["choice 'act'", "option 'b'", "[3]", "[2]", "adapter(3, 2"]),
         ("mine.py:wrong_width", "mine.py:make_data", ["does not run with everything on", "float32 6"]),
         ("mine.py:make_network", "mine.py:absent", ["mine.py has no function 'absent'"]),
         ("mine.py:make_network", "mine.py:one", ["must return (inputs, targets)", "Tensor"]),
+        (
+            "mine.py:make_network",
+            "mine.py:dataset",
+            ["must return (inputs, targets)", "default_collate(list(dataset))"],
+        ),
+        ("mine.py:listed", "mine.py:make_data", ["mine.py, line", "'act'", "expected options by name", "got a list"]),
         ("mine.py:make_network", "mine.py:unequal", ["same number of rows", "[30, 20]"]),
         ("mine.py:make_network", "mine.py:texts", ["inputs must be an array or tensor of numbers", "str"]),
         ("mine.py:make_network", "mine.py:holes", ["NaN"]),

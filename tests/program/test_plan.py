@@ -151,6 +151,16 @@ def test_a_race_costs_what_its_stages_cost() -> None:
     assert race_cost(80, 100, counts) == pytest.approx(80)
 
 
+def test_a_busy_machine_is_named() -> None:
+    for slowed, is_said in ((1.0, False), (8.0, True)):
+        made = Plan(hours=1, spent=0, steps={}, slowed=slowed)
+        assert ("8 times slower" in "\n".join(made.lines())) == is_said
+        busy = replace(SPEEDS, slowed=slowed)
+        with pytest.raises(ConfigError, match="needs") as error:
+            plan(Config(), WORK, busy, hours=1e-5, spent=0, given=())
+        assert ("8 times slower" in str(error.value)) == is_said
+
+
 # ---- runs ----
 
 FAST = Speeds(one_shot=0.02, candidate=0.005, networks=(0.02,), workers=1)

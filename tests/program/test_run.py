@@ -161,7 +161,7 @@ def test_a_space_and_its_data_have_to_fit(tmp_path: Path) -> None:
     [
         (3, make_data(), ConfigError, "network: expected a function that makes a network, a Space, or a name, got int"),
         ("bendr", make_data(), ConfigError, "did you mean 'bender'"),
-        (make_network, "digit", ConfigError, "data: expected a source"),
+        (make_network, "digit", ConfigError, "no folder or file .digit., and no source"),
         (make_network, (1, 2, 3), ConfigError, "got 3 of them"),
         (make_network, 3, ConfigError, "got int"),
         (make_network, (["a", "b"], [0, 1]), ConfigError, "expected arrays of numbers"),
