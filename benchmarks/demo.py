@@ -93,9 +93,8 @@ def draw_finalists(axes: Axes, facts: dict[str, Any]) -> None:
             [place] * len(column), list(column.values()), "o", color=COLOURS["Top"], label="Top" if place == 0 else None
         )
     last = len(columns) - 1
-    for row in finalists:
-        if row["group"] == "Random":
-            axes.plot(last, 100 * row["validation"], "o", color=COLOURS["Random"], label="Random")
+    random = [100 * row["validation"] for row in finalists if row["group"] == "Random"]
+    axes.plot([last] * len(random), random, "o", color=COLOURS["Random"], label="Random")
     for row in facts["references"]:
         axes.plot(last, 100 * row["validation"], "D", color=REFERENCE, label=f"{row['name']}, the reference")
     winner = 100 * finalists[0]["validation"]

@@ -15,6 +15,9 @@ from supernet.search import orders
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+MOST_OPTIONS = 24
+"""Options that `options` shows at the most; the names of more could not be read."""
+
 
 def predicts(
     points: Sequence[Mapping[str, Any]],
@@ -290,14 +293,23 @@ def training(history: Sequence[Mapping[str, float]]) -> Drawing:
     return svg("training", draw)
 
 
-def training_from_scratch(histories: Mapping[str, Sequence[Sequence[Mapping[str, float]]]]) -> Drawing:
-    """The losses of the finalists during their training, by group; each row has `step` and `loss`."""
+def training_from_scratch(
+    histories: Mapping[str, Sequence[Sequence[Mapping[str, float]]]], winner: Sequence[Mapping[str, float]] = ()
+) -> Drawing:
+    """The losses of the finalists during their training, by group; each row has `step` and `loss`.
+
+    Args:
+        histories: of the trainings of each group.
+        winner: of a training of the winner.
+    """
 
     def draw(axes: Axes) -> None:
         for name, group in histories.items():
             for number, history in enumerate(group):
                 label = name if number == 0 else "_"
-                _curve(axes, history, color=COLOURS.get(name, PALE), linewidth=0.9, alpha=0.7, label=label)
+                _curve(axes, history, color=COLOURS.get(name, PALE), linewidth=0.9, alpha=0.5, label=label)
+        if winner:
+            _curve(axes, winner, color=INK, linewidth=1.5, label="winner")
         axes.set(xlabel="step", ylabel="loss of the finalists")
         _legend(axes, columns=2)
 
@@ -308,13 +320,16 @@ def _curve(axes: Axes, history: Sequence[Mapping[str, float]], **style: Any) -> 
     axes.plot([row["step"] for row in history], [row["loss"] for row in history], **style)
 
 
-def divergence(points: Sequence[Mapping[str, Any]], score: Unit) -> Drawing:
-    """Score against divergence (Fig 6)."""
+def divergence(points: Sequence[Mapping[str, Any]], score: Unit, winner: float | None = None) -> Drawing:
+    """Score against divergence (Fig 6); `winner` is the score of the winner."""
 
     def draw(axes: Axes) -> None:
         x = [score.scale * p["score"] for p in points]
         axes.plot(x, [p["divergence"] for p in points], "o", color=STRONG, markersize=4)
         axes.set(xlabel=_score_label(score), ylabel="divergence (nats)")
+        _mark_score(axes, score, winner)
+        if winner is not None:
+            _legend(axes, columns=1)
 
     return svg("divergence", draw)
 
@@ -342,19 +357,26 @@ def course(points: Sequence[Mapping[str, Any]], divergence: Mapping[str, Any], s
 
 
 def options(rows: Sequence[Mapping[str, Any]], score: Unit) -> Drawing:
-    """What each option is worth: the mean fall of the score without it, over all choices.
+    """What each option is worth: the mean fall of the score without it, over choices that have the same options.
+
+    Options that nothing can replace are left out, and of many those that matter least.
 
     Args:
         rows: of `supernet.trust.probes.option_worth`.
         score: unit of the scores.
     """
-
-    def mean_fall(option: str, column: str) -> float:
-        values = [row[column] for row in rows if row["option"] == option and row[column] is not None]
-        return score.scale * float(np.mean(values)) if values else float("nan")
-
-    distinct = dict.fromkeys(row["option"] for row in rows)
-    ordered = sorted(distinct, key=lambda option: np.nan_to_num(mean_fall(option, "candidates")))
+    columns = ("candidates", "everything_on")
+    falls: dict[str, dict[str, list[float]]] = {}
+    for name, row in zip(_option_names(rows), rows, strict=True):
+        for column in columns:
+            if row[column] is not None:
+                falls.setdefault(name, {key: [] for key in columns})[column].append(score.scale * row[column])
+    means = {
+        name: {column: float(np.mean(values)) if values else float("nan") for column, values in by_column.items()}
+        for name, by_column in falls.items()
+    }
+    largest = sorted(means, key=lambda name: -np.nanmax(np.abs(list(means[name].values()))))[:MOST_OPTIONS]
+    ordered = sorted(largest, key=lambda name: float(np.nan_to_num(means[name]["candidates"])))
 
     def draw(axes: Axes) -> None:
         place = np.arange(len(ordered))
@@ -362,12 +384,31 @@ def options(rows: Sequence[Mapping[str, Any]], score: Unit) -> Drawing:
             (0.2, "candidates", STRONG, "from random candidates"),
             (-0.2, "everything_on", PALE, "from everything-on"),
         ):
-            axes.barh(place + shift, [mean_fall(o, column) for o in ordered], 0.4, color=colour, label=label)
+            axes.barh(place + shift, [means[name][column] for name in ordered], 0.4, color=colour, label=label)
         axes.set_yticks(place, ordered)
         axes.set(xlabel=f"mean fall of the score without it ({score.difference})")
         _legend(axes, columns=1)
 
     return svg("options", draw, 1.2 + 0.3 * len(ordered))
+
+
+def _option_names(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A name for each row of options: equal for one option of choices that have the same options.
+
+    Of a single choice, or of choices whose names end alike, it is "choice=option", otherwise the option alone.
+    """
+    alike: dict[tuple[str, ...], list[str]] = {}
+    options_of: dict[str, tuple[str, ...]] = {}
+    for choice in dict.fromkeys(row["choice"] for row in rows):
+        options_of[choice] = tuple(row["option"] for row in rows if row["choice"] == choice)
+        alike.setdefault(options_of[choice], []).append(choice)
+    names = []
+    for row in rows:
+        choices = alike[options_of[row["choice"]]]
+        ends = {choice.rpartition(".")[2] for choice in choices}
+        end = choices[0] if len(choices) == 1 else ends.pop() if len(ends) == 1 else ""
+        names.append(f"{end}={row['option']}" if end else row["option"])
+    return names
 
 
 def confusion(counts: NDArray[Any], classes: Sequence[str]) -> Drawing:

@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ from supernet.base.randomness import derive, stream
 from supernet.base.trees import form_text
 from supernet.data.splits import Data
 from supernet.program.config import Config, at_size, retrained_space
-from supernet.program.folder import RunError, is_done, record_environment, require
+from supernet.program.folder import RunError, add_seconds, is_done, record_environment, require
 from supernet.program.load import Loaded, lessons_of, load_one_shot
 from supernet.program.paths import RunFolder
 from supernet.program.score import evaluation_of, measuring_of
@@ -91,14 +92,25 @@ def analyze_step(
         ConfigError: `at` names a setting that the space does not have, or that changes its choices.
         Interrupted: asked to stop; the same call continues.
     """
+    require(run.folder, "search")
+    began = monotonic()
+    try:
+        return _analyzed(run, runtime, watch, rates, at or {})
+    finally:  # also of an analysis that was interrupted: the next try adds to it
+        add_seconds(run.folder, "analyze", monotonic() - began)
+
+
+def _analyzed(
+    run: Loaded, runtime: Runtime, watch: Watch, rates: Sequence[float], at: Mapping[str, Sequence[Any]]
+) -> dict[str, Any]:
+    """What `analyze_step` does, with its arguments."""
     folder, config, data = run.folder, run.config, run.data
-    require(folder, "search")
     before = known_so_far(folder)
     space, is_scored = run.space, config.search.score != "none"
     model = load_one_shot(run) if is_scored else build(space, seed=derive(config.seed, "weights"))
     sizes = [
         (name, value, at_size("--at", name, value, space, config, len(data.classes), data.inputs))
-        for name, values in (at or {}).items()
+        for name, values in at.items()
         for value in values
     ]
     record_environment(folder, "analyze", runtime.tuning)

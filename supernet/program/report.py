@@ -186,12 +186,19 @@ def _figures(
         values=[c.score if config.search.parts else c.value for c in candidates],
         history=read_records(folder.history) if folder.history.exists() else [],
         histories=_histories(folder, result) if result else _histories_so_far(folder),
+        winners_history=_history_of(folder, result["networks"][0]) if result else (),
         is_like_the_paper=config.space.name == "bender" and score == metric == Unit.of("accuracy"),
     )
     winner = result["networks"][0]["architecture"] if result else ""
     is_shown = bool(result) or any(c.examples for c in candidates)
     of_search = search_figures(proposed, config.search.strategy, config.search.sought, score, winner)
     return candidates, list(run_figures(facts)), list(of_search) if is_shown else []
+
+
+def _history_of(folder: RunFolder, row: dict[str, Any]) -> list[dict[str, float]]:
+    """The curve of the first training of a network of `results.json`; empty if it has none."""
+    path = folder.retrain / row["id"] / "0" / "result.json"
+    return read_json(path, ("history",))["history"] if path.exists() else []
 
 
 def _histories_so_far(folder: RunFolder) -> dict[str, list[list[dict[str, float]]]]:

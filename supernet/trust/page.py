@@ -60,6 +60,7 @@ class RunFacts:
         values: of the candidates, as they were scored.
         history: of the one-shot model's training.
         histories: of the finalists' trainings, by group.
+        winners_history: of a training of the winner; empty if there is none yet.
         is_like_the_paper: whether the points of the paper's Fig 5 can be shown beside those of the run.
     """
 
@@ -70,6 +71,7 @@ class RunFacts:
     values: Sequence[float]
     history: Sequence[dict[str, float]]
     histories: dict[str, list[list[dict[str, float]]]]
+    winners_history: Sequence[dict[str, float]]
     is_like_the_paper: bool
 
     @property
@@ -174,7 +176,7 @@ FIGURES: tuple[tuple[str, Callable[[RunFacts], Drawing], str | Callable[[RunFact
     ),
     (
         "divergence",
-        lambda run: plots.divergence(run.points, run.score),
+        lambda run: plots.divergence(run.points, run.score, run.winners_score),
         "Without labels: divergence from the outputs with almost everything on, and the score",
         "analysis.json: points",
     ),
@@ -192,14 +194,15 @@ FIGURES: tuple[tuple[str, Callable[[RunFacts], Drawing], str | Callable[[RunFact
     ),
     (
         "histories",
-        lambda run: plots.training_from_scratch(run.histories),
+        lambda run: plots.training_from_scratch(run.histories, run.winners_history),
         "Training of the finalists from scratch",
         "retrain/ID/REPEAT/result.json: history",
     ),
     (
         "options",
         lambda run: plots.options(run.options, run.score),
-        "What each option is worth: how much the score falls without it",
+        "How much the score falls without an option, in the mean over the choices that have it; options that nothing "
+        f"can replace are left out, and of more than {plots.MOST_OPTIONS} those that matter least",
         "analysis.json: options",
     ),
 )
@@ -288,7 +291,7 @@ def trust_tables(
         (place, trust_rows(trust)),
         (f"{place}; {beside}" if beside else place, further_rows(trust, analysis)),
         (f"{place}: regret, recall", top_rows(trust, metric)),
-        (f"{place}: bands", band_rows(trust)),
+        (f"{place}: bands", band_rows(trust, metric)),
     ]
     return [(source, rows) for source, rows in tables if len(rows) > 1]
 

@@ -374,17 +374,31 @@ def _scaled(estimate: Mapping[str, Any], scale: float) -> dict[str, Any]:
     }
 
 
-def band_rows(trust: Mapping[str, Any]) -> list[tuple[str, ...]]:
-    """Agreement inside bands, of `supernet.trust.correlation.trust`: a head, and a row for each band."""
+def band_rows(trust: Mapping[str, Any], metric: Unit | None = None) -> list[tuple[str, ...]]:
+    """Agreement inside bands, of `supernet.trust.correlation.trust`: a head, and a row for each band.
 
-    def plain(value: float) -> str:
+    Args:
+        trust: the whole of it.
+        metric: unit of the accuracies; None for those of a table, which are shown as they are there.
+    """
+
+    def plain(name: str, value: float) -> str:
+        if name == "accuracy" and metric is not None:
+            return metric.number(value)
         return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
 
     def tau(band: Mapping[str, Any]) -> tuple[str, ...]:
         return _estimate_row("", {"value": band["kendall"], "interval": band["interval"]})[1:]
 
+    accuracy = "accuracy" if metric is None else metric.label
     return [("bands by", "from", "to", "n", "tau-b", "95 % interval")] + [
-        (name, plain(band["from"]), plain(band["to"]), str(band["n"]), *tau(band))
+        (
+            accuracy if name == "accuracy" else name,
+            plain(name, band["from"]),
+            plain(name, band["to"]),
+            str(band["n"]),
+            *tau(band),
+        )
         for name, bands in trust["bands"].items()
         for band in bands
     ]

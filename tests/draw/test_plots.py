@@ -84,15 +84,31 @@ def test_the_winner_is_marked_and_shares_stay_shares() -> None:
 
 
 def test_options_are_ordered_by_their_worth() -> None:
+    falls: dict[str, dict[str, float | None]] = {
+        "cell1.op": {"good": 0.3, "bad": -0.1, "fair": 0.1, "only": None},
+        "cell2.op": {"good": 0.1, "bad": None, "fair": 0.0, "only": None},
+        "width": {"8": 0.15, "16": -0.2},
+    }
     rows = [
-        {"option": name, "everything_on": None, "candidates": fall}
-        for name, fall in (("good", 0.3), ("bad", -0.1), ("good", 0.1), ("fair", 0.1))
+        {"choice": choice, "option": option, "everything_on": None, "candidates": fall}
+        for choice, options in falls.items()
+        for option, fall in options.items()
     ]
     svg = plots.options(rows, ACCURACY)
-    assert [name for name in re.findall(r">(\w+)</text>", svg) if name in ("good", "bad", "fair")] == [
-        "bad", "fair", "good",
-    ]  # fmt: skip
+    names = re.findall(r">(\w+=\w+)</text>", svg)
+    assert names == ["width=16", "op=bad", "op=fair", "width=8", "op=good"]
     assert "without it (points)" in svg
+    other = [{**row, "choice": row["choice"].replace("cell2.op", "edge")} for row in rows]
+    assert re.findall(r">(good|bad|fair)</text>", plots.options(other, ACCURACY)) == ["bad", "fair", "good"]
+
+
+def test_of_many_options_those_that_matter_most_are_shown() -> None:
+    rows = [
+        {"choice": f"c{number}", "option": f"o{number}", "everything_on": number / 100, "candidates": None}
+        for number in range(plots.MOST_OPTIONS + 5)
+    ]
+    names = re.findall(r">(c\d+)=o\d+</text>", plots.options(rows, ACCURACY))
+    assert sorted(names) == sorted(f"c{number}" for number in range(5, plots.MOST_OPTIONS + 5))
 
 
 def test_the_pareto_front_of_groups_leaves_out_what_is_beaten() -> None:
@@ -110,3 +126,5 @@ def test_losses_over_steps() -> None:
     assert ">loss of the one-shot model<" in plots.training(history)
     svg = plots.training_from_scratch({"Top": [history, history], "Random": [history]})
     assert svg.count(">Top<") == svg.count(">Random<") == 1
+    assert ">winner<" not in svg
+    assert ">winner<" in plots.training_from_scratch({"Top": [history]}, history)
