@@ -33,6 +33,9 @@ def test_a_wheel_holds_all_that_is_used_and_says_what_it_is(tmp_path: Path) -> N
     assert {f"supernet/program/recipes/{name}.yaml" for name in recipe_files()} <= names
     assert {f"supernet/examples/{name}.py" for name in example_files()} <= names
     assert not any(name.startswith(("tests", "benchmarks")) for name in names)
+    readme = metadata.partition("\n\n")[2]
+    assert "# supernet" in readme and "supernet run digits-smoke" in readme
+    assert "](docs/" not in readme and "](examples/" not in readme and "<!--" not in readme
     assert "Requires-Python: >=3.11" in metadata and "Classifier: Typing :: Typed" in metadata
     script = "import sys; from supernet.program.commands import main; main(['example', 'image'])"
     printed = subprocess.run(

@@ -98,7 +98,7 @@ def test_options_are_ordered_by_their_worth() -> None:
     names = re.findall(r">(\w+=\w+)</text>", svg)
     assert names == ["width=16", "op=bad", "op=fair", "width=8", "op=good"]
     assert "without it (points)" in svg
-    other = [{**row, "choice": row["choice"].replace("cell2.op", "edge")} for row in rows]
+    other = [{**row, "choice": str(row["choice"]).replace("cell2.op", "edge")} for row in rows]
     assert re.findall(r">(good|bad|fair)</text>", plots.options(other, ACCURACY)) == ["bad", "fair", "good"]
 
 
