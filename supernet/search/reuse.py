@@ -188,10 +188,13 @@ def _keeping_forward(view: nn.Module, line: Line, inside: Inside) -> Callable[..
 
 
 _VALUES = frozenset((type(None), bool, int, float, complex, str, bytes))
-"""Types of attributes that are told apart by their value."""
+"""Types of attributes that are told apart by their value, as are tuples of these."""
 
-_HOOKS = frozenset(vars(nn.Module())) - {"training", "_parameters", "_buffers", "_modules"}
-"""Attributes in which torch keeps the hooks of a module."""
+_CONTAINERS = ("_parameters", "_buffers", "_modules")
+"""Attributes in which torch keeps what a module is made of."""
+
+_OF_TORCH = frozenset(vars(nn.Module())) - {"training"}
+"""These, and those in which it keeps the hooks of a module."""
 
 
 def _attributes(module: nn.Module) -> tuple[list[Any], list[Any]]:
@@ -217,8 +220,9 @@ def _attributes(module: nn.Module) -> tuple[list[Any], list[Any]]:
             parts = _parts(thing)
             marks.append(len(parts))
             for part in parts:
-                if type(part) in _VALUES:
-                    marks += type(part), part
+                kind = type(part)
+                if kind in _VALUES or (kind is tuple and all(type(element) in _VALUES for element in part)):
+                    marks += kind, part
                 else:
                     left.append(part)
     return marks, objects
@@ -231,7 +235,13 @@ def _parts(thing: Any) -> list[Any]:
     if isinstance(thing, dict):
         return [*thing.keys(), *thing.values()]
     if isinstance(thing, nn.Module):
-        return [part for name, value in vars(thing).items() if name not in _HOOKS for part in (name, value)]
+        attributes = vars(thing)
+        named = [item for name, value in attributes.items() if name not in _OF_TORCH for item in (name, value)]
+        for name in _CONTAINERS:
+            container = attributes[name]
+            if container:
+                named += [name, *container.keys(), *container.values()]
+        return named
     if callable(thing) or isinstance(thing, ModuleType) or not hasattr(thing, "__dict__"):
         return []
     return [*vars(thing).keys(), *vars(thing).values()]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -23,7 +24,7 @@ from torch.nn import functional as F
 from supernet.base.progress import Watch
 from supernet.base.trees import in_full_precision, join_rows, map_tensors, rows, take_rows
 from supernet.data.task import Loss, Metric, accuracy, number_of
-from supernet.search.reuse import in_line, outputs
+from supernet.search.reuse import Line, in_line, outputs
 from supernet.search.table import packed
 from supernet.space.choices import Architecture, Space
 from supernet.space.layers import OneShot
@@ -235,10 +236,13 @@ def outputs_of(evaluation: Evaluation, architectures: Sequence[Architecture]) ->
     training = model.training
     model.eval()
     runner = cast(OneShot, quick(model, runtime.tuning))
+    of_thread = threading.local()
 
     def evaluate(group: Sequence[Architecture]) -> tuple[float, list[tuple[Any, float]]]:
         began = time.monotonic()
-        outcomes = _outcomes(evaluation, runner, passes, group)
+        if not hasattr(of_thread, "line"):
+            of_thread.line = in_line(runner)
+        outcomes = _outcomes(evaluation, of_thread.line, passes, group)
         return (time.monotonic() - began) / len(group), outcomes
 
     size = max(1, _TOGETHER // evaluation.count)
@@ -267,16 +271,16 @@ def _passes(evaluation: Evaluation) -> list[slice]:
 
 
 def _outcomes(
-    evaluation: Evaluation, runner: OneShot, passes: Sequence[slice], group: Sequence[Architecture]
+    evaluation: Evaluation, view_and_line: tuple[OneShot, Line], passes: Sequence[slice], group: Sequence[Architecture]
 ) -> list[tuple[Any, float]]:
     """Outputs and mean loss of each architecture of a group, which share what they have in common.
 
     Args:
-        runner: a view of the model for this machine.
+        view_and_line: of a view of the model for this machine, for this thread.
     """
-    lives = [runner.space.live([architecture]) for architecture in group]
+    view, line = view_and_line
+    lives = [view.space.live([architecture]) for architecture in group]
     outputs_by_pass: list[list[Any]] = [[] for _ in group]
-    view, line = in_line(runner)
     with torch.no_grad():  # inference mode would not say whether something was written into a tensor
         with evaluation.runtime.autocast():  # once: the weights in half precision are kept
             for part in passes:

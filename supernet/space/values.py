@@ -425,7 +425,8 @@ def decided_values(module: nn.Module) -> Iterator[Decided]:
     whether a part of it is there.
     """
     for thing in own_attributes(module).values():
-        yield from _decided_in(thing)
+        if not _is_plain(thing):
+            yield from _decided_in(thing)
     followed = followed_of(module)
     for lengths in followed.axes.values():
         yield from _decided_in(lengths)
@@ -442,8 +443,19 @@ def followed_of(module: nn.Module) -> Followed:
 _NOTHING_FOLLOWS = Followed()
 
 
+_PLAIN = frozenset((int, float, bool, str, type(None), torch.dtype, torch.device))
+"""Types in which nothing is decided. Most attributes of modules have them, and they are read in each forward pass."""
+
+
+def _is_plain(thing: Any) -> bool:
+    kind = type(thing)
+    return kind in _PLAIN or (kind is tuple and all(type(part) in _PLAIN for part in thing))
+
+
 def at_picks(thing: Any, picks: Picks) -> Any:
     """A thing in which what is decided is plain; the thing itself if nothing in it is decided."""
+    if _is_plain(thing):
+        return thing
     if isinstance(thing, Decided):
         return thing.at(picks)
     if next(_decided_in(thing), None) is None:
