@@ -29,7 +29,7 @@ from torch.nn import functional as F
 from supernet import build, extract, fit, score
 from supernet.base.csv_file import read_numbers, read_table
 from supernet.base.files import read_json, write_json, write_text
-from supernet.base.progress import Watch
+from supernet.base.progress import UNWATCHED, Watch
 from supernet.base.randomness import stream
 from supernet.data.sources import DataConfig
 from supernet.data.splits import Data, batches, feed, load, prepare
@@ -423,7 +423,7 @@ def subject_of(run: Path) -> Subject:
     model, config, data = load_one_shot(loaded), loaded.config, loaded.data
     runtime = start(replace(config.runtime, threads=1))
     runtime.place(model)
-    return Subject(model, config, data, runtime)
+    return Subject(model, config, data, runtime, UNWATCHED)
 
 
 def made() -> dict[str, str]:

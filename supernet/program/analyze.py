@@ -7,18 +7,18 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from time import monotonic
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from torch import nn
 
 from supernet.base.files import read_json, read_records, read_weights, write_json, write_weights
-from supernet.base.progress import Watch
+from supernet.base.progress import Interrupted, Watch
 from supernet.base.randomness import derive, stream
 from supernet.base.trees import form_text
 from supernet.data.splits import Data
@@ -51,7 +51,7 @@ from supernet.trust.tables import heats_text
 
 log = logging.getLogger(__name__)
 
-log = logging.getLogger(__name__)
+_Row = TypeVar("_Row")
 
 _SHOWN = 2000
 """Candidates whose scores and sizes are kept for the report, drawn at random."""
@@ -122,7 +122,7 @@ def _analyzed(
         log.info("analyze: without the divergence, which is between classes [N, classes]; the network gives %s for "
                  "targets %s", form_text(outputs), form_text(data.train.targets))  # fmt: skip
     runtime.place(model)
-    subject = Subject(model, config, data, runtime, has_divergence)
+    subject = Subject(model, config, data, runtime, watch, has_divergence)
     result = _ranking(run, subject, watch)
     points = result["points"]
     write_analysis(folder, result)  # what is long to train comes after it
@@ -171,7 +171,10 @@ def _ranking(run: Loaded, subject: Subject, watch: Watch) -> dict[str, Any]:
         "options": [] if is_joint else option_worth(
             space,
             [candidates[i].architecture for i in _some(len(candidates), settings.removals, config, "removals")],
-            lambda some: scores_of(subject, some, examples=min(config.search.examples or _WORTH_ON, _WORTH_ON)),
+            lambda some: scores_of(
+                subject, some, "architectures with an option less",
+                examples=min(config.search.examples or _WORTH_ON, _WORTH_ON),
+            ),
             generator=stream(config.seed, "worth"),
         ),
         "groups": _groups(folder),
@@ -192,8 +195,10 @@ def _points(
     columns = zip(
         drawn, scores_of(subject, architectures) if is_scored else [math.nan] * len(drawn),
         divergences_of(subject, architectures),
-        scores_of(untrained, architectures, **({} if is_scored else {"score": "metric"})), accuracies,
-        _measures(drawn, subject), strict=True,
+        scores_of(
+            untrained, architectures, "networks scored without training", **({} if is_scored else {"score": "metric"})
+        ),
+        accuracies, _measures(drawn, subject), strict=True,
     )  # fmt: skip
     ranking = read_ranking(folder.candidates)
     return [
@@ -231,11 +236,12 @@ def _measures(drawn: Sequence[Candidate], subject: Subject) -> list[dict[str, fl
         if set(names) <= set(columns):
             continue
         try:
-            rows = list(
+            rows = _counted(
                 measures_of(
                     subject.model.space, [c.architecture for c in drawn], measuring.examples, names,
                     seed=measuring.seed, runtime=measuring.runtime,
-                )
+                ),
+                len(drawn), "untrained networks measured", subject.watch,
             )  # fmt: skip
         except ValueError as error:
             if len(names) != 2:
@@ -281,6 +287,7 @@ class Subject:
     Attributes:
         model: the run's one-shot model, on the device.
         config, data, runtime: of the run.
+        watch: progress and stop.
         has_divergence: whether outputs are those of a classifier, between which there is a divergence.
     """
 
@@ -288,6 +295,7 @@ class Subject:
     config: Config
     data: Data
     runtime: Runtime
+    watch: Watch
     has_divergence: bool = True
 
 
@@ -298,22 +306,47 @@ def _of(subject: Subject, model: nn.Module) -> Subject:
     return replace(subject, model=model)
 
 
-def _judge(subject: Subject, architectures: Sequence[Architecture], **search: Any) -> list[tuple[float, float]]:
-    """Metric and loss by the rule of the run's search, with some of its settings changed."""
+def _judge(
+    subject: Subject, architectures: Sequence[Architecture], unit: str, **search: Any
+) -> list[tuple[float, float]]:
+    """Metric and loss by the rule of the run's search, with some of its settings changed.
+
+    Args:
+        unit: what is counted in the progress.
+    """
     config = replace(subject.config, search=replace(subject.config.search, **search))
-    return list(values_of(evaluation_of(subject.model, config, subject.data, subject.runtime), architectures))
+    values = values_of(evaluation_of(subject.model, config, subject.data, subject.runtime), architectures)
+    return _counted(values, len(architectures), unit, subject.watch)
 
 
-def scores_of(subject: Subject, architectures: Sequence[Architecture], **search: Any) -> list[float]:
+def _counted(rows: Iterable[_Row], total: int, unit: str, watch: Watch) -> list[_Row]:
+    """The rows, whose progress is shown as they come.
+
+    Raises:
+        Interrupted: asked to stop.
+    """
+    taken = []
+    for row in rows:
+        taken.append(row)
+        watch.progress(len(taken), total, unit=unit)
+        if watch.stop() and len(taken) < total:
+            raise Interrupted(f"stopped after {len(taken)} of {total} {unit}")
+    return taken
+
+
+def scores_of(
+    subject: Subject, architectures: Sequence[Architecture], unit: str = "networks scored", **search: Any
+) -> list[float]:
     """Scores by the rule of the run's search, with some of its settings changed."""
-    return [value for value, _ in _judge(subject, architectures, **search)]
+    return [value for value, _ in _judge(subject, architectures, unit, **search)]
 
 
 def divergences_of(subject: Subject, architectures: Sequence[Architecture]) -> list[float | None]:
     """In nats; None for each if targets or outputs are not classes, [N, classes]."""
     if not subject.has_divergence:
         return [None] * len(architectures)
-    return [far for _, far in _judge(subject, architectures, score="kl", examples=None)]
+    unit = "networks compared with references"
+    return [far for _, far in _judge(subject, architectures, unit, score="kl", examples=None)]
 
 
 def _stand_alone(

@@ -16,7 +16,7 @@ from supernet.base.extras import extra
 from supernet.base.files import read_json, write_json
 from supernet.program.paths import RunFolder
 
-UNITS = {
+_UNITS = {
     "train": "steps",
     "search": "candidates",
     "retrain": "steps",
@@ -60,6 +60,11 @@ _COLUMNS = (
 """Columns of a log in CSV; a figure that a step does not have stays empty."""
 
 
+def unit_of(step: str, unit: str | None) -> str:
+    """What is counted: the unit that came with the count, or the one of the step."""
+    return unit or _UNITS.get(step, "parts")
+
+
 def figures_text(figures: dict[str, float]) -> str:
     """Figures for people."""
     return " ".join(form.format(figures[key]) for key, form in _SHOWN.items() if key in figures)
@@ -74,19 +79,23 @@ def clock(seconds: float) -> str:
 @contextmanager
 def noting(folder: RunFolder, step: str) -> Iterator[Callable[..., None]]:
     """Inside the ``with`` block a function that notes progress; the note goes when the step is done."""
-    began, last = time.monotonic(), -math.inf
+    began = start = called = time.monotonic()
+    last, previous = -math.inf, 0
     first: int | None = None
 
-    def note(done: int, total: int, **figures: float) -> None:
-        nonlocal last, first
+    def note(done: int, total: int, *, unit: str | None = None, **figures: float) -> None:
+        nonlocal last, first, start, called, previous
         now = time.monotonic()
-        first = done - 1 if first is None or done <= first else first
+        if first is None or done < previous:  # a count begins
+            first, start = done - 1, called
+        previous, called = done, now
         if now - last < _EVERY and done != total:
             return
         last = now
         facts = {
-            "step": step, "done": done, "total": total, "seconds": round(now - began, 1), "updated": time.time(),
-            "remaining": round((now - began) / (done - first) * (total - done), 1),
+            "step": step, "unit": unit_of(step, unit), "done": done, "total": total,
+            "seconds": round(now - began, 1), "updated": time.time(),
+            "remaining": round((now - start) / (done - first) * (total - done), 1),
             "figures": {name: value for name, value in figures.items() if math.isfinite(value)},
         }  # fmt: skip
         with suppress(OSError):  # a full disk is told by what needs the disk
@@ -107,7 +116,7 @@ def progress_of(folder: RunFolder) -> dict[str, Any] | None:
 def progress_text(facts: dict[str, Any]) -> str:
     """A note for people."""
     silent = time.time() - facts["updated"]
-    unit = UNITS.get(facts["step"], "parts")
+    unit = unit_of(facts["step"], facts.get("unit"))
     text = f"{facts['step']}: {facts['done']:,}/{facts['total']:,} {unit}, elapsed {clock(facts['seconds'])}"
     if silent > _SILENT:
         return f"{text}; nothing was noted for {clock(silent)}: it was stopped, and the same command continues"
@@ -152,10 +161,10 @@ def log(kind: str, folder: RunFolder, step: str) -> Iterator[Callable[..., None]
     began, last = time.monotonic(), -math.inf
     with makers[kind](folder, step) as write:
 
-        def follow(done: int, total: int, **figures: float) -> None:
+        def follow(done: int, total: int, *, unit: str | None = None, **figures: float) -> None:
             nonlocal last
             now = time.monotonic()
-            if now - last >= _EVERY or done == total:
+            if unit is None and (now - last >= _EVERY or done == total):  # another count is none of the step's
                 last = now
                 write({**figures, "seconds": round(now - began, 3), "done": done, "total": total})
 

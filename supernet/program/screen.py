@@ -15,7 +15,7 @@ from typing import Any
 
 from supernet.base.progress import Watch
 from supernet.program.paths import RunFolder
-from supernet.program.progress import UNITS, clock, figures_text, log, noting
+from supernet.program.progress import clock, figures_text, log, noting, unit_of
 
 _PLAIN = {"±": "+-", "×": "x", "–": "-", "—": "-", "…": "...", "→": "->", "≤": "<=", "≥": ">=", "²": "2", "·": "*"}
 """What is printed in place of signs that a terminal cannot show."""
@@ -69,10 +69,10 @@ def watching(
                 followers.append(stack.enter_context(noting(folder, step)))
                 followers += [stack.enter_context(log(kind, folder, step)) for kind in logs]
 
-            def progress(done: int, total: int, **figures: float) -> None:
+            def progress(done: int, total: int, *, unit: str | None = None, **figures: float) -> None:
                 if not is_helper():
                     for follow in followers:
-                        follow(done, total, **figures)
+                        follow(done, total, unit=unit, **figures)
 
             yield Watch(progress, lambda: bool(asked))
     finally:
@@ -93,18 +93,18 @@ def _bar(step: str, began: float | None = None) -> Iterator[Callable[..., None]]
     """A progress bar if stderr is a terminal, else a line every ten seconds; at the end one line stays."""
     start = time.monotonic()
     began = start if began is None else began
-    last: tuple[int, dict[str, float]] | None = None
+    last: tuple[int, dict[str, float]] | None = None  # of what the step counts
     with _terminal_bar(step, began) if sys.stderr.isatty() else _lines(step, began) as show:
 
-        def follow(done: int, total: int, **figures: float) -> None:
+        def follow(done: int, total: int, *, unit: str | None = None, **figures: float) -> None:
             nonlocal last
-            last = done, figures
-            show(done, total, **figures)
+            last = (done, figures) if unit is None else last
+            show(done, total, unit=unit, **figures)
 
         yield follow
     if last is not None:
         count, figures = last
-        parts = [f"{count:,} {UNITS.get(step, 'parts')} in {clock(time.monotonic() - start)}", figures_text(figures)]
+        parts = [f"{count:,} {unit_of(step, None)} in {clock(time.monotonic() - start)}", figures_text(figures)]
         print(f"{step}: {', '.join(part for part in parts if part)}", file=sys.stderr, flush=True)
 
 
@@ -124,7 +124,7 @@ def _terminal_bar(step: str, began: float) -> Iterator[Callable[..., None]]:
         TextColumn("{task.description}"),
         BarColumn(bar_width=20),
         MofNCompleteColumn(),
-        TextColumn(f"{UNITS.get(step, 'parts')}, elapsed"),
+        TextColumn("{task.fields[unit]}, elapsed"),
         TimeElapsedColumn(),
         TextColumn("remaining"),
         TimeRemainingColumn(),
@@ -136,11 +136,17 @@ def _terminal_bar(step: str, began: float) -> Iterator[Callable[..., None]]:
         moved = [handler for handler in handlers if handler.stream is before]
         for handler in moved:  # while the bar is shown, sys.stderr writes above it
             handler.setStream(sys.stderr)
-        task = bars.add_task(step, total=None, figures="")
+        task = bars.add_task(step, total=None, figures="", unit=unit_of(step, None))
 
-        def show(done: int, total: int, **figures: float) -> None:
+        previous = 0
+
+        def show(done: int, total: int, *, unit: str | None = None, **figures: float) -> None:
+            nonlocal previous
+            if done < previous:  # another count begins
+                bars.reset(task)
+            previous = done
             text = f"run {clock(time.monotonic() - began)} {figures_text(figures)}"
-            bars.update(task, completed=done, total=total, figures=text)
+            bars.update(task, completed=done, total=total, figures=text, unit=unit_of(step, unit))
 
         try:
             yield show
@@ -153,7 +159,7 @@ def _terminal_bar(step: str, began: float) -> Iterator[Callable[..., None]]:
 def _lines(step: str, began: float) -> Iterator[Callable[..., None]]:
     start, last, first, before = time.monotonic(), time.monotonic(), -1, 0
 
-    def line(done: int, total: int, **figures: float) -> None:
+    def line(done: int, total: int, *, unit: str | None = None, **figures: float) -> None:
         nonlocal start, last, first, before
         now = time.monotonic()
         if first < 0:
@@ -165,7 +171,7 @@ def _lines(step: str, began: float) -> Iterator[Callable[..., None]]:
             last = now
             left = (now - start) / (done - first) * (total - done)
             times = f"elapsed {clock(now - start)}, remaining {clock(left)}, run {clock(now - began)}"
-            shown = f"{step}: {done}/{total} {UNITS.get(step, 'parts')}, {times}, {figures_text(figures)}"
+            shown = f"{step}: {done}/{total} {unit_of(step, unit)}, {times}, {figures_text(figures)}"
             print(shown.rstrip(", "), file=sys.stderr, flush=True)
 
     yield line

@@ -46,12 +46,31 @@ def test_a_bar_is_named_and_messages_stand_above_it(monkeypatch: pytest.MonkeyPa
     finally:
         logging.root.removeHandler(handler)
     text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", terminal.getvalue())
-    for part in ("1/4", "steps, elapsed", "remaining", "run 1:00:00 loss 2.000", "2 of 3 networks", "best 0.5000"):
+    for part in ("1/4", "steps, elapsed", "remaining", "loss 2.000", "2 of 3 networks", "best 0.5000"):
         assert part in text
+    assert re.search(r"run 1:00:\d\d loss", text)
     message = next(line for line in text.splitlines() if "a message" in line)
     assert "1/4" not in message.partition("a message")[2]
     last = r"train: 4 steps in 0:00:\d\d, 2 of 3 networks, loss 0.125 best 0.5000"
     assert re.search(last, text.splitlines()[-1])
+
+
+def test_another_count_has_its_own_unit_and_its_own_time(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    folder = RunFolder(tmp_path)
+    with screen._lines("analyze", 0.0) as line, progress.noting(folder, "analyze") as note:
+        for done, total, unit, at in ((50, 100, None, 100), (100, 100, None, 200), (1, 4, "networks scored", 230)):
+            now[0] = at
+            line(done, total, unit=unit)
+            note(done, total, unit=unit)
+        facts = progress.progress_of(folder)
+    assert "analyze: 1/4 networks scored, elapsed" in capsys.readouterr().err.splitlines()[-1]
+    assert facts is not None
+    assert facts["remaining"] == 90.0  # three more of 30 seconds each
+    assert progress.progress_text({**facts, "updated": time.time()}).startswith("analyze: 1/4 networks scored, elapsed")
 
 
 def test_nothing_is_said_of_a_step_that_reported_nothing(capsys: pytest.CaptureFixture[str]) -> None:
