@@ -74,6 +74,20 @@ def map_tensors_in(thing: Any, function: Callable[[Tensor], Any]) -> Any:
     return thing
 
 
+def plain(batch: Any) -> Any:
+    """The same with dicts and dataclasses of classes of their own, as libraries return, as dicts without what is None.
+
+    Only with plain classes can a file be read where the library is not installed.
+    """
+    if dataclasses.is_dataclass(batch) and not isinstance(batch, (type, dict)):
+        batch = {field.name: getattr(batch, field.name) for field in dataclasses.fields(batch)}
+    if isinstance(batch, dict):
+        return {name: plain(part) for name, part in batch.items() if part is not None}
+    if type(batch) in (tuple, list):
+        return type(batch)(map(plain, batch))
+    return batch
+
+
 def combined(function: Callable[[Tensor, Tensor], Tensor], batch: Any, other: Any) -> Any:
     """Two batches of the same structure as one, in which each tensor is a function of theirs."""
     if isinstance(batch, Tensor) and isinstance(other, Tensor):

@@ -23,7 +23,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from supernet.base.files import write_atomically, write_text
-from supernet.base.trees import call, join_rows, map_tensors, take_rows
+from supernet.base.trees import call, join_rows, map_tensors, plain, take_rows
 from supernet.base.version import __version__
 from supernet.data import splits as datasets
 from supernet.data.splits import Data
@@ -272,6 +272,23 @@ class Normalised(nn.Module):
         return self.network((pixels.float() - self.mean) / self.std)
 
 
+class _Plain(nn.Module):
+    """A network that returns plain dicts in place of objects of a library's classes."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, *args: Any, **named: Any) -> Any:
+        return plain(self.network(*args, **named))
+
+
+def _has_plain_outputs(network: nn.Module, inputs: Any) -> bool:
+    with torch.no_grad():
+        outputs = call(network, inputs)
+    return type(outputs) in (Tensor, tuple, list, dict)
+
+
 def _write_graph(form: str, place: Path, network: nn.Module, examples: Any, data: Data, config: ExportConfig) -> None:
     """The .pt2 or ONNX file."""
     inputs = take_rows(examples, slice(config.batch or 2))
@@ -280,6 +297,8 @@ def _write_graph(form: str, place: Path, network: nn.Module, examples: Any, data
         inputs = data.validation.examples[: config.batch or 2]
     args = inputs if isinstance(inputs, tuple) else () if isinstance(inputs, dict) else (inputs,)
     kwargs = inputs if isinstance(inputs, dict) else {}
+    if not _has_plain_outputs(network, inputs):
+        network = _Plain(network).eval()
     batch = {} if config.batch else {0: torch.export.Dim("batch")}
     shapes: Any = dict.fromkeys(kwargs, batch) if kwargs else tuple(batch for _ in args)
     names = list(kwargs) or (["pixels"] if config.preprocess else ["x"] if len(args) == 1 else None)

@@ -44,6 +44,7 @@ from supernet.space.values import (
     decided_picks,
     decided_values,
     resolved,
+    usual_axes,
 )
 
 log = logging.getLogger(__name__)
@@ -391,6 +392,8 @@ def _numbers(module: nn.Module, axes: Mapping[str, tuple[int, ...]], groups: int
         numbers = {"embedding_dim": weight[1]}
     elif isinstance(module, (nn.LayerNorm, nn.RMSNorm)):
         numbers = {"normalized_shape": weight}
+    elif {"nx", "nf"} <= vars(module).keys():  # Conv1D of transformers
+        numbers = {"nx": weight[0], "nf": weight[1]}
     elif isinstance(module, nn.GroupNorm):
         numbers = {"num_channels": first[0], "num_groups": groups}
     else:
@@ -585,7 +588,7 @@ def _with_attributes(tied: TiedAxes, modules: Mapping[str, nn.Module], candidate
     whole = [
         (path, name, thing)
         for path in around
-        if not type(modules[path]).__module__.startswith("torch.")
+        if not type(modules[path]).__module__.startswith("torch.") and not usual_axes(modules[path])
         for name, thing in vars(modules[path]).items()
         if type(thing) is int and thing > 1
     ]

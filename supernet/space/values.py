@@ -465,11 +465,11 @@ def at_picks(thing: Any, picks: Picks) -> Any:
 
 def _axes(module: nn.Module) -> dict[str, tuple[int, ...]]:
     """For the parameters that are sliced: the length of each axis that may be decided."""
-    return {**_usual_axes(module), **followed_of(module).axes}
+    return {**usual_axes(module), **followed_of(module).axes}
 
 
-def _usual_axes(module: nn.Module) -> dict[str, tuple[int, ...]]:
-    """The same for modules of torch, from the numbers that they hold."""
+def usual_axes(module: nn.Module) -> dict[str, tuple[int, ...]]:
+    """The same for modules of torch, and for a few others, from the numbers that they hold."""
     if isinstance(module, nn.Linear):
         return {"weight": (module.out_features, module.in_features), "bias": (module.out_features,)}
     if isinstance(module, nn.modules.conv._ConvNd):
@@ -484,6 +484,8 @@ def _usual_axes(module: nn.Module) -> dict[str, tuple[int, ...]]:
         return {"weight": (module.num_embeddings, module.embedding_dim)}
     if isinstance(module, (nn.LayerNorm, nn.RMSNorm)):
         return {"weight": module.normalized_shape, "bias": module.normalized_shape}
+    if {"nx", "nf"} <= vars(module).keys():  # Conv1D of transformers: a linear layer whose weight lies the other way
+        return {"weight": (vars(module)["nx"], vars(module)["nf"]), "bias": (vars(module)["nf"],)}
     for name in ("num_features", "num_channels", "num_parameters"):
         if name in vars(module):
             return dict.fromkeys(("weight", "bias", "running_mean", "running_var"), (vars(module)[name],))
@@ -570,8 +572,13 @@ def _sliced_shape(tensor: Tensor, axes: Sequence[_AxisSlices]) -> tuple[int, ...
 
 
 def cut(tensor: Tensor, axes: Sequence[_AxisSlices]) -> Tensor:
-    """The part of a tensor that is left of these slices: a view where one slice of each axis is left."""
+    """The part of a tensor that is left of these slices: a view where one slice of each axis is left.
+
+    The tensor itself where all of it is left: the gradient of a view is copied into one of zeros.
+    """
     for axis, slices in axes:
+        if slices == ((0, tensor.shape[axis]),):
+            continue
         pieces = [tensor.narrow(axis, start, length) for start, length in slices if length]
         tensor = pieces[0] if len(pieces) == 1 else torch.cat(pieces, axis)
     return tensor
