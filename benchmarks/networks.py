@@ -10,9 +10,9 @@ mode: outputs of the one-shot model against those of the stand-alone network wit
 largest output. The gate, which a run goes through before its training, compares costs and shapes besides.
 
 **Cost of a step.** Seconds of the processor, of one thread, in turns: a step of the one-shot model with the largest
-network live in all ghost batches, and one of the plain network by torch alone on the whole batch, both in single
-precision with torch's kernels. Then the same with the plain network's batch in ghost batches one after the other, which
-batch norm over ghost batches needs: what is left is the cost of the choices.
+network live in all ghost batches, and one of the plain network by torch alone, both in single precision with torch's
+kernels: in one pass (`train.ghosts_per_forward`) against the whole batch, and with ghost batches one after the other in
+both, as on a CPU by default.
 
 **Export.** The smallest architecture, as `supernet export` writes and checks it.
 """
@@ -20,6 +20,7 @@ batch norm over ghost batches needs: what is left is the cost of the choices.
 from __future__ import annotations
 
 import importlib
+import itertools
 import json
 import statistics
 import tempfile
@@ -108,7 +109,9 @@ def gpt() -> nn.Module:
     from transformers import GPT2Config, GPT2ForSequenceClassification
 
     sizes = {"n_embd": 128, "n_layer": 3, "n_head": 4, "n_positions": TOKENS}
-    return GPT2ForSequenceClassification(GPT2Config(vocab_size=TOKENS, num_labels=10, pad_token_id=0, use_cache=False, **sizes))
+    return GPT2ForSequenceClassification(
+        GPT2Config(vocab_size=TOKENS, num_labels=10, pad_token_id=0, use_cache=False, **sizes)
+    )
 
 
 def unet() -> nn.Module:
@@ -209,12 +212,12 @@ def times_of_steps(network: Network, space: Space, rounds: int) -> dict[str, Any
     optimiser = torch.optim.SGD(plain.parameters(), lr=0.001, momentum=0.9, nesterov=True, foreach=True)
     x = map_tensors(x, lambda t: t.contiguous(memory_format=torch.channels_last) if t.ndim == 4 else t)
 
-    def ours() -> Iterator[float]:
+    def ours(per_pass: int) -> Iterator[float]:
         ends: list[float] = []
         watch = Watch(progress=lambda *_, **__: ends.append(time.process_time()))
-        fit(model, lambda _: (x, y), STEPS + 1, config, runtime=runtime, draw_live=lambda _: live,
-            loss_function=network.loss, watch=watch)  # fmt: skip
-        return (b - a for a, b in zip(ends, ends[1:], strict=False))
+        fit(model, lambda _: (x, y), STEPS + 1, replace(config, ghosts_per_forward=per_pass), runtime=runtime,
+            draw_live=lambda _: live, loss_function=network.loss, watch=watch)  # fmt: skip
+        return (b - a for a, b in itertools.pairwise(ends))
 
     def of_torch(size: int) -> Iterator[float]:
         for _ in range(STEPS):
@@ -227,7 +230,12 @@ def times_of_steps(network: Network, space: Space, rounds: int) -> dict[str, Any
             optimiser.step()
             yield time.process_time() - began
 
-    ways = {"one-shot": ours, "plain": lambda: of_torch(rows(x)), "plain in ghost batches": lambda: of_torch(GHOST)}
+    ways = {
+        "one-shot": lambda: ours(GHOSTS),
+        "plain": lambda: of_torch(rows(x)),
+        "one-shot, ghost by ghost": lambda: ours(1),
+        "plain, ghost by ghost": lambda: of_torch(GHOST),
+    }
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     for turn in range(rounds + 1):
         for name, way in ways.items():
@@ -236,8 +244,8 @@ def times_of_steps(network: Network, space: Space, rounds: int) -> dict[str, Any
                 seconds[name].append(took)
     return {
         "seconds": {name: round(statistics.median(values), 4) for name, values in seconds.items()},
-        "over plain": spread(seconds["one-shot"], seconds["plain"]),
-        "over plain in ghost batches": spread(seconds["one-shot"], seconds["plain in ghost batches"]),
+        "in one pass": spread(seconds["one-shot"], seconds["plain"]),
+        "ghost by ghost": spread(seconds["one-shot, ghost by ghost"], seconds["plain, ghost by ghost"]),
     }
 
 
@@ -326,10 +334,13 @@ def kinds(space: Space) -> dict[str, int]:
 
 def main() -> None:
     parser = arguments(__doc__ or "")
-    parser.add_argument("--only", action="append", choices=list(NETWORKS), help="these networks; the others as they are")
+    parser.add_argument(
+        "--only", action="append", choices=list(NETWORKS), help="these networks; the others as they are"
+    )
     chosen = parser.parse_args()
     before = json.loads(chosen.out.read_text())["networks"] if chosen.out and chosen.out.exists() else {}
     warnings.simplefilter("ignore")  # of libraries about themselves
+    torch.set_num_threads(1)
     for name in chosen.only or NETWORKS:
         print(f"== {name}", flush=True)
         before[name] = measured(NETWORKS[name], chosen.rounds)

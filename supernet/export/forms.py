@@ -297,10 +297,11 @@ def _write_graph(form: str, place: Path, network: nn.Module, examples: Any, data
         inputs = data.validation.examples[: config.batch or 2]
     args = inputs if isinstance(inputs, tuple) else () if isinstance(inputs, dict) else (inputs,)
     kwargs = inputs if isinstance(inputs, dict) else {}
-    if not _has_plain_outputs(network, inputs):
-        network = _Plain(network).eval()
     batch = {} if config.batch else {0: torch.export.Dim("batch")}
     shapes: Any = dict.fromkeys(kwargs, batch) if kwargs else tuple(batch for _ in args)
+    if not _has_plain_outputs(network, inputs):
+        network = _Plain(network).eval()
+        shapes = shapes if kwargs else (shapes,)  # its arguments by position are one tuple
     names = list(kwargs) or (["pixels"] if config.preprocess else ["x"] if len(args) == 1 else None)
     buffer = io.BytesIO()
     try:

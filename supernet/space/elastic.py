@@ -143,10 +143,10 @@ def elastic(
     kept, fixed = _tried(
         partial(_Trial, network, example, tied, modules), allowed, partial(_with_attributes, tied, modules)
     )
+    fixed = {**_fixed_widths(tied, modules), **fixed}
     if not kept:
         reasons = "; ".join(f"{path}: {why}" for path, why in list(fixed.items())[:3])
         raise ValueError(f"nothing of the network can be made elastic{': ' if reasons else ''}{reasons}")
-    fixed = {**_fixed_widths(tied, modules), **fixed}
     plan = _plan(tied, modules, kept)
     space = from_network(partial(_made, network, plan), example, name=name, settings=settings, check=False)
     log.info("elastic: %d choices; %d modules stay as they are", len(space.choices), len(fixed))

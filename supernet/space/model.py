@@ -17,6 +17,8 @@ from typing import Any, overload
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrizations import _Orthogonal
+from torch.nn.utils.parametrize import ParametrizationList
 
 from supernet.base.randomness import GLOBAL_GENERATOR, nothing_drawn
 from supernet.base.trees import CONTIGUOUS, describe, map_tensors, tensors, zeros
@@ -50,6 +52,8 @@ def _one_shot(space: Space, network: nn.Module) -> OneShot:
     """
     network = _elastic(_with_ghost_norms(network))
     for name, module in network.named_modules():
+        if isinstance(module, Elastic) and isinstance(module.of, ParametrizationList):
+            _check_parametrizations(name, module.of)
         is_frozen = "weight" in module._buffers  # a batch norm that learns nothing, as detectors have it
         if not (isinstance(module, Elastic) or is_frozen) and getattr(module, "running_mean", None) is not None:
             path = ".".join(part for part in name.split(".") if part != "of")
@@ -61,6 +65,21 @@ def _one_shot(space: Space, network: nn.Module) -> OneShot:
         if isinstance(module, Choose):
             module.output_shapes = output_shapes_of(module.options[0])
     return OneShot(space, network)
+
+
+def _check_parametrizations(name: str, parametrizations: ParametrizationList) -> None:
+    """Refuses matrices of chosen sizes that torch makes orthogonal: it keeps a matrix of one size beside them.
+
+    Raises:
+        ValueError: there is one; the message says what to write instead.
+    """
+    if any(isinstance(module, _Orthogonal) for module in parametrizations.modules()):
+        path = ".".join(part for part in name.split(".") if part not in ("of", "parametrizations"))
+        raise ValueError(
+            f"{path}: torch's parametrizations.orthogonal works for one size only, and a choice decides the size of "
+            "this weight: give the module a width that is no choice, write Choose(name, {...}) with a module of each "
+            "width, or take parametrizations.weight_norm or spectral_norm"
+        )
 
 
 def _with_ghost_norms(module: nn.Module) -> nn.Module:

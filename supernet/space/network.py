@@ -55,12 +55,18 @@ def _keeps_tensors(module: nn.Module) -> bool:
 
 class _NoInitialValues(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        return args[0] if func in _INITIALISING and args[0].is_meta else func(*args, **(kwargs or {}))
+        kwargs = kwargs or {}
+        if func in _INITIALISING:
+            tensor: Tensor = args[0] if args else kwargs["tensor"]
+            if tensor.is_meta:
+                return tensor
+        return func(*args, **kwargs)
 
 
 _INITIALISING = (
     *(Tensor.normal_, Tensor.uniform_, Tensor.fill_, Tensor.zero_, Tensor.copy_),
     *(Tensor.mul_, Tensor.add_, Tensor.clamp_, Tensor.erfinv_),
+    *(nn.init.normal_, nn.init.uniform_, nn.init.constant_, nn.init.kaiming_uniform_),  # which ask modes themselves
 )
 """What initialises weights in place, and does nothing to tensors without data but take time."""
 

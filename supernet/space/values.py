@@ -137,10 +137,12 @@ class DecidedInt(int):
     """
 
     parts: tuple[Span, ...]
+    starts: tuple[int, ...]
 
     def __new__(cls, parts: tuple[Span, ...]) -> DecidedInt:
-        self = super().__new__(cls, sum(part.largest for part in parts))
-        self.parts = parts
+        *starts, length = itertools.accumulate((part.largest for part in parts), initial=0)
+        self = super().__new__(cls, length)
+        self.parts, self.starts = parts, tuple(starts)
         return self
 
     def __getnewargs__(self) -> tuple[Any, ...]:
@@ -151,8 +153,7 @@ class DecidedInt(int):
 
     def slices(self, picks: Picks) -> tuple[tuple[int, int], ...]:
         """(start, length) of each part within the largest."""
-        starts = itertools.accumulate((part.largest for part in self.parts), initial=0)
-        return tuple((start, part.at(picks)) for start, part in zip(starts, self.parts, strict=False))
+        return tuple((start, part.at(picks)) for start, part in zip(self.starts, self.parts, strict=True))
 
     def choices(self) -> Iterator[Choice]:
         return (choice for part in self.parts for factor in part.factors for choice in factor.choices)
@@ -413,6 +414,8 @@ _DEEPEST = 6
 
 
 def _decided_in(thing: Any, depth: int = 0) -> Iterator[Decided]:
+    if _is_plain(thing):
+        return
     if isinstance(thing, Decided):
         yield thing
     elif depth < _DEEPEST and (parts := parts_of(thing)):

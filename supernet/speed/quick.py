@@ -12,12 +12,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.utils.parametrize import is_parametrized
 
 from supernet.space.layers import Choose, Elastic, GhostBatchNorm, Graph, Inputs, Join, LivePaths, live_paths
 from supernet.space.network import view_of
@@ -230,6 +232,27 @@ class QuickConv2d(nn.Conv2d):
                 return kernels.depthwise(x, weight, self.stride[0], int(self.padding[0]), self.dilation[0])
         y: Tensor = self._conv_forward(x, weight, bias)
         return y
+
+
+class _SmallInFull(nn.Conv2d):
+    """Makes a convolution of a class of its own work in single precision on small images, where half may be wrong.
+
+    Its class may pad its input, so that nothing tells which convolution would have to be tried.
+    """
+
+    def forward(self, input: Tensor, *more: Any, **named: Any) -> Any:  # noqa: A002  # its name in torch
+        device = input.device.type
+        is_small = max(self.kernel_size) > 1 and min(input.shape[2:]) < TRIED_ON
+        if device != "cpu" or not is_small or not torch.is_autocast_enabled(device):
+            return super().forward(input, *more, **named)
+        with torch.autocast(device, enabled=False):
+            return super().forward(input.float(), *more, **named)
+
+
+@cache
+def _small_in_full(kind: type[nn.Conv2d]) -> type[nn.Conv2d]:
+    """The class of convolutions of this class that do so."""
+    return type(kind.__name__, (_SmallInFull, kind), {})
 
 
 def _halved(x: Tensor) -> Tensor:
@@ -510,6 +533,10 @@ def _quick(module: nn.Module, tuning: Tuning, seen: list[Seen] | None) -> nn.Mod
         return sequence
     if type(module) is nn.Conv2d:
         return QuickConv2d(module, tuning)
+    if isinstance(module, nn.Conv2d) and tuning.precision != "32-true" and not is_parametrized(module):
+        convolution = _small_in_full(kind).__new__(_small_in_full(kind))
+        _take_over(convolution, module)
+        return convolution
     if kind in _SUMS and not has_hooks(module):
         return _SUMS[kind](module)
     if kind in _POOLS and "pool" in tuning.kernels:

@@ -451,7 +451,8 @@ def live_groups(model: nn.Module) -> list[LiveGroup]:
 
 
 _Sliced = tuple[nn.Parameter, nn.Module, str, LiveGroup]
-"""A parameter of which a choice of width takes a slice: with its module, its name in it, and its group."""
+"""A parameter that is decayed and of which a choice of width takes a slice: with its module, its name in it, and its
+group."""
 
 
 def _sliced_parameters(model: nn.Module, groups: list[LiveGroup]) -> list[_Sliced]:
@@ -461,7 +462,9 @@ def _sliced_parameters(model: nn.Module, groups: list[LiveGroup]) -> list[_Slice
         for module in model.modules()
         if isinstance(module, Elastic)
         for name in axis_slices(module.of, {})
-        if (parameter := module.of._parameters.get(name)) is not None and id(parameter) in group_of
+        if (parameter := module.of._parameters.get(name)) is not None
+        and id(parameter) in group_of
+        and parameter.ndim > 1
     ]
 
 
@@ -475,17 +478,21 @@ def _slice_shares(sliced: list[_Sliced], model: nn.Module, live_GP: Tensor | Non
     if live_GP is None or not sliced:
         return by_number
     assert isinstance(model, OneShot)
-    picks, ghosts = picks_of(model.space, live_GP), live_GP.tolist()
+    rows_of = Counter(map(tuple, live_GP.tolist()))
+    different = [list(row) for row in rows_of]
+    picks = picks_of(model.space, torch.tensor(different))
     for parameter, module, name, group in sliced:
-        regions = [axis_slices(module, picked)[name] for picked in compress(picks, group.live_in(ghosts))]
+        regions: Counter[Any] = Counter()
+        for picked, number in compress(zip(picks, rows_of.values(), strict=True), group.live_in(different)):
+            regions[axis_slices(module, picked)[name]] += number
         total = by_number.setdefault(id(parameter), torch.zeros_like(parameter))
-        for axes, count in Counter(regions).items():
-            region = torch.full_like(parameter, count / len(live_GP))
+        for axes, count in regions.items():
+            region = torch.tensor(count / len(live_GP), dtype=parameter.dtype, device=parameter.device)
             for axis, slices in axes:
                 inside = torch.zeros(parameter.shape[axis], dtype=parameter.dtype, device=parameter.device)
                 for start, length in slices:
                     inside[start : start + length] = 1
-                region *= inside.view([-1 if a == axis else 1 for a in range(parameter.ndim)])
+                region = region * inside.view([-1 if a == axis else 1 for a in range(parameter.ndim)])
             total += region
     return by_number
 

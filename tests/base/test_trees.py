@@ -104,3 +104,21 @@ def test_one_number_for_all_examples_is_joined_as_the_mean() -> None:
     assert joined[1] == 1.5
     assert trees.take_rows(first, slice(1))[1] == 1.0
     assert trees.rows((torch.tensor(1.0), torch.zeros(5))) == 5
+
+
+class Titled(OrderedDict[str, Any]):
+    """A dict of a class of its own."""
+
+
+@dataclass
+class Outputs:
+    logits: Any
+    hidden: Any = None
+
+
+def test_plain_classes_only() -> None:
+    x = torch.ones(2)
+    assert trees.plain(x) is x
+    assert trees.plain((Titled(a=x, b=None), Outputs([x]))) == ({"a": x}, {"logits": [x]})
+    assert type(trees.plain(Titled(a=x))) is dict
+    assert trees.plain(Pair(x, x)) == Pair(x, x)

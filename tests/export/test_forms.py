@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import sys
+from collections import OrderedDict
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
-from supernet import load
+from supernet import Choose, load
 from supernet.base.files import write_json
 from supernet.base.own import load_function
 from supernet.data.task import TaskConfig
@@ -52,6 +55,35 @@ def test_a_fixed_batch(tmp_path: Path) -> None:
     assert graph.opset_import[0].version == 20
     assert graph.graph.input[0].type.tensor_type.shape.dim[0].dim_value == 3
 
+
+class Titled(OrderedDict[str, Any]):
+    """A dict of a class of its own, as libraries return."""
+
+
+class Titling(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(64, 3)
+
+    def forward(self, x: torch.Tensor) -> Titled:
+        return Titled(logits=self.linear(x.flatten(1)), hidden=None)
+
+
+@pytest.mark.usefixtures("in_this_process")
+def test_outputs_of_a_librarys_class_are_plain_in_a_file(tmp_path: Path) -> None:
+    (tmp_path / "metric.py").write_text("def mean(outputs, targets):\n    return float(outputs['logits'].mean())\n")
+    space = from_network(lambda: nn.Sequential(Choose("a", {"x": nn.Tanh(), "y": nn.ReLU()}), Titling()), X)
+    architecture = space.parse("a=y")
+    network = build(space, architecture, seed=0).eval()
+    config = Config(task=TaskConfig(metric=f"{tmp_path}/metric.py:mean"))
+    chosen = Chosen(network, architecture, space, {}, "new")
+    write_forms(tmp_path, chosen, origin_of(config), images(), ExportConfig(to=("torch",)))
+    outputs = torch.export.load(tmp_path / FILES["torch"]).module()(X)
+    assert type(outputs) is dict and list(outputs) == ["logits"]
+    torch.testing.assert_close(outputs["logits"], network(X)["logits"])
+
+
+X = torch.ones(2, 1, 8, 8)
 
 OWN = """
 from torch import nn

@@ -141,6 +141,38 @@ class Vit(nn.Module):
         return self.head(self.norm(x)[:, 0])
 
 
+class Conv1D(nn.Module):
+    """A linear layer as transformers has it for GPT-2: its weight lies the other way."""
+
+    def __init__(self, nf: int, nx: int) -> None:
+        super().__init__()
+        self.nf, self.nx = nf, nx
+        self.weight, self.bias = nn.Parameter(torch.randn(nx, nf)), nn.Parameter(torch.zeros(nf))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.addmm(self.bias, x.view(-1, x.size(-1)), self.weight).view(*x.size()[:-1], self.nf)
+
+
+class Gpt(nn.Module):
+    """Attention of GPT-2."""
+
+    def __init__(self, dim: int = 16, heads: int = 4) -> None:
+        super().__init__()
+        self.embed_dim = self.split_size = dim
+        self.num_heads, self.head_dim = heads, dim // heads
+        self.first, self.c_attn, self.c_proj = nn.Linear(6, dim), Conv1D(3 * dim, dim), Conv1D(dim, dim)
+        self.last = nn.Linear(dim, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(x)
+        q, k, v = (
+            part.view(*part.shape[:-1], -1, self.head_dim).transpose(1, 2)
+            for part in self.c_attn(x).split(self.split_size, dim=2)
+        )
+        y = F.scaled_dot_product_attention(q, k, v).transpose(1, 2)
+        return self.last(x + self.c_proj(y.reshape(*y.shape[:-2], -1)))
+
+
 class Gated(nn.Module):
     """A gate whose two halves come from one layer."""
 
@@ -218,6 +250,13 @@ def test_attention() -> None:
     heads, hidden = [f"layers.{i}.attn.heads" for i in range(2)], [f"layers.{i}.fc1.width" for i in range(2)]
     assert sorted(names(space)) == sorted(["patches.width", "layers.depth", *heads, *hidden])
     assert space.choice(heads[0]).options == ("2", "3", "4")
+    agrees(space)
+
+
+def test_attention_of_weights_that_lie_the_other_way() -> None:
+    space = elastic(Gpt, torch.zeros(2, 5, 6))
+    assert sorted(names(space)) == ["c_attn.heads", "first.width"]
+    assert space.choice("c_attn.heads").options == ("2", "3", "4")
     agrees(space)
 
 

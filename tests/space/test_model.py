@@ -12,7 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
-from torch.nn.utils.parametrizations import spectral_norm, weight_norm
+from torch.nn.utils.parametrizations import orthogonal, spectral_norm, weight_norm
 
 from supernet.base.trees import call
 from supernet.space.agreement import check_agreement
@@ -205,6 +205,17 @@ def test_modules_with_parametrizations(parametrized: Callable[[nn.Module], nn.Mo
     names = [name for name, _ in alone.named_parameters()]
     assert any("parametrizations" in name for name in names)
     assert {name for name, _ in view_of(alone, lambda module: module).named_parameters()} == set(names)
+
+
+def test_an_orthogonal_matrix_of_a_chosen_size_is_refused_with_what_to_write() -> None:
+    def network() -> nn.Module:
+        width = value("w", (4, 8))
+        return nn.Sequential(orthogonal(nn.Linear(6, width)), nn.Linear(width, 2))
+
+    with pytest.raises(ValueError, match=r"0.weight: .*orthogonal works for one size only.*write Choose"):
+        from_network(network, torch.zeros(2, 6))
+    fixed = nn.Sequential(Choose("a", {"x": orthogonal(nn.Linear(6, 6)), "y": nn.Linear(6, 6)}))
+    assert from_network(lambda: fixed, torch.zeros(2, 6)).size == 2
 
 
 def test_choices_come_from_the_network_alone() -> None:

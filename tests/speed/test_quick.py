@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from supernet import Choose, Depth, build, value
 from supernet.space.choices import Space
@@ -343,6 +344,25 @@ def test_what_half_precision_makes_wrong_is_run_in_full() -> None:
             y = faster(x)
         assert y.dtype == dtype
     torch.testing.assert_close(quick(convolution, Tuning(in_full_precision=("grouped",)))(x), convolution(x))
+
+
+class _Padding(nn.Conv2d):
+    """A convolution of a class of its own, which does more than its base."""
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002  # its name in torch
+        return 2 * super().forward(F.pad(input, (1, 1, 1, 1)))
+
+
+def test_convolutions_of_other_classes_are_run_in_full_on_small_images() -> None:
+    convolution = _Padding(8, 8, 3)
+    faster = quick(nn.Sequential(convolution), Tuning(precision="bf16-mixed"))
+    for side, dtype in ((6, torch.float32), (16, torch.bfloat16)):
+        x = torch.randn(2, 8, side, side, generator=torch.Generator().manual_seed(1))
+        with torch.autocast("cpu", torch.bfloat16):
+            assert faster(x).dtype == dtype
+        assert torch.equal(faster(x), convolution(x))
+    assert isinstance(faster.get_submodule("0"), _Padding)
+    assert faster.get_submodule("0").weight is convolution.weight
 
 
 @pytest.mark.parametrize(
