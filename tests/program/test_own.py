@@ -155,10 +155,6 @@ def test_settings_that_are_lists(mine: Path, refused: Refused, capsys: pytest.Ca
         (["--data=mine.py:make_data", "--data.crop=2"], "data.crop is for images"),
         (["--data=mine.py:make_data", "--task.loss=mse", "--train.label_smoothing=0.1"], "train.label_smoothing"),
         (["--data=mine.py:make_data", "--task.metric=f1"], "task.metric: expected one of accuracy"),
-        (
-            ["--data=mine.py:make_data", "--search.ghost_size=500"],
-            "are too few for the sizes of batches: write --search",
-        ),
         ([], "--model needs --data"),
     ],
 )
