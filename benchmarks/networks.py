@@ -99,25 +99,24 @@ def timm(name: str, pixels: int, **settings: Any) -> Network:
 
 
 def bert() -> nn.Module:
-    from transformers import BertConfig, BertForSequenceClassification
-
+    of = importlib.import_module("transformers")
     sizes = {"hidden_size": 128, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 256}
-    return BertForSequenceClassification(BertConfig(vocab_size=TOKENS, num_labels=10, **sizes))
+    network: nn.Module = of.BertForSequenceClassification(of.BertConfig(vocab_size=TOKENS, num_labels=10, **sizes))
+    return network
 
 
 def gpt() -> nn.Module:
-    from transformers import GPT2Config, GPT2ForSequenceClassification
-
+    of = importlib.import_module("transformers")
     sizes = {"n_embd": 128, "n_layer": 3, "n_head": 4, "n_positions": TOKENS}
-    return GPT2ForSequenceClassification(
-        GPT2Config(vocab_size=TOKENS, num_labels=10, pad_token_id=0, use_cache=False, **sizes)
-    )
+    config = of.GPT2Config(vocab_size=TOKENS, num_labels=10, pad_token_id=0, use_cache=False, **sizes)
+    network: nn.Module = of.GPT2ForSequenceClassification(config)
+    return network
 
 
 def unet() -> nn.Module:
-    from segmentation_models_pytorch import Unet
-
-    return Unet("resnet18", encoder_weights=None, decoder_channels=(64, 48, 32, 24, 16), classes=10)
+    of = importlib.import_module("segmentation_models_pytorch")
+    network: nn.Module = of.Unet("resnet18", encoder_weights=None, decoder_channels=(64, 48, 32, 24, 16), classes=10)
+    return network
 
 
 def of_logits(outputs: Any, targets: Tensor) -> Tensor:
@@ -138,7 +137,8 @@ class Pooled(nn.Module):
         self.patches, self.head = nn.Linear(48, 64), nn.Linear(64, 10)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.head(self.encoder(self.patches(x)).mean(1))
+        y: Tensor = self.head(self.encoder(self.patches(x)).mean(1))
+        return y
 
 
 NETWORKS: dict[str, Network] = {
@@ -230,7 +230,7 @@ def times_of_steps(network: Network, space: Space, rounds: int) -> dict[str, Any
             optimiser.step()
             yield time.process_time() - began
 
-    ways = {
+    ways: dict[str, Callable[[], Iterator[float]]] = {
         "one-shot": lambda: ours(GHOSTS),
         "plain": lambda: of_torch(rows(x)),
         "one-shot, ghost by ghost": lambda: ours(1),

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import Any, cast
 
 import torch
@@ -247,12 +246,6 @@ class _SmallInFull(nn.Conv2d):
             return super().forward(input, *more, **named)
         with torch.autocast(device, enabled=False):
             return super().forward(input.float(), *more, **named)
-
-
-@cache
-def _small_in_full(kind: type[nn.Conv2d]) -> type[nn.Conv2d]:
-    """The class of convolutions of this class that do so."""
-    return type(kind.__name__, (_SmallInFull, kind), {})
 
 
 def _halved(x: Tensor) -> Tensor:
@@ -534,7 +527,8 @@ def _quick(module: nn.Module, tuning: Tuning, seen: list[Seen] | None) -> nn.Mod
     if type(module) is nn.Conv2d:
         return QuickConv2d(module, tuning)
     if isinstance(module, nn.Conv2d) and tuning.precision != "32-true" and not is_parametrized(module):
-        convolution = _small_in_full(kind).__new__(_small_in_full(kind))
+        in_full: type[nn.Conv2d] = type(kind.__name__, (_SmallInFull, kind), {})
+        convolution = in_full.__new__(in_full)
         _take_over(convolution, module)
         return convolution
     if kind in _SUMS and not has_hooks(module):
