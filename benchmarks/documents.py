@@ -40,7 +40,7 @@ TABLES = {**OF_RESULTS, **OF_SPEED}
 FOLDERS = ("docs", "docs/results", "benchmarks/results")
 PAGES = (
     "README.md", "docs/guide/pays.md", "docs/results/README.md", "docs/performance.md", "docs/strategies.md",
-    "docs/paper.md", "docs/scale.md",
+    "docs/paper.md", "docs/scale.md", "docs/networks.md",
 )  # fmt: skip
 
 OPEN = {"docs/paper.md": "the paper's published numbers stand on it; of ours only those in marked places"}

@@ -294,7 +294,46 @@ def scale_simulated(results: Results) -> str:
 _SCALE = "scale_2026-11-30"
 
 
+def networks(results: Results) -> str:
+    name = "networks_2026-11-30"
+    file = results(name)
+    rows, remarks = [], []
+    for network, one in file["networks"].items():
+        failed = {form: text for form, text in one["export"].items() if not text[0].isdigit()}
+        works = [_FORMS[form] for form in one["export"] if form not in failed]
+        kinds = ", ".join(f"{number} {kind}" for kind, number in one["kinds"].items())
+        equality = one["equality"]
+        rows.append(
+            (
+                network, one["library"], kinds, f"{one['architectures']:,}",
+                f"{equality['difference']:.2g} in {equality['architectures']}", ratio(one["step"]["in one pass"]),
+                ratio(one["step"]["ghost by ghost"]), ", ".join(works),
+            )
+        )  # fmt: skip
+        by_reason: dict[str, list[str]] = {}
+        for module, reason in one["fixed"].items():
+            by_reason.setdefault(reason.rpartition("(")[2].rstrip(")"), []).append(f"`{module}`")
+        fixed = "; ".join(f"{_some(modules)}: {reason}" for reason, modules in by_reason.items())
+        remarks.append(f"{network} keeps {fixed}")
+        remarks += [f"{network}, {stage}: {one[stage]}" for stage in _STAGES if isinstance(one[stage], str)]
+        remarks += [f"{network} is not exported as {_FORMS[form]}: {text}" for form, text in failed.items()]
+    head = ("network", "library", "choices", "architectures", "difference", "step", "ghost by ghost", "export")
+    listed = "\n".join(textwrap.fill(f"- {text}", 118, subsequent_indent="  ") for text in remarks)
+    return f"{made_with(results, name)}\n{rows_as_table(head, rows)}\n\n{listed}\n"
+
+
+_STAGES = ("gate", "loss after four steps")
+"""What holds a number, or an error as text."""
+
+_FORMS = {"python": "Python", "torch": ".pt2", "onnx": "ONNX"}
+
+
+def _some(modules: list[str]) -> str:
+    return ", ".join(modules[:2]) + (f" and {len(modules) - 2} more" if len(modules) > 2 else "")
+
+
 TABLES: dict[str, Callable[[Results], str]] = {
+    "networks": networks,
     "demo": demo,
     "demo verdict": demo_verdict,
     "one-shot step": one_shot_step,
