@@ -2,6 +2,8 @@
 
     supernet run --model examples/tabular.py:make_network --data examples/tabular.py:make_data \\
         --task.loss mse --train.batch_size 64 --search.ghost_size 16 --out runs/tabular
+
+The data need scikit-learn (extra `digits`).
 """
 
 from sklearn.datasets import load_diabetes

@@ -30,7 +30,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "build" / "tutorials"
-PAGES = ("start", "images", "network", "verdict", "limits", "export", "python", "troubleshooting")
+PAGES = (
+    "start", "images", "network", "verdict", "limits", "refine", "export", "machines", "python", "troubleshooting",
+)  # fmt: skip
 """In docs/guide, in the order of reading: a page may use the runs of earlier ones."""
 
 BLOCK = re.compile(
