@@ -38,7 +38,7 @@ from supernet.search import table as tables
 from supernet.search.limits import LimitsConfig, amount
 from supernet.search.orders import Candidate
 from supernet.search.ranking import Ranking
-from supernet.space.choices import Space
+from supernet.space.choices import Architecture, Space
 from supernet.spaces import SPACES, bender, nasbench201
 from supernet.spaces.nasbench201 import to_string
 from supernet.trust.points import facts_of, points_of
@@ -275,8 +275,8 @@ def csv_tables(folder: Path, is_refusal: Callable[[BaseException], bool]) -> tup
 # ---- tables of candidates ----
 
 
-def _candidates(path: Path, space: Space) -> None:
-    """A table of twelve candidates without the constraints of SQLite, so that it takes any value."""
+def _candidates(path: Path, space: Space) -> list[Architecture]:
+    """Writes a table of twelve candidates without the constraints of SQLite, so that it takes any value."""
     drawn = space.sample_distinct(12, generator=torch.Generator().manual_seed(0))
     costs, right = cost_table(space).costs(drawn).tolist(), tables.packed([True] * 40 + [False] * 24)
     rows = [
@@ -301,6 +301,7 @@ def _candidates(path: Path, space: Space) -> None:
             connection.execute(f"CREATE TABLE copied AS SELECT * FROM {name}")
             connection.execute(f"DROP TABLE {name}")
             connection.execute(f"ALTER TABLE copied RENAME TO {name}")
+    return drawn
 
 
 _ODD_CELLS: tuple[Any, ...] = (
@@ -311,7 +312,7 @@ _ODD_CELLS: tuple[Any, ...] = (
 def candidates(folder: Path, is_refusal: Callable[[BaseException], bool]) -> tuple[Draw, Read]:
     """Tables of candidates, SQLite files, with other values, missing columns and tables, or broken bytes."""
     space, path = bender(2, cells=1, choice_blocks=1), folder / "candidates.sqlite"
-    _candidates(folder / "whole.sqlite", space)
+    members = _candidates(folder / "whole.sqlite", space)
     whole = (folder / "whole.sqlite").read_bytes()
     with closing(sqlite3.connect(folder / "whole.sqlite")) as connection:
         columns = {
@@ -343,9 +344,12 @@ def candidates(folder: Path, is_refusal: Callable[[BaseException], bool]) -> tup
         yield lambda: tables.read_best(path, 3, 1, {})
         yield lambda: tables.read_best(path, 2, 3, {"params": (0.0, 1e9)})
         for read_part in (
-            tables.read_rounds, tables.read_failures, tables.read_figures, tables.read_seen, tables.is_rescored,
+            tables.read_failures, tables.read_ranking, tables.is_rescored,
         ):  # fmt: skip
             yield partial(read_part, path)
+        yield lambda: list(tables.read_rounds(path))
+        yield lambda: tables.read_figures(path, members)
+        yield lambda: tables.read_seen(path, members)
         yield lambda: tables.read_right(path, 10)
         yield lambda: tables.in_order_asked(path, tables.read_candidates(path, space))
 

@@ -121,14 +121,17 @@ def read_table(path: Path) -> Table:
     if first is not None and (match := re.fullmatch(r'"?sep=(.)"?\s*', lines[first], re.IGNORECASE)):
         delimiter, lines[first] = match[1], ""
         first = next((i for i, line in enumerate(lines) if line.strip()), None)
+    nothing = f"{path}: no table in this file; expected a header such as score,accuracy,params, and rows"
     if first is None:
-        raise ValueError(f"{path}: no table in this file; expected a header such as score,accuracy,params, and rows")
+        raise ValueError(nothing)
     before = [i for i in comments if i < first]
     if before and _is_data(lines[first]):  # as numpy writes it: the header is a comment
         lines[before[-1]] = text[before[-1]].lstrip().removeprefix("#").strip()
         comments.remove(before[-1])
     delimiter = delimiter or _delimiter(lines)
-    (header_line, header), *records = _records(path, lines, delimiter)
+    (header_line, header), *records = _records(path, lines, delimiter) or [(0, [])]
+    if not header:  # nothing but delimiters
+        raise ValueError(nothing)
     if _is_data(delimiter.join(header)):
         raise ValueError(f"{path}, line {header_line}: expected the names of the columns, got {', '.join(header)!r}")
     names, rows = _rectangular(path, header, records, delimiter)

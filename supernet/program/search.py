@@ -18,7 +18,7 @@ from supernet.search.latency import changed, latency_costs
 from supernet.search.limits import region
 from supernet.search.recording import score_into
 from supernet.search.rounds import search
-from supernet.search.table import read_candidates, read_failures
+from supernet.search.table import read_failures, read_some
 from supernet.space.choices import Architecture, Space
 from supernet.space.cost import CostTable, cost_table
 from supernet.speed.runtime import Runtime
@@ -59,7 +59,7 @@ def search_step(run: Loaded, runtime: Runtime, watch: Watch) -> bool:
             "search: %d candidates could not be scored, and rank last; the first is %s (%s)", len(failures), text, error
         )
     record_digest(table)
-    write_json(folder.finalists, to_json(in_order(groups, read_candidates(table, space))), digest=True)
+    write_json(folder.finalists, to_json(in_order(groups, read_some(table, members_of(groups)))), digest=True)
     drawn.unlink()
     return True
 

@@ -6,6 +6,7 @@ limits.
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import logging
 import math
@@ -30,6 +31,9 @@ _Amount = int | float | str | None
 
 LISTED = 20_000
 """Spaces up to this size are listed when candidates are drawn within limits: exact, however few are allowed."""
+
+_KEY = 32
+"""Characters of a key at the most: of a longer text a digest, since a search keeps the keys of all its candidates."""
 
 _DRAWS_FOR_ONE = 200
 """Uniform draws that may fail for each architecture that is needed, before draws are repaired instead."""
@@ -244,10 +248,10 @@ class Region:
     merge: bool = True
 
     def key(self, architecture: Architecture) -> str:
-        """A text that is the same for what need not be scored twice."""
-        if self.merge and self.space.canonical is not None:
-            return self.space.canonical(architecture)
-        return str(architecture)
+        """A text that is the same for what need not be scored twice; at most `_KEY` characters long."""
+        merges = self.merge and self.space.canonical is not None
+        text = self.space.canonical(architecture) if merges else str(architecture)  # type: ignore[misc]
+        return text if len(text) <= _KEY else hashlib.blake2b(text.encode(), digest_size=_KEY // 2).hexdigest()
 
     def excess(self, architectures: Sequence[Architecture]) -> NDArray[np.float64]:
         """By how much each is beyond the limits, as a share of each limit, and 1 for each rule that forbids it, added

@@ -78,7 +78,7 @@ def score_into(
         Interrupted: `watch.stop` said so; what was scored is in the table.
     """
     count = evaluation.count if count is None else count
-    seen = read_seen(table)
+    seen = read_seen(table, architectures)
     waiting: dict[int, list[Architecture]] = {}  # by the number of examples that each was scored on
     for architecture in architectures:
         before = seen[str(architecture)].examples if str(architecture) in seen else 0
@@ -183,7 +183,7 @@ def measure_into(
     """
     if not config.figures:
         return
-    before = read_figures(table)
+    before = read_figures(table, architectures)
     waiting = [a for a in architectures if not set(config.figures) <= set(before.get(str(a), ()))]
     figures = figures_of(waiting, costs, config, measuring)
     shares = (lambda count: {}) if measuring is None else _of_workers(measuring.runtime, 0)
@@ -222,7 +222,7 @@ def fix_ranking(
     if read_ranking(table) is not None:
         return
     measure_into(table, sample, costs, config, measuring, watch)
-    figures = read_figures(table)
+    figures = read_figures(table, sample)
     values = {name: [figures[str(a)][name] for a in sample] for name in config.figures}
     if "score" in config.parts:
         assert evaluation is not None

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import json
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Container, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from supernet.search.orders import Candidate, objectives_of
 from supernet.search.race import race
 from supernet.search.recording import Measuring, fix_ranking, leave_unscored, measure_into, rescore
 from supernet.search.scoring import Evaluation
-from supernet.search.table import Round, read_rounds, read_some, write_round
+from supernet.search.table import Round, parser_of, read_rounds, read_some, write_round
 from supernet.space.choices import Architecture, Space
 from supernet.space.cost import CostTable
 
@@ -81,24 +81,29 @@ def search(
         drawn = allowed.draw(config.rank_sample, generator=stream(seed, "rank sample"))
         sample = _admitted(drawn, allowed, seed, -1, lean=config.merge)
         fix_ranking(table, sample, evaluation, costs, config, measuring, watch)
-    rounds = read_rounds(table)
     candidates: dict[str, Architecture] = {}  # by key: architectures with the same function have one
     scores: dict[str, Any] = {}
     idle = 0  # rounds in a row without a new candidate
-    for complete in rounds:
-        told = [space.parse(text) for text in complete.told]
-        new = _new(told, candidates, allowed.key)
+    history: list[tuple[list[Architecture], list[Any]]] = []
+    parse, state = parser_of(space), ""
+    for complete in read_rounds(table):
+        told, result = list(map(parse, complete.told)), list(map(_as_told, complete.scores))
+        keys = list(map(allowed.key, told))
+        new = _new(told, keys, candidates)
         idle = 0 if new else idle + 1
         candidates |= new
-        scores |= zip(map(allowed.key, told), map(_as_told, complete.scores), strict=True)
-    _continue(strategy, rounds, space, config.strategy, table)
-    for index in itertools.count(len(rounds)):
+        scores |= zip(keys, result, strict=True)
+        history.append((told, result))
+        state = complete.state
+    _continue(strategy, history, state, config.strategy, table)
+    for index in itertools.count(len(history)):
         most = min(batch, number - len(candidates)) if idle < strategies.IDLE else 0
         asked = _ask(strategy, config.strategy, most)
         if not asked:
             break
         told = _admitted(asked, allowed, seed, index, lean=config.merge)
-        new = _new(told, candidates, allowed.key)
+        keys = list(map(allowed.key, told))
+        new = _new(told, keys, candidates)
         idle = 0 if new else idle + 1
         shown = _of_all(watch, strategy, len(candidates), number if batch < number else None)
         measure_into(table, list(new.values()), costs, config, measuring, shown)
@@ -109,7 +114,7 @@ def search(
         candidates |= new
         for key, candidate in zip(new, read_some(table, list(new.values())), strict=True):
             scores[key] = _as_told(objectives_of(candidate, config.sought))
-        result = [scores[allowed.key(architecture)] for architecture in told]
+        result = [scores[key] for key in keys]
         with strategies.users_own(config.strategy):
             strategy.tell(told, result)
         write_round(table, index, Round(list(map(str, asked)), list(map(str, told)), result, _state(strategy)))
@@ -136,13 +141,13 @@ def numbers(config: SearchConfig, space: Space) -> tuple[int, int]:
 
 
 def _new(
-    architectures: Iterable[Architecture], candidates: Mapping[str, Architecture], key: Callable[[Architecture], str]
+    architectures: Sequence[Architecture], keys: Sequence[str], candidates: Container[str]
 ) -> dict[str, Architecture]:
-    """Those that are not among the candidates, by key; of those with the same function the first."""
+    """Those whose keys are not among the candidates, by key; of those with the same function the first."""
     new: dict[str, Architecture] = {}
-    for architecture in architectures:
-        if key(architecture) not in candidates:
-            new.setdefault(key(architecture), architecture)
+    for architecture, key in zip(architectures, keys, strict=True):
+        if key not in candidates:
+            new.setdefault(key, architecture)
     return new
 
 
@@ -208,21 +213,34 @@ def _state(strategy: strategies.Strategy) -> str:
     return json.dumps(strategy.state_dict(), sort_keys=True, default=repr)
 
 
-def _continue(strategy: strategies.Strategy, rounds: Sequence[Round], space: Space, name: str, table: Path) -> None:
-    """Brings a new strategy to where it was after these rounds.
+def _continue(
+    strategy: strategies.Strategy,
+    history: Sequence[tuple[list[Architecture], list[Any]]],
+    state: str,
+    name: str,
+    table: Path,
+) -> None:
+    """Brings a new strategy to where it was.
+
+    Args:
+        strategy: it.
+        history: for each round what it was told: architectures and their scores.
+        state: what it remembered then, as JSON.
+        name: of the strategy, for the message.
+        table: of the search, for the message.
 
     Raises:
         ValueError: told the same, it does not remember the same.
     """
-    if not rounds:
+    if not history:
         return
     load = getattr(strategy, "load_state_dict", None)
     if load is not None:
-        load(json.loads(rounds[-1].state))
+        load(json.loads(state))
     else:
-        for complete in rounds:
-            strategy.tell([space.parse(text) for text in complete.told], list(map(_as_told, complete.scores)))
-    if _state(strategy) != rounds[-1].state:
+        for architectures, scores in history:
+            strategy.tell(architectures, scores)
+    if _state(strategy) != state:
         raise ValueError(
             f"strategy {name!r} cannot continue {table}: told the same again, its state_dict is another. What it does "
             "has to follow from its seed and from what it is told, or it needs a load_state_dict; or delete the table "

@@ -152,25 +152,26 @@ class Evolution:
         if len(self.alive) < self.population:
             return self.known.draw(min(n, self.population - len(self.alive)), generator)
         asked: list[Architecture] = []
-        keys = set(self.known.keys)
+        new: set[str] = set()
         for _ in range(n):
-            child = self._child(keys, generator)
+            child = self._child(new, generator)
             if child is None:
                 drawn = self.known.draw(1, generator, asked)
                 if not drawn:
                     break
                 (child,) = drawn
             asked.append(child)
-            keys.add(self.known.region.key(child))
+            new.add(self.known.region.key(child))
         return asked
 
-    def _child(self, keys: set[str], generator: torch.Generator) -> Architecture | None:
+    def _child(self, new: set[str], generator: torch.Generator) -> Architecture | None:
+        """A child of the best of some, neither told before nor with one of these keys; None if it is hard to find."""
         region = self.known.region
         for _ in range(_TRIES):
             drawn = torch.randperm(len(self.alive), generator=generator)[: self.tournament].tolist()
             parent = max((self.alive[i] for i in drawn), key=lambda pair: pair[1])[0]
             child = region.repaired(mutated(region.space, parent, generator=generator), generator=generator)
-            if region.key(child) not in keys:
+            if (key := region.key(child)) not in self.known.keys and key not in new:
                 return child
         return None
 
@@ -464,7 +465,7 @@ def find(name: str) -> Callable[..., Strategy]:
         except ValueError as error:
             raise ValueError(f"strategy: {error}") from error
     home, _, last = name.rpartition(".")
-    if home:
+    if home and not home.startswith("."):  # a relative name has no package that it is relative to
         try:
             return getattr(importlib.import_module(home), last)  # type: ignore[no-any-return]  # a class of the user's
         except (ImportError, AttributeError, ValueError) as error:

@@ -9,7 +9,7 @@ import json
 import math
 import sqlite3
 import textwrap
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, fields, replace
 from functools import partial
@@ -328,14 +328,36 @@ def read_best(
 
 def read_some(table: Path, architectures: Sequence[Architecture]) -> list[Candidate]:
     """The candidates with these architectures, in this order; all have to be in the table."""
-    command = f"SELECT {', '.join(COLUMNS[1:])} FROM candidates WHERE architecture = ?"
+    candidates = []
     with _opened(table) as connection:
-        rows = [connection.execute(command, (str(architecture),)).fetchone() for architecture in architectures]
-        figures, ranking = _figures(table, connection), _ranking(table, connection)
-    return [
-        _candidate(architecture, values, figures.get(str(architecture), {}), ranking)
-        for architecture, values in zip(architectures, rows, strict=True)
-    ]
+        ranking = _ranking(table, connection)
+        for first in range(0, len(architectures), _TOGETHER):
+            group = architectures[first : first + _TOGETHER]
+            texts = list(map(str, group))
+            rows = {text: values for text, *values in _rows_of(connection, texts, "candidates", COLUMNS)}
+            figures = _figures(table, connection, texts)
+            candidates += [
+                _candidate(architecture, rows[text], figures.get(text, {}), ranking)
+                for architecture, text in zip(group, texts, strict=True)
+            ]
+    return candidates
+
+
+_TOGETHER = 500
+"""Architectures that one command of SQL asks for."""
+
+
+def _rows_of(
+    connection: sqlite3.Connection, texts: Sequence[str], name: str, columns: Sequence[str]
+) -> list[tuple[Any, ...]]:
+    """Rows of a table of this file that belong to architectures, by their texts, in no special order."""
+    rows: list[tuple[Any, ...]] = []
+    for first in range(0, len(texts), _TOGETHER):
+        group = texts[first : first + _TOGETHER]
+        marks = ", ".join("?" * len(group))
+        command = f"SELECT {', '.join(columns)} FROM {name} WHERE architecture IN ({marks})"
+        rows += connection.execute(command, group)
+    return rows
 
 
 def _candidate(
@@ -389,16 +411,24 @@ def write_figures(table: Path, figures: Mapping[str, Mapping[str, float]]) -> No
         connection.executemany(command, [(text, json.dumps(dict(row))) for text, row in figures.items()])
 
 
-def read_figures(table: Path) -> dict[str, dict[str, float]]:
-    """Sizes and measures of architectures, by their texts: of candidates, and of the sample of the ranking."""
+def read_figures(table: Path, architectures: Sequence[Architecture]) -> dict[str, dict[str, float]]:
+    """Sizes and measures of those of some architectures that have them, by their texts."""
     with _opened(table) as connection:
-        return _figures(table, connection)
+        return _figures(table, connection, list(map(str, architectures)))
 
 
-def _figures(table: Path, connection: sqlite3.Connection) -> dict[str, dict[str, float]]:
+def _figures(
+    table: Path, connection: sqlite3.Connection, texts: Sequence[str] | None = None
+) -> dict[str, dict[str, float]]:
+    """Those of some architectures, or of all in the table."""
     if not _has(connection, "measures"):
         return {}
-    rows = connection.execute("SELECT architecture, figures FROM measures")
+    columns = ("architecture", "figures")
+    rows: Iterable[tuple[Any, ...]] = (
+        connection.execute(f"SELECT {', '.join(columns)} FROM measures")
+        if texts is None
+        else _rows_of(connection, texts, "measures", columns)
+    )
     return {text: _json(table, row, _are_figures) for text, row in rows}
 
 
@@ -472,10 +502,11 @@ class Seen(NamedTuple):
     right: bytes | None
 
 
-def read_seen(table: Path) -> dict[str, Seen]:
-    """What each candidate was scored on before, by its architecture as text."""
+def read_seen(table: Path, architectures: Sequence[Architecture]) -> dict[str, Seen]:
+    """What those of some architectures that are candidates were scored on before, by their texts."""
     with _opened(table) as connection:
-        rows = connection.execute("SELECT architecture, examples, loss, right FROM candidates")
+        columns = ("architecture", "examples", "loss", "right")
+        rows = _rows_of(connection, list(map(str, architectures)), "candidates", columns)
         return {
             text: Seen(examples, loss, None if right is None else _bits(table, right, examples))
             for text, examples, loss, right in rows
@@ -540,18 +571,17 @@ class Round:
     state: str
 
 
-def read_rounds(table: Path) -> list[Round]:
-    """The rounds that are complete, in order."""
+def read_rounds(table: Path) -> Iterator[Round]:
+    """The rounds that are complete, in order, one after the other."""
     with _opened(table) as connection:
-        rows = connection.execute("SELECT asked, told, scores, state FROM rounds ORDER BY number").fetchall()
-    complete = [
-        Round(_json(table, asked, _are_texts), _json(table, told, _are_texts), _json(table, scores, _are_scores), state)
-        for asked, told, scores, state in rows
-    ]
-    for index, row in enumerate(complete):
-        if not len(row.asked) == len(row.told) == len(row.scores) or not isinstance(row.state, str):
-            raise _damaged(table, f"round {index} has another number of scores than of architectures, or no state")
-    return complete
+        rows = connection.execute("SELECT number, asked, told, scores, state FROM rounds ORDER BY number")
+        for number, asked_json, told_json, scores_json, state in rows:
+            asked = _json(table, asked_json, _are_texts)
+            told = asked if told_json == asked_json else _json(table, told_json, _are_texts)
+            scores = _json(table, scores_json, _are_scores)
+            if not len(asked) == len(told) == len(scores) or not isinstance(state, str):
+                raise _damaged(table, f"round {number} has another number of scores than of architectures, or no state")
+            yield Round(asked, told, scores, state)
 
 
 def _are_texts(value: Any) -> bool:

@@ -104,7 +104,9 @@ class Architecture:
     picks: tuple[tuple[str, tuple[str, ...]], ...]
 
     def __str__(self) -> str:
-        return " ".join(f"{name}={'+'.join(options)}" for name, options in self.picks)
+        return " ".join(
+            [f"{name}={options[0] if len(options) == 1 else '+'.join(options)}" for name, options in self.picks]
+        )
 
     def __repr__(self) -> str:
         return f"Architecture({self.id}: {textwrap.shorten(str(self), _REPR, placeholder=' ...')})"

@@ -114,6 +114,7 @@ def test_what_was_guessed_is_said(tmp_path: Path) -> None:
     [
         ("", ": no table in this file"),
         ("\n \n", ": no table in this file"),
+        ("|", ": no table in this file"),
         ("# only this\n", ": no table in this file"),
         ("a,b\n", ": a header on line 1, and no rows below it"),
         ("a,b,c\n1,2,3\n4,5\n", ", line 3: 2 cells, where the header has 3 (a, b, c)"),

@@ -599,6 +599,7 @@ def test_top(run_folder: Path, tmp_path: Path, refused: Refused, capsys: pytest.
             "--strategy=evolve",
             "search.strategy: no 'evolve'; did you mean 'evolution'? there are: random, enumeration, evolution",
         ),
+        ("--strategy=../..", "search.strategy: no '../..'"),
         ("--strategy=/nowhere/x.py:Mine", "search.strategy: /nowhere/x.py: no such file"),
         ("--objectives=score,speed", "search.objectives: no 'speed'; there are: score, params"),
         ("--max-params=lots", "max_params: expected a number like 250k or 1.5M, got 'lots'"),

@@ -209,7 +209,9 @@ def test_hardly_anything_within_the_limits_is_found_all_the_same(
 def test_without_limits_draws_are_those_of_the_space() -> None:
     allowed = region(COSTS["macro"], LimitsConfig())
     assert allowed.draw(50, generator=stream(3)) == SPACES["macro"].sample_distinct(50, generator=stream(3))
-    rest = allowed.draw(10**6, generator=stream(4), without={str(a) for a in allowed.draw(50, generator=stream(3))})
+    rest = allowed.draw(
+        10**6, generator=stream(4), without={allowed.key(a) for a in allowed.draw(50, generator=stream(3))}
+    )
     assert len(rest) == SPACES["macro"].size - 50
 
 

@@ -53,7 +53,8 @@ def evaluation(runtime: Runtime, **changes: Any) -> Evaluation:
 
 def rows(table: Path) -> tuple[list[Any], dict[str, Any], list[Any]]:
     """All that a table says of scores, bit by bit, in the order of its rows."""
-    return read_candidates(table, SPACE), read_seen(table), read_rounds(table)
+    candidates = read_candidates(table, SPACE)
+    return candidates, read_seen(table, [c.architecture for c in candidates]), list(read_rounds(table))
 
 
 def a_worker(runtime: Runtime) -> int:

@@ -389,7 +389,7 @@ def test_several_objectives_give_a_front_of_finalists(
         for a in groups["Pareto"]:
             assert not any(c.value >= by[a].value and c.params < by[a].params for c in whole)
         assert 1 <= len(groups["Pareto"]) <= 3
-        scores = read_rounds(tmp_path / f"{strategy}.sqlite")[0].scores
+        scores = next(read_rounds(tmp_path / f"{strategy}.sqlite")).scores
         assert all(len(score) == 2 and score[1] < 0 for score in scores)
 
 

@@ -158,11 +158,11 @@ def test_bits_come_back(right: list[bool]) -> None:
 
 def test_rounds_are_kept_as_they_are(tmp_path: Path) -> None:
     table = tmp_path / "c.sqlite"
-    assert read_rounds(table) == []
+    assert list(read_rounds(table)) == []
     rounds = [Round(["a", "b"], ["a", "c"], [0.1, 1 / 3], '{"x": 1}'), Round([], [], [], "{}")]
     for number, round_ in enumerate(rounds):
         write_round(table, number, round_)
-    assert read_rounds(table) == rounds
+    assert list(read_rounds(table)) == rounds
     with pytest.raises(sqlite3.IntegrityError):
         write_round(table, 1, rounds[0])
 
@@ -182,7 +182,8 @@ def test_candidates_are_written_and_read_as_they_are(tmp_path: Path) -> None:
     assert right_of(table, [c.architecture for c in candidates[:2]], 7).tolist() == [[True] + 6 * [False]] * 2
     assert right_of(table, [], 7).shape == (0, 7)
     assert read_right(table, 2).tolist() == [right] * 2
-    seen = read_seen(table)
+    seen = read_seen(table, [c.architecture for c in candidates])
+    assert read_seen(table, [SPACE.at(99)]) == {}
     assert {text: (s.examples, s.loss) for text, s in seen.items()} == {
         str(c.architecture): (100, 1.0) for c in candidates
     }
@@ -299,7 +300,8 @@ def test_other_content_is_damage(change: str, tmp_path: Path) -> None:
     write_ranking(table, Ranking.of({"size": 1.0}, {"size": [1.0, 2.0]}))
     write_round(table, 0, Round(names, names, [0.5], "{}"))
     readers: tuple[Callable[[Path], object], ...] = (
-        lambda table: read_candidates(table, SPACE), read_rounds, read_figures, read_ranking, read_seen, is_rescored,
+        lambda table: read_candidates(table, SPACE), read_ranking, is_rescored, lambda table: list(read_rounds(table)),
+        lambda table: read_figures(table, [SPACE.at(0)]), lambda table: read_seen(table, [SPACE.at(0)]),
         lambda table: read_right(table, 10), lambda table: right_of(table, [SPACE.at(0)], 100),
     )  # fmt: skip
     for read in readers:
