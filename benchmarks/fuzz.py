@@ -5,7 +5,8 @@
 Each input is drawn from the numbers of its own seed (`fuzz_inputs.py`), and read in this process. It is *accepted*,
 *refused* (an error of the project's own, raised by the project on purpose, with one line as its message, or one of the
 operating system that names its file), or it is a *crash*: anything else, also an error of a library that only looks
-like one of ours, and more than `SECONDS` of processor time. Counts are added to those in the result file.
+like one of ours, and more than `SECONDS` of processor time, or twenty times that of waiting. Counts are added to those
+in the result file.
 
 With `--guided` one kind is fed by atheris (libFuzzer), which looks for inputs that reach new code (`pip install
 atheris`).
@@ -99,7 +100,7 @@ def name_of(error: BaseException) -> str:
 
 
 def _hang(number: int, frame: FrameType | None) -> None:
-    raise Hang(f"more than {SECONDS:g} s")
+    raise Hang(f"more than {SECONDS:g} s of work, or {20 * SECONDS:g} s of waiting")
 
 
 class Counts:
@@ -115,6 +116,7 @@ class Counts:
         """Draws and reads an input."""
         drawn, began = draw(r), time.process_time()
         signal.setitimer(signal.ITIMER_PROF, SECONDS)
+        signal.setitimer(signal.ITIMER_REAL, 20 * SECONDS)  # it may wait, as for a pipe
         try:
             read(drawn)
             self.accepted += 1
@@ -125,6 +127,7 @@ class Counts:
                 self._crash(error, f"{name}: {drawn!r}"[:600])
         finally:
             signal.setitimer(signal.ITIMER_PROF, 0)
+            signal.setitimer(signal.ITIMER_REAL, 0)
         self.seconds += time.process_time() - began
 
     def _crash(self, error: Exception, text: str) -> None:
@@ -227,6 +230,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="JSON file to which the counts are added")
     args = parser.parse_args()
     signal.signal(signal.SIGPROF, _hang)
+    signal.signal(signal.SIGALRM, _hang)
     warnings.simplefilter("ignore")  # of Pillow, about broken images
     place = "/dev/shm" if Path("/dev/shm").is_dir() else None
     with tempfile.TemporaryDirectory(dir=place) as folder:

@@ -412,6 +412,8 @@ def images(folder: Path, is_refusal: Callable[[BaseException], bool]) -> tuple[D
     def make(entry: bytes, what: bytes | str) -> None:
         path = os.path.join(os.fsencode(place), entry)
         os.makedirs(os.path.dirname(path), exist_ok=True)
+        if os.path.lexists(path):  # to write into a pipe would wait for ever
+            return
         if isinstance(what, bytes):
             with open(path, "wb") as file:
                 file.write(what)

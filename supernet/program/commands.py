@@ -873,13 +873,19 @@ def _print_result(run: Opened, as_json: bool) -> None:
     from supernet.program.folder import planned_and_taken, require
     from supernet.program.printing import print_result
     from supernet.program.report import advice_on
+    from supernet.search.table import read_failures
     from supernet.trust.tables import RESULT_KEYS
 
     if is_helper():
         return
     result = read_json(require(run.folder, "retrain"), RESULT_KEYS)
     times = planned_and_taken(run.folder)
-    more = {"times": times} if times else {}
+    more: dict[str, Any] = {"times": times} if times else {}
+    try:
+        if unscored := read_failures(run.folder.candidates):
+            more["unscored"] = unscored
+    except ValueError as error:  # the result does not need the table
+        print(f"supernet: {error}", file=sys.stderr)
     _emit({**result, "advice": advice_on(run, result), **more}, as_json, print_result)
 
 

@@ -32,6 +32,7 @@ from supernet.trust.tables import (
     top_rows,
     trust_rows,
     units_of,
+    unscored_text,
     winner_text,
 )
 from supernet.trust.verdict import FEW
@@ -144,19 +145,21 @@ def print_candidates(top: dict[str, Any]) -> None:
         _print_text(f"the best of {top['of']:,} candidates; score{error}; on: examples it was taken on")
     if "refined" in top:
         _print_text(refined_text(top["refined"]))
+    if "failed" in top:
+        _print_text(unscored_text(top["failed"]))
 
 
 def _candidate_cells(row: dict[str, Any], metric: Unit, score: Unit, sizes: dict[str, SizeUnit]) -> tuple[str, ...]:
     joint = row.get("joint")
     error = "" if row["deviation"] is None or joint is not None else f" ± {score.number(row['deviation'])}"
-    plain = () if joint is None or row["value"] is None else (f"{row['value']:.4f}",)
+    plain = () if joint is None or (row["value"] is None and "error" not in row) else (_plain(row["value"]),)
     predicted: tuple[str, ...] = ()
     if "predicted" in row:
         predicted = (f"{metric.number(row['predicted'])} ± {metric.number(row['predicted_deviation'])}",)
     return (
         str(row["number"]),
         *predicted,
-        score.number(row["value"] if joint is None else joint) + error,
+        "failed" if "error" in row else score.number(row["value"] if joint is None else joint) + error,
         *plain,
         str(row["examples"]),
         *(unit.number(row[cost]) for cost, unit in sizes.items()),
@@ -164,6 +167,10 @@ def _candidate_cells(row: dict[str, Any], metric: Unit, score: Unit, sizes: dict
         "-" if row["memory"] is None else f"{row['memory'] / 1e6:.3f}",
         row["id"],
     )
+
+
+def _plain(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"
 
 
 def print_refined(facts: dict[str, Any]) -> None:
@@ -217,7 +224,8 @@ def print_result(result: dict[str, Any]) -> None:
         + scores[result.get("score", "metric")]
         + "; valid. and test: of the networks trained from scratch"
     )
-    for text in (heats_text(result), failed_text(result)):
+    unscored = unscored_text(result["unscored"]) if result.get("unscored") else None
+    for text in (heats_text(result), failed_text(result), unscored):
         if text is not None:
             _print_text(text)
     if "refined" in result:

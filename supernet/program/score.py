@@ -8,7 +8,7 @@ import hashlib
 import io
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,7 @@ from supernet.search.scoring import (
     references,
     values_of,
 )
-from supernet.search.table import read_best, read_candidates, records, write_records
+from supernet.search.table import read_best, read_candidates, read_failures, records, write_records
 from supernet.space.choices import Architecture, ArchitectureError, Space
 from supernet.space.cost import cost_table
 from supernet.space.layers import OneShot
@@ -184,6 +184,16 @@ _SAVE_SECONDS = 5.0
 """Scores of a file of architectures are saved this often."""
 
 
+def _with_errors(rows: list[dict[str, Any]], failures: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Records of candidates, in which those that could not be scored have their error in place of a value."""
+    return [
+        {**row, "value": None, "deviation": None, "error": failures[row["architecture"]]}
+        if row["architecture"] in failures
+        else row
+        for row in rows
+    ]
+
+
 def top_candidates(
     run: Opened, number: int, limits: LimitsConfig, in_bands: int, objectives: str | None, out: Path | None
 ) -> dict[str, Any]:
@@ -199,7 +209,8 @@ def top_candidates(
 
     Returns:
         `metric`, `score`, `of` (how many are within the limits), `bands` (lists of records), for a front `objectives`
-        and `hypervolume`, and after `supernet refine` what is `refined`.
+        and `hypervolume`, after `supernet refine` what is `refined`, and if some candidates of the table could not be
+        scored `failed`: why, by their texts. A record of such a candidate has its `error` and no value.
 
     Raises:
         RunError: there are no candidates yet.
@@ -220,8 +231,11 @@ def top_candidates(
     if not count:
         raise RunError(f"{table} holds no candidate yet: run `supernet search {folder}` first")
     result: dict[str, Any] = {"metric": task_of(run).metric, "score": config.search.ranked_by, "of": count}
+    failures = read_failures(table)
+    if failures:
+        result["failed"] = failures
     if objectives is None:
-        result["bands"] = [records(band) for band in bands]
+        result["bands"] = [_with_errors(records(band), failures) for band in bands]
     else:
         sought = dataclasses.replace(config.search, objectives=objectives, strategy="random", strategy_settings={})
         points, volume = pareto(inside, sought.sought)

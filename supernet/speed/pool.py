@@ -35,6 +35,7 @@ from supernet.base.extras import extra
 from supernet.base.files import write_atomically
 from supernet.base.own import users_modules
 from supernet.base.progress import UNWATCHED, Interrupted, Progress, Watch
+from supernet.speed.places import Place, make_place, remove_left
 
 log = logging.getLogger(__name__)
 
@@ -632,19 +633,18 @@ class Processes:
         self._free = list(environments)
         self._workers: dict[Connection, tuple[int, subprocess.Popen[bytes], Mapping[str, str]]] = {}
         self._numbers = itertools.count()
-        self._places: dict[
-            int, tempfile.TemporaryDirectory[str]
-        ] = {}  # of each process: one that is killed leaves files
+        self._places: dict[int, Place] = {}  # of each process: one that is killed leaves files
+        remove_left()
 
     def add(self, prepare: bytes) -> int:
         """Starts a process; not a fork, which would copy locks of threads, and which a GPU does not survive."""
         ours, theirs = Pipe()
         more = self._free.pop(0)
-        place = tempfile.TemporaryDirectory(prefix="supernet-worker-")
+        place, path = make_place(), os.pathsep.join(filter(None, sys.path))
         code = f"from supernet.speed.pool import serve; serve({theirs.fileno()})"
         process = subprocess.Popen(
             [sys.executable, "-c", code],
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "TMPDIR": place.name, **more},
+            env={**os.environ, "PYTHONPATH": path, "TMPDIR": str(place.path), **more},
             stdin=subprocess.DEVNULL,
             stdout=2,  # what it prints must not get into this process's results
             pass_fds=(theirs.fileno(),),
@@ -691,7 +691,7 @@ class Processes:
         except subprocess.TimeoutExpired:
             process.kill()
             code = process.wait()
-        self._places.pop(process.pid).cleanup()
+        self._places.pop(process.pid).remove()
         if code >= 0:
             return f"exit code {code}"
         memory = "; the system may have had no memory left" if -code == signal.SIGKILL else ""
@@ -707,7 +707,7 @@ class Processes:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
-            self._places.pop(process.pid).cleanup()
+            self._places.pop(process.pid).remove()
         self._workers.clear()
 
 

@@ -151,6 +151,18 @@ def failed_text(result: Mapping[str, Any]) -> str | None:
     )
 
 
+def unscored_text(failures: Mapping[str, str]) -> str:
+    """How many candidates could not be scored, and why the first could not.
+
+    Args:
+        failures: errors by the texts of architectures; at least one.
+    """
+    text, error = next(iter(failures.items()))
+    number = "1 candidate" if len(failures) == 1 else f"{len(failures):,} candidates"
+    more = "" if len(failures) == 1 else "; `supernet top DIR --json` has all of them"
+    return f"{number} could not be scored (3 tries each), and rank last; the first is {text} ({error}){more}"
+
+
 def refined_text(facts: Mapping[str, Any]) -> str:
     """What trainings taught of the ranking, in words.
 

@@ -5,7 +5,9 @@ from typing import Any
 import pytest
 
 from supernet.base.files import read_json
+from supernet.program.commands import main
 from supernet.program.printing import describe_space, print_result, print_space
+from supernet.search.table import read_candidates, write_failures
 from supernet.space.cost import cost_table
 from supernet.spaces import SPACES
 from supernet.trust.tables import RESULT_KEYS
@@ -67,3 +69,22 @@ def test_without_validation_accuracy(finished_run: Path, capsys: pytest.CaptureF
     out = capsys.readouterr().out
     assert "winner by one-shot score" in out
     assert " -  " in out
+
+
+def test_candidates_that_failed_are_named(run_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = run_folder / "candidates.sqlite"
+    text = str(read_candidates(table, None)[3].architecture)
+    write_failures(table, {text: "RuntimeError: the device is lost"})
+    assert main(["top", str(run_folder), "--json"]) == 0
+    top = json.loads(capsys.readouterr().out)
+    assert top["failed"] == {text: "RuntimeError: the device is lost"}
+    (row,) = [row for row in top["bands"][0] if "error" in row]
+    assert (row["architecture"], row["value"], row["error"]) == (text, None, "RuntimeError: the device is lost")
+    for command in ("top", "show"):
+        assert main([command, str(run_folder)]) == 0
+        out = " ".join(capsys.readouterr().out.split())
+        assert f"1 candidate could not be scored (3 tries each), and rank last; the first is {text}" in out
+        assert ("failed" in out) == (command == "top")
+    table.write_bytes(b"x" * 5000)  # the result does not need it
+    assert main(["show", str(run_folder)]) == 0
+    assert "is damaged" in capsys.readouterr().err
