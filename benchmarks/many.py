@@ -1,6 +1,7 @@
 """What very many candidates cost the process that searches: time, memory, and the time of a query.
 
     python benchmarks/many.py [--candidates 200000] [--batch 10000] [--strategy random] [--out RESULT.json]
+    python benchmarks/many.py --plot RESULT.json --out docs/results/many.svg
 
 Scores are made from a hash of the architecture's text, in place of a forward pass, so that only the path of the driver
 is measured: drawing, costs, the table, the race of examples left out. Three processes, forks of one that has imported
@@ -22,10 +23,12 @@ from typing import Any, cast
 
 import numpy as np
 import torch
+from matplotlib.axes import Axes
 from measure import arguments, report
 
 from supernet import build, cost_table
 from supernet.base.progress import Watch
+from supernet.draw.svg import Drawing, by_itself, svg
 from supernet.search import recording
 from supernet.search.config import SearchConfig
 from supernet.search.rounds import search
@@ -76,13 +79,27 @@ def apart(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     return cast(dict[str, Any], json.loads(text))
 
 
+def plotted(curve: Sequence[tuple[int, float]]) -> Drawing:
+    """The memory of a search over its candidates."""
+
+    def draw(axes: Axes) -> None:
+        axes.plot([number / 1000 for number, _ in curve], [memory for _, memory in curve], marker=".")
+        axes.set(xlabel="thousand candidates", ylabel="memory of the process (MB)", ylim=(0, None), xlim=(0, None))
+
+    return svg("many", draw)
+
+
 def main() -> None:
     parser = arguments(__doc__ or "")
     parser.add_argument("--candidates", type=int, default=200_000)
     parser.add_argument("--batch", type=int, default=10_000, help="candidates of a round")
     parser.add_argument("--strategy", default="random")
+    parser.add_argument("--plot", type=Path, help="a result, whose memory is drawn into --out")
     chosen = parser.parse_args()
-    recording.outcomes_of = synthetic
+    if chosen.plot is not None:
+        chosen.out.write_text(by_itself(plotted(json.loads(chosen.plot.read_text())["search"]["curve"])))
+        return
+    recording.outcomes_of = synthetic  # type: ignore[attr-defined]  # in place of forward passes
     space = bender(8, cells=3)
     costs, runtime = cost_table(space), start(RuntimeConfig(device="cpu", threads=1, precision="32-true"))
     examples, targets = torch.zeros(EXAMPLES, *space.input_shape), torch.zeros(EXAMPLES, dtype=torch.long)

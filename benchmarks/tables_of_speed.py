@@ -291,6 +291,22 @@ def scale_simulated(results: Results) -> str:
     return rows_as_table(("workers", "at work", "driver at work", "length of batches for 95 %"), rows)
 
 
+def many_candidates(results: Results) -> str:
+    file = results("many_2026-11-30")
+    curve = file["search"]["curve"]
+    rows = []
+    for name, what in (
+        ("search", "the search, without scoring"), ("again", "the same command again"), ("top", "`supernet top`"),
+        ("top below the median size", "with a limit of parameters"), ("top in 3 bands", "in three bands of size"),
+    ):  # fmt: skip
+        facts = file[name]
+        rows.append((what, f"{plain(facts['cpu_seconds'])} s", f"{facts['memory_mb']:,.0f} MB"))
+    (first, low), (last, high) = curve[0], curve[-1]
+    rows.append(("for each candidate more, during the search", "", f"{1000 * (high - low) / (last - first):.2f} kB"))
+    title = f"{file['search']['candidates']:,} candidates"
+    return made_with(results, "many_2026-11-30") + "\n" + rows_as_table((title, "CPU time", "memory added"), rows)
+
+
 _SCALE = "scale_2026-11-30"
 
 
@@ -348,6 +364,7 @@ TABLES: dict[str, Callable[[Results], str]] = {
     "strategies on digits": strategies_digits,
     "latency": latency,
     "scale": scale,
+    "many candidates": many_candidates,
     "messages": scale_messages,
     "simulated workers": scale_simulated,
 }
