@@ -249,8 +249,8 @@ class Region:
 
     def key(self, architecture: Architecture) -> str:
         """A text that is the same for what need not be scored twice; at most `_KEY` characters long."""
-        merges = self.merge and self.space.canonical is not None
-        text = self.space.canonical(architecture) if merges else str(architecture)  # type: ignore[misc]
+        canonical = self.space.canonical if self.merge else None
+        text = str(architecture) if canonical is None else canonical(architecture)
         return text if len(text) <= _KEY else hashlib.blake2b(text.encode(), digest_size=_KEY // 2).hexdigest()
 
     def excess(self, architectures: Sequence[Architecture]) -> NDArray[np.float64]:

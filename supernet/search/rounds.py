@@ -84,17 +84,13 @@ def search(
     candidates: dict[str, Architecture] = {}  # by key: architectures with the same function have one
     scores: dict[str, Any] = {}
     idle = 0  # rounds in a row without a new candidate
-    history: list[tuple[list[Architecture], list[Any]]] = []
-    parse, state = parser_of(space), ""
-    for complete in read_rounds(table):
-        told, result = list(map(parse, complete.told)), list(map(_as_told, complete.scores))
+    history, state = _history(table, space)
+    for told, result in history:
         keys = list(map(allowed.key, told))
         new = _new(told, keys, candidates)
         idle = 0 if new else idle + 1
         candidates |= new
         scores |= zip(keys, result, strict=True)
-        history.append((told, result))
-        state = complete.state
     _continue(strategy, history, state, config.strategy, table)
     for index in itertools.count(len(history)):
         most = min(batch, number - len(candidates)) if idle < strategies.IDLE else 0
@@ -138,6 +134,15 @@ def numbers(config: SearchConfig, space: Space) -> tuple[int, int]:
     usual = space.size if config.strategy == "enumeration" else min(_WITHOUT_NUMBER, space.size)
     number = usual if config.candidates is None else config.candidates
     return number, config.batch or (number if config.strategy in strategies.AT_ONCE else strategies.GENERATION)
+
+
+def _history(table: Path, space: Space) -> tuple[list[tuple[list[Architecture], list[Any]]], str]:
+    """For each complete round what the strategy was told, architectures and scores; and its state after the last."""
+    history, state, parse = [], "", parser_of(space)
+    for complete in read_rounds(table):
+        history.append((list(map(parse, complete.told)), list(map(_as_told, complete.scores))))
+        state = complete.state
+    return history, state
 
 
 def _new(
