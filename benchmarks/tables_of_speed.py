@@ -318,12 +318,12 @@ def networks(results: Results) -> str:
         failed = {form: text for form, text in one["export"].items() if not text[0].isdigit()}
         works = [_FORMS[form] for form in one["export"] if form not in failed]
         kinds = ", ".join(f"{number} {kind}" for kind, number in one["kinds"].items())
-        equality = one["equality"]
+        size = f"{one['architectures']:,}" if one["architectures"] < 1e7 else f"{one['architectures']:.1e}"
+        step = one["step"]
         rows.append(
             (
-                network, one["library"], kinds, f"{one['architectures']:,}",
-                f"{equality['difference']:.2g} in {equality['architectures']}", ratio(one["step"]["in one pass"]),
-                ratio(one["step"]["ghost by ghost"]), ", ".join(works),
+                network, kinds, size, f"{one['equality']['difference']:.2g}", ratio(step["in one pass"]),
+                ratio(step["ghost by ghost"]), ", ".join(works),
             )
         )  # fmt: skip
         by_reason: dict[str, list[str]] = {}
@@ -333,9 +333,11 @@ def networks(results: Results) -> str:
         remarks.append(f"{network} keeps {fixed}")
         remarks += [f"{network}, {stage}: {one[stage]}" for stage in _STAGES if isinstance(one[stage], str)]
         remarks += [f"{network} is not exported as {_FORMS[form]}: {text}" for form, text in failed.items()]
-    head = ("network", "library", "choices", "architectures", "difference", "step", "ghost by ghost", "export")
+    head = ("network", "choices", "architectures", "difference", "step", "ghost by ghost", "export")
+    libraries = ", ".join(dict.fromkeys(one["library"] for one in file["networks"].values()))
     listed = "\n".join(textwrap.fill(f"- {text}", 118, subsequent_indent="  ") for text in remarks)
-    return f"{made_with(results, name)}\n{rows_as_table(head, rows)}\n\n{listed}\n"
+    made = textwrap.fill(f"Libraries: {libraries}.", 118)
+    return f"{made_with(results, name)}\n{made}\n\n{rows_as_table(head, rows)}\n\n{listed}\n"
 
 
 _STAGES = ("gate", "loss after four steps")
