@@ -11,6 +11,8 @@ With `--random` the same case is run once more with a one-shot model of one step
 drawn at random, as the time for the one-shot model and its scores pays for: random search in the same space, with the
 same heats and about as much time.
 
+With `--analyze` the ranking of each run is analyzed too, and its verdict is kept.
+
 The cost of a run is all of its processor time, references and further trainings included, and beside it that of one
 training of the best reference by itself. What the result file holds already is not run again.
 """
@@ -27,6 +29,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -178,6 +181,22 @@ def run_at_random(words: list[str], seed: int, folder: Path, searched: dict[str,
     }
 
 
+def verdict_of(folder: Path) -> dict[str, Any]:
+    """Analyzes a run, unless that is done, and returns what its verdict says, and how Top differs from Random."""
+    if not (folder / "analysis.json").exists():
+        subprocess.run([sys.executable, "-c", COMMAND, "analyze", str(folder)], check=True, cwd=HERE)
+    analysis = read_json(folder / "analysis.json")
+    trust, floors = analysis["trust"], analysis["trust"]["floor"]
+    closest = max(floors, key=lambda name: floors[name]["value"])
+    compared = [row for row in analysis["groups"]["differences"] if row["groups"] == ["Top", "Random"]]
+    return {
+        "networks": trust["n"], "finding": trust["finding"], "tau": trust["tau"]["value"],
+        "interval": trust["tau"]["interval"], "closest": [closest, floors[closest]["value"]],
+        "Top minus Random": compared[0]["difference"] if compared else None,
+        "its interval": compared[0]["interval"] if compared else None,
+    }  # fmt: skip
+
+
 def processor_seconds(words: list[str]) -> float:
     """Runs a command of supernet in a process of its own, and returns the processor time that it took."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -215,6 +234,23 @@ def summary(of: dict[str, Any]) -> None:
         "cost in trainings of the reference": round(float(np.mean(costs)), 1),
         "above random search, points": round(100 * float(np.mean(at_random)), 2) if at_random else None,
     }
+    if of.get("verdicts"):
+        of["summary"]["verdicts"] = summary_of_verdicts(list(of["verdicts"].values()))
+
+
+def summary_of_verdicts(verdicts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """How often scores predict, and whether Top is better than Random: in one run, and in the mean over the runs."""
+    taus, tops = (np.array([v[name] for v in verdicts]) for name in ("tau", "Top minus Random"))
+    return {
+        "runs": len(verdicts),
+        "scores predict": sum(v["finding"] == "predict" for v in verdicts),
+        "interval above zero": sum(v["interval"][0] > 0 for v in verdicts),
+        "tau": round(float(taus.mean()), 2),
+        "least tau": round(float(taus.min()), 2),
+        "Top minus Random, points": round(100 * float(tops.mean()), 2),
+        "its standard error": round(100 * float(tops.std(ddof=1)) / len(tops) ** 0.5, 2) if len(tops) > 1 else None,
+        "Top beyond the noise": sum(v["its interval"] is not None and v["its interval"][0] > 0 for v in verdicts),
+    }
 
 
 def same_configuration(of: dict[str, Any], folder: Path) -> None:
@@ -244,6 +280,7 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="where the run folders are")
     parser.add_argument("--threads", type=int, default=1, help="of each run")
     parser.add_argument("--random", action="store_true", help="random search with as much time, too")
+    parser.add_argument("--analyze", action="store_true", help="the verdict of each run, too")
     parser.add_argument("--out", type=Path)
     chosen = parser.parse_args()
     found = read_json(chosen.out) if chosen.out and chosen.out.exists() else {"cases": {}}
@@ -258,6 +295,9 @@ def main() -> None:
             if str(seed) not in of["runs"]:
                 of["runs"][str(seed)] = run_case(words, seed, place)
                 same_configuration(of, place)
+                keep(chosen.out, found, name, seed)
+            if chosen.analyze and str(seed) not in of.setdefault("verdicts", {}):
+                of["verdicts"][str(seed)] = verdict_of(place)
                 keep(chosen.out, found, name, seed)
             if chosen.random and str(seed) not in of.setdefault("random", {}):
                 at_random = place.with_name(f"{place.name}-random")

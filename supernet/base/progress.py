@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
+
+_Row = TypeVar("_Row")
 
 Progress = Callable[..., None]
-"""Called as ``progress(done, total, **figures)`` after each piece of work."""
+"""Called as ``progress(done, total, **figures)`` after each piece of work; `unit` says what is counted, if not what the
+step counts."""
 
 
 class Interrupted(Exception):
@@ -38,6 +42,25 @@ class Watch:
     storage: str | None = None
     study: str | None = None
     artifacts: Path | None = None
+
+
+def counted(rows: Iterable[_Row], total: int, unit: str, watch: Watch) -> Iterator[_Row]:
+    """The rows one after the other; how many came is shown.
+
+    Args:
+        rows: what the work gives.
+        total: how many will come.
+        unit: what is counted, such as "networks scored".
+        watch: progress and stop.
+
+    Raises:
+        Interrupted: asked to stop. What came is not saved here.
+    """
+    for number, row in enumerate(rows, start=1):
+        yield row
+        watch.progress(number, total, unit=unit)
+        if watch.stop() and number < total:
+            raise Interrupted(f"stopped after {number} of {total} {unit}")
 
 
 UNWATCHED = Watch()

@@ -7,18 +7,18 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from time import monotonic
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
 from supernet.base.files import read_json, read_records, read_weights, write_json, write_weights
-from supernet.base.progress import Interrupted, Watch
+from supernet.base.progress import Watch, counted
 from supernet.base.randomness import derive, stream
 from supernet.base.trees import form_text
 from supernet.data.splits import Data
@@ -50,8 +50,6 @@ from supernet.trust.ranks import Population
 from supernet.trust.tables import heats_text
 
 log = logging.getLogger(__name__)
-
-_Row = TypeVar("_Row")
 
 _SHOWN = 2000
 """Candidates whose scores and sizes are kept for the report, drawn at random."""
@@ -236,13 +234,11 @@ def _measures(drawn: Sequence[Candidate], subject: Subject) -> list[dict[str, fl
         if set(names) <= set(columns):
             continue
         try:
-            rows = _counted(
-                measures_of(
-                    subject.model.space, [c.architecture for c in drawn], measuring.examples, names,
-                    seed=measuring.seed, runtime=measuring.runtime,
-                ),
-                len(drawn), "untrained networks measured", subject.watch,
+            measured = measures_of(
+                subject.model.space, [c.architecture for c in drawn], measuring.examples, names,
+                seed=measuring.seed, runtime=measuring.runtime,
             )  # fmt: skip
+            rows = list(counted(measured, len(drawn), "untrained networks measured", subject.watch))
         except ValueError as error:
             if len(names) != 2:
                 log.info("analyze: without %s as a floor of the verdict (%s)", " and ".join(names), error)
@@ -316,22 +312,7 @@ def _judge(
     """
     config = replace(subject.config, search=replace(subject.config.search, **search))
     values = values_of(evaluation_of(subject.model, config, subject.data, subject.runtime), architectures)
-    return _counted(values, len(architectures), unit, subject.watch)
-
-
-def _counted(rows: Iterable[_Row], total: int, unit: str, watch: Watch) -> list[_Row]:
-    """The rows, whose progress is shown as they come.
-
-    Raises:
-        Interrupted: asked to stop.
-    """
-    taken = []
-    for row in rows:
-        taken.append(row)
-        watch.progress(len(taken), total, unit=unit)
-        if watch.stop() and len(taken) < total:
-            raise Interrupted(f"stopped after {len(taken)} of {total} {unit}")
-    return taken
+    return list(counted(values, len(architectures), unit, subject.watch))
 
 
 def scores_of(

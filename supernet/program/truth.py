@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from supernet.base.csv_file import read_table
-from supernet.base.progress import Interrupted, Watch
+from supernet.base.progress import Watch, counted
 from supernet.program.analyze import write_analysis
 from supernet.program.folder import Opened
 from supernet.program.load import load_run, space_of_run
@@ -116,14 +116,9 @@ def _joint_ranks(
     loaded = load_run(run)
     runtime = start_run(run).alone()
     measuring = measuring_of(loaded.config, loaded.data, runtime)
-    ranks = []
     rows = figures_of(architectures, cost_table(loaded.space), loaded.config.search, measuring)
-    for number, (value, figures) in enumerate(zip(values, rows, strict=True)):
-        if watch.stop():
-            raise Interrupted(f"stopped after {number} of {len(values)} architectures were measured")
-        ranks.append(ranking.joint({"score": value, **figures}))
-        watch.progress(number + 1, len(values))
-    return ranks
+    measured = counted(rows, len(values), "architectures measured", watch)
+    return [ranking.joint({"score": value, **figures}) for value, figures in zip(values, measured, strict=True)]
 
 
 def _scored(run: Opened, architectures: Sequence[Architecture], watch: Watch) -> list[dict[str, str]]:
