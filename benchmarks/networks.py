@@ -78,14 +78,14 @@ class Network:
     Attributes:
         make: makes it; all that a user writes besides is one call of `elastic`.
         examples: makes a number of examples.
-        library: the package that it is from.
+        package: that it is from.
         settings: of `elastic`.
         loss: of outputs and targets.
     """
 
     make: Callable[[], nn.Module]
     examples: Callable[[int], Any]
-    library: str
+    package: str
     settings: Mapping[str, Any] = field(default_factory=dict)
     loss: Callable[[Any, Tensor], Tensor] = F.cross_entropy
 
@@ -299,7 +299,7 @@ def measured(network: Network, rounds: int) -> dict[str, Any]:
     table = cost_table(space)
     costs = {name: table.cost(of(space)) for name, of in (("smallest", smallest), ("largest", largest))}
     result: dict[str, Any] = {
-        "library": f"{network.library} {importlib.import_module(network.library).__version__}",
+        "library": f"{network.package} {importlib.import_module(network.package).__version__}",
         "settings": dict(network.settings),
         "choices": len(space.choices),
         "kinds": kinds(space),

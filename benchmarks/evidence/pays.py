@@ -186,12 +186,11 @@ def verdict_of(folder: Path) -> dict[str, Any]:
     if not (folder / "analysis.json").exists():
         subprocess.run([sys.executable, "-c", COMMAND, "analyze", str(folder)], check=True, cwd=HERE)
     analysis = read_json(folder / "analysis.json")
-    trust, floors = analysis["trust"], analysis["trust"]["floor"]
-    closest = max(floors, key=lambda name: floors[name]["value"])
+    trust = analysis["trust"]
     compared = [row for row in analysis["groups"]["differences"] if row["groups"] == ["Top", "Random"]]
     return {
         "networks": trust["n"], "finding": trust["finding"], "tau": trust["tau"]["value"],
-        "interval": trust["tau"]["interval"], "closest": [closest, floors[closest]["value"]],
+        "interval": trust["tau"]["interval"],
         "Top minus Random": compared[0]["difference"] if compared else None,
         "its interval": compared[0]["interval"] if compared else None,
     }  # fmt: skip

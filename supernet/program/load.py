@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -115,8 +114,9 @@ def check_lengths(config: Config, data: Data) -> None:
 
 def _scored(config: Config, data: Data) -> int:
     """Examples that a score is taken on, at the most."""
-    available, usual = (data.train, UNLABELLED) if config.search.score == "kl" else (data.validation, math.inf)
-    return min(len(available), int(min(config.search.examples or usual, len(available))))
+    is_unlabelled = config.search.score == "kl"
+    available = len(data.train if is_unlabelled else data.validation)
+    return min(available, config.search.examples or (UNLABELLED if is_unlabelled else available))
 
 
 def _power_of_two(most: int) -> int:
