@@ -122,15 +122,19 @@ def locked(path: Path) -> Iterator[None]:
         yield
         return
     ended = threading.Event()
-    beat = threading.Thread(target=_beat, args=(place, holder.token, ended), daemon=True)
+    beat = threading.Thread(target=_beat, args=(path, place, holder.token, ended), daemon=True)
     beat.start()
     try:
         yield
     finally:
         ended.set()
         beat.join()
-        _remove(place, holder)
-        if file is not None:
+        if file is None:
+            _remove_from_folder(place)
+        else:
+            if (there := read_holder(path)) is not None and there.token == holder.token:
+                with suppress(OSError):
+                    path.unlink()
             os.close(file)
 
 
@@ -152,7 +156,7 @@ def _take(path: Path, holder: Holder) -> tuple[int | None, Path]:
             if not _is_at(file, path):
                 continue
             try:
-                _refuse_if_alive(_in_folder(path), path)  # of a machine that has no `flock` on this disk
+                _refuse_if_alive(_named_in(_folder(path)), path)  # of a machine that has no `flock` on this disk
             except RunError:
                 path.unlink()
                 raise
@@ -193,54 +197,56 @@ def _is_at(file: int, path: Path) -> bool:
 
 
 def _take_folder(path: Path, holder: Holder) -> Path:
-    """Takes the lock without `flock`: no folder can be moved onto one that holds a file, which all disks agree on."""
-    place = _in_folder(path)
+    """Takes the lock without `flock`: no folder can be moved onto one that holds a file, which all disks agree on.
+
+    The file is named by its lock's token, so that the removal of a gone process's lock removes no other.
+    """
+    folder = _folder(path)
+    place = folder / f"{holder.token}.json"
     made = path.with_name(f".{path.name}.{holder.token}.tmp")
     made.mkdir()
     (made / place.name).write_bytes(_text(holder))
     try:
         for _ in range(_ATTEMPTS):
             try:
-                made.rename(place.parent)
+                made.rename(folder)
                 break
             except OSError as error:
                 if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                     raise
-            _refuse_if_alive(place, path)
-            stale = read_holder(place)
-            if stale is not None:
-                _remove(place, stale)
+            there = _named_in(folder)
+            _refuse_if_alive(there, path)
+            _remove_from_folder(there)
         else:
-            raise _refusal(path, read_holder(place))
+            raise _refusal(path, read_holder(_named_in(folder)))
     finally:
         shutil.rmtree(made, ignore_errors=True)
     try:
         _refuse_if_alive(path, path)  # of a machine that has `flock` on this disk
     except RunError:
-        _remove(place, holder)
+        _remove_from_folder(place)
         raise
     return place
 
 
-def _in_folder(path: Path) -> Path:
-    """The file that names the holder where there is no `flock`."""
-    return path.with_name(f"{path.name}.folder") / "holder.json"
+def _folder(path: Path) -> Path:
+    """The folder that stands for the lock where there is no `flock`."""
+    return path.with_name(f"{path.name}.folder")
 
 
-def _remove(place: Path, holder: Holder) -> None:
-    """Removes the lock of a holder, and no other's."""
-    if (there := read_holder(place)) is None or there.token != holder.token:
-        return
+def _named_in(folder: Path) -> Path:
+    """The file in the lock's folder that names the holder; one that is not there, if none does."""
+    names: list[str] = []
+    with suppress(FileNotFoundError):
+        names = [name for name in os.listdir(folder) if name.endswith(".json")]
+    return folder / (names[0] if names else "none.json")
+
+
+def _remove_from_folder(place: Path) -> None:
+    """Removes a lock by its file, and the folder unless another process has taken it meanwhile."""
     with suppress(OSError):
-        if place.name != _in_folder(place).name:
-            place.unlink()
-            return
-        aside = place.parent.with_name(f".{place.parent.name}.{uuid.uuid4().hex}.tmp")
-        place.parent.rename(aside)
-        if (moved := read_holder(aside / place.name)) is not None and moved.token != holder.token:
-            aside.rename(place.parent)  # another process was first, and it is its lock that was moved
-            return
-        shutil.rmtree(aside, ignore_errors=True)
+        place.unlink(missing_ok=True)
+        place.parent.rmdir()
 
 
 def _refuse_if_alive(place: Path, path: Path, *, is_flocked: bool = False) -> None:
@@ -261,7 +267,7 @@ def _refuse_if_alive(place: Path, path: Path, *, is_flocked: bool = False) -> No
         # On one machine `flock` tells, if it is there at all: its holder would not have let it go.
         is_alive = not is_flocked and _started(holder.pid) == holder.started
     else:
-        is_alive = _seconds_since_touched(place) < STALE_SECONDS
+        is_alive = _seconds_since_touched(place, path) < STALE_SECONDS
     if is_alive:
         raise _refusal(path, holder)
 
@@ -273,9 +279,9 @@ def _refusal(path: Path, holder: Holder | None) -> RunError:
     )
 
 
-def _seconds_since_touched(place: Path) -> float:
+def _seconds_since_touched(place: Path, path: Path) -> float:
     """By the clock of the disk: those of two machines may differ."""
-    probe = place.with_name(f".{place.name}.{uuid.uuid4().hex}.tmp")
+    probe = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:
         probe.touch()
         return probe.stat().st_mtime - place.stat().st_mtime
@@ -285,16 +291,16 @@ def _seconds_since_touched(place: Path) -> float:
         probe.unlink(missing_ok=True)
 
 
-def _beat(path: Path, token: str, ended: threading.Event) -> None:
+def _beat(path: Path, place: Path, token: str, ended: threading.Event) -> None:
     """Touches a lock until its work has ended; ends the process if the lock is another's now."""
     while not ended.wait(BEAT_SECONDS):
-        there = read_holder(path)
+        there = read_holder(path if place == path else _named_in(_folder(path)))
         if there is not None and there.token != token:
             # This process slept so long that it passed for gone. To stop here harms nothing: files are whole or absent.
             print(f"\nsupernet: {path.parent} was taken over by {there}, since this process slept", file=sys.stderr)
             os._exit(2)
         with suppress(OSError):
-            os.utime(path)
+            os.utime(place)
 
 
 # ---- the holder ----

@@ -82,7 +82,7 @@ def test_threads_of_one_process_are_refused_too(tmp_path: Path, way: str) -> Non
 
 def test_a_lock_of_another_machine_counts_as_long_as_it_is_touched(tmp_path: Path, way: str) -> None:
     path = tmp_path / ".lock"
-    place = path if way == "flock" else lock._in_folder(path)
+    place = path if way == "flock" else lock._folder(path) / "other.json"
     elsewhere = replace(lock._this_process(), host="far", machine="another", token="other")
     place.parent.mkdir(exist_ok=True)
     place.write_text(json.dumps(asdict(elsewhere)))
@@ -91,7 +91,7 @@ def test_a_lock_of_another_machine_counts_as_long_as_it_is_touched(tmp_path: Pat
     old = time.time() - lock.STALE_SECONDS - 1
     os.utime(place, (old, old))
     with locked(path):
-        assert read_holder(place) is not None
+        assert read_holder(place if way == "flock" else lock._named_in(place.parent)) is not None
     assert os.listdir(tmp_path) == []
 
 
@@ -108,7 +108,7 @@ def test_disks_with_and_without_flock_agree(tmp_path: Path, monkeypatch: pytest.
 
 def test_the_number_of_a_process_may_be_used_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fcntl, "flock", no_locks)
-    place = lock._in_folder(tmp_path / ".lock")
+    place = lock._folder(tmp_path / ".lock") / "other.json"
     place.parent.mkdir()
     place.write_text(json.dumps(asdict(replace(lock._this_process(), started="1", token="other"))))
     with locked(tmp_path / ".lock"):
@@ -137,6 +137,27 @@ def test_one_of_many_gets_it(tmp_path: Path, way: str) -> None:
     for thread in threads:
         thread.join()
     assert most and set(most) == {1}
+
+
+def test_a_gone_process_is_found_late_and_no_other_lock_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process takes the lock between the look at the gone holder and its removal."""
+    path = tmp_path / ".lock"
+    with another_process(path, "without"):
+        pass
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    refuse, others = lock._refuse_if_alive, contextlib.ExitStack()
+
+    def look_and_be_late(place: Path, path: Path, **words: bool) -> None:
+        refuse(place, path, **words)
+        monkeypatch.setattr(lock, "_refuse_if_alive", refuse)
+        others.enter_context(locked(path))
+
+    monkeypatch.setattr(lock, "_refuse_if_alive", look_and_be_late)
+    with others, pytest.raises(RunError, match="in use"), locked(path):
+        pass
+    assert os.listdir(tmp_path) == []
 
 
 def test_a_process_that_slept_too_long_ends(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.autograd.graph import get_gradient_edge
 
 from supernet.base.progress import Interrupted, Watch
 from supernet.base.randomness import seeded, stream
@@ -95,6 +96,24 @@ def test_steps_equal_the_reference(space: Space, per_forward: int, runtime: Runt
     assert losses == pytest.approx(expected, rel=1e-6)
     for (name, fast), exact in zip(model.named_parameters(), slow.parameters(), strict=True):
         torch.testing.assert_close(fast, exact, rtol=1e-7, atol=1e-9, msg=name)
+
+
+def test_no_thread_makes_the_nodes_that_add_gradients_up(runtime: Runtime) -> None:
+    """They live as long as the training: two threads that make one may wait for each other for ever."""
+    space, kept = tiny_bender(), []
+    model = build(space, seed=0).double()
+    draws = draws_for(space, 4)
+
+    def draw_live(step: int) -> Tensor:
+        nodes: list[Any] = [get_gradient_edge(parameter).node for parameter in model.parameters()]
+        kept.append(all("step" in node.metadata for node in nodes))
+        for node in nodes:
+            node.metadata["step"] = step  # gone with the node
+        return draws(step)
+
+    config = TrainConfig(steps=3, batch_size=8, ghost_size=2, lr=0.1)
+    fit(model, feed_for(space, 8, torch.float64), 3, config, runtime=runtime, draw_live=draw_live)
+    assert kept == [False, True, True]
 
 
 def test_decay_is_in_proportion_to_the_live_ghost_batches(runtime: Runtime) -> None:
