@@ -27,7 +27,6 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.graph import get_gradient_edge
 from torch.nn import functional as F
 
 from supernet.base.files import check_digest, remove_with_digest, write_atomically
@@ -295,10 +294,10 @@ class _Passes:
             keeps = not has_only_norms_to_remember(model)
         # A network that keeps more than its batch norms' statistics needs its ghost batches one after the other.
         self.runtime = runtime.one_thread() if keeps else runtime
-        # Held, so that no thread of a pass has to make them. One that does has the weight's lock and waits for
-        # Python's, while another that has Python's, in a function of its own or as it asks for gradients, may wait for
-        # the weight's: both for ever (torch 2.13).
-        self._accumulators = [get_gradient_edge(p) for p in model.parameters() if p.requires_grad]
+        # Their graphs hold the node of each weight that adds its gradients up, in C++ alone. Without, each pass makes
+        # the nodes anew, and takes the weight's lock and then Python's; another that has Python's, in a function of
+        # its own, may wait for the weight's: both for ever (torch 2.13). A node that Python sees needs its lock too.
+        self._held = [p.sum() for p in model.parameters() if p.requires_grad]
 
     def backward(
         self,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,6 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.autograd.graph import get_gradient_edge
 
 from supernet.base.progress import Interrupted, Watch
 from supernet.base.randomness import seeded, stream
@@ -98,22 +99,45 @@ def test_steps_equal_the_reference(space: Space, per_forward: int, runtime: Runt
         torch.testing.assert_close(fast, exact, rtol=1e-7, atol=1e-9, msg=name)
 
 
-def test_no_thread_makes_the_nodes_that_add_gradients_up(runtime: Runtime) -> None:
-    """They live as long as the training: two threads that make one may wait for each other for ever."""
-    space, kept = tiny_bender(), []
-    model = build(space, seed=0).double()
-    draws = draws_for(space, 4)
+TWO_THREADS_AT_ONE_WEIGHT = """
+import sys
+import threading
 
-    def draw_live(step: int) -> Tensor:
-        nodes: list[Any] = [get_gradient_edge(parameter).node for parameter in model.parameters()]
-        kept.append(all("step" in node.metadata for node in nodes))
-        for node in nodes:
-            node.metadata["step"] = step  # gone with the node
-        return draws(step)
+import torch
+from torch import nn
 
-    config = TrainConfig(steps=3, batch_size=8, ghost_size=2, lr=0.1)
-    fit(model, feed_for(space, 8, torch.float64), 3, config, runtime=runtime, draw_live=draw_live)
-    assert kept == [False, True, True]
+from supernet.speed.runtime import RuntimeConfig, start
+from supernet.train.fit import TrainConfig, _Passes
+
+
+class Double(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        return 2 * x.detach()
+
+
+model = nn.Sequential(*(nn.Linear(4, 4) for _ in range(10)))
+passes = _Passes(model, TrainConfig(steps=1), start(RuntimeConfig(device="cpu", threads=2)), None, 0)
+
+
+def use(what):
+    for _ in range(1000):
+        for weight in model.parameters():
+            what(weight)
+
+
+sys.setswitchinterval(1e-5)
+threads = [threading.Thread(target=use, args=[what]) for what in (Double.apply, lambda x: x.narrow(0, 0, 2))]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+"""
+
+
+def test_threads_do_not_wait_for_each_other_for_ever() -> None:
+    """Without what `_Passes` holds, this stands still within a second."""
+    subprocess.run([sys.executable, "-c", TWO_THREADS_AT_ONE_WEIGHT], check=True, timeout=300)
 
 
 def test_decay_is_in_proportion_to_the_live_ghost_batches(runtime: Runtime) -> None:
