@@ -39,7 +39,7 @@ from supernet.space.layers import Elastic, GhostBatchNorm
 from supernet.space.model import build
 from supernet.space.network import view_of
 from supernet.speed.pool import Failure, Job, Pool, Task, parts_of
-from supernet.speed.runtime import Runtime
+from supernet.speed.runtime import Runtime, shared_by_threads
 
 EXAMPLES = 64
 """Examples that jacov and NWOT see, as in the published code of both."""
@@ -281,7 +281,11 @@ def _views(
     if next(model.buffers(), None) is not None:
         return lambda architecture: (_frozen(model), _linear(model), space.live([architecture]))
     frozen, linear = _frozen(model), _linear(model)
-    return lambda architecture: (frozen, linear, space.live([architecture]))
+
+    def shared(kept: object, architecture: Architecture) -> tuple[nn.Module, nn.Module, Tensor | None]:
+        return frozen, linear, space.live([architecture])
+
+    return partial(shared, shared_by_threads(linear.parameters()))
 
 
 # ---- one pass of examples ----

@@ -240,6 +240,18 @@ class Runtime:
         self.fabric.barrier()
 
 
+def shared_by_threads(weights: Iterable[Tensor]) -> list[Tensor]:
+    """What has to be kept for as long as several threads take gradients of the same weights.
+
+    These are graphs that hold the node of each weight that adds its gradients up, in C++ alone. Without, each pass
+    makes the nodes anew, for which it takes the weight's lock and then Python's; another that has Python's, in a
+    function of its own, may wait for the weight's: both for ever (torch 2.13). A node that Python alone holds needs
+    Python's lock too.
+    """
+    with torch.enable_grad():
+        return [weight.sum() for weight in weights if weight.requires_grad]
+
+
 def start(config: RuntimeConfig, tuning: Tuning | None = None) -> Runtime:
     """Prepares the device, and the other processes if there are several.
 

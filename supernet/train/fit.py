@@ -38,7 +38,7 @@ from supernet.space.network import parameters_inside
 from supernet.space.probe import traits_of
 from supernet.space.values import axis_slices
 from supernet.speed.quick import has_only_norms_to_remember, quick, quick_in_training
-from supernet.speed.runtime import Runtime
+from supernet.speed.runtime import Runtime, shared_by_threads
 
 log = logging.getLogger(__name__)
 
@@ -294,10 +294,7 @@ class _Passes:
             keeps = not has_only_norms_to_remember(model)
         # A network that keeps more than its batch norms' statistics needs its ghost batches one after the other.
         self.runtime = runtime.one_thread() if keeps else runtime
-        # Their graphs hold the node of each weight that adds its gradients up, in C++ alone. Without, each pass makes
-        # the nodes anew, and takes the weight's lock and then Python's; another that has Python's, in a function of
-        # its own, may wait for the weight's: both for ever (torch 2.13). A node that Python sees needs its lock too.
-        self._held = [p.sum() for p in model.parameters() if p.requires_grad]
+        self._held = shared_by_threads(model.parameters())
 
     def backward(
         self,

@@ -189,3 +189,43 @@ print(*counts)
     found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
     first, *later = map(int, found.split())
     assert max(later) < first / 10
+
+
+TWO_THREADS_AT_ONE_WEIGHT = """
+import sys
+import threading
+
+import torch
+from torch import nn
+
+from supernet.speed.runtime import shared_by_threads
+
+
+class Double(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        return 2 * x.detach()
+
+
+model = nn.Sequential(*(nn.Linear(4, 4) for _ in range(10)))
+kept = shared_by_threads(model.parameters())
+
+
+def use(what):
+    for _ in range(1000):
+        for weight in model.parameters():
+            what(weight)
+
+
+sys.setswitchinterval(1e-5)
+threads = [threading.Thread(target=use, args=[what]) for what in (Double.apply, lambda x: x.narrow(0, 0, 2))]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+"""
+
+
+def test_threads_do_not_wait_for_each_other_for_ever() -> None:
+    """Without what is kept this stands still within a second."""
+    subprocess.run([sys.executable, "-c", TWO_THREADS_AT_ONE_WEIGHT], check=True, timeout=300)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import copy
-import subprocess
-import sys
-from collections.abc import Callable
+import weakref
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from supernet.space.model import build, from_network
 from supernet.space.network import parameters_inside
 from supernet.spaces import bender
 from supernet.speed.runtime import Runtime, RuntimeConfig, start
+from supernet.train import fit as fit_module
 from supernet.train.fit import Diverged, TrainConfig, divergence, fit, has_checkpoint, remove_checkpoints
 from supernet.train.paths import PathsConfig, draw, largest
 from tests import reference
@@ -99,45 +99,27 @@ def test_steps_equal_the_reference(space: Space, per_forward: int, runtime: Runt
         torch.testing.assert_close(fast, exact, rtol=1e-7, atol=1e-9, msg=name)
 
 
-TWO_THREADS_AT_ONE_WEIGHT = """
-import sys
-import threading
+def test_what_threads_need_is_kept_until_the_end(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Kept(list[Tensor]):
+        """A list that can be referred to weakly."""
 
-import torch
-from torch import nn
+    space, kept = tiny_bender(), []
+    model = build(space, seed=0).double()
+    draws = draws_for(space, 4)
 
-from supernet.speed.runtime import RuntimeConfig, start
-from supernet.train.fit import TrainConfig, _Passes
+    def keep(weights: Iterable[Tensor]) -> list[Tensor]:
+        kept.append(weakref.ref(found := Kept(weights)))
+        return found
 
+    def draw_live(step: int) -> Tensor:
+        (found,) = [reference() for reference in kept]
+        assert found is not None and list(map(id, found)) == list(map(id, model.parameters()))
+        return draws(step)
 
-class Double(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, x):
-        return 2 * x.detach()
-
-
-model = nn.Sequential(*(nn.Linear(4, 4) for _ in range(10)))
-passes = _Passes(model, TrainConfig(steps=1), start(RuntimeConfig(device="cpu", threads=2)), None, 0)
-
-
-def use(what):
-    for _ in range(1000):
-        for weight in model.parameters():
-            what(weight)
-
-
-sys.setswitchinterval(1e-5)
-threads = [threading.Thread(target=use, args=[what]) for what in (Double.apply, lambda x: x.narrow(0, 0, 2))]
-for thread in threads:
-    thread.start()
-for thread in threads:
-    thread.join()
-"""
-
-
-def test_threads_do_not_wait_for_each_other_for_ever() -> None:
-    """Without what `_Passes` holds, this stands still within a second."""
-    subprocess.run([sys.executable, "-c", TWO_THREADS_AT_ONE_WEIGHT], check=True, timeout=300)
+    monkeypatch.setattr(fit_module, "shared_by_threads", keep)
+    config = TrainConfig(steps=3, batch_size=8, ghost_size=2, lr=0.1)
+    fit(model, feed_for(space, 8, torch.float64), 3, config, runtime=runtime, draw_live=draw_live)
+    assert kept
 
 
 def test_decay_is_in_proportion_to_the_live_ghost_batches(runtime: Runtime) -> None:
