@@ -76,26 +76,47 @@ def clock(seconds: float) -> str:
     return f"{minutes // 60}:{minutes % 60:02}:{remainder:02}"
 
 
+class Count:
+    """The time of the count under way: a step may count several times, such as once for each stage of a race.
+
+    Attributes:
+        start: when it began, by `time.monotonic`.
+    """
+
+    def __init__(self) -> None:
+        self.start = self._called = time.monotonic()
+        self._previous: int | None = None
+        self._first = 0
+
+    def begins(self, done: int) -> bool:
+        """Takes in a number, and says whether another count begins with it, since it is below the last one."""
+        begins = self._previous is not None and done < self._previous
+        if begins or self._previous is None:
+            self._first, self.start = done - 1, self._called
+        self._previous, self._called = done, time.monotonic()
+        return begins
+
+    def seconds_left(self, done: int, total: int) -> float:
+        """Seconds until the count is at its total, if it goes on as until now."""
+        return (time.monotonic() - self.start) / (done - self._first) * (total - done)
+
+
 @contextmanager
 def noting(folder: RunFolder, step: str) -> Iterator[Callable[..., None]]:
     """Inside the ``with`` block a function that notes progress; the note goes when the step is done."""
-    began = start = called = time.monotonic()
-    last, previous = -math.inf, 0
-    first: int | None = None
+    count, began, last = Count(), time.monotonic(), -math.inf
 
     def note(done: int, total: int, *, unit: str | None = None, **figures: float) -> None:
-        nonlocal last, first, start, called, previous
+        nonlocal last
         now = time.monotonic()
-        if first is None or done < previous:  # a count begins
-            first, start = done - 1, called
-        previous, called = done, now
+        count.begins(done)
         if now - last < _EVERY and done != total:
             return
         last = now
         facts = {
             "step": step, "unit": unit_of(step, unit), "done": done, "total": total,
             "seconds": round(now - began, 1), "updated": time.time(),
-            "remaining": round((now - start) / (done - first) * (total - done), 1),
+            "remaining": round(count.seconds_left(done, total), 1),
             "figures": {name: value for name, value in figures.items() if math.isfinite(value)},
         }  # fmt: skip
         with suppress(OSError):  # a full disk is told by what needs the disk

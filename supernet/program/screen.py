@@ -15,7 +15,7 @@ from typing import Any
 
 from supernet.base.progress import Watch
 from supernet.program.paths import RunFolder
-from supernet.program.progress import clock, figures_text, log, noting, unit_of
+from supernet.program.progress import Count, clock, figures_text, log, noting, unit_of
 
 _PLAIN = {"±": "+-", "×": "x", "–": "-", "—": "-", "…": "...", "→": "->", "≤": "<=", "≥": ">=", "²": "2", "·": "*"}
 """What is printed in place of signs that a terminal cannot show."""
@@ -137,14 +137,11 @@ def _terminal_bar(step: str, began: float) -> Iterator[Callable[..., None]]:
         for handler in moved:  # while the bar is shown, sys.stderr writes above it
             handler.setStream(sys.stderr)
         task = bars.add_task(step, total=None, figures="", unit=unit_of(step, None))
-
-        previous = 0
+        count = Count()
 
         def show(done: int, total: int, *, unit: str | None = None, **figures: float) -> None:
-            nonlocal previous
-            if done < previous:  # another count begins
+            if count.begins(done):
                 bars.reset(task)
-            previous = done
             text = f"run {clock(time.monotonic() - began)} {figures_text(figures)}"
             bars.update(task, completed=done, total=total, figures=text, unit=unit_of(step, unit))
 
@@ -157,20 +154,16 @@ def _terminal_bar(step: str, began: float) -> Iterator[Callable[..., None]]:
 
 @contextmanager
 def _lines(step: str, began: float) -> Iterator[Callable[..., None]]:
-    start, last, first, before = time.monotonic(), time.monotonic(), -1, 0
+    count, last = Count(), time.monotonic()
 
     def line(done: int, total: int, *, unit: str | None = None, **figures: float) -> None:
-        nonlocal start, last, first, before
+        nonlocal last
         now = time.monotonic()
-        if first < 0:
-            first = done - 1
-        elif done < before:  # another count begins, such as the next stage of a race
-            start, first = now, done - 1
-        before = done
-        if now - last > 10 or (done == total and now - start > 1):
+        count.begins(done)
+        if now - last > 10 or (done == total and now - count.start > 1):
             last = now
-            left = (now - start) / (done - first) * (total - done)
-            times = f"elapsed {clock(now - start)}, remaining {clock(left)}, run {clock(now - began)}"
+            left = count.seconds_left(done, total)
+            times = f"elapsed {clock(now - count.start)}, remaining {clock(left)}, run {clock(now - began)}"
             shown = f"{step}: {done}/{total} {unit_of(step, unit)}, {times}, {figures_text(figures)}"
             print(shown.rstrip(", "), file=sys.stderr, flush=True)
 
