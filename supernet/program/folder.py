@@ -37,7 +37,7 @@ _MISSING = object()
 _NEWER = ("retrain.references", "retrain.confirm", "retrain.heats", "retrain.at", "analysis.sweep_steps",
           "search.rank", "search.rank_sample", "search.measures", "runtime.workers", "runtime.cluster",
           "runtime.worker_cores", "runtime.worker_gpus", "space.elastic", "space.elastic_settings",
-          "space.weights", "paths.distill", "retrain.start")  # fmt: skip
+          "space.weights", "paths.complexity", "paths.distill", "retrain.start")  # fmt: skip
 """Settings that folders of earlier versions lack; they have the defaults there."""
 
 _AFTER_TRAINING = ("analysis.", "retrain.", "search.", "task.metric:")

@@ -28,6 +28,7 @@ from supernet.space.layers import OneShot
 from supernet.space.model import build
 from supernet.speed.runtime import Runtime
 from supernet.train import paths
+from supernet.train.emphasis import Emphasis, emphasis
 from supernet.train.fit import fit, has_checkpoint, remove_checkpoints
 
 _POOL = 1024
@@ -125,6 +126,7 @@ def train_one_shot(
         draw_live=draw_live,
         loss_function=loss_of_fit(config.task),
         distill=(config.paths.distill, space.live([paths.largest(space)])[0]) if config.paths.distill else None,
+        emphasis=_emphasis_of(config, space),
         seed=config.seed,
         folder=folder,
         watch=replace(watch, progress=progress),
@@ -149,6 +151,12 @@ def paths_of(
     if pool is None:
         return paths.draw(space, config.paths, ghosts, step / steps, generator=generator)
     return space.live([pool[i] for i in torch.randint(len(pool), (ghosts,), generator=generator).tolist()])
+
+
+def _emphasis_of(config: Config, space: Space) -> Emphasis | None:
+    """What the loss of each ghost batch counts; None: all count alike."""
+    complexity = config.paths.complexity
+    return emphasis(cost_table(space), complexity) if complexity > 1 else None
 
 
 def _pool(config: Config, space: Space) -> list[Architecture] | None:

@@ -39,6 +39,7 @@ from supernet.space.probe import traits_of
 from supernet.space.values import axis_slices
 from supernet.speed.quick import has_only_norms_to_remember, quick, quick_in_training
 from supernet.speed.runtime import Runtime, shared_by_threads
+from supernet.train.emphasis import Emphasis
 
 log = logging.getLogger(__name__)
 
@@ -176,6 +177,7 @@ def fit(
     draw_live: Callable[[int], Tensor] | None = None,
     loss_function: Callable[[Any, Any], Tensor] | None = None,
     distill: tuple[float, Tensor] | None = None,
+    emphasis: Emphasis | None = None,
     seed: int = 0,
     folder: Path | None = None,
     watch: Watch = UNWATCHED,
@@ -193,6 +195,8 @@ def fit(
         loss_function: of outputs and targets, the mean over examples; None for softmax cross-entropy.
         distill: a weight, and a row of live_GP, bool [P]: the divergence of a one-shot model's softmax outputs from
             those with this row live is added to the loss of each ghost batch.
+        emphasis: gives what the loss of each ghost batch counts, not what is added by `distill`; None: all count alike.
+            The loss that is shown is without it.
         seed: of what the model draws at random in its forward pass (`nn.Dropout`), for each ghost batch by itself.
         folder: where checkpoints are written, and where a killed training continues from; None for no checkpoints.
         watch: its `progress` is called after each step; its `stop` is asked before each step.
@@ -221,7 +225,8 @@ def fit(
             started = time.monotonic()
             live_GP = None if draw_live is None else draw_live(step)
             live = optimiser.live_parameters(live_GP)
-            loss = passes.backward(run, step, live.parameters, feed(step), live_GP)
+            weights = None if emphasis is None or live_GP is None else emphasis(step / steps, live_GP)
+            loss = passes.backward(run, step, live.parameters, feed(step), live_GP, weights)
             loss = runtime.sum_gradients(live.parameters, loss)
             norm = optimiser.clip(live)
             if not (math.isfinite(loss) and math.isfinite(norm)):
@@ -303,6 +308,7 @@ class _Passes:
         parameters: Sequence[nn.Parameter],
         batch: Batch,
         live_GP: Tensor | None,
+        weights_G: Tensor | None = None,
     ) -> Tensor:
         """Puts the gradients of this process's ghost batches into ``.grad``; returns their part of the mean loss.
 
@@ -312,6 +318,7 @@ class _Passes:
             parameters: those that take part in the step.
             batch: the examples and targets of the step, those of other processes included.
             live_GP: as for `fit`; None for a stand-alone network.
+            weights_G: what the loss of each ghost batch counts; None: all count alike.
         """
         examples, targets = batch
         size, runtime = self._config.ghost_size, self.runtime
@@ -330,14 +337,19 @@ class _Passes:
                 model = self._model_of_ghost[first]
                 outputs = call(model, inputs) if live_GP is None else model(inputs, live_GP[first:last])
                 loss = self._loss_function(outputs, expected)
+                shown = loss.detach()
+                if weights_G is not None:
+                    loss = self._weighted(loss, outputs, expected, weights_G[first:last].tolist())
                 if self._distill is not None and live_GP is not None:
                     weight, row = self._distill
                     others = [place for place in range(last - first) if not torch.equal(live_GP[first + place], row)]
-                    loss = loss + weight * divergence(model, inputs, outputs, row, others, last - first)
+                    added = weight * divergence(model, inputs, outputs, row, others, last - first)
+                    loss, shown = loss + added, shown + added
                 loss = loss * ((last - first) / ghosts)
             if draws is not None and draws.drawn:
                 drawing.append(first)
-            return loss.detach(), torch.autograd.grad(loss, parameters, allow_unused=True)
+            shown = shown.detach() * ((last - first) / ghosts)
+            return shown, torch.autograd.grad(loss, parameters, allow_unused=True)
 
         drawing: list[int] = []
         total = torch.zeros((), device=runtime.device)
@@ -354,6 +366,21 @@ class _Passes:
             if parameter.grad is None:  # live, but all that its output goes to was dropped, or live elsewhere only
                 parameter.grad = torch.zeros_like(parameter)
         return total
+
+    def _weighted(self, loss: Tensor, outputs: Any, targets: Any, weights: Sequence[float]) -> Tensor:
+        """The mean loss of a pass of which each ghost batch counts by its weight.
+
+        Args:
+            loss: of the whole pass.
+            outputs, targets: of the pass.
+            weights: of its ghost batches.
+        """
+        if len(weights) == 1:
+            return loss * weights[0]
+        size = self._config.ghost_size
+        parts = [slice(place * size, (place + 1) * size) for place in range(len(weights))]
+        losses = [self._loss_function(take_rows(outputs, part), take_rows(targets, part)) for part in parts]
+        return torch.stack([one * weight for one, weight in zip(losses, weights, strict=True)]).mean()
 
 
 def divergence(

@@ -41,6 +41,11 @@ class PathsConfig:
     """Whether only architectures within the limits of the search are live, with 'uniform' (ours): a step then costs
     what candidates cost, and no weights are trained for networks that may not be found."""
 
+    complexity: float = 1.0
+    """How much longer large architectures are trained than small ones: gamma of `supernet.train.emphasis` for the
+    smallest, at least 1; with 1 all ghost batches count alike. 'dropout' has to have 1: its ghost batches have no one
+    architecture each."""
+
     distill: float = 0.0
     """Weight of the divergence from what the architecture of the last options (the largest) gives on the same examples,
     added to the loss of each ghost batch; 0 for none. It costs a forward pass more for each."""
@@ -48,6 +53,13 @@ class PathsConfig:
     def __post_init__(self) -> None:
         if self.distill < 0:
             raise ValueError(f"distill: expected at least 0, got {self.distill}")
+        if self.complexity < 1:
+            raise ValueError(f"complexity: expected at least 1, got {self.complexity}")
+        if self.complexity > 1 and self.distribution == "dropout":
+            raise ValueError(
+                "complexity: expected 1 with distribution 'dropout', of which a ghost batch has no one architecture; "
+                "it goes with 'uniform', 'fair' and 'sandwich'"
+            )
         if self.distribution not in PATHS:
             raise ValueError(f"distribution: expected one of {', '.join(PATHS)}; got {self.distribution!r}")
         if not 0 <= self.rate < 1:

@@ -450,6 +450,40 @@ def test_distillation_adds_its_gradient(per_forward: int, runtime: Runtime) -> N
         )
 
 
+@pytest.mark.parametrize("per_forward", [1, 3])
+def test_the_loss_of_each_ghost_batch_counts_by_its_weight(per_forward: int, runtime: Runtime) -> None:
+    space = nested()
+    live = space.live([largest(space), space.first(), space.first()])
+    config = TrainConfig(
+        batch_size=12, ghost_size=4, optimizer="SGD", optimizer_settings={}, lr=1.0, schedule="constant",
+        weight_decay=0.0, ghosts_per_forward=per_forward,
+    )  # fmt: skip
+    weights, seen = torch.tensor([2.0, 0.5, 0.0]), []
+
+    def weights_of(progress: float, live_GP: Tensor) -> Tensor:
+        seen.append((progress, live_GP))
+        return weights
+
+    model, before = build(space, seed=0), build(space, seed=0)
+    (record,) = fit(
+        model, feed_for(space, 12), 1, config, runtime=runtime, draw_live=lambda step: live, emphasis=weights_of
+    )  # fmt: skip
+    assert [progress for progress, _ in seen] == [0.0] and torch.equal(seen[0][1], live)
+    x, y = feed_for(space, 12)(0)
+    losses = [
+        torch.nn.functional.cross_entropy(before.train()(x[part], live[ghost : ghost + 1]), y[part])
+        for ghost, part in enumerate([slice(0, 4), slice(4, 8), slice(8, 12)])
+    ]
+    assert record["loss"] == pytest.approx(
+        sum(float(loss.detach()) for loss in losses) / 3, rel=1e-5
+    )  # what is shown is not weighted
+    sum(weight * loss / 3 for weight, loss in zip(weights, losses, strict=True)).backward()
+    for name, parameter in model.named_parameters():
+        old = before.get_parameter(name)
+        expected = old if old.grad is None else old - old.grad
+        torch.testing.assert_close(parameter, expected, rtol=1e-4, atol=1e-6)
+
+
 def test_clipping_bounds_the_step(runtime: Runtime) -> None:
     space = nested()
     model = build(space, seed=0)

@@ -130,6 +130,8 @@ def test_draws_follow_the_generator_only(distribution: str) -> None:
         ({"distribution": "dropot"}, "expected one of dropout, uniform, fair"),
         ({"rate": 1.0}, "from 0 to below 1"),
         ({"distill": -1.0}, "at least 0"),
+        ({"complexity": 0.5, "distribution": "uniform"}, "complexity: expected at least 1, got 0.5"),
+        ({"complexity": 4.0}, "expected 1 with distribution 'dropout'"),
     ],
 )
 def test_bad_settings(settings: dict[str, Any], message: str) -> None:
