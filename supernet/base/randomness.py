@@ -35,9 +35,12 @@ def stream(seed: int, *name: str | int) -> torch.Generator:
 
 
 def draws_at_random(network: nn.Module) -> bool:
-    """Whether a network has modules that draw random numbers in their forward pass: dropout of whatever kind."""
+    """Whether a network has modules that draw random numbers in their forward pass: dropout of whatever kind.
+
+    Dropout of a rate that is 0, and no choice, draws none.
+    """
     return any(
-        isinstance(module, nn.modules.dropout._DropoutNd)
+        (isinstance(module, nn.modules.dropout._DropoutNd) and not (type(module.p) in (int, float) and module.p == 0))
         or any(isinstance(thing, float) and thing > 0 and "drop" in name for name, thing in vars(module).items())
         for module in network.modules()
     )

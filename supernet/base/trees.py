@@ -128,6 +128,8 @@ def take_rows(batch: Any, which: slice | Tensor) -> Any:
 
 def join_rows(batches: Sequence[Any]) -> Any:
     """Batches of the same structure as one, in this order; of numbers for all examples of a batch the mean."""
+    if isinstance(batches[0], Tensor) and batches[0].ndim:  # as most are: without a walk through a structure
+        return torch.cat(list(batches))
     parts = [iter(tuple(tensors(batch))) for batch in batches]
 
     def joined(first: Tensor) -> Tensor:

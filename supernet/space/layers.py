@@ -43,7 +43,7 @@ from supernet.base.trees import (
     tensors_in,
 )
 from supernet.space.choices import Choice, Space
-from supernet.space.values import Picks, attribute_at, decided_values, resolved, side_by_side
+from supernet.space.values import Picks, Resolved, attribute_at, decided_values, side_by_side
 
 
 @dataclass(frozen=True, slots=True)
@@ -620,6 +620,7 @@ class Elastic(nn.Module):
     def __init__(self, of: nn.Module) -> None:
         super().__init__()
         self.of = of
+        self._resolved = Resolved()
 
     def forward(self, *inputs: Any, **named: Any) -> Any:
         return self._now()(*inputs, **named)
@@ -627,7 +628,7 @@ class Elastic(nn.Module):
     def _now(self) -> Any:
         """The module with what is live."""
         live = _LIVE.get(None)
-        return self.of if live is None else resolved(self.of, live.picks[live.ghosts[0]])
+        return self.of if live is None else self._resolved.at(self.of, live.picks[live.ghosts[0]])
 
     def __getattr__(self, name: str) -> Any:
         try:

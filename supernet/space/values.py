@@ -19,6 +19,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from operator import is_
 from types import SimpleNamespace
 from typing import Any
 
@@ -506,20 +507,35 @@ def lengths_of(module: nn.Module, name: str) -> tuple[int, ...]:
 def axis_slices(module: nn.Module, picks: Picks) -> dict[str, tuple[_AxisSlices, ...]]:
     """For each own parameter or buffer of a module that is sliced: (axis, [(start, length), ...]) of its decided axes.
 
-    Slices begin at the first row; those of a convolution's kernel lie in the middle of the largest kernel.
+    Slices begin at the first row; those of a convolution's kernel lie in the middle of the largest kernel. Slices that
+    touch are one.
     """
     result = {}
     for name, lengths in _axes(module).items():
         tensor = module._parameters.get(name) if name in module._parameters else module._buffers.get(name)
         if tensor is not None:
             axes = tuple(
-                (a, _centred(tensor, a, n.at(picks)) if _is_of_kernel(module, name, a) else n.slices(picks))
+                (a, _centred(tensor, a, n.at(picks)) if _is_of_kernel(module, name, a) else _joined(n.slices(picks)))
                 for a, n in enumerate(lengths)
                 if isinstance(n, DecidedInt)
             )
             if axes:
                 result[name] = axes
     return result
+
+
+def _joined(slices: Sequence[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
+    """The same rows in as few slices as there can be; of no rows, one slice of length 0."""
+    joined: list[tuple[int, int]] = [slices[0]]
+    for start, length in slices[1:]:
+        first, before = joined[-1]
+        if not before:
+            joined[-1] = (start, length)
+        elif length and start == first + before:
+            joined[-1] = (first, before + length)
+        elif length:
+            joined.append((start, length))
+    return tuple(joined)
 
 
 def _is_of_kernel(module: nn.Module, name: str, axis: int) -> bool:
@@ -582,9 +598,78 @@ def cut(tensor: Tensor, axes: Sequence[_AxisSlices]) -> Tensor:
     for axis, slices in axes:
         if slices == ((0, tensor.shape[axis]),):
             continue
-        pieces = [tensor.narrow(axis, start, length) for start, length in slices if length]
+        pieces = [tensor.narrow(axis, start, length) for start, length in slices]
         tensor = pieces[0] if len(pieces) == 1 else torch.cat(pieces, axis)
     return tensor
+
+
+@dataclass(frozen=True, slots=True)
+class _Changes:
+    """What the copy of a module has in place of what the module has, with some options of its choices live.
+
+    Attributes:
+        plain: attributes that are decided.
+        absent: names of attributes that are not there.
+        mutable: names of attributes that may hold other things in the next pass: lists, and containers of decided ones.
+        axes: of the parameters and buffers that are cut; no axis of which all is left.
+        missing: names of the parameters that are not there.
+        children: names of those that are there; None if it does not depend on choices.
+    """
+
+    plain: Mapping[str, Any]
+    absent: tuple[str, ...]
+    mutable: tuple[str, ...]
+    axes: Mapping[str, tuple[_AxisSlices, ...]]
+    missing: tuple[str, ...]
+    children: tuple[str, ...] | None
+
+
+def _changes(module: nn.Module, picks: Picks) -> _Changes:
+    plain: dict[str, Any] = {}
+    mutable = []
+    for name, thing in own_attributes(module).items():
+        if isinstance(thing, Decided):
+            plain[name] = thing.at(picks)
+        elif type(thing) is list or (not _is_plain(thing) and next(_decided_in(thing), None) is not None):
+            mutable.append(name)
+    absent = [name for name, thing in plain.items() if thing is ABSENT]
+    tensors = {**module._parameters, **module._buffers}
+    axes = {
+        name: tuple((axis, slices) for axis, slices in of_all if slices != ((0, tensors[name].shape[axis]),))  # type: ignore[union-attr]  # only tensors that are there
+        for name, of_all in axis_slices(module, picks).items()
+    }
+    depends = bool(followed_of(module).present)
+    return _Changes(
+        {name: thing for name, thing in plain.items() if thing is not ABSENT},
+        tuple(absent),
+        tuple(mutable),
+        {name: of_some for name, of_some in axes.items() if of_some},
+        tuple(n for n in module._parameters if depends and not is_present(module, n, picks)),
+        tuple(n for n in module._modules if is_present(module, n, picks)) if depends else None,
+    )
+
+
+def _changed(module: nn.Module, picks: Picks, changes: _Changes) -> nn.Module:
+    """A shallow copy of a module with changes made; the tensors are cut anew in each pass, for its gradients."""
+    copied = shallow_copy(module)
+    new = vars(copied)
+    parameters, buffers = dict(module._parameters), dict(module._buffers)
+    for name, axes in changes.axes.items():
+        tensors = parameters if name in parameters else buffers
+        tensor = tensors[name]
+        assert tensor is not None
+        tensors[name] = cut(tensor, axes)
+    for name in changes.missing:
+        parameters[name] = None
+    new["_parameters"], new["_buffers"] = parameters, buffers
+    if changes.children is not None:
+        new["_modules"] = {name: module._modules[name] for name in changes.children}
+    new.update(changes.plain)
+    for name in changes.mutable:
+        new[name] = _with_tensors(at_picks(vars(module)[name], picks), module, parameters)
+    for name in changes.absent:
+        del new[name]
+    return copied
 
 
 def resolved(module: nn.Module, picks: Picks) -> nn.Module:
@@ -592,21 +677,64 @@ def resolved(module: nn.Module, picks: Picks) -> nn.Module:
 
     Buffers are cut alike; parameters and children that are not there with these picks are left out.
     """
-    copied = shallow_copy(module)
-    new: dict[str, Any] = {"_parameters": dict(module._parameters), "_buffers": dict(module._buffers)}
-    for name, axes in axis_slices(module, picks).items():
-        tensors = new["_parameters" if name in module._parameters else "_buffers"]
-        tensors[name] = cut(tensors[name], axes)
-    present = followed_of(module).present
-    if present:
-        new["_parameters"] = {n: p if is_present(module, n, picks) else None for n, p in new["_parameters"].items()}
-        new["_modules"] = {n: child for n, child in module._modules.items() if is_present(module, n, picks)}
-    for name, thing in own_attributes(module).items():
-        new[name] = _with_tensors(at_picks(thing, picks), module, new["_parameters"])
-    vars(copied).update(new)
-    for name in [name for name, thing in new.items() if thing is ABSENT]:
-        del vars(copied)[name]
-    return copied
+    return _changed(module, picks, _changes(module, picks))
+
+
+@dataclass(frozen=True, slots=True)
+class _Memory:
+    """What is known of a module.
+
+    Attributes:
+        parts: its attributes and parameters; what follows holds as long as they are the same objects.
+        names: of the choices that decide something in it.
+        by_options: its changes by the live options of these choices.
+    """
+
+    parts: list[Any]
+    names: tuple[str, ...]
+    by_options: dict[tuple[frozenset[int] | None, ...], _Changes]
+
+
+_MOST_REMEMBERED = 256
+"""Combinations of options that are remembered of one module: a convolution may follow from dozens of choices."""
+
+
+class Resolved:
+    """`resolved` of one module for many passes: what follows from live options is found out once for each of them.
+
+    It is found out again if an attribute or a parameter of the module is replaced. A copy of this remembers nothing.
+    """
+
+    def __init__(self) -> None:
+        self._memory = _Memory([], (), {})
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), ()
+
+    def at(self, module: nn.Module, picks: Picks) -> nn.Module:
+        """The shallow copy of the module, which is the same one, or a view of it, in all calls."""
+        return _changed(module, picks, self._changes(module, picks))
+
+    def slices(self, module: nn.Module, picks: Picks) -> Mapping[str, tuple[_AxisSlices, ...]]:
+        """`axis_slices` of the module without the axes of which all is left, and without parameters that are whole."""
+        return self._changes(module, picks).axes
+
+    def _changes(self, module: nn.Module, picks: Picks) -> _Changes:
+        # A view has children of its own; they play no part.
+        parts = [thing for name, thing in vars(module).items() if name != "_modules"]
+        parts += module._parameters.values()
+        memory = self._memory
+        if len(parts) != len(memory.parts) or not all(map(is_, parts, memory.parts)):
+            names = dict.fromkeys(choice.name for thing in decided_values(module) for choice in thing.choices())
+            # One assignment: another thread sees all of it, or nothing.
+            self._memory = memory = _Memory(parts, tuple(names), {})
+        options = tuple([picks.get(name) for name in memory.names])
+        changes = memory.by_options.get(options)
+        if changes is None:
+            if len(memory.by_options) >= _MOST_REMEMBERED:
+                memory.by_options.clear()
+            changes = memory.by_options[options] = _changes(module, picks)
+        return changes
 
 
 def _with_tensors(thing: Any, module: nn.Module, parameters: Mapping[str, Tensor | None]) -> Any:

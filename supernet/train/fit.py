@@ -36,7 +36,7 @@ from supernet.base.trees import call, rows, take_rows
 from supernet.space.layers import Elastic, OneShot, picks_of
 from supernet.space.network import parameters_inside
 from supernet.space.probe import traits_of
-from supernet.space.values import axis_slices
+from supernet.space.values import Resolved, axis_slices
 from supernet.speed.quick import has_only_norms_to_remember, quick, quick_in_training
 from supernet.speed.runtime import Runtime, shared_by_threads
 from supernet.train.emphasis import Emphasis
@@ -478,29 +478,43 @@ def live_groups(model: nn.Module) -> list[LiveGroup]:
     return groups
 
 
-_Sliced = tuple[nn.Parameter, nn.Module, str, LiveGroup]
-"""A parameter that is decayed and of which a choice of width takes a slice: with its module, its name in it, and its
-group."""
+@dataclass(frozen=True, slots=True)
+class _Sliced:
+    """A parameter that is decayed and of which a choice of width takes a slice.
+
+    Attributes:
+        parameter: this.
+        module: that it is in.
+        name: of the parameter in it.
+        slices: of the module.
+        group: of the parameter.
+    """
+
+    parameter: nn.Parameter
+    module: nn.Module
+    name: str
+    slices: Resolved
+    group: LiveGroup
 
 
 def _sliced_parameters(model: nn.Module, groups: list[LiveGroup]) -> list[_Sliced]:
     group_of = {id(parameter): group for group in groups for parameter in group.parameters}
-    return [
-        (parameter, module.of, name, group_of[id(parameter)])
-        for module in model.modules()
-        if isinstance(module, Elastic)
-        for name in axis_slices(module.of, {})
-        if (parameter := module.of._parameters.get(name)) is not None
-        and id(parameter) in group_of
-        and parameter.ndim > 1
-    ]
+    sliced = []
+    for elastic in (module for module in model.modules() if isinstance(module, Elastic)):
+        module, slices = elastic.of, Resolved()
+        for name in axis_slices(module, {}):
+            parameter = module._parameters.get(name)
+            if parameter is not None and id(parameter) in group_of and parameter.ndim > 1:
+                sliced.append(_Sliced(parameter, module, name, slices, group_of[id(parameter)]))
+    return sliced
 
 
 @torch.no_grad()
 def _slice_shares(sliced: list[_Sliced], model: nn.Module, live_GP: Tensor | None) -> dict[int, Tensor]:
     """For each sliced parameter the share of ghost batches in which each of its numbers was live, by identity.
 
-    Only widths that are choices slice parameters; without them there is nothing to do.
+    The shares of one parameter have its shape, or length 1 along axes that are never cut. Only widths that are choices
+    slice parameters; without them there is nothing to do.
     """
     by_number: dict[int, Tensor] = {}
     if live_GP is None or not sliced:
@@ -509,11 +523,12 @@ def _slice_shares(sliced: list[_Sliced], model: nn.Module, live_GP: Tensor | Non
     rows_of = Counter(map(tuple, live_GP.tolist()))
     different = [list(row) for row in rows_of]
     picks = picks_of(model.space, torch.tensor(different))
-    for parameter, module, name, group in sliced:
+    for of in sliced:
+        parameter = of.parameter
         regions: Counter[Any] = Counter()
-        for picked, number in compress(zip(picks, rows_of.values(), strict=True), group.live_in(different)):
-            regions[axis_slices(module, picked)[name]] += number
-        total = by_number.setdefault(id(parameter), torch.zeros_like(parameter))
+        for picked, number in compress(zip(picks, rows_of.values(), strict=True), of.group.live_in(different)):
+            regions[of.slices.slices(of.module, picked).get(of.name, ())] += number
+        total = by_number.get(id(parameter), torch.zeros([1] * parameter.ndim).to(parameter))
         for axes, count in regions.items():
             region = torch.tensor(count / len(live_GP), dtype=parameter.dtype, device=parameter.device)
             for axis, slices in axes:
@@ -521,7 +536,8 @@ def _slice_shares(sliced: list[_Sliced], model: nn.Module, live_GP: Tensor | Non
                 for start, length in slices:
                     inside[start : start + length] = 1
                 region = region * inside.view([-1 if a == axis else 1 for a in range(parameter.ndim)])
-            total += region
+            total = total + region
+        by_number[id(parameter)] = total
     return by_number
 
 
@@ -552,7 +568,7 @@ class _Optimiser:
     def __init__(self, model: nn.Module, steps: int, config: TrainConfig) -> None:
         self._model, self._steps, self._config = model, steps, config
         self._groups = live_groups(model)
-        self._sliced = _sliced_parameters(model, self._groups)
+        self._sliced = _sliced_parameters(model, self._groups) if config.weight_decay else []
         self.parameters = [p for group in self._groups for p in group.parameters]
         kind = getattr(torch.optim, config.optimizer)
         # All parameters in each operation, in place of Python's loop over them: the same numbers, in half the time.
@@ -590,6 +606,8 @@ class _Optimiser:
         Scales and offsets (parameters of one dimension) are not decayed: our choice.
         """
         config, rate = self._config, self.rate_at(step)
+        if not config.weight_decay:
+            return
         decoupled = config.optimizer.endswith("AdamW") if config.decoupled_decay is None else config.decoupled_decay
         for group, share in live.groups:
             for parameter in group.parameters:

@@ -9,8 +9,10 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import nn
 
-from supernet.base.randomness import derive, nothing_drawn, seeded, stream
+from supernet.base.randomness import derive, draws_at_random, nothing_drawn, seeded, stream
+from supernet.space.values import value
 
 names = st.lists(st.one_of(st.text(max_size=5), st.integers(-10, 10)), max_size=3)
 
@@ -58,3 +60,19 @@ def test_nothing_drawn_leaves_streams_alone() -> None:
                     torch.nn.functional.dropout(torch.rand(50))
             drawn.append(torch.rand(3))
     assert torch.equal(torch.stack(drawn[:2]), torch.stack(drawn[2:]))
+
+
+@pytest.mark.parametrize(
+    ("module", "draws"),
+    [
+        (nn.Dropout(0.0), False),
+        (nn.Dropout(0), False),
+        (nn.Dropout2d(0.1), True),
+        (nn.Dropout(value("rate", (0.2, 0.0))), True),
+        (nn.GRU(2, 2, 2, dropout=0.1), True),
+        (nn.Linear(1, 1), False),
+    ],
+    ids=str,
+)
+def test_modules_that_draw_are_seen(module: nn.Module, draws: bool) -> None:
+    assert draws_at_random(nn.Sequential(module)) == draws

@@ -9,12 +9,14 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import nn
 
 from supernet.space.choices import Space
 from supernet.space.layers import Choose, Depth, ShapeError, adapter
 from supernet.space.model import build, from_network
-from supernet.space.values import decided, resolved, value
+from supernet.space.values import Resolved, decided, resolved, value
 from supernet.speed.runtime import RuntimeConfig, start
 from supernet.train.fit import TrainConfig, fit
 from supernet.train.paths import PathsConfig, draw
@@ -59,6 +61,31 @@ def test_a_narrow_module_is_the_module_made_narrow(make: Callable[[Any], nn.Modu
     assert {n: p.shape for n, p in narrow.named_parameters()} == {n: p.shape for n, p in made.named_parameters()}
     made.load_state_dict(dict(narrow.named_parameters()))
     torch.testing.assert_close(narrow(x), made(x))
+
+
+@given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2), st.booleans()), min_size=1, max_size=6))
+def test_what_is_remembered_of_a_module_is_what_follows_now(passes: list[tuple[int, int, bool]]) -> None:
+    """Settings come again, and an attribute or a parameter of the module is replaced in between."""
+    width, other = value("w", (2, 3, 4)), value("o", (1, 2, 3))
+    module, remembered = nn.Linear(width + other, 2 * width), Resolved()
+    for i, j, replaced in passes:
+        if replaced:
+            module.weight, module.in_features = nn.Parameter(torch.randn(8, 7)), other + width
+        picks = {"w": frozenset([i]), "o": frozenset([j])}
+        again, now = remembered.at(module, picks), resolved(module, picks)
+        assert (again.in_features, again.out_features) == (now.in_features, now.out_features) == (3 + i + j, 4 + 2 * i)
+        assert type(again) is nn.Linear and type(again.in_features) is int
+        assert all(torch.equal(a, b) for a, b in zip(again.parameters(), now.parameters(), strict=True))
+        assert (again.weight is module.weight) == (i == j == 2)  # all of it is live: no view, which costs a copy
+        assert copy.deepcopy(remembered).at(module, picks).weight.shape == now.weight.shape
+
+
+def test_slices_that_touch_are_one() -> None:
+    width, other = value("w", (2, 4)), value("o", (1, 2))
+    module, slices = nn.Linear(width + other + 3, 1, bias=False), Resolved()
+    options = {"w": frozenset([1]), "o": frozenset([0])}
+    assert slices.slices(module, {**options, "o": frozenset([1])}) == {}
+    assert slices.slices(module, options) == {"weight": ((1, ((0, 5), (6, 3))),)}
 
 
 def test_stand_alone_networks_begin_at_their_own_scale() -> None:
