@@ -653,7 +653,8 @@ def _changed(module: nn.Module, picks: Picks, changes: _Changes) -> nn.Module:
     """A shallow copy of a module with changes made; the tensors are cut anew in each pass, for its gradients."""
     copied = shallow_copy(module)
     new = vars(copied)
-    parameters, buffers = dict(module._parameters), dict(module._buffers)
+    parameters: dict[str, Tensor | None] = dict(module._parameters)
+    buffers = dict(module._buffers)
     for name, axes in changes.axes.items():
         tensors = parameters if name in parameters else buffers
         tensor = tensors[name]
