@@ -126,7 +126,7 @@ def train_one_shot(
         draw_live=draw_live,
         loss_function=loss_of_fit(config.task),
         distill=(config.paths.distill, space.live([paths.largest(space)])[0]) if config.paths.distill else None,
-        emphasis=_emphasis_of(config, space),
+        emphasis=_emphasis_of(config, space, pool),
         seed=config.seed,
         folder=folder,
         watch=replace(watch, progress=progress),
@@ -153,10 +153,17 @@ def paths_of(
     return space.live([pool[i] for i in torch.randint(len(pool), (ghosts,), generator=generator).tolist()])
 
 
-def _emphasis_of(config: Config, space: Space) -> Emphasis | None:
-    """What the loss of each ghost batch counts; None: all count alike."""
-    complexity = config.paths.complexity
-    return emphasis(cost_table(space), complexity) if complexity > 1 else None
+def _emphasis_of(config: Config, space: Space, pool: Sequence[Architecture] | None) -> Emphasis | None:
+    """What the loss of each ghost batch counts; None: all count alike.
+
+    Args:
+        pool: architectures that are drawn from, with `config.paths.limited`.
+    """
+    if config.paths.complexity == 1:
+        return None
+    generator = stream(config.seed, "sizes of paths")
+    drawn = pool or [space.sample(generator=generator) for _ in range(_POOL)]
+    return emphasis(cost_table(space), config.paths.complexity, drawn)
 
 
 def _pool(config: Config, space: Space) -> list[Architecture] | None:

@@ -18,34 +18,30 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from supernet.base.randomness import stream
 from supernet.space.choices import Architecture
 from supernet.space.cost import CostTable
-
-SAMPLE = 2_000
-"""Architectures drawn uniformly, which say how large those of a space are."""
 
 Emphasis = Callable[[float, Tensor], Tensor]
 """Gives the weight of the loss of each ghost batch, [G], from the share of the training that is over and live_GP."""
 
 
-def emphasis(table: CostTable, complexity: float) -> Emphasis:
-    """Weights by ``(1 - progress) ** gamma``, divided by the mean of that over the space.
+def emphasis(table: CostTable, complexity: float, sample: Sequence[Architecture]) -> Emphasis:
+    """Weights by ``(1 - progress) ** gamma``, divided by the mean of that over a sample.
 
-    Gamma falls linearly with the logarithm of the parameters, from `complexity` for the smallest architecture of a
+    Gamma falls linearly with the logarithm of the parameters, from `complexity` for the smallest architecture of the
     sample to its inverse for the largest.
 
     Args:
         table: costs of the space.
         complexity: at least 1; with 1 all weights are 1.
+        sample: architectures as they are drawn in the training.
 
     Returns:
         A function of the share of the training that is over, from 0 to below 1, and of live_GP, bool [G, P], with one
         architecture in each ghost batch. It gives float32 [G].
     """
-    space, generator = table.space, stream(0, "sizes")
-    sample = _log_parameters(table, [space.sample(generator=generator) for _ in range(SAMPLE)])
-    smallest, largest = float(sample.min()), float(sample.max())
+    of_sample = _log_parameters(table, sample)
+    smallest, largest = float(of_sample.min()), float(of_sample.max())
 
     def gamma(log_parameters: NDArray[np.float64]) -> NDArray[np.float64]:
         if smallest == largest:
@@ -53,12 +49,12 @@ def emphasis(table: CostTable, complexity: float) -> Emphasis:
         place = np.clip((log_parameters - smallest) / (largest - smallest), 0, 1)
         return np.asarray(complexity + place * (1 / complexity - complexity))
 
-    of_sample = gamma(sample)
+    gammas = gamma(of_sample)
 
     def weights(progress: float, live_GP: Tensor) -> Tensor:
         architectures = [_architecture(table, row) for row in live_GP]
         left = (1 - progress) ** gamma(_log_parameters(table, architectures))
-        return torch.from_numpy(left / np.mean((1 - progress) ** of_sample)).float()
+        return torch.from_numpy(left / np.mean((1 - progress) ** gammas)).float()
 
     return weights
 
