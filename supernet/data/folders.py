@@ -72,6 +72,23 @@ def list_folder(path: Path) -> Listing:
     )
 
 
+def list_classes(path: Path) -> Listing:
+    """As `list_folder`, of a folder that has to have several classes.
+
+    Raises:
+        DataError: as `list_folder`; or its only class folder holds folders, which then look like the classes.
+    """
+    listing = list_folder(path)
+    if len(listing.classes) == 1:
+        only = _split_roots(path, Counter())["train"] / listing.classes[0]
+        if len(inner := [repr(folder.name) for folder in _folders(only)]) > 1:
+            raise DataError(
+                f"{only.parent} has one class folder only, {only.name!r}: expected one for each class; did you mean "
+                f"{only}, which has {', '.join(inner[:3])}{', ...' if len(inner) > 3 else ''}?"
+            )
+    return listing
+
+
 def _split_roots(path: Path, ignored: Counter[str]) -> dict[str, Path]:
     """The folder of each split; only the root itself if it holds the classes."""
     by_name = {folder.name.lower(): folder for folder in _folders(path)}

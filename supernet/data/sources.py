@@ -25,7 +25,7 @@ from supernet.base.extras import extra
 from supernet.base.files import cache_folder, check_digest
 from supernet.base.names import did_you_mean
 from supernet.base.own import file_of, is_function, load_function, users_code
-from supernet.data.folders import list_folder
+from supernet.data.folders import list_classes
 from supernet.data.images import (
     Blob,
     DataError,
@@ -504,7 +504,7 @@ def _read_batch(path: Path) -> tuple[NDArray[np.uint8], NDArray[Any]]:
 
 
 def _read_folder(config: DataConfig, path: Path) -> Source:
-    listing = list_folder(path)
+    listing = list_classes(path)
 
     def blobs() -> Iterator[Blob]:
         for file in listing.files:

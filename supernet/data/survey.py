@@ -8,7 +8,7 @@ from statistics import median_low
 
 import numpy as np
 
-from supernet.data.folders import Listing, list_folder
+from supernet.data.folders import Listing, list_classes
 from supernet.data.images import FORMATS, DataError
 from supernet.data.sources import DataConfig, check, place_of, read
 
@@ -44,7 +44,7 @@ def survey(config: DataConfig) -> Survey:
     """
     check(config)
     if config.name == "folder":
-        return _of_folder(list_folder(place_of(config)))
+        return _of_folder(list_classes(place_of(config)))
     source = read(config)
     if not source.is_images or not source.classes:
         raise DataError(

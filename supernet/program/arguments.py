@@ -6,6 +6,7 @@ import argparse
 import dataclasses
 import inspect
 import math
+import re
 import shutil
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
@@ -34,6 +35,10 @@ if TYPE_CHECKING:
 
 LIMITED = ("params", "macs", "latency", "memory")
 """Costs that can be limited: --max-params and so on."""
+
+
+_SET = re.compile(r"(data|task|space|paths|train|search|retrain|analysis|runtime)(\.\w+)+=.*")
+"""A setting without dashes, as messages name it: data.skip_damaged=true."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -166,6 +171,7 @@ def parse_run(command: str, words: Sequence[str], options: Mapping[str, str] | N
         ConfigError: unknown words.
         SystemExit: help was asked for, and is printed.
     """
+    words = [f"--{word}" if _SET.fullmatch(word) else word for word in words]
     recipe = recipe_in(command, words, _FLAGS)
     if {"-h", "--help"} & set(words) and has_page(command):
         print(page(command, recipe), end="")

@@ -48,7 +48,7 @@ from supernet.program.arguments import (
 from supernet.program.completion import SHELLS, options_of, script
 from supernet.program.help import MAIN, SPACES, STRATEGIES
 from supernet.program.listing import example_files, example_lines, listed, recipe_lines, recipe_path
-from supernet.program.progress import RENEWED, check_logs, progress_of, progress_text, state_text, states
+from supernet.program.progress import RENEWED, check_logs, progress_of, state_text, states
 from supernet.program.screen import is_helper, print_anything, watching
 from supernet.program.settings import check_name
 
@@ -243,6 +243,8 @@ def _begun(
     if parsed.dry_run:
         from supernet.program.forecast import forecast
 
+        if prepared.record is not None:
+            logging.getLogger(__name__).info("the plan stands; times are measured once more, with memory and disk")
         facts = forecast(prepared.config, steps, parsed.folder, run)
         _emit(facts.to_json(), parsed.as_json, lambda _: print("\n".join(facts.lines())))
         return None
@@ -568,14 +570,16 @@ def _show(words: list[str]) -> None:
     parser.add_argument("--json", action="store_true", help="print it as JSON")
     options = parse(parser, words)
     from supernet.program.folder import is_done, open_run
+    from supernet.program.lock import at_work
 
     with _files_of(options["dir"]):
         run = open_run(Path(options["dir"]))
-        facts = None if is_done(run.folder, "retrain") else progress_of(run.folder)
-        if facts is None:
+        is_over = is_done(run.folder, "retrain")
+        facts = None if is_over else progress_of(run.folder)
+        if is_over or (facts is None and at_work(run.folder.lock) is None):
             _print_result(run, options["json"])
         else:
-            _emit({"progress": facts}, options["json"], lambda _: print(progress_text(facts)))
+            _emit({"progress": facts}, options["json"], lambda _: print(state_text(run.folder, facts)))
 
 
 def _doctor(words: list[str]) -> None:
@@ -613,17 +617,24 @@ def _watch(words: list[str]) -> None:
 
     folder = RunFolder(Path(options["dir"]))
     if not folder.config.is_file():
-        raise ValueError(f"{folder} is no run folder: expected the folder of a run that is under way")
+        raise ValueError(
+            f"{folder} is no run folder: expected that of a run that is under way; a run makes it when its data are "
+            "read and its plan is made"
+        )
     written: float | None = None
+    last = ""
     for facts in states(folder, once=options["once"]):
         if options["report"] and (written is None or time.monotonic() - written > RENEWED):
             _write_page(folder.path)
             written = time.monotonic()
         if options["json"]:
             print(json.dumps(facts), flush=True)
+        elif options["once"] or not sys.stdout.isatty():
+            before, last = last, state_text(folder, facts)
+            if last != before:
+                print(last, flush=True)
         else:
-            is_last = options["once"] or not sys.stdout.isatty()
-            print(state_text(folder, facts), end="\n" if is_last else "\x1b[K\r", flush=True)
+            print(state_text(folder, facts), end="\x1b[K\r", flush=True)
     if options["report"] and not options["once"]:
         _write_page(folder.path)
     if not options["json"] and not options["once"]:

@@ -5,6 +5,7 @@ Times come from steps that are measured on this machine with the configuration i
 
 from __future__ import annotations
 
+import logging
 import math
 import resource
 import shutil
@@ -50,6 +51,8 @@ from supernet.space.model import build
 from supernet.speed.runtime import start
 from supernet.train.fit import TrainConfig
 from supernet.trust.probes import bucket_width, strata
+
+log = logging.getLogger(__name__)
 
 _MEASURING = 10.0
 """Seconds of measuring; a few steps of each training are taken in any case."""
@@ -180,6 +183,7 @@ def forecast(config: Config, steps: Sequence[str], place: Path, run: Opened | No
     left = [step for step in steps if step == "analyze" or run is None or not is_done(run.folder, step)]
     began, slowed = monotonic(), 1.0
     data = datasets.load(config.data, seed=config.seed)
+    log.info("data: %s", data.summary)
     space = space_of_data(config, data)
     cost_table(space)
     preparing = monotonic() - began

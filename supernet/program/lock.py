@@ -16,6 +16,7 @@ import shutil
 import socket
 import sys
 import threading
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -261,15 +262,31 @@ def _refuse_if_alive(place: Path, path: Path, *, is_flocked: bool = False) -> No
         RunError: it does.
     """
     holder = read_holder(place)
-    if holder is None:
+    # On one machine `flock` tells, if it is there at all: its holder would not have let it go.
+    if holder is None or (is_flocked and holder.machine == _machine()):
         return
-    if holder.machine == _machine():
-        # On one machine `flock` tells, if it is there at all: its holder would not have let it go.
-        is_alive = not is_flocked and _started(holder.pid) == holder.started
-    else:
-        is_alive = _seconds_since_touched(place, path) < STALE_SECONDS
-    if is_alive:
+    if _goes_on(holder, place, path):
         raise _refusal(path, holder)
+
+
+def _goes_on(holder: Holder, place: Path, path: Path) -> bool:
+    """Whether a holder is alive, as far as it can be seen without `flock`."""
+    if holder.machine == _machine():
+        return _started(holder.pid) == holder.started
+    return _seconds_since_touched(place, path) < STALE_SECONDS
+
+
+def at_work(path: Path) -> Holder | None:
+    """The process that holds a lock now; None if there is none. It takes no lock itself.
+
+    Args:
+        path: the file of the lock.
+    """
+    for place in (path, _named_in(_folder(path))):
+        holder = read_holder(place)
+        if holder is not None and _goes_on(holder, place, path):
+            return holder
+    return None
 
 
 def _refusal(path: Path, holder: Holder | None) -> RunError:
@@ -287,6 +304,8 @@ def _seconds_since_touched(place: Path, path: Path) -> float:
         return probe.stat().st_mtime - place.stat().st_mtime
     except FileNotFoundError:  # it was removed meanwhile
         return math.inf
+    except OSError:  # it can only be read: by the clock of this machine
+        return time.time() - place.stat().st_mtime
     finally:
         probe.unlink(missing_ok=True)
 

@@ -115,6 +115,11 @@ class Work:
     set_candidates: int
 
 
+_ENOUGH_EXAMPLES = 20_000
+"""Examples, with repeats, that a network sees at the least if something is to be learnt from its training. Ours: with
+3,000 the networks of `images` were near chance (docs/log.md)."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PlannedStep:
     """One step of a plan.
@@ -169,7 +174,21 @@ class Plan:
         busy = (
             f"  other programs make this machine {self.slowed:.2g} times slower: a plan without them has longer steps"
         )
-        return [*lines, need, *([busy] if self.slowed >= BUSY else [])]
+        return [*lines, need, *self._short(), *([busy] if self.slowed >= BUSY else [])]
+
+    def _short(self) -> list[str]:
+        """That planned trainings are so short that little can be learnt from them, and the time that would do."""
+        short = [
+            step for name, step in self.steps.items()
+            if name != "search" and step.examples < _ENOUGH_EXAMPLES and not _is_longest(name, step)
+        ]  # fmt: skip
+        if not short:
+            return []
+        longer = sum(step.seconds * (_ENOUGH_EXAMPLES / step.examples - 1) for step in short)
+        hours = math.ceil((self.seconds + longer) / 360) / 10
+        return [
+            f"  trainings on fewer than {_ENOUGH_EXAMPLES:,} examples may stay near chance: --hours {hours:g} would do"
+        ]
 
     def to_json(self) -> dict[str, Any]:
         """The plan as `plan.json` holds it."""

@@ -23,7 +23,7 @@ from supernet.program.folder import Opened, RunError
 from supernet.program.forecast import check_needs, measured, space_of_data
 from supernet.program.images import Chosen, choose, image_size, split_sizes
 from supernet.program.load import Loaded, load_run
-from supernet.program.plan import SHARES, Plan, given_lengths, plan, settings_of, step_of_all, work_of
+from supernet.program.plan import SHARES, Plan, duration, given_lengths, plan, settings_of, step_of_all, work_of
 from supernet.program.resolve import Setting, begin, resolve
 from supernet.program.settings import ConfigError, read_settings
 from supernet.search.limits import amount
@@ -128,6 +128,7 @@ def prepare(
             "trainings at other sizes is not measured: plan without it by --print_config, and run that with --config"
         )
     began, hours, names = monotonic(), _HOURS if hours is None else hours, _names(settings)
+    log.info("the data are read and this machine is measured, then the plan for %s is said", duration(3600 * hours))
     values: dict[str, Any] = {}
     if recipe == IMAGES:
         chosen = _choose(config, settings, names, hours)

@@ -145,14 +145,17 @@ def progress_text(facts: dict[str, Any]) -> str:
 
 
 def states(folder: RunFolder, *, once: bool = False) -> Iterator[dict[str, Any] | None]:
-    """The notes of a run each second, as long as a step is under way; None if there is none."""
+    """The notes of a run each second, as long as a command works in it; None while it has noted nothing."""
+    from supernet.program.lock import at_work  # it imports torch, which takes seconds
+
     pause = 0
     while True:
         facts = progress_of(folder)
-        pause = 0 if facts is not None else pause + 1  # between two steps there is no note for a moment
-        if once or facts is not None:
+        is_held = facts is None and at_work(folder.lock) is not None  # between two steps, or before the first
+        pause = 0 if facts is not None or is_held else pause + 1
+        if once or facts is not None or is_held:
             yield facts
-        is_over = facts is None and (pause > 5 or folder.results.exists())
+        is_over = facts is None and not is_held and (pause > 5 or folder.results.exists())
         if once or is_over or (facts is not None and time.time() - facts["updated"] > _SILENT):
             return
         time.sleep(_EVERY)
@@ -162,8 +165,12 @@ def state_text(folder: RunFolder, facts: dict[str, Any] | None) -> str:
     """A state of a run for people: its note, or which steps are done."""
     if facts is not None:
         return progress_text(facts)
+    from supernet.program.lock import at_work  # it imports torch, which takes seconds
+
     steps = [step for step in ("train", "search", "retrain") if folder.last_of(step).exists()]
-    return f"{folder}: nothing is under way; done: {', '.join(steps) or 'no step yet'}"
+    holder = at_work(folder.lock)
+    now = "nothing is under way" if holder is None else f"{holder} is at work, and has not said yet how far it is"
+    return f"{folder}: {now}; done: {', '.join(steps) or 'no step yet'}"
 
 
 @contextmanager

@@ -175,8 +175,9 @@ class Space:
             before[choice.name] = choice
         if not before:
             raise ValueError(
-                f"space {self.name!r} has no choice: put `Choose`, `Depth` or `value` into the network, or take "
-                "`supernet.elastic` (--elastic), which makes choices for a network without any"
+                f"space {self.name!r} has no choice: put `Choose`, `Depth` or `value` into the network, where its "
+                "modules are made (its forward pass is too late), or take `supernet.elastic` (--elastic), which makes "
+                "choices for a network without any"
             )
 
     def __repr__(self) -> str:

@@ -216,8 +216,18 @@ def _run_each_option(model: OneShot, inputs: Any) -> None:
             place = ".".join(part for part in running[-1].split(".") if part != "of") if running else "the network"
             raise ValueError(
                 f"the network does not run with {what}: {place}: {' '.join(str(error).split())}; one example is "
-                f"{describe(inputs)}; a module after a width that is a choice has to be made with that width"
+                f"{describe(inputs)}{_hint(space, inputs)}"
             ) from error
+
+
+def _hint(space: Space, inputs: Any) -> str:
+    """What a network that does not run may lack."""
+    hints = []
+    if any(choice.kind == "value" for choice in space.choices):
+        hints.append("; a module after a width that is a choice has to be made with that width")
+    if any(not tensor.is_floating_point() for tensor in tensors(inputs)):
+        hints.append("; whole numbers that are no indices have to be given as numbers: inputs.float()")
+    return "".join(hints)
 
 
 def example_of(space: Space, number: int) -> Any:

@@ -36,15 +36,23 @@ def made_without_data(network: Callable[[], nn.Module]) -> nn.Module:
     """A new network without data; with data if its constructor reads numbers from tensors, or keeps them as they are.
 
     Nothing that is drawn at random leaves a trace.
+
+    Raises:
+        ValueError: what is made is no network.
     """
     with nothing_drawn(torch.device("cpu")):
         try:
             with without_data():
-                made = network()
+                made: object = network()
         except Exception as error:  # the code of a network may do anything
             if "meta" not in str(error).lower():
                 raise
-            return network()
+            made = network()
+        if not isinstance(made, nn.Module):
+            nothing = ": does it lack a return?" if made is None else ""
+            raise ValueError(
+                f"expected a function that makes a network (nn.Module), got {type(made).__name__}{nothing}"
+            )
         return network() if any(map(_keeps_tensors, made.modules())) else made
 
 

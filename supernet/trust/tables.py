@@ -200,6 +200,8 @@ def comparison_text(facts: Mapping[str, Any], metric: Unit) -> str:
         text = f"The winner {verb} {reference}: {metric.gap(difference)} {unit}{interval}{times}."
     else:
         text = f"The winner beats {reference}, by {metric.gap(difference)} {unit}{interval}{times}."
+    if difference > 0 and low <= 0:
+        text += " `supernet export` writes the winner."
     if trainings == 1:
         text += " One training each cannot tell chance from skill: `--retrain.confirm 5` gives an interval."
     if facts.get("first_of"):

@@ -80,6 +80,17 @@ def test_own_splits(tmp_path: Path, validation: str) -> None:
         load(config(tmp_path, validation=3), seed=0)
 
 
+def test_a_folder_of_folders_of_classes_is_refused_with_the_folder_that_is_meant(tmp_path: Path) -> None:
+    for name in ("cats", "dogs"):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        Image.new("RGB", (8, 8)).save(tmp_path / "photos" / name / "0.png")
+    with pytest.raises(
+        DataError, match=r"one class folder only, 'photos': .* did you mean .*/photos, which has 'cats'"
+    ):
+        read(DataConfig(name="folder", path=str(tmp_path)))
+    assert list_folder(tmp_path / "photos").classes == ("cats", "dogs")
+
+
 def test_what_is_ignored_is_counted_and_what_systems_leave_is_not(tmp_path: Path) -> None:
     for label in ("cat", "dog"):
         picture(tmp_path / "in" / label / "deeper" / "0.PNG")

@@ -210,6 +210,7 @@ def test_commands_that_write_wait_and_those_that_read_do_not(
 
 def test_settings_that_do_not_fit_leave_no_folder(tmp_path: Path, refused: Callable[..., str]) -> None:
     refused("train", tmp_path / "a" / "b", "digits-smoke", "--train.lr=-1")
+    assert "train.lr" in refused("train", tmp_path / "a" / "b", "digits-smoke", "train.lr=-1")  # as messages name it
     assert os.listdir(tmp_path) == []
 
 

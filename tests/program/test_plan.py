@@ -251,3 +251,17 @@ def test_heats_are_not_charged_for_the_test_split() -> None:
 def test_a_time_that_is_too_short_names_the_heats() -> None:
     with pytest.raises(ConfigError, match=r"after 36 shorter ones of heats.*--retrain\.heats 0"):
         plan(Config(), replace(WORK, heats=tuple(heats(27, 2))), SPEEDS, hours=0.001, spent=0, given=set())
+
+
+@given(st.integers(200, 50_000), st.floats(0.05, 3))
+def test_trainings_that_are_too_short_are_said_with_the_time_that_would_do(examples: int, hours: float) -> None:
+    work = replace(WORK, examples=examples, retrain_examples=examples)
+    try:
+        made = plan(Config(), work, SPEEDS, hours=hours, spent=20.0, given=())
+    except ConfigError:
+        return
+    longer = [made.steps[name] for name in ("train", "retrain") if made.steps[name].length < MOST_EPOCHS]
+    said = "".join(line for line in made.lines() if "would do" in line)
+    assert bool(said) == any(step.examples < 20_000 for step in longer)
+    if said:
+        assert float(said.split("--hours ")[1].split()[0]) > hours / 2

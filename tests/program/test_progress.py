@@ -17,6 +17,7 @@ import pytest
 
 from supernet.program import progress, screen
 from supernet.program.commands import main
+from supernet.program.lock import locked
 from supernet.program.paths import RunFolder
 from tests.conftest import TINY
 
@@ -99,6 +100,13 @@ def test_show_and_watch_say_how_far_a_run_is(
             assert main(["watch", str(run_folder)]) == 0
             assert "it was stopped, and the same command continues" in capsys.readouterr().out
     assert not folder.progress.exists()
+    with locked(folder.lock):  # between two steps nothing is noted
+        for command in (["show"], ["watch", "--once"]):
+            assert main([*command, str(run_folder)]) == 0
+            said = capsys.readouterr().out
+            assert "is at work, and has not said yet how far it is; done: train, search\n" in said
+        following = progress.states(folder)
+        assert next(following) is None and next(following) is None
     assert "retrain" in refused("show", run_folder)
     assert main(["watch", str(run_folder), "--once"]) == 0
     assert "nothing is under way; done: train, search\n" in capsys.readouterr().out

@@ -364,3 +364,28 @@ def test_networks_with_equal_choices_and_settings_of_any_kind_are_told_apart(wid
             assert option_names(space, space.at(1)) == {place: ("op", "b")}
     assert len(set(spaces.values())) == 2
     assert space_with("first") != spaces["first"]
+
+
+def test_what_a_function_lacks_is_said() -> None:
+    """What it returns, where choices are made, and what a network of numbers is given."""
+    with pytest.raises(ValueError, match=r"makes a network \(nn.Module\), got NoneType: does it lack a return\?"):
+        from_network(lambda: None, torch.zeros(1, 4))  # type: ignore[arg-type, return-value]  # that is the mistake
+
+    class Late(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x * value("late", (1, 2))
+
+    with pytest.raises(ValueError, match=r"where its modules are made \(its forward pass is too late\)"):
+        from_network(Late, torch.zeros(1, 4))
+
+    def network() -> nn.Module:
+        return nn.Sequential(nn.Linear(4, 3), Choose("a", {"relu": nn.ReLU(), "tanh": nn.Tanh()}))
+
+    def of_signals() -> nn.Module:
+        return nn.Sequential(nn.Conv1d(2, 3, 3), Choose("a", {"relu": nn.ReLU(), "tanh": nn.Tanh()}))
+
+    with pytest.raises(ValueError, match=r"inputs\.float\(\)$"):
+        from_network(of_signals, torch.zeros(1, 2, 8, dtype=torch.int64))
+    with pytest.raises(ValueError) as caught:
+        from_network(network, torch.zeros(1, 5))
+    assert "width" not in str(caught.value)
