@@ -76,6 +76,18 @@ def drawing_again() -> AbstractContextManager[object]:
 
 
 @contextmanager
+def all_seeded(seed: int) -> Iterator[None]:
+    """Inside the ``with`` block the global generators of torch (of the CPU), of Python and of NumPy begin at a seed;
+    afterwards they are as before.
+    """
+    with nothing_drawn(torch.device("cpu")):
+        torch.manual_seed(seed)
+        random.seed(seed)
+        np.random.seed(seed % 2**32)  # noqa: NPY002
+        yield
+
+
+@contextmanager
 def nothing_drawn(device: torch.device) -> Iterator[None]:
     """What is drawn inside the ``with`` block leaves no trace in later draws.
 
@@ -97,10 +109,12 @@ def nothing_drawn(device: torch.device) -> Iterator[None]:
 
 
 class DrawFrom(TorchDispatchMode):
-    """Gives a generator to every operation that takes one.
+    """Gives a generator to every operation that takes one, unless it is called with one of the network's own.
+
+    A generator that a network makes anew in each pass gives the same numbers each time, as its code means it.
 
     Attributes:
-        drawn: whether there was any.
+        drawn: whether there was any such operation.
     """
 
     def __init__(self, generator: torch.Generator) -> None:
@@ -114,6 +128,9 @@ class DrawFrom(TorchDispatchMode):
         kwargs = kwargs or {}
         if torch.Tag.nondeterministic_seeded not in func.tags:
             return func(*args, **kwargs)
+        generator = kwargs.get("generator")
+        if generator is not None and not _is_global(generator):
+            return func(*args, **kwargs)
         self.drawn = True
         if func._overloadpacket is torch.ops.aten.native_dropout:  # the fused kernel of GPUs takes no generator
             x, rate, training = args
@@ -126,3 +143,11 @@ class DrawFrom(TorchDispatchMode):
         if "generator" in func._overloadpacket.overloads():
             return func._overloadpacket.generator(*args, **{**kwargs, "generator": self.generator})
         return func(*args, **kwargs)
+
+
+def _is_global(generator: torch.Generator) -> bool:
+    """Whether a generator is torch's global one, told by its state: operations get another object for the same one."""
+    if generator.device.type == "cpu":
+        return torch.equal(generator.get_state(), torch.random.get_rng_state())
+    state = getattr(torch, generator.device.type).get_rng_state(generator.device)
+    return torch.equal(generator.get_state(), state)

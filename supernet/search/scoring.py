@@ -22,7 +22,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from supernet.base.progress import Watch
-from supernet.base.trees import in_full_precision, join_rows, map_tensors, rows, take_rows
+from supernet.base.randomness import seeded
+from supernet.base.trees import in_full_precision, join_rows, map_tensors, rows, take_rows, tensors
 from supernet.data.task import Loss, Metric, accuracy, number_of
 from supernet.search.reuse import Line, in_line, outputs
 from supernet.search.table import packed
@@ -231,7 +232,8 @@ def outputs_of(evaluation: Evaluation, architectures: Sequence[Architecture]) ->
     """
     passes = _passes(evaluation)
     model, runtime = evaluation.model, evaluation.runtime
-    if runtime.threads > 1 and traits_of(model).keeps[1] is not None:  # candidates side by side would meet there
+    traits = traits_of(model)
+    if runtime.threads > 1 and traits.keeps[1] is not None:  # candidates side by side would meet there
         runtime = runtime.one_thread()
     training = model.training
     model.eval()
@@ -241,7 +243,7 @@ def outputs_of(evaluation: Evaluation, architectures: Sequence[Architecture]) ->
     def evaluate(group: Sequence[Architecture]) -> tuple[float, list[tuple[Any, float]]]:
         began = time.monotonic()
         if not hasattr(of_thread, "line"):
-            of_thread.line = in_line(runner)
+            of_thread.line = (runner, None) if traits.draws[1] else in_line(runner)
         outcomes = _outcomes(evaluation, of_thread.line, passes, group)
         return (time.monotonic() - began) / len(group), outcomes
 
@@ -271,12 +273,16 @@ def _passes(evaluation: Evaluation) -> list[slice]:
 
 
 def _outcomes(
-    evaluation: Evaluation, view_and_line: tuple[OneShot, Line], passes: Sequence[slice], group: Sequence[Architecture]
+    evaluation: Evaluation,
+    view_and_line: tuple[OneShot, Line | None],
+    passes: Sequence[slice],
+    group: Sequence[Architecture],
 ) -> list[tuple[Any, float]]:
     """Outputs and mean loss of each architecture of a group, which share what they have in common.
 
     Args:
-        view_and_line: of a view of the model for this machine, for this thread.
+        view_and_line: of a view of the model for this machine, for this thread; no line for a network that draws random
+            numbers, of which each architecture gets the same ones.
     """
     view, line = view_and_line
     lives = [view.space.live([architecture]) for architecture in group]
@@ -285,10 +291,22 @@ def _outcomes(
         with evaluation.runtime.autocast():  # once: the weights in half precision are kept
             for part in passes:
                 expanded = [live.expand((part.stop - part.start) // evaluation.ghost_size, -1) for live in lives]
-                passed = outputs(view, line, take_rows(evaluation.examples, part), expanded)
+                examples = take_rows(evaluation.examples, part)
+                if line is None:
+                    passed = _seeded_outputs(view, examples, expanded, part.start)
+                else:
+                    passed = outputs(view, line, examples, expanded)
                 for collected, output in zip(outputs_by_pass, passed, strict=True):
                     collected.append(in_full_precision(output))
         return [(join_rows(parts), _mean_loss(evaluation, passes, parts)) for parts in outputs_by_pass]
+
+
+def _seeded_outputs(model: OneShot, examples: Any, lives: Sequence[Tensor], first: int) -> Iterator[Any]:
+    """Outputs for the same examples of one candidate after the other, each with the same random numbers."""
+    for live in lives:
+        with seeded(next(tensors(examples)).device, 0, "score", first):
+            output = model(examples, live)
+        yield output
 
 
 def _mean_loss(evaluation: Evaluation, passes: Sequence[slice], outputs: Sequence[Any]) -> float:

@@ -21,7 +21,7 @@ from supernet.space.choices import Architecture, Space
 from supernet.space.cost import CostTable, cost_table, measure
 from supernet.space.layers import LivePaths, OneShot, picks_of, set_live_paths
 from supernet.space.model import build, example_of, take_weights, view_with
-from supernet.space.probe import traits_of
+from supernet.space.probe import drawn_elsewhere, traits_of
 
 _CPU = torch.device("cpu")
 
@@ -75,7 +75,7 @@ class _Compared:
 
 def _run(model: OneShot, network: Callable[[], Any]) -> list[Tensor]:
     """The tensors of outputs, with equal random numbers for equal networks."""
-    with torch.no_grad(), seeded(_CPU, 0, "agreement") if traits_of(model).draws else nullcontext():
+    with torch.no_grad(), seeded(_CPU, 0, "agreement") if any(traits_of(model).draws) else nullcontext():
         return list(tensors_in(network()))
 
 
@@ -94,11 +94,11 @@ def check_agreement(space: Space, examples: Any) -> int:
     """
     with nothing_drawn(_CPU):
         model = build(space, seed=0)
-        elsewhere = traits_of(model).elsewhere
+        elsewhere = drawn_elsewhere(model, _like(model, examples))
         if elsewhere is not None:
             raise Disagreement(
                 f"the network draws random numbers from {elsewhere}, which do not follow the seed: draw them with "
-                "torch (torch.rand) in its forward pass"
+                "torch (torch.rand) in its forward pass, without a generator"
             )
         generator = torch.Generator().manual_seed(0)
         with torch.no_grad():

@@ -75,10 +75,27 @@ def _read(network: nn.Module, example: Any) -> TiedAxes:
     for tensor in tensors_in(output):
         for layout in reader.axes(tensor):
             reader.ties.fix(layout, "it is an axis of the outputs")
+    _tie_attention(reader, network)
     ties = reader.ties
     tensors = {name: tuple(map(ties.expanded, axes)) for name, axes in reader.named()}
     tensors = {name: tuple(map(ties.expanded, axes)) for name, axes in tensors.items()}
     return TiedAxes(ties, tensors, frozenset(reader.inputs), reader.groups)
+
+
+def _tie_attention(reader: _Reader, network: nn.Module) -> None:
+    """Says of torch's attention that all its heads together have as many features as its queries: its code takes one
+    number for both.
+    """
+    axes = dict(reader.named())
+    for path, module in network.named_modules():
+        if isinstance(module, nn.MultiheadAttention):
+            queries = "in_proj_weight" if module._qkv_same_embed_dim else "q_proj_weight"
+            of_queries, of_outputs = (axes.get(f"{path}.{name}".lstrip(".")) for name in (queries, "out_proj.weight"))
+            if of_queries is not None and of_outputs is not None:
+                ties = [(of_queries[1], of_outputs[1])]
+                ties += [] if module._qkv_same_embed_dim else [(of_queries[0], of_outputs[1])]
+                for one, other in ties:
+                    reader.ties.tie(one, other, "the heads of nn.MultiheadAttention do not divide it")
 
 
 class _Reader(TorchDispatchMode):

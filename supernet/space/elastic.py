@@ -322,13 +322,17 @@ def _fixed_widths(tied: TiedAxes, modules: Mapping[str, nn.Module]) -> dict[str,
         for path in owners:
             if atom not in tied.ties.fixed:
                 free.add(path)
-            elif path not in fixed and modules[path]._parameters.get("weight") is not None:
+            elif path not in fixed and _has_weight(modules[path]):
                 fixed[path] = tied.ties.fixed[atom]
     for path, module in modules.items():
         unread = [n for n in module._parameters if f"{path}.{n}".lstrip(".") not in tied.tensors]
         if unread and module._parameters[unread[0]] is not None:
             fixed[path] = "the network does not read it on the example"
     return {path: why for path, why in fixed.items() if path not in free}
+
+
+def _has_weight(module: nn.Module) -> bool:
+    return any(getattr(module, name, None) is not None for name in ("weight", "in_proj_weight", "q_proj_weight"))
 
 
 # ---- what is put into the network ----
@@ -375,6 +379,8 @@ def _length(tied: TiedAxes, layout: Layout, factors: Mapping[int, _Candidate]) -
 
 def _numbers(module: nn.Module, axes: Mapping[str, tuple[int, ...]], groups: int | None) -> dict[str, Any]:
     """The numbers that a module of torch holds, as they follow from the lengths of its parameters."""
+    if isinstance(module, nn.MultiheadAttention):
+        return {name: number for name, number in _numbers_of_attention(module, axes).items() if _is_decided(number)}
     first = next(iter(axes.values()))
     weight = axes.get("weight", first)
     numbers: dict[str, Any] = {}
@@ -400,6 +406,22 @@ def _numbers(module: nn.Module, axes: Mapping[str, tuple[int, ...]], groups: int
         name = next((n for n in ("num_features", "num_parameters") if n in vars(module)), None)
         numbers = {} if name is None else {name: first[0]}
     return {name: number for name, number in numbers.items() if _is_decided(number)}
+
+
+def _numbers_of_attention(module: nn.MultiheadAttention, axes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
+    """The same for torch's attention, whose features in all heads are as many as those of its queries."""
+
+    def read(name: str, number: int) -> int:
+        return axes[name][1] if name in axes else number
+
+    if module._qkv_same_embed_dim:
+        width = keys = values = read("in_proj_weight", module.embed_dim)
+    else:
+        width = read("q_proj_weight", module.embed_dim)
+        keys = read("k_proj_weight", module.kdim)
+        values = read("v_proj_weight", module.vdim)
+    heads = {"num_heads": width // module.head_dim} if module.num_heads > 1 else {"head_dim": width}
+    return {"embed_dim": width, "kdim": keys, "vdim": values, **heads}
 
 
 def _is_decided(number: Any) -> bool:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import _Orthogonal
 from torch.nn.utils.parametrize import ParametrizationList
 
-from supernet.base.randomness import GLOBAL_GENERATOR, nothing_drawn
+from supernet.base.randomness import GLOBAL_GENERATOR, all_seeded, nothing_drawn
 from supernet.base.trees import CONTIGUOUS, describe, map_tensors, tensors, zeros
 from supernet.space.choices import Architecture, Space
 from supernet.space.follow import followed
@@ -182,12 +182,12 @@ def _check_shapes(space: Space) -> None:
         ShapeError: options of one choice give different shapes.
     """
     model = _one_shot(space, made_without_data(space.network)).to("meta")
-    try:
-        _run_each_option(model, map_tensors(example_of(space, 2), lambda tensor: tensor.to("meta")))
-    except ValueError as error:  # the code of a network may look at numbers, which shapes lack
-        if "meta" not in str(error.__cause__).lower():
-            raise
-        with nothing_drawn(torch.device("cpu")):
+    with nothing_drawn(torch.device("cpu")):
+        try:
+            _run_each_option(model, map_tensors(example_of(space, 2), lambda tensor: tensor.to("meta")))
+        except ValueError as error:  # the code of a network may look at numbers, which shapes lack
+            if "meta" not in str(error.__cause__).lower():
+                raise
             _run_each_option(build(space, seed=0), example_of(space, 2))
 
 
@@ -247,8 +247,8 @@ def build(space: Space, architecture: Architecture | None = None, *, seed: int |
     Args:
         space: the space.
         architecture: what to keep; None keeps everything.
-        seed: of the weights; the global generator is used for them and restored afterwards. None draws from the
-            global generator as it is, as torch does.
+        seed: of the weights, and of whatever the network draws when it is made: the global generators of torch, Python
+            and NumPy begin at it, and are restored afterwards. None draws from them as they are.
 
     Returns:
         A `OneShot`, called as ``model(x, live_GP)``, or an ordinary module, called as ``network(x)``.
@@ -258,11 +258,10 @@ def build(space: Space, architecture: Architecture | None = None, *, seed: int |
     """
     if architecture is not None:
         space.live([architecture])  # refuses an architecture of another space before anything is built
-    with GLOBAL_GENERATOR, torch.random.fork_rng(devices=[], enabled=seed is not None):
-        if seed is not None:
-            torch.manual_seed(seed)
-        with decided(dict(architecture.picks)) if architecture is not None else nullcontext():
-            network = space.network()
+    seeding = nullcontext() if seed is None else all_seeded(seed)
+    picked = nullcontext() if architecture is None else decided(dict(architecture.picks))
+    with GLOBAL_GENERATOR, seeding, picked:
+        network = space.network()
     network = _one_shot(space, network) if architecture is None else _keep(network, architecture)
     if space.contiguous:
         vars(network.network if isinstance(network, OneShot) else network)[CONTIGUOUS] = True

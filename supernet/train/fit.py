@@ -294,7 +294,7 @@ class _Passes:
         self._loss_function = loss_function or partial(F.cross_entropy, label_smoothing=config.label_smoothing)
         if isinstance(model, OneShot):
             traits = traits_of(model)
-            self._is_random, keeps = self._is_random or traits.draws, traits.keeps[0] is not None
+            self._is_random, keeps = self._is_random or traits.draws[0], traits.keeps[0] is not None
         else:
             keeps = not has_only_norms_to_remember(model)
         # A network that keeps more than its batch norms' statistics needs its ghost batches one after the other.

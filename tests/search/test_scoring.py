@@ -141,3 +141,31 @@ def test_outputs_that_are_no_classes_have_no_divergence(runtime: Runtime) -> Non
     one_shot = build(space, seed=0)
     with pytest.raises(ValueError, match="outputs are classes"):
         reference_outputs(one_shot, EXAMPLES, [space.everything_on()], runtime=runtime, ghost_size=8)
+
+
+class Noise(nn.Module):
+    """Draws in evaluation mode too."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + torch.randn_like(x)
+
+
+def test_random_numbers_of_scoring_follow_the_seed() -> None:
+    """The same for each architecture, in any order, with any number of threads, whatever else was drawn."""
+
+    def make() -> nn.Module:
+        act = Choose("act", {"relu": nn.ReLU(), "tanh": nn.Tanh(), "same": nn.Identity()})
+        return nn.Sequential(nn.Linear(4, 6), Noise(), act, nn.Linear(6, 3))
+
+    space = from_network(make, torch.zeros(1, 4))
+    model, names = build(space, seed=0), ["act=relu", "act=tanh", "act=same", "act=relu"]
+    x, y = torch.randn(8, 4, generator=torch.Generator().manual_seed(1)), torch.arange(8) % 3
+    values = []
+    for threads, order in ((1, names), (2, names), (2, names[::-1])):
+        runtime = start(RuntimeConfig(device="cpu", precision="32-true", threads=threads))
+        torch.rand(threads)
+        of_all = list(score(model, [space.parse(n) for n in order], x, y, runtime=runtime, ghost_size=4))
+        values.append(dict(zip(order, of_all, strict=True)))
+        assert of_all[0] == of_all[-1]
+    assert values[0] == values[1] == values[2]
+    assert len(set(values[0].values())) == 3

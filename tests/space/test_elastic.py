@@ -253,6 +253,42 @@ def test_attention() -> None:
     agrees(space)
 
 
+class Cross(nn.Module):
+    """Attention of torch to features of another width, one after the other with other numbers of heads."""
+
+    def __init__(self, heads: int, others: int, first: bool = True) -> None:
+        super().__init__()
+        self.first = nn.Linear(8, 8) if first else nn.Identity()
+        self.keys = nn.Linear(8, 12)
+        self.one = nn.MultiheadAttention(8, heads, kdim=12, vdim=12, batch_first=True)
+        self.two, self.last = nn.TransformerEncoderLayer(8, others, 16, batch_first=True), nn.Linear(8, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        keys, x = self.keys(x), self.first(x)
+        y: Tensor = self.last(self.two(x + self.one(x, keys, keys)[0]).mean(1))
+        return y
+
+
+@pytest.mark.parametrize(
+    ("heads", "others", "width"),
+    [(1, 1, "first.width"), (4, 2, "first.heads")],
+)
+def test_attention_of_torch_has_its_width_in_its_heads(heads: int, others: int, width: str) -> None:
+    space = elastic(partial(Cross, heads, others), torch.zeros(2, 5, 8))
+    assert names(space) == [width, "keys.width", "two.linear1.width"]
+    agrees(space)
+    small = build(space, space.reached({c.name: c.options[:1] for c in space.choices}), seed=0)
+    assert small.get_parameter("first.weight").shape == (4, 8)
+    assert small.get_parameter("two.self_attn.in_proj_weight").shape == (12, 4)
+
+
+def test_heads_of_torch_stay_where_their_width_is_fixed() -> None:
+    space = elastic(partial(Cross, 4, 4, False), torch.zeros(2, 5, 8))
+    assert names(space) == ["keys.width", "two.linear1.width"]
+    assert dict(space.fixed)["one"] == "it is an axis of the examples"
+    agrees(space)
+
+
 def test_attention_of_weights_that_lie_the_other_way() -> None:
     space = elastic(Gpt, torch.zeros(2, 5, 6))
     assert sorted(names(space)) == ["c_attn.heads", "first.width"]

@@ -62,16 +62,16 @@ def hooked() -> nn.Module:
 @pytest.mark.parametrize(
     ("part", "expected"),
     [
-        (lambda: nn.BatchNorm2d(4), Traits(False, (None, None))),
-        (lambda: nn.Dropout(), Traits(True, (None, None))),
-        (lambda: Does(lambda m, x: F.dropout(x, 0.5, m.training)), Traits(True, (None, None))),
-        (lambda: nn.RReLU(), Traits(True, (None, None))),
-        (lambda: Does(lambda m, x: x * torch.rand_like(x)), Traits(True, (None, None))),
-        (lambda: Does(lambda m, x: F.gumbel_softmax(x)), Traits(True, (None, None))),
-        (lambda: Does(counts), Traits(False, ("network.1", "network.1"))),
-        (lambda: Does(keeps), Traits(False, ("network.1", "network.1"))),
-        (lambda: Does(averages), Traits(False, ("network.1", None))),
-        (hooked, Traits(False, ("network.1", "network.1"))),
+        (lambda: nn.BatchNorm2d(4), Traits((False, False), (None, None))),
+        (lambda: nn.Dropout(), Traits((True, False), (None, None))),
+        (lambda: Does(lambda m, x: F.dropout(x, 0.5, m.training)), Traits((True, False), (None, None))),
+        (lambda: nn.RReLU(), Traits((True, True), (None, None))),
+        (lambda: Does(lambda m, x: x * torch.rand_like(x)), Traits((True, True), (None, None))),
+        (lambda: Does(lambda m, x: F.gumbel_softmax(x)), Traits((True, True), (None, None))),
+        (lambda: Does(counts), Traits((False, False), ("network.1", "network.1"))),
+        (lambda: Does(keeps), Traits((False, False), ("network.1", "network.1"))),
+        (lambda: Does(averages), Traits((False, False), ("network.1", None))),
+        (hooked, Traits((False, False), ("network.1", "network.1"))),
     ],
 )  # fmt: skip
 def test_what_networks_do(part: Callable[[], nn.Module], expected: Traits) -> None:
@@ -97,4 +97,4 @@ def test_recurrent_modules_keep_nothing() -> None:
             y: Tensor = self.of(x.flatten(1, 2))[0]
             return y.unflatten(1, x.shape[1:3])
 
-    assert traits_of(model_with(Rows)) == Traits(False, (None, None))
+    assert traits_of(model_with(Rows)) == Traits((False, False), (None, None))
