@@ -9,11 +9,12 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from supernet.base.files import write_text
+from supernet.data.images import FORMATS
 from supernet.draw import networks, svg
 from supernet.draw.parts import network_parts
 from supernet.draw.units import Unit
@@ -22,6 +23,9 @@ from supernet.export.writing.code import Written, import_of
 from supernet.export.writing.expressions import WIDTH
 from supernet.retrain.results import mean_and_deviation
 from supernet.space.choices import Space
+
+if TYPE_CHECKING:
+    from jinja2 import Template
 
 NOT_STATED = "not stated"
 """The licence if none is given."""
@@ -127,7 +131,7 @@ def write_card(
         write_text(place / f"{name}.svg", svg.by_itself(drawing))
     facts["files"] = [*facts["files"], "README.md", *(f"{name}.svg" for name in drawings)]
     if _classifies_images(facts) and (form := _runnable(facts["forms"])):
-        write_text(place / "predict.py", _predict(form, facts))
+        write_text(place / "predict.py", predict_text(form, facts))
         facts["files"].append("predict.py")
     write_text(place / "README.md", _card(facts, list(drawings), _origin(facts, data, verdict), against))
 
@@ -136,18 +140,12 @@ def _card(
     facts: dict[str, Any], drawings: Sequence[str], origin: Sequence[tuple[str, str]], against: str | None
 ) -> str:
     """The model card, with the head that the Hugging Face Hub reads."""
-    from jinja2 import Environment, StrictUndefined
-
     head = {"library_name": "pytorch", "tags": ["supernet", "neural-architecture-search"]}
     if _classifies_images(facts):
         head["pipeline_tag"] = "image-classification"
     if facts["licence"] != NOT_STATED:
         head["license"] = facts["licence"]
-    text = files("supernet.export").joinpath("card.md.j2").read_text(encoding="utf-8")
-    environment = Environment(trim_blocks=False, undefined=StrictUndefined)
-    environment.filters["line"] = _line
-    template = environment.from_string(text)
-    return template.render(
+    return _template("card.md.j2").render(
         **facts,
         head=yaml.safe_dump(head, sort_keys=False).rstrip(),
         drawings=drawings,
@@ -215,51 +213,6 @@ def _origin(facts: dict[str, Any], data: Mapping[str, Any], verdict: str | None)
     ]
 
 
-_PREDICT = '''"""Prints the class of an image: python predict.py image.png"""
-
-import json
-import sys
-from pathlib import Path
-
-import numpy as np
-{imports}
-from PIL import Image
-
-HERE = Path(__file__).parent
-FACTS = json.loads((HERE / "export.json").read_text(encoding="utf-8"))
-CHANNELS, HEIGHT, WIDTH = (int(size) for size in FACTS["inputs"].split()[1:])
-
-
-def read(path: str) -> np.ndarray:
-    """The pixels of a file as uint8 [1, C, H, W]: resized, and cut to its middle."""
-    # Only formats of images: others, such as EPS, would start programs.
-    image = Image.open(path, formats=["PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM"])
-    image = image.convert("L" if CHANNELS == 1 else "RGB")
-    scale = max(WIDTH / image.width, HEIGHT / image.height)
-    width, height = round(image.width * scale), round(image.height * scale)
-    image = image.resize((max(WIDTH, width), max(HEIGHT, height)), Image.Resampling.BILINEAR)
-    left, top = (image.width - WIDTH) // 2, (image.height - HEIGHT) // 2
-    pixels = np.asarray(image.crop((left, top, left + WIDTH, top + HEIGHT)))
-    return pixels.reshape(1, HEIGHT, WIDTH, CHANNELS).transpose(0, 3, 1, 2)
-
-
-def normalised(pixels: np.ndarray) -> np.ndarray:
-    """The pixels as the network expects them."""
-    mean, std = (np.array(FACTS[name]).reshape(1, -1, 1, 1) for name in ("mean", "std"))
-    return ((pixels / 255 - mean) / std).astype(np.float32)
-
-
-def outputs(pixels: np.ndarray) -> np.ndarray:
-    """The outputs of the network, one for each class."""
-{run}
-
-
-if __name__ == "__main__":
-    if len(sys.argv) != 2:
-        sys.exit("usage: python predict.py image.png")
-    print(FACTS["classes"][int(outputs(read(sys.argv[1])).argmax())])
-'''
-
 RUN = {
     "onnx": (
         "import onnxruntime",
@@ -290,8 +243,27 @@ def _runnable(forms: Sequence[str]) -> str:
     return next(runnable, "")
 
 
-def _predict(form: str, facts: dict[str, Any]) -> str:
+def predict_text(form: str, facts: Mapping[str, Any]) -> str:
+    """The script that reads an image as the training does, and prints its class.
+
+    Args:
+        form: the file that it runs, one of `RUN`.
+        facts: what `export.json` holds; the script reads its other numbers from there.
+    """
     imports, run = RUN[form]
     pixels = "pixels" if form == "onnx" and facts["preprocess"] else "normalised(pixels)"
-    text = _PREDICT.replace("{imports}", imports).replace("{run}", run % pixels)
-    return text.replace("CLASS", facts.get("class", ""))
+    text = _template("predict.py.j2").render(imports=imports, run=run % pixels, formats=_python_list(FORMATS))
+    return text.replace("CLASS", facts.get("class", "")) + "\n"
+
+
+def _python_list(names: Sequence[str]) -> str:
+    return "[" + ", ".join(f'"{name}"' for name in names) + "]"
+
+
+def _template(name: str) -> Template:
+    """A template of this folder."""
+    from jinja2 import Environment, StrictUndefined
+
+    environment = Environment(trim_blocks=False, undefined=StrictUndefined)
+    environment.filters["line"] = _line
+    return environment.from_string(files("supernet.export").joinpath(name).read_text(encoding="utf-8"))

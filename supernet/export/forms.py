@@ -98,12 +98,14 @@ class Origin:
         data: name or path of the data set.
         seed: of the run.
         splits: on which the network was trained.
+        background: the colour behind transparent pixels of images.
     """
 
     task: TaskConfig
     data: str
     seed: int
     splits: str
+    background: str
 
 
 @dataclass(frozen=True)
@@ -224,6 +226,7 @@ def _facts(chosen: Chosen, origin: Origin, data: Data, config: ExportConfig) -> 
         "classes": list(data.classes),
         "mean": list(data.mean),
         "std": list(data.std),
+        "background": origin.background,
         "metric": Unit.of(origin.task.metric_name).name,
         "preprocess": config.preprocess,
         "opset": config.opset if "onnx" in config.to else None,

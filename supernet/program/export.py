@@ -86,7 +86,8 @@ def _against(folder: RunFolder) -> str | None:
 
 def origin_of(config: Config) -> Origin:
     """What the files of a network tell of its run."""
-    return Origin(config.task, str(config.data.path or config.data.name), config.seed, config.retrain.splits)
+    data = config.data
+    return Origin(config.task, str(data.path or data.name), config.seed, config.retrain.splits, data.background)
 
 
 @contextlib.contextmanager
