@@ -276,7 +276,7 @@ def exported(network: Network, space: Space) -> dict[str, str]:
     data = Data(split, split, tuple(map(str, range(10))), (), (), {}, None)  # type: ignore[arg-type]  # no test split
     alone = build(space, smallest(space), seed=0).eval()
     chosen = Chosen(alone, smallest(space), space, {}, "new")
-    origin = Origin(TaskConfig(metric=f"{__file__}:negative_loss"), "random numbers", 0, "none")
+    origin = Origin(TaskConfig(metric=f"{__file__}:negative_loss"), "random numbers", 0, "none", "white")
     result: dict[str, str] = {}
     for form in ("python", "torch", "onnx"):
         with tempfile.TemporaryDirectory() as folder:
