@@ -80,7 +80,7 @@ CASES: dict[str, tuple[str, ...]] = {
         "--retrain.train.steps=600",
     ),
     "photos, 16 pixels, 1 M parameters": (
-        "images", "--data=PHOTOS", "--data.image_size=16", "--max-params=1M", *LENGTHS, "--retrain.train.steps=400",
+        "images", "--data=PHOTOS", "--data.image_size=16", "--max-params=1M", *LENGTHS, "--retrain.train.steps=240",
     ),
     "fashion-mnist, 28 pixels, 24 M multiply-adds": (
         "images", "--data.name=fashion-mnist", "--data.image_size=28", "--max-macs=24M", *LENGTHS,
