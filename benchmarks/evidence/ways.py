@@ -3,7 +3,8 @@
     python benchmarks/evidence/ways.py SPACE WAY CIFAR10 WORK [--seed N] [--out RESULT.json]
     python benchmarks/evidence/ways.py all all CIFAR10 WORK --out RESULT.json
 
-SPACE is `nasbench201` (400 cells) or `macro` (400 networks of NAS-Bench-Macro), WAY one of these:
+SPACE is `nasbench201` (400 cells) or `macro` (400 networks of NAS-Bench-Macro), each for some minutes, or `nasbench201,
+recipe` or `macro, recipe`, for as long as the recipes of the program. WAY is one of these:
 
 - `uniform`: one architecture for each ghost batch, drawn uniformly. All others are compared with it.
 - `complexity`: the loss of a ghost batch counts by how large its architecture is, more so towards the end: by
@@ -42,6 +43,7 @@ from macro import BASE as MACRO
 from macro import VALIDATION
 from macro import space_of as macro_space
 from nasbench201 import FACTOR
+from nasbench201 import RECIPES as CELLS
 from nasbench201 import space_of as cell_space
 from one_shot import BONUS, Numbers, Recipe, data_of, made, ranks, with_
 from scipy import stats
@@ -65,7 +67,12 @@ RESULTS = Path(__file__).parents[2] / "docs" / "results"
 SPACES: dict[str, tuple[Callable[[dict[str, Any], int], Space], Recipe, int, Path]] = {
     "nasbench201": (cell_space, with_(FACTOR, images=3000 * 256), 25_000, RESULTS / "nasbench201_scores.csv"),
     "macro": (macro_space, with_(MACRO, images=1500 * 256), VALIDATION, RESULTS / "macro_scores.csv"),
-}
+    "nasbench201, recipe": (
+        cell_space, with_(CELLS["16 channels, 3 cells, rate 0.3, average"], images=20_000 * 256), 25_000,
+        RESULTS / "nasbench201_scores.csv",
+    ),
+    "macro, recipe": (macro_space, with_(MACRO, images=9_375 * 256), VALIDATION, RESULTS / "macro_scores.csv"),
+}  # fmt: skip
 """Of each space its one-shot model, the training at uniform paths, the validation images, and the truth."""
 
 WAYS = ("uniform", "complexity", "complexity, momenta", "gradients", "sandwich", "shift")
@@ -262,7 +269,7 @@ def judged(space: Space, scores: Numbers, texts: list[str], table: Path) -> dict
 
 def one(name: str, way: str, images: Path, work: Path, seed: int) -> dict[str, Any]:
     """Trains and judges one way in one space, unless `work` holds it."""
-    place = work / f"{name}-{way.replace(', ', '-')}-{seed}.json"
+    place = work / f"{name.replace(', ', '-')}-{way.replace(', ', '-')}-{seed}.json"
     if place.exists():
         return read_json(place)
     make, recipe, validation, table = SPACES[name]
@@ -305,7 +312,7 @@ def main() -> None:
     result: dict[str, Any] = {"command": "python benchmarks/evidence/ways.py SPACE WAY CIFAR10 WORK --seed N"}
     for name in SPACES if chosen.space == "all" else [chosen.space]:
         for way in WAYS:
-            for path in sorted(chosen.work.glob(f"{name}-{way.replace(', ', '-')}-[0-9]*.json")):
+            for path in sorted(chosen.work.glob(f"{name.replace(', ', '-')}-{way.replace(', ', '-')}-[0-9]*.json")):
                 row = read_json(path)
                 row.pop("scores of networks")
                 result.setdefault(name, {}).setdefault(way, {})[path.stem.rpartition("-")[2]] = row
