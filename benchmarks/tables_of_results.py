@@ -471,6 +471,30 @@ def joint(results: Results) -> str:
     return rows_as_table(head, rows)
 
 
+def ways(results: Results) -> str:
+    """Kendall's tau of ways to train, in the mean over seeds; in brackets the best quarter."""
+    result = results("ways_2026-12-01")
+    rows = []
+    for space, of in ((name, of) for name, of in result.items() if name not in ("command", "made")):
+        for way, seeds in of.items():
+            shared = sorted(set(seeds) & set(of.get("uniform", ())))
+
+            def mean(ranking: str, name: str, seeds: dict[str, Any] = seeds) -> float:
+                return sum(row[ranking][name] for row in seeds.values()) / len(seeds)
+
+            rankings = ("scores", "with size", "joint")
+            more = [seeds[seed]["joint"]["tau"] - of["uniform"][seed]["joint"]["tau"] for seed in shared]
+            rows.append(
+                (
+                    space, way, str(len(seeds)),
+                    *(f"{mean(k, 'tau'):.2f} ({mean(k, 'best quarter'):.2f})" for k in rankings),
+                    "-" if way == "uniform" or not more else ", ".join(f"{value:+.2f}" for value in more),
+                )
+            )  # fmt: skip
+    head = ("space", "way", "seeds", "scores", "with size", "joint rank", "joint, less uniform")
+    return rows_as_table(head, rows)
+
+
 def pay(results: Results) -> str:
     """The best network so far on published accuracies, in per cent, after some hours of one core."""
     result = results("pay_2026-11-30")
@@ -514,6 +538,7 @@ TABLES: dict[str, Callable[[Results], str]] = {
     "summary": summary,
     "pays": pays,
     "joint": joint,
+    "ways": ways,
     "pay": pay,
     "times": times,
     "audit": audit,
