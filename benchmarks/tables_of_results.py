@@ -522,9 +522,9 @@ def times(results: Results) -> str:
     return rows_as_table(("data, limit", "seeds", "train", "search", "retrain", "processor", "a reference"), rows)
 
 
-def _minutes(seconds: Iterable[float]) -> str:
+def _minutes(seconds: Iterable[float | None]) -> str:
     """The mean of some times, in minutes."""
-    values = list(seconds)
+    values = [value for value in seconds if value is not None]
     return plain(sum(values) / len(values) / 60, 1)
 
 

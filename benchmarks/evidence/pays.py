@@ -127,8 +127,9 @@ def run_case(words: list[str], seed: int, folder: Path) -> dict[str, Any]:
     Args:
         words: of the case.
         seed: of the run.
-        folder: of the run; it is continued if it is there.
+        folder: of the run; it is continued if it is there, and what it took in all is then not known.
     """
+    is_whole = not folder.exists()
     spent = processor_seconds([*words, f"--seed={seed}", "--out", str(folder)])
     results, steps = read_json(folder / "results.json"), read_json(folder / "environment.json")
     rows = {row["id"]: row for row in results["networks"]}
@@ -151,7 +152,7 @@ def run_case(words: list[str], seed: int, folder: Path) -> dict[str, Any]:
         "heats": [
             [[row["score"], row["validation"]] for row in heat["trained"]] for heat in results.get("heats", ())
         ],
-        "processor seconds": round(spent),
+        "processor seconds": round(spent) if is_whole else None,
         "processor seconds of one reference": round(cost_of_one(folder, references[best])),
         "seconds": {name: round(step["seconds"]) for name, step in steps.items()},
         "kernels": steps["train"]["kernels"],
@@ -222,7 +223,11 @@ def summary(of: dict[str, Any]) -> None:
     differences = np.array([run["difference"] for run in of["runs"].values()])
     at_random = [run["difference"] for run in of.get("random", {}).values()]
     error = differences.std(ddof=1) / len(differences) ** 0.5 if len(differences) > 1 else None
-    costs = [run["processor seconds"] / run["processor seconds of one reference"] for run in of["runs"].values()]
+    costs = [
+        run["processor seconds"] / run["processor seconds of one reference"]
+        for run in of["runs"].values()
+        if run["processor seconds"] is not None
+    ]
     of["summary"] = {
         "seeds": len(differences),
         "mean difference, points": round(100 * float(differences.mean()), 2),
@@ -230,7 +235,7 @@ def summary(of: dict[str, Any]) -> None:
         "least difference, points": round(100 * float(differences.min()), 2),
         "wins": int((differences > 0).sum()),
         "beyond the noise": sum("beats the reference" in run["said"] for run in of["runs"].values()),
-        "cost in trainings of the reference": round(float(np.mean(costs)), 1),
+        "cost in trainings of the reference": round(float(np.mean(costs)), 1) if costs else None,
         "above random search, points": round(100 * float(np.mean(at_random)), 2) if at_random else None,
     }
     if of.get("verdicts"):
