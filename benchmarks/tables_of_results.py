@@ -480,7 +480,7 @@ def ways(results: Results) -> str:
             shared = sorted(set(seeds) & set(of.get("uniform", ())))
 
             def mean(ranking: str, name: str, seeds: dict[str, Any] = seeds) -> float:
-                return sum(row[ranking][name] for row in seeds.values()) / len(seeds)
+                return float(sum(row[ranking][name] for row in seeds.values()) / len(seeds))
 
             rankings = ("scores", "with size", "joint")
             more = [seeds[seed]["joint"]["tau"] - of["uniform"][seed]["joint"]["tau"] for seed in shared]
