@@ -98,7 +98,8 @@ def _bar(step: str, began: float | None = None) -> Iterator[Callable[..., None]]
 
         def follow(done: int, total: int, *, unit: str | None = None, **figures: float) -> None:
             nonlocal last
-            last = (done, figures) if unit is None else last
+            if unit is None:  # of several counts the largest: the later stages of a race have fewer candidates
+                last = (done if last is None else max(last[0], done), figures)
             show(done, total, unit=unit, **figures)
 
         yield follow

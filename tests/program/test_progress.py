@@ -74,6 +74,13 @@ def test_another_count_has_its_own_unit_and_its_own_time(
     assert progress.progress_text({**facts, "updated": time.time()}).startswith("analyze: 1/4 networks scored, elapsed")
 
 
+def test_the_line_that_stays_counts_what_the_first_stage_of_a_race_counted(capsys: pytest.CaptureFixture[str]) -> None:
+    with screen._bar("search") as show:
+        for done, total in ((60, 60), (1, 44), (44, 44)):
+            show(done, total, best=0.5)
+    assert re.search(r"search: 60 candidates in 0:00:\d\d, best 0.5000", capsys.readouterr().err.splitlines()[-1])
+
+
 def test_nothing_is_said_of_a_step_that_reported_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     with screen._bar("train"):
         pass
