@@ -232,7 +232,7 @@ def trained(
     )  # fmt: skip
     plain = training._Optimiser
     if name == "complexity, momenta":
-        training._Optimiser = with_momenta(way)  # type: ignore[misc]
+        training._Optimiser = with_momenta(way)  # type: ignore[misc]  # for one training
     began = time.process_time()
     try:
         fit(
@@ -243,7 +243,7 @@ def trained(
     except Interrupted:
         pass
     finally:
-        training._Optimiser = plain  # type: ignore[misc]
+        training._Optimiser = plain  # type: ignore[misc]  # for one training
     if stop is not None and name == "shift":  # what it looks at within the training, too
         best([space.sample(generator=stream(1, "looked at", number)) for number in range(LOOKED_AT)])
     return model, (float(np.median(np.diff([began, *times])[2:])), sum(spent)), (x, y), runtime
