@@ -166,6 +166,8 @@ def _results(facts: dict[str, Any]) -> list[tuple[str, str]]:
     metric, finalist = Unit.of(facts["metric"]), facts["finalist"]
     note = " (trained on these examples too)" if facts["splits"] != "train" else ""
     rows = [(f"validation {metric.name}, these weights{note}", _mean([facts["validation"]], metric))]
+    if (text := run_text(facts)) is not None:
+        rows.append((f"validation {metric.name}, these weights in the run", text))
     if finalist:
         if "reference" in finalist:
             rows.append(("reference of the run", finalist["reference"]))
@@ -188,6 +190,18 @@ def _results(facts: dict[str, Any]) -> list[tuple[str, str]]:
         difference = f"largest difference {parity['difference']:.1e} of the largest output"
         rows.append((f"{FILES[form]} against the network", f"{difference}, {parity['examples']:,} examples"))
     return rows
+
+
+def run_text(facts: Mapping[str, Any]) -> str | None:
+    """The value that the run gave the exported weights, and why it is another one here; None if both are shown alike.
+
+    An export is evaluated in single precision on the CPU, and a run in the precision that `export.json` names.
+    """
+    metric, values, precision = Unit.of(facts["metric"]), facts["finalist"].get("validation"), facts["precision"]
+    if precision is None or not values or metric.number(values[0]) == metric.number(facts["validation"]):
+        return None
+    reason = "with other kernels" if precision == "32-true" else f"in half precision ({precision})"
+    return f"{metric.text(values[0])}, evaluated {reason}; this export is evaluated in single precision on the CPU"
 
 
 def _mean(values: list[float], metric: Unit) -> str:
@@ -239,8 +253,7 @@ RUN = {
 
 def _runnable(forms: Sequence[str]) -> str:
     """The form that `predict.py` runs; empty if there is none, as with weights alone."""
-    runnable = (form for form in RUN if form in forms and (form != "python" or "safetensors" in forms))
-    return next(runnable, "")
+    return next((form for form in RUN if form in forms), "")
 
 
 def predict_text(form: str, facts: Mapping[str, Any]) -> str:

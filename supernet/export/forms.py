@@ -57,7 +57,7 @@ class ExportConfig:
     """'retrained' from scratch (the first repeat); 'inherited' from the one-shot model; 'new', not trained."""
 
     to: tuple[str, ...] = FORMS
-    """Which files: python, safetensors, torch (a .pt2 file), onnx."""
+    """Which files: python (with safetensors, its weights), safetensors, torch (a .pt2 file), onnx."""
 
     opset: int = 18
     """Opset of the ONNX graph."""
@@ -78,6 +78,8 @@ class ExportConfig:
     """Of the exported network, for the model card."""
 
     def __post_init__(self) -> None:
+        if "python" in self.to and "safetensors" not in self.to:  # its code loads them
+            object.__setattr__(self, "to", tuple(f for form in self.to for f in _with_weights(form)))
         unknown = [form for form in self.to if form not in FORMS]
         if unknown or not self.to:
             raise ValueError(f"to: expected some of {', '.join(FORMS)}, got {', '.join(unknown) or 'none'}")
@@ -87,6 +89,11 @@ class ExportConfig:
             raise ValueError(f"tolerance: expected a number above 0 and below 1, got {self.tolerance}")
         if self.preprocess and "onnx" not in self.to:
             raise ValueError("preprocess: applies to the ONNX graph only; expected onnx among what is exported")
+
+
+def _with_weights(form: str) -> tuple[str, ...]:
+    """A form, and for Python the form of its weights, which its code loads."""
+    return (form, "safetensors") if form == "python" else (form,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +106,7 @@ class Origin:
         seed: of the run.
         splits: on which the network was trained.
         background: the colour behind transparent pixels of images.
+        precision: in which the run evaluated these weights; None if it did not.
     """
 
     task: TaskConfig
@@ -106,6 +114,7 @@ class Origin:
     seed: int
     splits: str
     background: str
+    precision: str | None = None
 
 
 @dataclass(frozen=True)
@@ -135,7 +144,8 @@ def check_packages(form: str) -> None:
     """
     for package in ("onnx", "onnxscript", "onnxruntime") if form == "onnx" else ():
         if importlib.util.find_spec(package) is None:
-            raise ExportError(f"--to onnx needs {package}: pip install 'supernet[export]', or leave onnx out")
+            others = ",".join(name for name in FORMS if name != "onnx")
+            raise ExportError(f"--to onnx needs {package}: pip install 'supernet[export]', or take --to {others}")
 
 
 def write_forms(
@@ -179,9 +189,8 @@ def write_forms(
         place, reference, network_class=facts.get("class"), imports=facts.get("imports", []), batch=config.batch,
         tolerance=config.tolerance,
     )  # fmt: skip
-    for form in ("python", "safetensors"):  # each needs the other to be checked
-        if form not in config.to:
-            (place / FILES[form]).unlink(missing_ok=True)
+    if "python" not in config.to:  # only the check of the weights needs it
+        (place / FILES["python"]).unlink(missing_ok=True)
     return facts
 
 
@@ -234,6 +243,7 @@ def _facts(chosen: Chosen, origin: Origin, data: Data, config: ExportConfig) -> 
         "licence": config.licence,
         "seed": origin.seed,
         "splits": origin.splits,
+        "precision": origin.precision,
         "data": origin.data,
         "versions": {"supernet": __version__, "torch": torch.__version__, "python": sys.version.split()[0]},
         "written": datetime.now(UTC).isoformat(timespec="seconds"),

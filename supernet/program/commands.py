@@ -523,7 +523,11 @@ def _export(words: list[str]) -> None:
 
     parser.add_argument("dir", help="run folder")
     parser.add_argument("--out", help="where to; DIR/export unless given. An earlier export is replaced")
-    parser.add_argument("--to", default=",".join(FORMS), help="what is written, with commas between")
+    parser.add_argument(
+        "--to",
+        default=",".join(FORMS),
+        help="what is written, with commas between; python brings safetensors; onnx needs the extra `export`",
+    )
     parser.add_argument("--json", action="store_true", help="print as JSON what was written and how it compares")
     add_arguments(parser, ExportConfig, skip=("to",))
     options = parse(parser, words)
@@ -531,6 +535,8 @@ def _export(words: list[str]) -> None:
     to = tuple(word.strip() for word in options["to"].split(",") if word.strip())
     config = ExportConfig(to=to, **{name: options[name] for name in names})
     out = Path(options["out"]) if options["out"] else run.folder.export
+    if config.to != to:
+        print("export: network.safetensors is written too, since network.py loads its weights from it", file=sys.stderr)
     with watching("export") as watch:
         facts = export(run, out, config, watch)
     print(f"export: done ({out})", file=sys.stderr)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import glob
+import shlex
 import shutil
 import uuid
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +47,12 @@ def export(run: Opened, out: Path, config: ExportConfig, watch: Watch) -> dict[s
     """
     if out.exists() and not is_export(out) and (not out.is_dir() or any(out.iterdir())):
         raise ExportError(f"{out} is there and holds no export: choose a new folder, or delete this one")
+    if config.architecture is None and not is_done(run.folder, "retrain"):
+        raise RunError(
+            f"the run in {run.folder} is not finished: expected networks that were retrained; finish it with "
+            f"`supernet run --out {shlex.quote(str(run.folder))}`, or take --architecture TEXT with --weights "
+            "inherited (from the one-shot model) or new"
+        )
     for form in config.to:
         check_packages(form)
     loaded = load_run(run)
@@ -62,7 +70,10 @@ def export(run: Opened, out: Path, config: ExportConfig, watch: Watch) -> dict[s
     done(1)
     out.parent.mkdir(parents=True, exist_ok=True)
     with _unfinished(out) as place:
-        facts = write_forms(place, chosen, origin_of(loaded.config), data, config, done)
+        origin = origin_of(loaded.config)
+        if config.weights == "retrained":
+            origin = replace(origin, precision=_precision(run.folder))
+        facts = write_forms(place, chosen, origin, data, config, done)
         done(number_of_steps - 1)
         card.write_card(
             place, chosen.space, facts, read_json(run.folder.data), _verdict(run.folder), _against(run.folder)
@@ -70,6 +81,13 @@ def export(run: Opened, out: Path, config: ExportConfig, watch: Watch) -> dict[s
         write_json(place / FACTS, facts)
         done(number_of_steps)
     return facts
+
+
+def _precision(folder: RunFolder) -> str | None:
+    """The precision in which the run evaluated the networks that it retrained; None if that is not recorded."""
+    steps = read_json(folder.environment) if folder.environment.exists() else {}
+    precision: str | None = steps.get("retrain", {}).get("precision")
+    return precision
 
 
 def _verdict(folder: RunFolder) -> str | None:

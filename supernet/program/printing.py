@@ -10,6 +10,7 @@ import numpy as np
 
 from supernet.base.randomness import stream
 from supernet.draw.units import SizeUnit, Unit
+from supernet.export.card import run_text
 from supernet.export.reading import FILES
 from supernet.program.pilot import plan_lines
 from supernet.program.plan import duration
@@ -201,6 +202,8 @@ def print_export(facts: dict[str, Any]) -> None:
         f"largest difference: as a share of the largest output, over batches of {batches} and the whole validation "
         f"split; {metric.name} of the network itself: {metric.number(facts['validation'])}; weights: {facts['weights']}"
     )
+    if (text := run_text(facts)) is not None:
+        _print_text(f"{metric.name} of these weights in the run: {text}")
     if facts["folded"]:
         number, before, after = (facts["folded"][key] for key in ("batch_norms", "before_ms", "after_ms"))
         _print_text(f"{number} batch norms folded: one example takes {after:.3g} ms instead of {before:.3g}")

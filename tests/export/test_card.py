@@ -13,6 +13,7 @@ import yaml
 from PIL import Image
 
 from supernet import load
+from supernet.export.card import run_text
 from supernet.export.reading import FILES
 
 
@@ -53,3 +54,12 @@ def test_the_network_without_supernet(exported: Path, tmp_path: Path) -> None:
     pixels = torch.full((1, 1, 8, 8), 90.0)
     outputs = network((pixels / 255 - facts["mean"][0]) / facts["std"][0])
     assert printed == facts["classes"][int(outputs.argmax())]
+
+
+def test_a_value_that_differs_from_that_of_the_run_has_its_reason() -> None:
+    facts = {"metric": "accuracy", "validation": 0.363, "finalist": {"validation": [0.3605]}, "precision": "bf16-mixed"}
+    text = run_text(facts) or ""
+    assert text.startswith("36.05%") and "half precision (bf16-mixed)" in text and "single precision" in text
+    assert "other kernels" in (run_text({**facts, "precision": "32-true"}) or "")
+    assert run_text({**facts, "validation": 0.3605}) is None
+    assert run_text({**facts, "precision": None}) is None and run_text({**facts, "finalist": {}}) is None

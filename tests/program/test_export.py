@@ -11,8 +11,15 @@ from pathlib import Path
 
 import pytest
 
+from supernet import load
+from supernet.data.splits import batches
 from supernet.program import export
 from supernet.program.commands import main
+from supernet.program.folder import open_run
+from supernet.program.load import load_run
+from supernet.retrain.trainings import evaluate
+from supernet.speed.runtime import RuntimeConfig, start
+from tests.conftest import TINY
 from tests.export.conftest import in_haste, in_this_process  # noqa: F401  fixtures
 
 Refused = Callable[..., str]
@@ -97,8 +104,43 @@ def test_what_is_refused(finished_run: Path, tmp_path: Path, refused: Refused, m
     assert "retrained" in refused("export", finished_run, *out, "--weights=good")
     assert "no run folder" in refused("export", tmp_path / "nowhere", *out)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    assert "pip install 'supernet[export]'" in refused("export", finished_run, *out)
+    text = refused("export", finished_run, *out)
+    assert "pip install 'supernet[export]'" in text and "--to python,safetensors,torch" in text
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_unfinished_run_is_refused_before_a_missing_package(
+    run_folder: Path, tmp_path: Path, refused: Refused, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (run_folder / "results.json").unlink()
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    text = refused("export", run_folder, "--out", tmp_path / "out")
+    assert "is not finished" in text and f"supernet run --out {run_folder}" in text and "onnx" not in text
+
+
+@pytest.mark.usefixtures("in_this_process")
+def test_python_brings_its_weights(finished_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out"
+    assert main(["export", str(finished_run), "--out", str(out), "--to=python"]) == 0
+    assert "network.safetensors is written too" in capsys.readouterr().err
+    assert {"network.py", "network.safetensors", "predict.py"} <= {path.name for path in out.iterdir()}
+    assert json.loads((out / "export.json").read_text())["forms"] == ["python", "safetensors"]
+    assert load(out).training is False
+
+
+@pytest.mark.usefixtures("in_this_process")
+def test_a_run_in_half_precision_and_its_export_differ_by_the_precision_alone(tmp_path: Path) -> None:
+    """Each value is that of the same weights on the same examples, in the precision that is named."""
+    folder, out = tmp_path / "run", tmp_path / "out"
+    assert main(["run", "digits-smoke", "--out", str(folder), *TINY, "--runtime.precision=bf16-mixed"]) == 0
+    assert main(["export", str(folder), "--out", str(out), "--to=safetensors"]) == 0
+    facts = json.loads((out / "export.json").read_text())
+    assert facts["precision"] == "bf16-mixed"
+    data = load_run(open_run(folder)).data
+    for precision, value in (("bf16-mixed", facts["finalist"]["validation"][0]), ("32-true", facts["validation"])):
+        runtime = start(RuntimeConfig(device="cpu", precision=precision, kernels="torch", threads=1))  # type: ignore[arg-type]
+        network = load(folder, facts["finalist"].get("rank"))
+        assert evaluate(network, batches(data.validation, data, device=runtime.device), runtime=runtime) == value
 
 
 def test_a_run_whose_settings_are_lists_is_exported(tmp_path: Path) -> None:
