@@ -8,6 +8,7 @@ import shutil
 import uuid
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -23,6 +24,7 @@ from tests.conftest import TINY
 from tests.export.conftest import in_haste, in_this_process  # noqa: F401  fixtures
 
 Refused = Callable[..., str]
+PRECISIONS: tuple[Literal["bf16-mixed"], Literal["32-true"]] = ("bf16-mixed", "32-true")
 
 
 @pytest.mark.usefixtures("in_this_process")
@@ -137,8 +139,9 @@ def test_a_run_in_half_precision_and_its_export_differ_by_the_precision_alone(tm
     facts = json.loads((out / "export.json").read_text())
     assert facts["precision"] == "bf16-mixed"
     data = load_run(open_run(folder)).data
-    for precision, value in (("bf16-mixed", facts["finalist"]["validation"][0]), ("32-true", facts["validation"])):
-        runtime = start(RuntimeConfig(device="cpu", precision=precision, kernels="torch", threads=1))  # type: ignore[arg-type]
+    half, single = (RuntimeConfig(device="cpu", precision=p, kernels="torch", threads=1) for p in PRECISIONS)
+    for config, value in ((half, facts["finalist"]["validation"][0]), (single, facts["validation"])):
+        runtime = start(config)
         network = load(folder, facts["finalist"].get("rank"))
         assert evaluate(network, batches(data.validation, data, device=runtime.device), runtime=runtime) == value
 
