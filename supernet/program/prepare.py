@@ -128,7 +128,7 @@ def prepare(
             "trainings at other sizes is not measured: plan without it by --print_config, and run that with --config"
         )
     began, hours, names = monotonic(), _HOURS if hours is None else hours, _names(settings)
-    log.info("the data are read and this machine is measured, then the plan for %s is said", duration(3600 * hours))
+    log.info("reading the data and measuring this machine; the plan comes next, for %s in all", duration(3600 * hours))
     values: dict[str, Any] = {}
     if recipe == IMAGES:
         chosen = _choose(config, settings, names, hours)
