@@ -48,7 +48,6 @@ from nasbench201 import space_of as cell_space
 from one_shot import BONUS, Numbers, Recipe, data_of, made, ranks, with_
 from scipy import stats
 from torch import Tensor
-from torch.nn import functional as F
 
 from supernet import build, cost_table, fit, score
 from supernet.base.csv_file import read_table
@@ -60,6 +59,7 @@ from supernet.space.choices import Architecture, Space
 from supernet.space.layers import OneShot
 from supernet.speed.runtime import RuntimeConfig, start
 from supernet.train import fit as training
+from supernet.train.emphasis import emphasis
 from supernet.train.fit import TrainConfig, live_groups
 from supernet.train.paths import PathsConfig, draw
 
@@ -98,11 +98,8 @@ class Way:
         drawn = [space.sample(generator=stream(0, "sizes", number)) for number in range(2_000)]
         sizes = self.table.column("params", drawn).astype(float)
         self.smallest, self.largest = (drawn[int(place)] for place in (sizes.argmin(), sizes.argmax()))
-        slope = -(STEEPEST - 1 / STEEPEST) / (np.log(sizes.max()) - np.log(sizes.min()))
-        self.slope, self.top = slope, float(np.log(sizes.max()))
-        self.powers = self._power(sizes)
-        self.step, self.calls = 0, 0
-        self.weights = np.ones(self.ghosts)
+        self.step = 0
+        self.emphasis = emphasis(self.table, STEEPEST, drawn) if name.startswith("complexity") else None
         self.row = space.live([self.largest])[0]
         self.norms = torch.zeros(len(space.columns), dtype=torch.float64)
         self.groups = live_groups(model)
@@ -113,7 +110,7 @@ class Way:
 
     def draw_live(self, step: int) -> Tensor:
         """live_GP of a step."""
-        self.step, self.calls = step, 0
+        self.step = step
         generator = stream(self.recipe.seed, "paths", step)
         if self.name == "gradients":
             self._look_at_gradients()
@@ -132,27 +129,7 @@ class Way:
             first, number = self.space.columns[choice.name, choice.options[0]], len(choice.options)
             self.option = int(torch.randint(number, (), generator=generator))
             live[:, first : first + number] = torch.arange(number) == self.option
-        if self.name.startswith("complexity"):
-            left = 1 - step / self.steps
-            size = self.table.column("params", [self._read(row) for row in live]).astype(float)
-            self.weights = left ** self._power(size) / np.mean(left**self.powers)
         return live
-
-    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """The mean loss of one ghost batch: one thread gives them in order, one in a pass."""
-        weight = float(self.weights[self.calls % self.ghosts])
-        self.calls += 1
-        return weight * F.cross_entropy(outputs, targets)
-
-    def _power(self, sizes: Numbers) -> Numbers:
-        return np.asarray(self.slope * (np.log(sizes) - self.top) + 1 / STEEPEST)
-
-    def _read(self, row: Tensor) -> Architecture:
-        picked = {}
-        for choice in self.space.choices:
-            first = self.space.columns[choice.name, choice.options[0]]
-            picked[choice.name] = tuple(o for k, o in enumerate(choice.options) if row[first + k])
-        return self.space.reached(picked)
 
     def _look_at_gradients(self) -> None:
         """Takes the norms of the last step's gradients into the mean of each option."""
@@ -236,7 +213,7 @@ def trained(
     began = time.process_time()
     try:
         fit(
-            model, batches, steps, settings, runtime=runtime, draw_live=way.draw_live, loss_function=way.loss,
+            model, batches, steps, settings, runtime=runtime, draw_live=way.draw_live, emphasis=way.emphasis,
             distill=(1.0, way.row) if name == "sandwich" else None,
             watch=Watch(progress, lambda: stop is not None and len(times) >= stop),
         )  # fmt: skip

@@ -259,9 +259,18 @@ class Space:
 
     def allows_row(self, live_P: torch.Tensor) -> bool:
         """Whether no rule forbids what is live in a ghost batch; rules on what several options of are live do not."""
-        picks = {c.name: tuple(o for o in c.options if live_P[self.columns[c.name, o]]) for c in self.choices}
+        picks = self._live_options(live_P)
         undecided = [c.name for c in self.choices if not c.min_picks <= len(picks[c.name]) <= c.max_picks]
         return broken(self.rules, self._by_name, picks, undecided) == 0
+
+    def _live_options(self, live_P: torch.Tensor) -> dict[str, tuple[str, ...]]:
+        """The live options of each choice, reached or not."""
+        live = live_P.tolist()
+        return {c.name: tuple(o for o in c.options if live[self.columns[c.name, o]]) for c in self.choices}
+
+    def architecture_of(self, live_P: torch.Tensor) -> Architecture:
+        """The architecture that a row of live_GP stands for: the inverse of `live`, for one ghost batch."""
+        return self.reached(self._live_options(live_P))
 
     def at(self, index: int) -> Architecture:
         """The architecture with this number, whether rules forbid it or not: a bijection from ``range(combinations)``.

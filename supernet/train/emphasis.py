@@ -52,7 +52,7 @@ def emphasis(table: CostTable, complexity: float, sample: Sequence[Architecture]
     gammas = gamma(of_sample)
 
     def weights(progress: float, live_GP: Tensor) -> Tensor:
-        architectures = [_architecture(table, row) for row in live_GP]
+        architectures = [table.space.architecture_of(row) for row in live_GP]
         left = (1 - progress) ** gamma(_log_parameters(table, architectures))
         return torch.from_numpy(left / np.mean((1 - progress) ** gammas)).float()
 
@@ -61,10 +61,3 @@ def emphasis(table: CostTable, complexity: float, sample: Sequence[Architecture]
 
 def _log_parameters(table: CostTable, architectures: Sequence[Architecture]) -> NDArray[np.float64]:
     return np.log(np.maximum(table.column("params", architectures).astype(np.float64), 1))
-
-
-def _architecture(table: CostTable, live_P: Tensor) -> Architecture:
-    """The architecture of which everything is live."""
-    space, live = table.space, live_P.tolist()
-    picks = {c.name: tuple(o for o in c.options if live[space.columns[c.name, o]]) for c in space.choices}
-    return space.reached(picks)

@@ -198,10 +198,9 @@ def comparison_text(facts: Mapping[str, Any], metric: Unit) -> str:
     if low <= 0:
         verb = "cannot be told from" if facts["interval"] and high >= 0 else "does not beat"
         text = f"The winner {verb} {reference}: {metric.gap(difference)} {unit}{interval}{times}."
+        text += " `supernet export` writes the winner." if difference > 0 else ""
     else:
         text = f"The winner beats {reference}, by {metric.gap(difference)} {unit}{interval}{times}."
-    if difference > 0 and low <= 0:
-        text += " `supernet export` writes the winner."
     if trainings == 1:
         text += " One training each cannot tell chance from skill: `--retrain.confirm 5` gives an interval."
     if facts.get("first_of"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import weakref
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,11 @@ from tests import reference
 from tests.spaces_for_tests import nested, one_shot, tiny_bender
 
 SGD: dict[str, Any] = {"momentum": 0.9, "nesterov": True}
+
+BARE = TrainConfig(
+    batch_size=12, ghost_size=4, optimizer="SGD", optimizer_settings={}, lr=1.0, schedule="constant", weight_decay=0.0
+)
+"""A step subtracts the gradient, and does nothing else."""
 
 
 @pytest.fixture(scope="module")
@@ -429,10 +435,7 @@ def test_the_divergence_from_the_largest_equals_its_definition() -> None:
 def test_distillation_adds_its_gradient(per_forward: int, runtime: Runtime) -> None:
     space = nested()
     live = space.live([largest(space), space.first(), space.first()])
-    config = TrainConfig(
-        batch_size=12, ghost_size=4, optimizer="SGD", optimizer_settings={}, lr=1.0, schedule="constant",
-        weight_decay=0.0, ghosts_per_forward=per_forward,
-    )  # fmt: skip
+    config = replace(BARE, ghosts_per_forward=per_forward)
 
     def trained(distill: tuple[float, Tensor] | None) -> dict[str, Tensor]:
         model = build(space, seed=0)
@@ -454,10 +457,7 @@ def test_distillation_adds_its_gradient(per_forward: int, runtime: Runtime) -> N
 def test_the_loss_of_each_ghost_batch_counts_by_its_weight(per_forward: int, runtime: Runtime) -> None:
     space = nested()
     live = space.live([largest(space), space.first(), space.first()])
-    config = TrainConfig(
-        batch_size=12, ghost_size=4, optimizer="SGD", optimizer_settings={}, lr=1.0, schedule="constant",
-        weight_decay=0.0, ghosts_per_forward=per_forward,
-    )  # fmt: skip
+    config = replace(BARE, ghosts_per_forward=per_forward)
     weights, seen = torch.tensor([2.0, 0.5, 0.0]), []
 
     def weights_of(progress: float, live_GP: Tensor) -> Tensor:
